@@ -1,0 +1,39 @@
+"""The errors a user meets: one line with the place, what was found there, and what to do about it."""
+
+
+class BatcacheError(Exception):
+    """Something the user can mend.
+
+    Reads as ``place: finding. remedy``. The finding says what was expected and what stood there instead.
+
+    >>> str(ManifestError("train.csv line 7", "label 'yes', expected 0, 1 or empty", "Correct the cell"))
+    "train.csv line 7: label 'yes', expected 0, 1 or empty. Correct the cell."
+    """
+
+    def __init__(self, place: object, finding: str, remedy: str = "") -> None:
+        super().__init__(str(place), finding, remedy)  # args rebuild the error in another process
+        self.place, self.finding, self.remedy = str(place), finding, remedy
+
+    def __str__(self) -> str:
+        ending = f" {self.remedy.rstrip('.')}." if self.remedy else ""
+        return f"{self.place}: {self.finding.rstrip('.')}.{ending}"
+
+
+class ConfigError(BatcacheError):
+    """A setting that is unknown, of the wrong type, out of range, or contradicts what is stored."""
+
+
+class ManifestError(BatcacheError):
+    """A CSV, or a set of CSVs, that cannot be trusted. Raised before any work begins."""
+
+
+class AudioError(BatcacheError):
+    """One recording that cannot become features. Rejects the recording, never the build."""
+
+
+class StoreError(BatcacheError):
+    """A cache that is missing, damaged, of another format, or built with other settings."""
+
+
+class RunError(BatcacheError):
+    """A run folder or checkpoint that is missing, unfinished or unreadable."""
