@@ -1,0 +1,254 @@
+"""Every setting, its default and its range, once: one frozen dataclass for each section of the YAML.
+
+Layers are merged, the later winning: defaults, then what the cache was built with (for ``train``), then the YAML
+file, then flags. A key that does not exist is an error that names the nearest one that does.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from batcache.errors import ConfigError
+
+FRONT_END_VERSION = 1
+"""Raised whenever code changes the cached numbers; the golden test fails when that was forgotten."""
+
+PoolingType = Literal["max", "attention", "linear_softmax"]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Size = Count | tuple[Count, Count]
+
+
+class _Section:
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class FeatureConfig(_Section):
+    """The settings that decide the cached numbers. Frequencies in Hz."""
+
+    target_sample_rate: Annotated[int, Field(ge=8_000, le=2_000_000)] = 256_000
+    n_fft: Annotated[int, Field(ge=16, multiple_of=2)] = 1024
+    hop_length: Count = 256
+    n_mels: Count = 128
+    fmin: Positive = 10_000.0
+    fmax: Positive = 100_000.0
+    pcen_gain: Annotated[float, Field(ge=0)] = 0.98
+    pcen_bias: Annotated[float, Field(ge=0)] = 2.0
+    pcen_power: Positive = 0.5
+    pcen_time_constant_s: Positive = 0.1
+
+    def __post_init__(self) -> None:
+        nyquist = self.target_sample_rate / 2
+        if not self.fmin < self.fmax <= nyquist:
+            raise ConfigError(
+                "data.fmin, data.fmax",
+                f"{self.fmin:g} to {self.fmax:g} Hz, expected fmin < fmax <= {nyquist:g} (half target_sample_rate)",
+                "Raise target_sample_rate or lower fmax",
+            )
+        if self.hop_length > self.n_fft:
+            raise ConfigError(
+                "data.hop_length", f"{self.hop_length}, expected at most n_fft ({self.n_fft})", "Lower it"
+            )
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.target_sample_rate / self.hop_length
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of these settings and the version of the code that carries them out."""
+        document = {**dataclasses.asdict(self), "front_end_version": FRONT_END_VERSION}
+        return digest(document)
+
+
+@dataclass(frozen=True)
+class DataConfig(FeatureConfig):
+    """What is read and how it is cut. ``sample_rate`` is the expected true rate of the recordings, Hz."""
+
+    sample_rate: Count = 384_000
+    instance_s: Positive = 0.5
+    bag_size: Count = 10
+    num_classes: Count | None = None
+    data_dir: Path | None = None
+    train_csv: Path | None = None
+    val_csv: Path | None = None
+    test_csv: Path | None = None
+    cache: Path = Path("features.zarr")
+
+    @property
+    def features(self) -> FeatureConfig:
+        names = [f.name for f in dataclasses.fields(FeatureConfig)]
+        return FeatureConfig(**{name: getattr(self, name) for name in names})
+
+    @property
+    def frames_per_instance(self) -> int:
+        return max(1, round(self.instance_s * self.frames_per_second))
+
+    @property
+    def csvs(self) -> tuple[Path, ...]:
+        """The CSVs named here, train first, each once."""
+        named = [csv for csv in (self.train_csv, self.val_csv, self.test_csv) if csv is not None]
+        return tuple(dict.fromkeys(named))
+
+
+@dataclass(frozen=True)
+class ConvLayer(_Section):
+    """One convolution with BatchNorm, ReLU and a 2 x 2 MaxPool behind it. Sizes are (time, frequency) or one for both."""
+
+    filters: Count
+    kernel_size: Size = 3
+    stride: Size = 1
+    padding: Annotated[int, Field(ge=0)] | tuple[int, int] = 1
+
+
+@dataclass(frozen=True)
+class ModelConfig(_Section):
+    pooling_type: PoolingType = "attention"
+    conv_layers: tuple[ConvLayer, ...] = (ConvLayer(64), ConvLayer(128), ConvLayer(256))
+    rnn_hidden_size: Count = 128
+    rnn_layers: Count = 2
+    dropout: Share = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingConfig(_Section):
+    """``class_weights`` weigh a species' positive labels: ``balanced`` (negatives over positives, at most 100), one number
+    a species in CSV order, or a mapping from species to number (others 1)."""
+
+    batch_size: Count = 8
+    epochs: Count = 100
+    learning_rate: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    class_weights: Literal["balanced"] | tuple[Positive, ...] | dict[str, Positive] | None = None
+    scheduler: Literal["plateau", "cosine", "none"] = "plateau"
+    patience: Count = 15
+    grad_clip: Positive = 1.0
+    max_instances: Count = 60
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    workers: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+@dataclass(frozen=True)
+class AugmentationConfig(_Section):
+    """Applied to features of training bags only. Mask widths are upper bounds, in frames and mel bands."""
+
+    time_masking: bool = True
+    time_mask_param: Annotated[int, Field(ge=0)] = 20
+    freq_masking: bool = True
+    freq_mask_param: Annotated[int, Field(ge=0)] = 10
+    noise_injection: bool = True
+    noise_std: Annotated[float, Field(ge=0)] = 0.01
+
+
+@dataclass(frozen=True)
+class WandbConfig(_Section):
+    enabled: bool = False
+    project: str = "batcache"
+    entity: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Config(_Section):
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+
+Layer = Mapping[str, Any]
+"""Settings as nested mappings: section, then key. A value of None in a layer of flags means the flag was not given."""
+
+
+def read_layer(path: Path) -> dict[str, Any]:
+    """Return the sections of a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or does not hold sections.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(path, f"cannot be read ({error.strerror})", "Pass an existing YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise ConfigError(path, f"not YAML: {' '.join(str(error).split())}", "Correct the file") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict) or not all(isinstance(v, dict | None) for v in document.values()):
+        raise ConfigError(
+            path, f"expected sections ({', '.join(_SECTIONS)}) with keys under them", "Indent keys"
+        )
+    return {section: values or {} for section, values in document.items()}
+
+
+def load_config(path: Path | None = None, *, base: Layer | None = None, flags: Layer | None = None) -> Config:
+    """Merge defaults, ``base``, the YAML file at ``path`` and ``flags`` into one checked ``Config``.
+
+    Raises:
+        ConfigError: a file that cannot be read, an unknown section or key, or a value of the wrong type or range.
+    """
+    given_flags = {s: {k: v for k, v in keys.items() if v is not None} for s, keys in (flags or {}).items()}
+    merged: dict[str, dict[str, Any]] = {}
+    for layer in (base or {}, read_layer(path) if path else {}, given_flags):
+        for section, keys in layer.items():
+            merged[section] = {**merged.get(section, {}), **keys}
+    try:
+        return _adapter().validate_python(merged)
+    except ValidationError as error:
+        raise _explain(error, path) from None
+
+
+def to_plain(config: Any) -> Any:
+    """Return a config dataclass as mappings, lists, strings and numbers, fit for YAML and JSON."""
+    if isinstance(config, Mapping):
+        return {key: to_plain(value) for key, value in config.items()}
+    if dataclasses.is_dataclass(config):
+        return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, tuple | list):
+        return [to_plain(value) for value in config]
+    return config.as_posix() if isinstance(config, Path) else config
+
+
+def digest(document: Any) -> str:
+    """SHA-256 of a document's canonical JSON (sorted keys, no spaces)."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_SECTIONS = {f.name: f.default_factory for f in dataclasses.fields(Config)}
+
+
+@cache
+def _adapter() -> TypeAdapter[Config]:
+    return TypeAdapter(Config)
+
+
+def _explain(error: ValidationError, path: Path | None) -> ConfigError:
+    """Turn the most telling of pydantic's findings, a misspelt key if there is one, into one line of ours."""
+    findings = error.errors(include_url=False)
+    first = min(findings, key=lambda finding: finding["type"] != "unexpected_keyword_argument")
+    where = [str(part) for part in first["loc"]]
+    place = f"{path or 'configuration'}: {'.'.join(where)}"
+    if first["type"] == "unexpected_keyword_argument":
+        if len(where) == 1:
+            known = list(_SECTIONS)
+        elif where[0] == "model" and len(where) > 2:
+            known = [f.name for f in dataclasses.fields(ConvLayer)]
+        else:
+            known = [f.name for f in dataclasses.fields(_SECTIONS[where[0]])]  # type: ignore[arg-type]
+        near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.0)
+        return ConfigError(place, "no such setting", f"Did you mean {near[0]}? Known: {', '.join(known)}")
+    return ConfigError(place, f"{first['input']!r}: {first['msg'].lower()}", "Correct the value")

@@ -1,0 +1,1 @@
+"""WAV to PCEN-mel frames."""

@@ -1,0 +1,1 @@
+"""A bag of instances to one logit a species."""
