@@ -65,6 +65,10 @@ class FeatureConfig(_Section):
     def frames_per_second(self) -> float:
         return self.target_sample_rate / self.hop_length
 
+    def target_samples(self, samples: int, true_rate: int) -> int:
+        """Number of samples of a recording once it is resampled: ``ceil(samples * target / rate)``."""
+        return -(-samples * self.target_sample_rate // true_rate)
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of these settings and the version of the code that carries them out."""
@@ -104,7 +108,7 @@ class DataConfig(FeatureConfig):
 
 @dataclass(frozen=True)
 class ConvLayer(_Section):
-    """One convolution with BatchNorm, ReLU and a 2 x 2 MaxPool behind it. Sizes are (time, frequency) or one for both."""
+    """One convolution, BatchNorm, ReLU and a 2 x 2 MaxPool. Sizes are (time, frequency) or one for both."""
 
     filters: Count
     kernel_size: Size = 3
@@ -123,8 +127,11 @@ class ModelConfig(_Section):
 
 @dataclass(frozen=True)
 class TrainingConfig(_Section):
-    """``class_weights`` weigh a species' positive labels: ``balanced`` (negatives over positives, at most 100), one number
-    a species in CSV order, or a mapping from species to number (others 1)."""
+    """How a model is fitted.
+
+    ``class_weights`` weigh a species' positive labels: ``balanced`` (negatives over positives, at most 100), one
+    number a species in CSV order, or a mapping from species to number (the others get 1).
+    """
 
     batch_size: Count = 8
     epochs: Count = 100
@@ -188,9 +195,7 @@ def read_layer(path: Path) -> dict[str, Any]:
     if document is None:
         return {}
     if not isinstance(document, dict) or not all(isinstance(v, dict | None) for v in document.values()):
-        raise ConfigError(
-            path, f"expected sections ({', '.join(_SECTIONS)}) with keys under them", "Indent keys"
-        )
+        raise ConfigError(path, f"expected sections ({', '.join(_SECTIONS)}) with keys under them", "Indent keys")
     return {section: values or {} for section, values in document.items()}
 
 

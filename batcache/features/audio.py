@@ -1,0 +1,168 @@
+"""Audio files: what their headers say, what their samples hash to, and the samples themselves.
+
+Only WAV (RIFF, RF64, extensible) and FLAC count as recordings. Headers are parsed here, not by libsndfile, because
+it shortens a truncated file in silence, and because the content hash must cover the samples and their format but
+not the metadata: tagging a file does not make it another recording.
+"""
+
+import hashlib
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from batcache.errors import AudioError
+
+_HASH_BLOCK = 1 << 20
+_ZERO_CROSSING = re.compile(r"\.(zc|\d\d#)$", re.IGNORECASE)
+_SUBTYPES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"}
+_REMEDY = "Copy it again from the recorder or remove its row"
+
+
+@dataclass(frozen=True, slots=True)
+class AudioHeader:
+    """What a file says of itself. ``rate`` in Hz as written there; time expansion is not applied."""
+
+    rate: int
+    channels: int
+    samples: int
+    subtype: str
+    format: bytes
+    """The bytes that describe the samples: a WAV's ``fmt `` chunk, a FLAC's STREAMINFO."""
+    audio_start: int
+    audio_bytes: int
+
+
+def read_header(path: Path) -> AudioHeader:
+    """Return a file's header, having checked that all the audio it promises is there.
+
+    Raises:
+        AudioError: missing, empty, truncated, zero-crossing, not WAV or FLAC, or of a coding that is not lossless.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(12)
+            if size == 0:
+                raise AudioError(path, "empty file (0 bytes)", _REMEDY)
+            if _ZERO_CROSSING.search(path.name):
+                raise AudioError(path, "a zero-crossing file, which holds no waveform", "Use the full-spectrum WAV")
+            if start[:4] in (b"RIFF", b"RF64") and start[8:12] == b"WAVE":
+                form, audio_start, audio_bytes = _walk_riff(path, file, size)
+            elif start[:4] == b"fLaC":
+                form, audio_start, audio_bytes = _walk_flac(path, file, size)
+            else:
+                raise AudioError(path, f"not audio: begins with {start[:4]!r}, expected RIFF or fLaC", _REMEDY)
+    except FileNotFoundError:
+        raise AudioError(path, "no such file", "Correct the row or pass --data-dir") from None
+    except OSError as error:
+        raise AudioError(path, f"cannot be read ({error.strerror})", "Check the disk and the permissions") from None
+    with _open(path) as sound:
+        if sound.subtype not in _SUBTYPES:
+            raise AudioError(path, f"coded as {sound.subtype}, expected PCM or float samples", "Convert it to PCM")
+        return AudioHeader(
+            rate=sound.samplerate,
+            channels=sound.channels,
+            samples=sound.frames,
+            subtype=sound.subtype,
+            format=form,
+            audio_start=audio_start,
+            audio_bytes=audio_bytes,
+        )
+
+
+def content_hash(path: Path, header: AudioHeader) -> str:
+    """SHA-256 of the samples as stored and of their format; metadata does not enter.
+
+    Raises:
+        AudioError: the file cannot be read to the end of its audio.
+    """
+    digest = hashlib.sha256(header.format)
+    left = header.audio_bytes
+    try:
+        with path.open("rb") as file:
+            file.seek(header.audio_start)
+            while left and (block := file.read(min(left, _HASH_BLOCK))):
+                digest.update(block)
+                left -= len(block)
+    except OSError as error:
+        raise AudioError(path, f"cannot be read ({error.strerror})", "Check the disk and the permissions") from None
+    if left:
+        raise AudioError(path, f"ended {left} bytes before its audio does", "Let the copy finish, then build again")
+    return digest.hexdigest()
+
+
+def read_blocks(path: Path, header: AudioHeader, block: int) -> Iterator[NDArray[np.int16] | NDArray[np.float32]]:
+    """Yield the first channel in blocks of ``block`` samples: int16 for a 16-bit file, else float32 in -1..1.
+
+    Raises:
+        AudioError: samples that are missing, not decodable, NaN or infinite.
+    """
+    dtype = "int16" if header.subtype == "PCM_16" else "float32"
+    done = 0
+    with _open(path) as sound:
+        while done < header.samples:
+            try:
+                samples = sound.read(min(block, header.samples - done), dtype=dtype, always_2d=True)[:, 0]
+            except (soundfile.LibsndfileError, OSError) as error:
+                raise AudioError(path, f"cannot be decoded after sample {done} ({error})", _REMEDY) from None
+            if not len(samples):
+                raise AudioError(path, f"truncated: {done} of {header.samples} samples are there", _REMEDY)
+            if dtype == "float32" and not np.isfinite(samples).all():
+                raise AudioError(path, f"holds NaN or infinite samples after sample {done}", "Export it again")
+            done += len(samples)
+            yield samples
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    try:
+        return soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, OSError, TypeError) as error:
+        raise AudioError(path, f"not readable as audio ({error})", _REMEDY) from None
+
+
+def _walk_riff(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int, int]:
+    """Find a WAV's format and where its samples lie: (``fmt `` bytes, first byte, number of bytes)."""
+    form, long_size, place = b"", 0, 12
+    while place + 8 <= size:
+        file.seek(place)
+        name, length = struct.unpack("<4sI", file.read(8))
+        if name == b"ds64":  # RF64: the sizes that do not fit 32 bits
+            long_size = struct.unpack("<Q", file.read(16)[8:].ljust(8, b"\0"))[0]
+        elif name == b"fmt ":
+            form = file.read(min(length, 64))
+        elif name == b"data":
+            length = long_size if length == 0xFFFFFFFF and long_size else length
+            there = size - place - 8
+            if length > there:
+                raise AudioError(path, f"truncated: {there} of {length} bytes of audio are there", _REMEDY)
+            if length == 0:
+                raise AudioError(path, "holds no samples (its data chunk is empty)", _REMEDY)
+            if len(form) < 16:
+                raise AudioError(path, "not a WAV: no format chunk before the samples", _REMEDY)
+            return form, place + 8, length
+        place += 8 + length + (length & 1)
+    raise AudioError(path, "truncated: no samples (no data chunk)", _REMEDY)
+
+
+def _walk_flac(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int, int]:
+    """Find a FLAC's STREAMINFO and where its frames lie, past the metadata blocks."""
+    form, place, last = b"", 4, False
+    while not last:
+        file.seek(place)
+        head = file.read(4)
+        if len(head) < 4:
+            raise AudioError(path, "truncated: the FLAC ends within its metadata", _REMEDY)
+        last, kind, length = bool(head[0] & 0x80), head[0] & 0x7F, int.from_bytes(head[1:], "big")
+        if kind == 0:
+            form = file.read(min(length, 64))
+        place += 4 + length
+    if len(form) < 34 or place >= size:
+        raise AudioError(path, "truncated: the FLAC holds no samples", _REMEDY)
+    return form, place, size - place

@@ -1,0 +1,106 @@
+"""The front end: one recording in, its PCEN-mel frames out, in blocks of bounded memory.
+
+    decode -> to the device -> resample -> spans of whole windows -> mel -> PCEN -> dead bands to 0 -> float16
+
+Each stage is a generator that carries its own state, so the result does not depend on how long the recording is, nor
+on what else is being processed.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from batcache.config import FeatureConfig
+from batcache.features.audio import AudioHeader, read_blocks
+from batcache.features.mel import ENGINES, check_bands, dead_bands, stream_spans
+from batcache.features.pcen import Pcen
+from batcache.features.resample import SincResampler, stream_soxr, uses_sinc
+
+_FRAMES_A_BLOCK = {"cpu": 512, "cuda": 65_536}  # half a second stays in a core's cache; a minute fills a GPU
+
+
+@dataclass
+class BandEnergy:
+    """Running sums of spectral energy below ``fmin``, within the bands, and above ``fmax``."""
+
+    sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Shares of all energy that lie below ``fmin`` and above ``fmax``, to four decimals."""
+        total = float(self.sums.sum()) or 1.0
+        return round(float(self.sums[0]) / total, 4), round(float(self.sums[2]) / total, 4)
+
+
+class FrontEnd(nn.Module):
+    """PCEN-mel features by one engine (a key of ``mel.ENGINES``; by default the device's faster one) on one device.
+
+    Raises:
+        ConfigError: mel bands too narrow for the FFT.
+    """
+
+    window: Tensor
+
+    def __init__(self, config: FeatureConfig, device: torch.device | str = "cpu", engine: str | None = None) -> None:
+        super().__init__()
+        check_bands(config)
+        self.config = config
+        self.device = torch.device(device)
+        self.mel = ENGINES[engine or ("nnaudio" if self.device.type == "cuda" else "fft")](config)
+        self.pcen = Pcen(config)
+        self.block_frames = _FRAMES_A_BLOCK[self.device.type]
+        self.resamplers = nn.ModuleDict()
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.to(self.device)
+
+    @torch.inference_mode()
+    def stream(
+        self, path: Path, header: AudioHeader, true_rate: int, energy: BandEnergy | None = None
+    ) -> Iterator[NDArray[np.float16]]:
+        """Yield the frames of one recording, ``[frames, n_mels]`` float16, in blocks. ``energy`` collects what it can.
+
+        Raises:
+            AudioError: from decoding.
+        """
+        step = max(1, self.block_frames * self.config.hop_length * true_rate // self.config.target_sample_rate)
+        blocks = (self._to_device(block) for block in read_blocks(path, header, step))
+        spans = stream_spans(self.resample(blocks, true_rate), self.config.n_fft, self.config.hop_length)
+        mel = (self.mel(span) for span in self._measure(spans, energy))
+        alive = self.config.n_mels - dead_bands(self.config, true_rate)
+        for frames in self.pcen.stream(mel):
+            frames[:, alive:] = 0
+            yield frames.half().cpu().numpy()
+
+    def resample(self, blocks: Iterable[Tensor], true_rate: int) -> Iterator[Tensor]:
+        """Bring float32 blocks from ``true_rate`` to the target rate."""
+        target = self.config.target_sample_rate
+        if true_rate == target:
+            return iter(blocks)
+        if not uses_sinc(true_rate, target):
+            return stream_soxr(blocks, true_rate, target)
+        key = str(true_rate)
+        if key not in self.resamplers:
+            self.resamplers[key] = SincResampler(true_rate, target).to(self.device)
+        resampler = self.resamplers[key]
+        assert isinstance(resampler, SincResampler)
+        return resampler.stream(blocks)
+
+    def _to_device(self, block: NDArray[np.int16] | NDArray[np.float32]) -> Tensor:
+        samples = torch.from_numpy(np.ascontiguousarray(block)).to(self.device)
+        return samples.float() / 32768 if block.dtype == np.int16 else samples
+
+    def _measure(self, spans: Iterable[Tensor], energy: BandEnergy | None) -> Iterator[Tensor]:
+        """Pass the spans on, adding up the energy of every n_fft-th sample's window on the way."""
+        n_fft, spacing = self.config.n_fft, self.config.target_sample_rate / self.config.n_fft
+        below, above = int(self.config.fmin / spacing), int(self.config.fmax / spacing) + 1
+        for span in spans:
+            if energy is not None:
+                power = torch.fft.rfft(span.unfold(0, n_fft, n_fft) * self.window).abs().square().sum(0)
+                sums = [float(part.sum()) for part in (power[1:below], power[below:above], power[above:])]
+                energy.sums += sums
+            yield span

@@ -1,0 +1,110 @@
+"""Per-channel energy normalisation (Wang et al. 2017; Lostanlen et al. 2019), in blocks that carry the smoother.
+
+    M[t] = (1 - s) M[t-1] + s E[t]                        each band's running level, time constant 0.1 s
+    P[t] = (E[t] / (eps + M[t])^gain + bias)^power - bias^power
+
+The reference is ``librosa.pcen`` with its ``zi`` given. Three choices are ours:
+
+* E is the mel magnitude times 2^31, as librosa's documentation asks for samples in -1..1.
+* M starts from each band's mean over the first half second (or all there is). librosa's default of 1 would over-drive
+  the first 0.4 s twentyfold.
+* eps is the mel level of the rounding of 16-bit samples, so that rounding is never amplified into features.
+"""
+
+from collections.abc import Iterable, Iterator
+from math import pi, sqrt
+
+import torch
+from torch import Tensor, nn
+
+from batcache.config import FeatureConfig
+
+SCALE = 2.0**31
+START_S = 0.5
+_BLOCK = 128  # frames a product
+
+
+def smoothing(config: FeatureConfig) -> float:
+    """The coefficient s of a first-order smoother with the given time constant, as librosa derives it.
+
+    With T the time constant in frames, the -3 dB point of the smoother lies at 1 / (2 pi T) cycles a frame:
+    s = (sqrt(1 + 4 T^2) - 1) / (2 T^2).
+    """
+    frames = config.pcen_time_constant_s * config.frames_per_second
+    return (sqrt(1 + 4 * frames**2) - 1) / (2 * frames**2)
+
+
+def rounding_level(config: FeatureConfig) -> float:
+    """Expected mel level, after scaling, of the noise that rounding to 16 bits leaves.
+
+    The rounding error is uniform over a step of 2^-15: standard deviation 2^-15 / sqrt(12). A Hann window has
+    sum(w^2) = 3/8 n_fft, so a bin of white noise of deviation d has the expected magnitude d sqrt(pi/4 * 3/8 n_fft)
+    (Rayleigh). A Slaney triangle has area 1 over Hz, so its weights on bins ``rate / n_fft`` apart sum to
+    ``n_fft / rate``.
+    """
+    deviation = 2.0**-15 / sqrt(12)
+    magnitude = deviation * sqrt(pi / 4 * 3 / 8 * config.n_fft)
+    return SCALE * magnitude * config.n_fft / config.target_sample_rate
+
+
+class Pcen(nn.Module):
+    """PCEN of a stream of mel frames.
+
+    Within a block of K frames the recursion unrolls to a product with a lower-triangular matrix:
+    M[k] = sum_{j<=k} s (1-s)^(k-j) E[j] + (1-s)^(k+1) M[-1].
+    """
+
+    kernel: Tensor
+    decay: Tensor
+
+    def __init__(self, config: FeatureConfig) -> None:
+        super().__init__()
+        self.gain, self.bias, self.power = config.pcen_gain, config.pcen_bias, config.pcen_power
+        self.eps = rounding_level(config)
+        self.start_frames = max(1, round(START_S * config.frames_per_second))
+        s = smoothing(config)
+        lag = torch.arange(_BLOCK)[:, None] - torch.arange(_BLOCK)
+        kernel = torch.where(lag >= 0, s * (1 - s) ** lag.clamp(min=0).double(), 0.0)
+        decay = (1 - s) ** torch.arange(1, _BLOCK + 1).double()
+        self.register_buffer("kernel", kernel.float(), persistent=False)
+        self.register_buffer("decay", decay.float()[:, None], persistent=False)
+
+    def smooth(self, energy: Tensor, level: Tensor) -> Tensor:
+        """Run the smoother from ``level``, the state before the first frame.
+
+        Shape: energy ``[frames, bands]``, level ``[bands]`` -> ``[frames, bands]``.
+        """
+        out = []
+        for block in energy.split(_BLOCK):
+            k = len(block)
+            smoothed = torch.addmm(self.decay[:k] * level, self.kernel[:k, :k], block)
+            level = smoothed[-1]
+            out.append(smoothed)
+        return torch.cat(out)
+
+    def compress(self, energy: Tensor, level: Tensor) -> Tensor:
+        """Divide by the level and compress. Shapes: all ``[frames, bands]``."""
+        ratio = energy / (level + self.eps).pow(self.gain)
+        return (ratio + self.bias).pow(self.power) - self.bias**self.power
+
+    def stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Normalise blocks of mel magnitudes of one recording, in order. Shape of each: ``[frames, bands]``."""
+        level, waiting, frames = None, [], 0
+        for block in blocks:
+            if level is None:
+                waiting.append(block)
+                frames += len(block)
+                if frames < self.start_frames:
+                    continue
+                block = torch.cat(waiting)  # noqa: PLW2901
+                level = block[: self.start_frames].mean(0) * SCALE
+            normalised, level = self._step(block, level)
+            yield normalised
+        if level is None and waiting:
+            joined = torch.cat(waiting)
+            yield self._step(joined, joined.mean(0) * SCALE)[0]
+
+    def _step(self, mel: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        energy = mel * SCALE
+        smoothed = self.smooth(energy, level)
+        return self.compress(energy, smoothed), smoothed[-1]
