@@ -72,8 +72,8 @@ class FeatureConfig(_Section):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of these settings and the version of the code that carries them out."""
-        document = {**dataclasses.asdict(self), "front_end_version": FRONT_END_VERSION}
-        return digest(document)
+        settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(FeatureConfig)}
+        return digest({**settings, "front_end_version": FRONT_END_VERSION})
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Pcen(nn.Module):
         Shape: energy ``[frames, bands]``, level ``[bands]`` -> ``[frames, bands]``.
         """
         out = []
-        for block in energy.split(_BLOCK):
+        for block in torch.split(energy, _BLOCK):
             k = len(block)
             smoothed = torch.addmm(self.decay[:k] * level, self.kernel[:k, :k], block)
             level = smoothed[-1]
@@ -85,7 +85,7 @@ class Pcen(nn.Module):
     def compress(self, energy: Tensor, level: Tensor) -> Tensor:
         """Divide by the level and compress. Shapes: all ``[frames, bands]``."""
         ratio = energy / (level + self.eps).pow(self.gain)
-        return (ratio + self.bias).pow(self.power) - self.bias**self.power
+        return torch.sub(torch.pow(ratio + self.bias, self.power), self.bias**self.power)
 
     def stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
         """Normalise blocks of mel magnitudes of one recording, in order. Shape of each: ``[frames, bands]``."""

@@ -4,8 +4,8 @@ Two engines, chosen by the rate alone. Where the reduced ratio ``orig : new`` ke
 sinc kernel, applied as one matrix product; else soxr, whose memory does not grow with the ratio. Both are linear
 phase: sample *i* of the output stands at the same instant as sample ``i * rate / target`` of the input.
 
-``n`` samples become ``ceil(n * target / rate)``. A block cut anywhere gives the same samples as the whole recording: the sinc path carries its context from block to
-block, soxr carries its own.
+``n`` samples become ``ceil(n * target / rate)``. Blocks cut anywhere give the same samples as the whole recording: the
+sinc path carries its context from block to block, soxr carries its own.
 """
 
 from collections.abc import Iterable, Iterator

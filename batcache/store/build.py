@@ -1,0 +1,381 @@
+"""Carrying out a plan: compute each task's recordings, write its shard, then its commit record.
+
+The order on disk is what makes a build safe to kill: leftovers go, the array is resized once, each shard is written
+and flushed, and only then its record appears. Whatever a kill leaves behind either counts or is removed next time.
+"""
+
+import csv
+import io
+import json
+import os
+import shutil
+import socket
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batcache.config import DataConfig
+from batcache.disk import PARTIAL, replacing, write_file
+from batcache.errors import AudioError, StoreError
+from batcache.manifest import Manifest, check_contents
+from batcache.store.index import Index, read_index
+from batcache.store.layout import (
+    CachedRecording,
+    Commit,
+    Layout,
+    ShardWriter,
+    array_length,
+    create_store,
+    read_attributes,
+    resize,
+    shard_path,
+    write_commit,
+)
+from batcache.store.plan import Facts, Placed, Plan, Task, describe, plan, scan
+
+if TYPE_CHECKING:
+    from batcache.features.frontend import FrontEnd
+
+Frames = NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage has come. ``audio_s`` is the true duration of the recording just finished."""
+
+    stage: Literal["scan", "build"]
+    done: int
+    total: int
+    audio_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did and what the manifest's recordings look like in the store.
+
+    ``off_rate`` counts recordings whose true rate is not the expected one, ``outside_below`` and ``outside_above``
+    name those with most of their energy below ``fmin`` or above ``fmax``, ``two_channels`` those of which only the
+    first channel was used.
+    """
+
+    cache: Path
+    computed: int
+    kept: int
+    duplicates: int
+    rejected: Mapping[str, str]
+    recordings: int
+    instances: int
+    seconds: float
+    audio_s: float
+    off_rate: int
+    low_nyquist: int
+    assumed_rate: int
+    outside_below: tuple[str, ...]
+    outside_above: tuple[str, ...]
+    two_channels: tuple[str, ...]
+
+
+def build(
+    manifest: Manifest, cache: Path, config: DataConfig, device: str = "cpu", workers: int | None = None
+) -> Iterator[Progress | Plan | BuildReport]:
+    """Bring a store up to date with a manifest: yields progress, the plan once it is made, and the report last.
+
+    ``config.features`` and ``config.instance_s`` must be those of the store where it exists.
+
+    Raises:
+        StoreError: a store that is damaged or has other settings.
+        ManifestError: one content in two splits.
+    """
+    began = time.time()
+    workers = workers or os.cpu_count() or 1
+    layout = Layout(config.frames_per_instance, config.n_mels)
+    _open_or_create(cache, config, layout)
+    index = read_index(cache, config.fingerprint)
+    paths = {path: clip.time_expansion for path, clip in manifest.recordings().items()}
+    facts: dict[str, Facts] = {}
+    rejected: dict[str, str] = {}
+    found = scan(paths, manifest.data_dir, index, config.features, workers)
+    for done, (path, fact) in enumerate(zip(paths, found, strict=True), 1):
+        if isinstance(fact, Facts):
+            facts[path] = fact
+        else:
+            rejected[path] = f"{fact.finding}. {fact.remedy}."
+        yield Progress("scan", done, len(paths))
+    check_contents(manifest, {path: fact.content for path, fact in facts.items()})
+    todo = plan(paths, facts, rejected, index, config.features, layout)
+    yield todo
+
+    remove_leftovers(cache, index)
+    _resize_for(cache, index, todo.tasks, layout)
+    yield from _compute(cache, todo.tasks, manifest.data_dir, config, layout, device, workers)
+    for shard, rows in todo.revisions.items():
+        commit = index.commits[shard]
+        write_commit(cache, replace(commit, generation=commit.generation + 1, recordings=rows))
+
+    index = read_index(cache, config.fingerprint)
+    report = _report(cache, index, todo, paths, config, time.time() - began)
+    _write_sources(cache, manifest, report.rejected)
+    _write_rejected(cache, report.rejected)
+    _log(cache, report, began)
+    yield report
+
+
+def _open_or_create(cache: Path, config: DataConfig, layout: Layout) -> None:
+    if not cache.exists():
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            create_store(cache, config.features, layout)
+        except OSError as error:
+            raise StoreError(cache, f"cannot be created ({error.strerror})", "Pass a --cache that can") from None
+        return
+    features, there, _ = read_attributes(cache)
+    differ = [
+        f"{name} is {getattr(features, name)!r}, asked for {wanted!r}"
+        for name, wanted in vars(config.features).items()
+        if getattr(features, name) != wanted
+    ]
+    if there.frames_per_instance != layout.frames_per_instance:
+        differ.append(f"an instance is {there.frames_per_instance} frames, asked for {layout.frames_per_instance}")
+    if differ:
+        raise StoreError(cache, f"built with other settings: {'; '.join(differ)}", "Use them, or another --cache")
+
+
+def remove_leftovers(cache: Path, index: Index) -> None:
+    """Remove what a killed build left: partial files, records that do not count, shards without a record."""
+    for partial in cache.rglob(f"*{PARTIAL}"):
+        partial.unlink()
+    for record in (cache / "commits").glob("*.json"):
+        if int(record.stem) not in index.commits:
+            record.unlink()
+    for shard in (cache / "instances" / "c").glob("*"):
+        if int(shard.name) not in index.commits:
+            shutil.rmtree(shard)
+
+
+def _resize_for(cache: Path, index: Index, tasks: Iterable[Task], layout: Layout) -> None:
+    """Set the array's length, once, to hold all that is committed and all that is planned."""
+    used = [(commit.shard, len(commit.crc32c)) for commit in index.commits.values()]
+    ends = [placed.first_instance + placed.instances for task in tasks for placed in task.recordings]
+    resize(cache, max([array_length(used, layout), *ends]))
+
+
+def _compute(
+    cache: Path, tasks: tuple[Task, ...], data_dir: Path, config: DataConfig, layout: Layout, device: str, workers: int
+) -> Iterator[Progress]:
+    if not tasks:
+        return
+    import torch  # only where there is something to compute
+
+    from batcache.features.frontend import FrontEnd
+
+    front_end = FrontEnd(config.features, device)
+    total = sum(len(task.recordings) for task in tasks)
+    done, threads = 0, torch.get_num_threads()
+    torch.set_num_threads(1)  # one recording, one thread: the same sums in the same order on any machine
+    try:
+        for task in tasks:
+            for row in build_task(cache, task, data_dir, front_end, layout, workers):
+                done += 1
+                yield Progress("build", done, total, row.duration_s)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def build_task(
+    cache: Path, task: Task, data_dir: Path, front_end: "FrontEnd", layout: Layout, workers: int
+) -> Iterator[CachedRecording]:
+    """Compute a task's recordings, write its shards, commit them. Yields each recording's row once computed."""
+    fingerprint = front_end.config.fingerprint
+    computed = _in_parallel(task.recordings, data_dir, front_end, workers)
+    rows: list[CachedRecording] = []
+    instances = _instances(computed, rows, layout)
+    for shard in range(task.first_shard, task.first_shard + task.shards):
+        with replacing(shard_path(cache, shard)) as file:
+            writer = ShardWriter(file, layout)
+            reported = len(rows)
+            for instance in islice(instances, writer.room):
+                writer.append(instance)
+                yield from rows[reported:]
+                reported = len(rows)
+            last = shard == task.first_shard + task.shards - 1
+            if last:  # runs the generator to its end, so that every row is there
+                assert next(instances, None) is None
+                yield from rows[reported:]
+            shard_bytes, crcs = writer.finish()
+        named = tuple(
+            describe(facts, row)
+            for placed, row in zip(task.recordings, rows, strict=False)
+            for facts in (placed.facts, *placed.also)
+        )
+        write_commit(cache, Commit(shard, 0, fingerprint, shard_bytes, not last, crcs, named if last else ()))
+
+
+def _instances(
+    computed: Iterable[tuple[Iterator[Frames], "_Outcome"]], rows: list[CachedRecording], layout: Layout
+) -> Iterator[Frames]:
+    """Cut each recording's frames into instances, the last padded with 0; append its row when it is done.
+
+    A recording that fails keeps its place: its instances are NaN.
+    """
+    shape = (layout.frames_per_instance, layout.n_mels)
+    for blocks, outcome in computed:
+        made, held = 0, np.zeros((0, layout.n_mels), np.float16)
+        for block in blocks:
+            held = np.concatenate([held, block])
+            while len(held) >= shape[0]:
+                yield held[: shape[0]]
+                held, made = held[shape[0] :], made + 1
+        if outcome.row.failure:
+            for _ in range(outcome.row.instances - made):
+                yield np.full(shape, np.nan, np.float16)
+        elif len(held) or not made:
+            yield np.concatenate([held, np.zeros((shape[0] - len(held), shape[1]), np.float16)])
+        rows.append(outcome.row)
+
+
+class _Outcome:
+    """A recording's row; complete once its frames have been taken."""
+
+    row: CachedRecording
+
+
+def _in_parallel(
+    recordings: tuple[Placed, ...], data_dir: Path, front_end: "FrontEnd", workers: int
+) -> Iterator[tuple[Iterator[Frames], _Outcome]]:
+    """Compute recordings ahead of their turn, at most two a worker; a single one is streamed and never held whole."""
+    if len(recordings) == 1 or front_end.device.type == "cuda":
+        for placed in recordings:
+            outcome = _Outcome()
+            yield _stream(placed, data_dir, front_end, outcome), outcome
+        return
+    import torch
+
+    def whole(placed: Placed) -> tuple[list[Frames], _Outcome]:
+        outcome = _Outcome()
+        return list(_stream(placed, data_dir, front_end, outcome)), outcome
+
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)))
+        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        rest = iter(recordings)
+        waiting = deque(pool.submit(whole, placed) for placed in islice(rest, 2 * workers))
+        while waiting:
+            blocks, outcome = waiting.popleft().result()
+            waiting.extend(pool.submit(whole, placed) for placed in islice(rest, 1))
+            yield iter(blocks), outcome
+
+
+def _stream(placed: Placed, data_dir: Path, front_end: "FrontEnd", outcome: _Outcome) -> Iterator[Frames]:
+    """Yield a recording's frames; set its row, with what was learned on the way, at the end."""
+    from batcache.features.frontend import BandEnergy
+    from batcache.features.mel import dead_bands
+
+    facts, header = placed.facts, placed.facts.header
+    assert header is not None
+    energy, failure = BandEnergy(), ""
+    try:
+        yield from front_end.stream(data_dir / facts.path, header, facts.true_rate, energy)
+    except AudioError as error:
+        failure = f"{error.finding}. {error.remedy}."
+    below, above = energy.shares
+    outcome.row = CachedRecording(
+        path=facts.path,
+        size=facts.size,
+        mtime_ns=facts.mtime_ns,
+        content=facts.content,
+        header_rate=facts.header_rate,
+        channels=facts.channels,
+        time_expansion=facts.time_expansion,
+        ground=facts.ground,
+        true_rate=facts.true_rate,
+        nyquist_hz=facts.true_rate / 2,
+        duration_s=round(header.samples / facts.true_rate, 6),
+        first_instance=placed.first_instance,
+        instances=placed.instances,
+        frames=placed.frames,
+        dead_bands=dead_bands(front_end.config, facts.true_rate),
+        energy_below=below,
+        energy_above=above,
+        failure=failure,
+    )
+
+
+def _report(
+    cache: Path, index: Index, todo: Plan, paths: Iterable[str], config: DataConfig, seconds: float
+) -> BuildReport:
+    rows = [row for path in paths if path not in todo.rejected for row in index.by_path.get(path, ())]
+    failed = {row.path: row.failure for row in rows if row.failure}
+    good = [row for row in rows if not row.failure]
+    computed = [placed for task in todo.tasks for placed in task.recordings]
+    return BuildReport(
+        cache=cache,
+        computed=sum(1 for placed in computed if placed.facts.path not in failed),
+        kept=todo.count("keep"),
+        duplicates=todo.count("duplicate"),
+        rejected={**todo.rejected, **failed},
+        recordings=len(good),
+        instances=sum({row.first_instance: row.instances for row in good}.values()),
+        seconds=seconds,
+        audio_s=sum(row.duration_s for row in good),
+        off_rate=sum(row.true_rate != config.sample_rate for row in good),
+        low_nyquist=sum(row.dead_bands > 0 for row in good),
+        assumed_rate=sum(row.ground == "assumed" for row in good),
+        outside_below=tuple(row.path for row in good if row.energy_below > 0.5),
+        outside_above=tuple(row.path for row in good if row.energy_above > 0.5),
+        two_channels=tuple(row.path for row in good if row.channels > 1),
+    )
+
+
+def _write_sources(cache: Path, manifest: Manifest, rejected: Mapping[str, str]) -> None:
+    """Remember where the manifest lies, relative to the store where they share a drive, so that both can be moved."""
+    document = {
+        "csvs": [portable(csv, cache) for csv in manifest.csvs],
+        "data_dir": portable(manifest.data_dir, cache),
+        "rejected": dict(rejected),
+    }
+    content = json.dumps(document, indent=1).encode()
+    place = cache / "last_build.json"
+    if not place.exists() or place.read_bytes() != content:
+        write_file(place, content)
+
+
+def portable(path: Path, start: Path) -> str:
+    """A path as POSIX text, relative to ``start``; absolute where Windows has them on different drives."""
+    try:
+        return PurePath(os.path.relpath(path, start)).as_posix()
+    except ValueError:
+        return path.resolve().as_posix()
+
+
+def _write_rejected(cache: Path, rejected: Mapping[str, str]) -> None:
+    """List rejects in ``rejected.csv`` beside the cache; no rejects, no file."""
+    place = cache.parent / "rejected.csv"
+    if not rejected:
+        place.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("filename", "reason"), *rejected.items()])
+    write_file(place, text.getvalue().encode())
+
+
+def _log(cache: Path, report: BuildReport, began: float) -> None:
+    """Append to the build log beside the cache what must not be in it: clock, host, duration."""
+    entry: dict[str, Any] = {
+        "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+        "host": socket.gethostname(),
+        "seconds": round(report.seconds, 2),
+        "computed": report.computed,
+        "kept": report.kept,
+        "rejected": len(report.rejected),
+    }
+    with cache.with_name(cache.name + ".log").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(entry) + "\n")

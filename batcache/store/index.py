@@ -1,0 +1,54 @@
+"""The index: every commit record of a store, read, checked and made searchable."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from batcache.errors import StoreError
+from batcache.store.layout import CachedRecording, Commit, commit_path
+
+
+@dataclass(frozen=True)
+class Index:
+    """Commit records by shard, and the recordings in them by path and by content."""
+
+    commits: dict[int, Commit]
+
+    @cached_property
+    def by_path(self) -> dict[str, list[CachedRecording]]:
+        """Rows of each path. More than one: a build was stopped after computing a changed file anew."""
+        found: dict[str, list[CachedRecording]] = {}
+        for recording in self.recordings:
+            found.setdefault(recording.path, []).append(recording)
+        return found
+
+    @cached_property
+    def by_key(self) -> dict[tuple[str, int], CachedRecording]:
+        """One row for each (content hash, true rate); a failed one only where there is no other."""
+        failed_first = sorted(self.recordings, key=lambda recording: not recording.failure)
+        return {recording.key: recording for recording in failed_first}
+
+    @property
+    def recordings(self) -> Iterable[CachedRecording]:
+        return (row for shard in sorted(self.commits) for row in self.commits[shard].recordings)
+
+
+def read_index(store: Path, fingerprint: str) -> Index:
+    """Read every commit record that counts.
+
+    A record that continues into a shard without one belongs to a recording that was never finished: it does not count.
+
+    Raises:
+        StoreError: a damaged or foreign record.
+    """
+    commits = {}
+    for place in (store / "commits").glob("*.json"):
+        commit = Commit.from_json(place, place.read_bytes())
+        if commit.fingerprint != fingerprint or commit_path(store, commit.shard) != place:
+            raise StoreError(place, "a commit record of another store or shard", "Restore the store from a copy")
+        commits[commit.shard] = commit
+    for shard in sorted(commits, reverse=True):
+        if commits[shard].continues and shard + 1 not in commits:
+            del commits[shard]
+    return Index(commits)

@@ -1,0 +1,271 @@
+"""The store's format, version 1: what lies where, and how each part is written and read.
+
+    features.zarr/
+      zarr.json                 group attributes: format, version, settings, fingerprint, layout, versions
+      instances/zarr.json       float16 [instances, frames_per_instance, n_mels], fill value NaN
+      instances/c/<shard>/0/0   up to 640 chunks of one instance (bytes + crc32c), then Zarr's shard index
+      commits/<shard>.json      what the shard holds: the index of the store, and the sign that it is complete
+      last_build.json           CSVs and data dir of the last build, and what it rejected; never labels
+
+Any Zarr v3 reader opens ``instances``. A shard counts once its commit record is there. Slots that no recording uses
+have no chunk and take no space.
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from batcache.config import FeatureConfig, digest, to_plain
+from batcache.disk import write_file
+from batcache.errors import StoreError
+
+FORMAT = "batcache"
+FORMAT_VERSION = 1
+NO_CHUNK = 2**64 - 1
+"""Offset and size that Zarr's shard index gives to a chunk that is not there."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How frames are cut into chunks and shards. Not in the fingerprint: it changes no number."""
+
+    frames_per_instance: int
+    n_mels: int
+    instances_per_shard: int = 640
+
+    @property
+    def chunk_bytes(self) -> int:
+        return self.frames_per_instance * self.n_mels * 2
+
+    def instances(self, frames: int) -> int:
+        """Number of instances that hold so many frames."""
+        return max(1, -(-frames // self.frames_per_instance))
+
+
+@dataclass(frozen=True, slots=True)
+class CachedRecording:
+    """A row of the index: one file whose frames are in the store. Files of equal content share their instances.
+
+    ``path`` is POSIX and relative to the data root. ``ground`` says why ``time_expansion`` was believed. Frames from
+    ``dead_bands`` upper bands are 0. The shares of energy are of the resampled signal. ``failure`` is empty, or why
+    the samples could not be turned into frames (its instances are NaN).
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    content: str
+    header_rate: int
+    channels: int
+    time_expansion: float
+    ground: str
+    true_rate: int
+    nyquist_hz: float
+    duration_s: float
+    first_instance: int
+    instances: int
+    frames: int
+    dead_bands: int
+    energy_below: float
+    energy_above: float
+    failure: str = ""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What decides the frames, given the settings: the samples and their true rate."""
+        return self.content, self.true_rate
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The record of one shard. ``crc32c`` has one entry for each chunk in use, from the first slot on.
+
+    ``generation`` counts how often the rows were revised (files renamed, tagged, removed). ``continues`` marks a shard
+    whose recording ends in a later one; the row stands in the record of the last shard that it reaches.
+    """
+
+    shard: int
+    generation: int
+    fingerprint: str
+    shard_bytes: int
+    continues: bool
+    crc32c: tuple[int, ...]
+    recordings: tuple[CachedRecording, ...]
+
+    def to_json(self) -> bytes:
+        document = asdict(self) | {"format_version": FORMAT_VERSION}
+        document["recordings"] = {
+            f.name: [getattr(r, f.name) for r in self.recordings] for f in fields(CachedRecording)
+        }
+        document["digest"] = digest(document)
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, path: Path, text: bytes) -> Self:
+        """Read a record.
+
+        Raises:
+            StoreError: not a record, of another version, or not what its digest says.
+        """
+        remedy = "Restore it from a copy, or delete it: `batcache build` makes the shard again"
+        try:
+            document = json.loads(text)
+            claimed, version = document.pop("digest"), document.pop("format_version")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise StoreError(path, f"damaged commit record ({error})", remedy) from None
+        if version != FORMAT_VERSION:
+            raise StoreError(
+                path, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache"
+            )
+        if digest(document | {"format_version": version}) != claimed:
+            raise StoreError(path, "damaged commit record (its digest does not match)", remedy)
+        columns = document.pop("recordings")
+        rows = zip(*(columns[f.name] for f in fields(CachedRecording)), strict=True)
+        document["crc32c"] = tuple(document["crc32c"])
+        return cls(**document, recordings=tuple(CachedRecording(*row) for row in rows))
+
+
+def shard_path(store: Path, shard: int) -> Path:
+    return store / "instances" / "c" / str(shard) / "0" / "0"
+
+
+def commit_path(store: Path, shard: int) -> Path:
+    return store / "commits" / f"{shard}.json"
+
+
+def write_commit(store: Path, commit: Commit) -> None:
+    write_file(commit_path(store, commit.shard), commit.to_json())
+
+
+class ShardWriter:
+    """Writes one shard, an instance at a time, in Zarr's ``sharding_indexed`` format."""
+
+    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+        self._file, self._layout = file, layout
+        self._crcs: list[int] = []
+
+    @property
+    def room(self) -> int:
+        return self._layout.instances_per_shard - len(self._crcs)
+
+    def append(self, instance: NDArray[np.float16]) -> None:
+        """Add one chunk. Shape: ``[frames_per_instance, n_mels]``."""
+        payload = np.ascontiguousarray(instance, "<f2").tobytes()
+        assert len(payload) == self._layout.chunk_bytes and self.room
+        crc = google_crc32c.value(payload)
+        self._file.write(payload + struct.pack("<I", crc))
+        self._crcs.append(crc)
+
+    def finish(self) -> tuple[int, tuple[int, ...]]:
+        """Write the index. Returns the shard's size in bytes and the crc32c of each chunk."""
+        stored = self._layout.chunk_bytes + 4
+        entries = np.full((self._layout.instances_per_shard, 2), NO_CHUNK, "<u8")
+        entries[: len(self._crcs), 0] = np.arange(len(self._crcs), dtype="<u8") * stored
+        entries[: len(self._crcs), 1] = stored
+        index = entries.tobytes()
+        self._file.write(index + struct.pack("<I", google_crc32c.value(index)))
+        return len(self._crcs) * stored + len(index) + 4, tuple(self._crcs)
+
+
+def parse_shard_index(shard: memoryview, layout: Layout) -> NDArray[np.uint64]:
+    """Return offset and size of each chunk, ``[instances_per_shard, 2]``.
+
+    Raises:
+        ValueError: the index is damaged.
+    """
+    size = layout.instances_per_shard * 16
+    index, crc = bytes(shard[-size - 4 : -4]), bytes(shard[-4:])
+    if len(index) != size or struct.pack("<I", google_crc32c.value(index)) != crc:
+        raise ValueError("its index does not match its checksum")
+    return np.frombuffer(index, "<u8").reshape(-1, 2)
+
+
+def create_store(path: Path, features: FeatureConfig, layout: Layout) -> None:
+    """Create an empty store, in one step: it is made beside its place and renamed."""
+    import shutil
+
+    import zarr
+    from zarr.codecs import Crc32cCodec
+
+    partial = path.with_name(path.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    attributes = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "features": to_plain(features),
+        "fingerprint": features.fingerprint,
+        "layout": asdict(layout),
+        "versions": _versions(),
+    }
+    chunk = (1, layout.frames_per_instance, layout.n_mels)
+    group = zarr.create_group(partial, attributes=attributes)
+    group.create_array(
+        "instances",
+        shape=(0, *chunk[1:]),
+        chunks=chunk,
+        shards=(layout.instances_per_shard, *chunk[1:]),
+        dtype="float16",
+        compressors=Crc32cCodec(),
+        fill_value=float("nan"),
+        dimension_names=("instance", "frame", "mel"),
+    )
+    (partial / "commits").mkdir()
+    partial.replace(path)
+
+
+def resize(store: Path, instances: int) -> None:
+    """Set the length of the ``instances`` array; nothing is written where it has that length."""
+    place = store / "instances" / "zarr.json"
+    metadata = json.loads(place.read_bytes())
+    if metadata["shape"][0] != instances:
+        metadata["shape"][0] = instances
+        write_file(place, json.dumps(metadata, indent=2).encode())
+
+
+def read_attributes(store: Path) -> tuple[FeatureConfig, Layout, dict[str, Any]]:
+    """Return a store's settings, layout and all its attributes.
+
+    Raises:
+        StoreError: not there, not a store, of another format version, or by another version of the front end.
+    """
+    try:
+        attributes = json.loads((store / "zarr.json").read_bytes())["attributes"]
+        if attributes["format"] != FORMAT:
+            raise KeyError(FORMAT)
+        version = attributes["format_version"]
+    except FileNotFoundError:
+        raise StoreError(store, "no cache here", "Run `batcache build --csv ...` first, or pass --cache") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(store, f"not a batcache store ({error})", "Pass another --cache") from None
+    if version != FORMAT_VERSION:
+        raise StoreError(store, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
+    try:
+        features, layout = FeatureConfig(**attributes["features"]), Layout(**attributes["layout"])
+        fingerprint = attributes["fingerprint"]
+    except (KeyError, TypeError) as error:
+        raise StoreError(store, f"settings that this batcache does not know ({error})", "Upgrade batcache") from None
+    if features.fingerprint != fingerprint:
+        raise StoreError(
+            store,
+            f"computed by another front end (fingerprint {fingerprint[:12]}, here {features.fingerprint[:12]})",
+            "Build into a new --cache",
+        )
+    return features, layout, attributes
+
+
+def array_length(commits: Sequence[tuple[int, int]], layout: Layout) -> int:
+    """Length of the array that ends with the last instance in use, given (shard, chunks in use) of each shard."""
+    return max((shard * layout.instances_per_shard + used for shard, used in commits), default=0)
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("batcache", "numpy", "soxr", "torch", "torchaudio", "nnAudio", "zarr")}

@@ -1,0 +1,279 @@
+"""What a build has to do: facts about the files (``scan``), then a pure decision (``plan``)."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from batcache.config import FeatureConfig
+from batcache.errors import AudioError
+from batcache.features.audio import AudioHeader, content_hash, read_blocks, read_header
+from batcache.store.index import Index
+from batcache.store.layout import CachedRecording, Layout
+
+HIGHEST_RATE = 2_000_000
+Action = Literal["build", "keep", "stale", "duplicate", "rejected"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a file before anything is computed. ``header`` is None where stat alone proved it unchanged."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    content: str
+    header_rate: int
+    channels: int
+    time_expansion: float
+    ground: str
+    header: AudioHeader | None
+
+    @property
+    def true_rate(self) -> int:
+        return round(self.header_rate * self.time_expansion)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.content, self.true_rate
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A recording to compute, where it goes, and the other names of the same content."""
+
+    facts: Facts
+    first_instance: int
+    instances: int
+    frames: int
+    also: tuple[Facts, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of work for one writer: a shard of many recordings, or the several shards of one long recording."""
+
+    first_shard: int
+    shards: int
+    recordings: tuple[Placed, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of each recording and why; the tasks; and the rows of committed shards that change."""
+
+    decisions: dict[str, tuple[Action, str]]
+    tasks: tuple[Task, ...]
+    revisions: dict[int, tuple[CachedRecording, ...]] = field(default_factory=dict)
+
+    def count(self, action: Action) -> int:
+        return sum(1 for taken, _ in self.decisions.values() if taken == action)
+
+    @property
+    def rejected(self) -> dict[str, str]:
+        return {path: reason for path, (action, reason) in self.decisions.items() if action == "rejected"}
+
+
+def scan(
+    expansions: Mapping[str, float | None], data_dir: Path, index: Index, config: FeatureConfig, workers: int
+) -> Iterator[Facts | AudioError]:
+    """Yield the facts of each file, in order, or why it is rejected.
+
+    ``expansions`` maps each path to its time expansion, None where the manifest gives none. A file whose size and
+    modification time are those of the index is not opened.
+    """
+
+    def look(item: tuple[str, float | None]) -> Facts | AudioError:
+        try:
+            return _look(*item, data_dir, index, config)
+        except AudioError as error:
+            return error
+
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(look, expansions.items())
+
+
+def _look(path: str, expansion: float | None, data_dir: Path, index: Index, config: FeatureConfig) -> Facts:
+    place = data_dir / path
+    try:
+        stat = place.stat()
+    except OSError:
+        stat = None
+    factor, ground = (1.0, "assumed") if expansion is None else (expansion, "manifest")
+    if stat:
+        for row in index.by_path.get(path, ()):
+            unchanged = (row.size, row.mtime_ns, row.failure) == (stat.st_size, stat.st_mtime_ns, "")
+            if unchanged and row.true_rate == round(row.header_rate * factor):
+                return Facts(
+                    path, row.size, row.mtime_ns, row.content, row.header_rate, row.channels, factor, ground, None
+                )
+    header = read_header(place)
+    assert stat is not None, "read_header raises where there is no file"
+    facts = Facts(
+        path,
+        stat.st_size,
+        stat.st_mtime_ns,
+        content_hash(place, header),
+        header.rate,
+        header.channels,
+        factor,
+        ground,
+        header,
+    )
+    _check_rate(place, facts, config)
+    failed = index.by_key.get(facts.key)
+    if failed is not None and failed.failure:
+        for _ in read_blocks(place, header, 1 << 20):  # tried again: raises what it raised before, or nothing
+            pass
+    return facts
+
+
+def _check_rate(place: Path, facts: Facts, config: FeatureConfig) -> None:
+    assert facts.header is not None
+    rate = facts.true_rate
+    said = f"{rate:,} Hz ({facts.header_rate:,} in the header x {facts.time_expansion:g})"
+    if rate < 2 * config.fmin:
+        raise AudioError(
+            place,
+            f"true rate {said} is below 2 x fmin = {2 * config.fmin:,.0f} Hz",
+            "If it is time-expanded, say so in a time_expansion column",
+        )
+    if rate > HIGHEST_RATE:
+        raise AudioError(place, f"true rate {said} is above {HIGHEST_RATE:,} Hz", "Correct its time_expansion")
+    if config.target_samples(facts.header.samples, rate) < config.n_fft:
+        window_ms = config.n_fft / config.target_sample_rate * 1e3
+        finding = f"{facts.header.samples} samples are shorter than one FFT window ({window_ms:g} ms)"
+        raise AudioError(place, finding, "Remove its row")
+
+
+def plan(
+    paths: Iterable[str],
+    facts: Mapping[str, Facts],
+    rejected: Mapping[str, str],
+    index: Index,
+    config: FeatureConfig,
+    layout: Layout,
+) -> Plan:
+    """Decide what becomes of every path, in order. Pure: the same arguments give the same plan."""
+    decisions: dict[str, tuple[Action, str]] = {}
+    fresh: dict[tuple[str, int], list[Facts]] = {}
+    adopted: list[tuple[Facts, CachedRecording]] = []
+    for path in paths:
+        if path in rejected:
+            decisions[path] = ("rejected", rejected[path])
+            continue
+        fact = facts[path]
+        known = index.by_path.get(path, [])
+        row = next((row for row in known if row.key == fact.key and not row.failure), None)
+        other = index.by_key.get(fact.key)
+        if row is not None:
+            same = (row.size, row.mtime_ns) == (fact.size, fact.mtime_ns)
+            decisions[path] = ("keep", "unchanged" if same else "same audio, file touched or tagged again")
+            adopted.append((fact, row))
+        elif other is not None and not other.failure:
+            decisions[path] = ("keep", f"same audio as {other.path}, moved or copied")
+            adopted.append((fact, other))
+        elif fact.key in fresh:
+            decisions[path] = ("duplicate", f"same audio as {fresh[fact.key][0].path}")
+            fresh[fact.key].append(fact)
+        else:
+            decisions[path] = _why_compute(fact, known)
+            fresh[fact.key] = [fact]
+    tasks = pack(list(fresh.values()), set(index.commits), config, layout)
+    return Plan(decisions, tasks, _revise(index, facts, adopted))
+
+
+def _why_compute(fact: Facts, known: Sequence[CachedRecording]) -> tuple[Action, str]:
+    if not known:
+        return "build", "new"
+    if known[0].failure:
+        return "build", "failed before"
+    if known[0].content != fact.content:
+        return "stale", "its audio changed"
+    return "stale", f"true rate was {known[0].true_rate:,} Hz, is {fact.true_rate:,} Hz"
+
+
+def pack(groups: Sequence[Sequence[Facts]], taken: set[int], config: FeatureConfig, layout: Layout) -> tuple[Task, ...]:
+    """Place recordings, in order, into free shards. Each group is one content under one or more names.
+
+    A recording takes consecutive instances; it straddles shards only where it is longer than one, and then has its
+    shards to itself.
+    """
+    capacity = layout.instances_per_shard
+    tasks: list[Task] = []
+    open_recordings: list[Placed] = []
+    open_shard, used = -1, capacity
+    next_shard = 0
+
+    def claim(count: int) -> int:
+        """The first free shard that begins a run of ``count`` free ones."""
+        nonlocal next_shard
+        shard = next_shard
+        while any(s in taken for s in range(shard, shard + count)):
+            shard += 1
+        taken.update(range(shard, shard + count))
+        while next_shard in taken:
+            next_shard += 1
+        return shard
+
+    taken = set(taken)
+    for group in groups:
+        header = group[0].header
+        assert header is not None, "only an unchanged file has no header, and it is kept"
+        frames = config.target_samples(header.samples, group[0].true_rate) // config.hop_length
+        instances = layout.instances(frames)
+        if instances > capacity:
+            shards = -(-instances // capacity)
+            shard = claim(shards)
+            placed = Placed(group[0], shard * capacity, instances, frames, tuple(group[1:]))
+            tasks.append(Task(shard, shards, (placed,)))
+            continue
+        if used + instances > capacity:
+            if open_recordings:
+                tasks.append(Task(open_shard, 1, tuple(open_recordings)))
+            open_shard, used, open_recordings = claim(1), 0, []
+        open_recordings.append(Placed(group[0], open_shard * capacity + used, instances, frames, tuple(group[1:])))
+        used += instances
+    if open_recordings:
+        tasks.append(Task(open_shard, 1, tuple(open_recordings)))
+    return tuple(sorted(tasks, key=lambda task: task.first_shard))
+
+
+def _revise(
+    index: Index, facts: Mapping[str, Facts], adopted: Sequence[tuple[Facts, CachedRecording]]
+) -> dict[int, tuple[CachedRecording, ...]]:
+    """Rows that committed shards must have after the build, where they differ from those they have.
+
+    Rows whose path now stands for other audio go; rows of kept files take over the file's present size, time and name.
+    """
+    home = {id(row): shard for shard, commit in index.commits.items() for row in commit.recordings}
+    wanted: dict[int, dict[str, CachedRecording]] = {}
+    for shard, commit in index.commits.items():
+        rows = {
+            row.path: row
+            for row in commit.recordings
+            if row.path not in facts or (facts[row.path].key == row.key and not row.failure)
+        }
+        wanted[shard] = rows
+    for fact, row in adopted:
+        wanted[home[id(row)]][fact.path] = describe(fact, row)
+    return {
+        shard: tuple(rows.values())
+        for shard, rows in wanted.items()
+        if tuple(rows.values()) != index.commits[shard].recordings
+    }
+
+
+def describe(fact: Facts, row: CachedRecording) -> CachedRecording:
+    """The row of a file whose content is that of ``row``."""
+    return replace(
+        row,
+        path=fact.path,
+        size=fact.size,
+        mtime_ns=fact.mtime_ns,
+        header_rate=fact.header_rate,
+        channels=fact.channels,
+        time_expansion=fact.time_expansion,
+        ground=fact.ground,
+    )
