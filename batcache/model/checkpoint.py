@@ -1,0 +1,79 @@
+"""Checkpoints: a format number, tensors and plain types, nothing that could run code when loaded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from batcache.config import FeatureConfig, ModelConfig, to_plain
+from batcache.disk import replacing
+from batcache.errors import BatcacheError, RunError
+from batcache.model.crnn import BatMILModel
+
+FORMAT = "batcache-checkpoint"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model and what it must be fed: bags of the species' recordings, cut from features of these settings.
+
+    ``score`` is the validation score (``metric``) of ``epoch``. ``trainer`` holds what only resuming needs.
+    """
+
+    model: ModelConfig
+    species: tuple[str, ...]
+    features: FeatureConfig
+    frames_per_instance: int
+    epoch: int
+    metric: str
+    score: float
+    weights: Mapping[str, Tensor]
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+    def restore(self, device: torch.device) -> BatMILModel:
+        """Return the model, in eval mode."""
+        model = BatMILModel(self.model, self.features.n_mels, len(self.species))
+        model.load_state_dict(dict(self.weights))
+        return model.to(device).eval()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, or leave what was there."""
+    document = {name: to_plain(value) for name, value in vars(checkpoint).items() if name not in ("weights", "trainer")}
+    document |= {"weights": dict(checkpoint.weights), "trainer": dict(checkpoint.trainer)}
+    with replacing(path) as file:
+        torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **document}, file)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        RunError: missing, not a checkpoint, damaged, or of another format version.
+    """
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise RunError(path, "no such checkpoint", "Pass --checkpoint, or train first") from None
+    except Exception as error:  # torch raises whatever the damage leads to
+        reason = str(error).split("\n", 1)[0]
+        raise RunError(path, f"not readable as a checkpoint ({reason})", "Pass another --checkpoint") from None
+    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+        raise RunError(path, "not a batcache checkpoint", "Pass another --checkpoint")
+    version = document.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise RunError(path, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
+    try:
+        document["model"] = TypeAdapter(ModelConfig).validate_python(document["model"])
+        document["features"] = TypeAdapter(FeatureConfig).validate_python(document["features"])
+        document["species"] = tuple(document["species"])
+        checkpoint = Checkpoint(**document)
+        checkpoint.restore(torch.device("cpu"))
+    except (KeyError, TypeError, ValidationError, RuntimeError, BatcacheError) as error:
+        raise RunError(path, f"a checkpoint that does not fit ({str(error).splitlines()[0]})", "Train again") from None
+    return checkpoint

@@ -1,0 +1,33 @@
+"""Augmentation of features, in training only: masks in time and frequency (SpecAugment, Park et al. 2019), noise."""
+
+import torch
+from torch import Generator, Tensor
+
+from batcache.config import AugmentationConfig
+
+
+def augment(features: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
+    """Return augmented features; each instance gets its own masks, so that no species vanishes from a whole bag.
+
+    Masked frames and bands become 0, the level of silence and of dead bands. PCEN is never negative, nor is the result.
+
+    Shape: ``[..., T, M]`` -> the same.
+    """
+    if config.noise_injection:
+        noise = torch.randn(features.shape, generator=generator, device=features.device)
+        features = (features + config.noise_std * noise).clamp(min=0)
+    if config.time_masking:
+        features = features.masked_fill(_spans(features, -2, config.time_mask_param, generator).unsqueeze(-1), 0)
+    if config.freq_masking:
+        features = features.masked_fill(_spans(features, -1, config.freq_mask_param, generator).unsqueeze(-2), 0)
+    return features
+
+
+def _spans(features: Tensor, axis: int, widest: int, generator: Generator) -> Tensor:
+    """One random span an instance along an axis, 0 to ``widest`` long, anywhere. Shape: ``[..., size]`` bool."""
+    size = features.shape[axis]
+    draw = torch.rand(2, *features.shape[:-2], 1, generator=generator, device=features.device)
+    width = (draw[0] * (min(widest, size) + 1)).floor()
+    start = (draw[1] * (size - width + 1)).floor()
+    place = torch.arange(size, device=features.device)
+    return (place >= start) & (place < start + width)

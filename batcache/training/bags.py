@@ -1,0 +1,88 @@
+"""Bags: every label joined from the CSV, every frame read from the store."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from batcache.errors import ManifestError
+from batcache.manifest import Clip, Manifest, check_contents
+from batcache.store.layout import CachedRecording
+from batcache.store.reader import Store, list_some
+
+
+@dataclass(frozen=True, slots=True)
+class Bag:
+    """A clip and the frames ``start`` to ``stop`` of its recording that hold it."""
+
+    clip: Clip
+    row: CachedRecording
+    start: int
+    stop: int
+
+    def instances(self, frames_per_instance: int) -> int:
+        return max(1, -(-(self.stop - self.start) // frames_per_instance))
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The bags of a manifest, and the files left out because the build rejected them, with the reason."""
+
+    bags: tuple[Bag, ...]
+    left_out: dict[str, str]
+
+    def split(self, name: str) -> tuple[Bag, ...]:
+        return tuple(bag for bag in self.bags if bag.clip.split == name)
+
+
+def join(manifest: Manifest, store: Store) -> Joined:
+    """Find each clip's frames. A clip whose recording was rejected is left out.
+
+    Raises:
+        ManifestError: a recording that was never built, or built with another time expansion; a clip that starts
+            after its recording ends; one content in two splits.
+    """
+    rejected = store.sources().rejected
+    bags, left_out, missing = [], {}, []
+    for clip in manifest.clips:
+        row = store.find(clip.filename)
+        if clip.filename in rejected:
+            left_out[clip.filename] = rejected[clip.filename]
+        elif row is None:
+            missing.append(clip)
+        else:
+            bags.append(_bag(clip, row, store.features.frames_per_second))
+    command = "batcache build " + " ".join(f"--csv {csv}" for csv in manifest.csvs) + f" --cache {store.path}"
+    if missing:
+        names = list_some(dict.fromkeys(clip.filename for clip in missing))
+        raise ManifestError(missing[0].place, f"not in {store.path}: {names}", f"Run `{command}`")
+    stale = [bag.clip for bag in bags if (bag.clip.time_expansion or 1.0) != bag.row.time_expansion]
+    if stale:
+        finding = f"time_expansion of {stale[0].filename} is not the one that {store.path} was built with"
+        raise ManifestError(stale[0].place, finding, f"Run `{command}`")
+    check_contents(manifest, {bag.clip.filename: bag.row.content for bag in bags})
+    return Joined(tuple(bags), left_out)
+
+
+def _bag(clip: Clip, row: CachedRecording, frames_per_second: float) -> Bag:
+    start = round((clip.start_s or 0.0) * frames_per_second)
+    stop = row.frames if clip.duration_s is None else start + max(1, round(clip.duration_s * frames_per_second))
+    if start >= row.frames:
+        finding = f"start_s {clip.start_s:g} lies behind the end of {clip.filename} ({row.duration_s:.3f} s)"
+        raise ManifestError(clip.place, finding, "Correct the row")
+    return Bag(clip, row, start, min(stop, row.frames))
+
+
+def read_bag(store: Store, bag: Bag, frames_per_instance: int, first: int = 0, count: int | None = None) -> Tensor:
+    """Read instances ``first`` to ``first + count`` of a bag, cut at this length; the last may be padded with 0.
+
+    Shape: ``[count, frames_per_instance, n_mels]`` float16.
+    """
+    start = bag.start + first * frames_per_instance
+    stop = bag.stop if count is None else min(bag.stop, start + count * frames_per_instance)
+    frames = store.read_frames(bag.row, start, stop)
+    short = -len(frames) % frames_per_instance
+    if short:
+        frames = np.concatenate([frames, np.zeros((short, frames.shape[1]), frames.dtype)])
+    return torch.from_numpy(frames).view(-1, frames_per_instance, frames.shape[1])

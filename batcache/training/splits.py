@@ -1,0 +1,119 @@
+"""Which bags train, validate and test: taken from the CSV, drawn by whole groups where it leaves validation open."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from batcache.disk import write_file
+from batcache.errors import ManifestError, RunError
+from batcache.manifest import Manifest
+from batcache.training.bags import Bag
+
+_COLUMNS = ("filename", "start_s", "duration_s", "content", "group", "split")
+ClipKey = tuple[str, str, str]
+"""Filename, start and duration of a clip, as ``split.csv`` writes them."""
+
+
+def share_groups(bags: Sequence[Bag], share: float, seed: int) -> tuple[tuple[Bag, ...], tuple[Bag, ...]]:
+    """Part bags in two by whole groups, drawn by seed: at least one group on each side, about ``share`` in the second.
+
+    Copies of one content under several names stay together. The order of the bags does not matter to the draw.
+
+    Raises:
+        ManifestError: there is only one group.
+    """
+    units = _units(bags)
+    names = sorted(set(units))
+    if len(names) < 2:
+        finding = f"no clip of split val, and only one group ({names[0]}) to take some from"
+        raise ManifestError(bags[0].clip.csv, finding, "Add rows of split val")
+    drawn: set[str] = set()
+    for i in np.random.default_rng(seed).permutation(len(names))[:-1]:
+        drawn.add(names[i])
+        if sum(unit in drawn for unit in units) >= share * len(bags):
+            break
+    kept = tuple(bag for bag, unit in zip(bags, units, strict=True) if unit not in drawn)
+    taken = [bag for bag, unit in zip(bags, units, strict=True) if unit in drawn]
+    return kept, tuple(replace(bag, clip=replace(bag.clip, split="val")) for bag in taken)
+
+
+def _units(bags: Sequence[Bag]) -> list[str]:
+    """The name of what must stay together with each bag: its group, or all groups that share a content with it."""
+    parent: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for bag in bags:
+        group, content = find(f"group {bag.clip.group_or_recording}"), find(f"content {bag.row.content}")
+        parent[max(group, content)] = min(group, content)
+    return [find(f"group {bag.clip.group_or_recording}") for bag in bags]
+
+
+def require_split(bags: Sequence[Bag], manifest: Manifest, split: str) -> None:
+    """Refuse a split without bags.
+
+    Raises:
+        ManifestError: names the splits there are and, where one lies beside, the CSV that was not given.
+    """
+    if bags:
+        return
+    there = ", ".join(f"{name} ({count})" for name, count in sorted(manifest.splits.items())) or "none"
+    near = _csv_beside(manifest.csvs, split)
+    remedy = "Add a split column, or name the CSV train.csv, val.csv or test.csv"
+    if near:
+        remedy = f"{near} lies beside and was not given: pass --csv {near} too, to build and here"
+    raise ManifestError(", ".join(map(str, manifest.csvs)), f"no clip of split {split} (there are: {there})", remedy)
+
+
+def _csv_beside(csvs: Sequence[Path], split: str) -> Path | None:
+    given = {csv.resolve() for csv in csvs}
+    beside = (csv.parent / f"{split}.csv" for csv in csvs)
+    return next((csv for csv in beside if csv.is_file() and csv.resolve() not in given), None)
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """What a run did with a clip: its split, and the content and group that must not be judged as unseen again."""
+
+    content: str
+    group: str
+    split: str
+
+
+def clip_key(bag: Bag) -> ClipKey:
+    clip = bag.clip
+    spans = ("" if value is None else f"{value:g}" for value in (clip.start_s, clip.duration_s))
+    return (clip.filename, *spans)  # type: ignore[return-value]
+
+
+def write_splits(path: Path, bags: Sequence[Bag]) -> None:
+    """Write the split of every bag as used."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for bag in bags:
+        writer.writerow([*clip_key(bag), bag.row.content, bag.clip.group_or_recording, bag.clip.split or ""])
+    write_file(path, text.getvalue().encode())
+
+
+def read_splits(path: Path) -> Mapping[ClipKey, SplitRow]:
+    """Read what ``write_splits`` wrote.
+
+    Raises:
+        RunError: missing or not such a file.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        if tuple(header) != _COLUMNS:
+            raise ValueError(f"columns {', '.join(header)}")
+        return {(row[0], row[1], row[2]): SplitRow(*row[3:]) for row in rows}
+    except (OSError, ValueError, TypeError, IndexError, csv.Error) as error:
+        raise RunError(path, f"cannot be read ({error})", "Train again, or pass --csv") from None

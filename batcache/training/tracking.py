@@ -1,0 +1,93 @@
+"""Where metrics go: always to ``logs/metrics.jsonl``, and to Weights & Biases where it is enabled.
+
+wandb is never a reason to fail: without a key or a network it records offline, beside the run.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from batcache.config import WandbConfig
+from batcache.disk import write_file
+
+
+class Tracker(Protocol):
+    """Somewhere to report numbers to. ``notes`` says in words what the user should know of it."""
+
+    notes: tuple[str, ...]
+
+    def log(self, metrics: Mapping[str, Any]) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class NoTracker:
+    """Stands in where wandb is not enabled, and does nothing."""
+
+    notes: tuple[str, ...] = ()
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        return
+
+    def finish(self) -> None:
+        return
+
+
+class WandbTracker:
+    """Reports to Weights & Biases; a run of ours is one of theirs, under the folder's name."""
+
+    def __init__(self, config: WandbConfig, run: Path, settings: Mapping[str, Any]) -> None:
+        import wandb
+
+        mode = "online" if wandb.api.api_key else "offline"
+        common = {
+            "project": config.project,
+            "entity": config.entity,
+            "tags": list(config.tags),
+            "name": run.name,
+            "id": run.name,
+            "resume": "allow",
+            "dir": str(run / "logs"),
+            "config": dict(settings),
+        }
+        quiet = wandb.Settings(silent=True, init_timeout=30)
+        try:
+            self._run = wandb.init(mode=mode, settings=quiet, **common)
+        except Exception:  # whatever the network or the server does, training goes on
+            mode = "offline"
+            self._run = wandb.init(mode=mode, settings=quiet, **common)
+        self.notes = (f"wandb records {mode}" + (f" in {run / 'logs' / 'wandb'}" if mode == "offline" else ""),)
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        self._run.log(dict(metrics))
+
+    def finish(self) -> None:
+        self._run.finish()
+
+
+def open_tracker(config: WandbConfig, run: Path, settings: Mapping[str, Any]) -> Tracker:
+    """Return wandb where it is enabled and works, else a stand-in that says why not."""
+    if not config.enabled:
+        return NoTracker()
+    try:
+        return WandbTracker(config, run, settings)
+    except Exception as error:
+        tracker = NoTracker()
+        tracker.notes = (f"wandb is enabled but cannot start ({type(error).__name__}: {error}); training goes on",)
+        return tracker
+
+
+class MetricsLog:
+    """``metrics.jsonl``: one JSON object an epoch, in order."""
+
+    def __init__(self, path: Path, keep_epochs: int = 0) -> None:
+        """Open the log, keeping the first ``keep_epochs`` epochs of what is there: a resumed run repeats the others."""
+        self._path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and keep_epochs else []
+        self._lines = lines[:keep_epochs]
+        write_file(path, "".join(line + "\n" for line in self._lines).encode())
+
+    def append(self, metrics: Mapping[str, Any]) -> None:
+        with self._path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(metrics) + "\n")
