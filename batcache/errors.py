@@ -1,5 +1,7 @@
 """The errors a user meets: one line with the place, what was found there, and what to do about it."""
 
+from collections.abc import Iterable
+
 
 class BatcacheError(Exception):
     """Something the user can mend.
@@ -37,3 +39,14 @@ class StoreError(BatcacheError):
 
 class RunError(BatcacheError):
     """A run folder or checkpoint that is missing, unfinished or unreadable."""
+
+
+def list_some(names: Iterable[str], most: int = 3) -> str:
+    """Names in a sentence: all of them, or the first and how many more.
+
+    >>> list_some(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    listed = list(names)
+    shown = ", ".join(listed[:most])
+    return f"{shown} and {len(listed) - most} more" if len(listed) > most else shown or "no recording"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from csv import Error as CsvError
 from csv import reader as csv_reader
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -68,12 +68,16 @@ class Clip:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The clips of one or more CSVs, in their order, under the species of the first."""
+    """The clips of one or more CSVs, in their order, under the species of the first.
+
+    ``split_of`` is the split that rows got which had none of their own, by CSV, as ``read_manifest`` was told.
+    """
 
     csvs: tuple[Path, ...]
     data_dir: Path
     species: tuple[str, ...]
     clips: tuple[Clip, ...]
+    split_of: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def splits(self) -> dict[str, int]:
@@ -119,7 +123,9 @@ def read_manifest(
     _check_recordings(clips)
     _refuse_two_splits(clips, "recording", lambda clip: clip.filename, lambda clip: clip.filename)
     _refuse_two_splits(clips, "group", lambda clip: clip.group, lambda clip: str(clip.group))
-    return Manifest(csvs, data_dir, species, clips)
+    return Manifest(
+        csvs, data_dir, species, clips, {csv: split for csv, split in (split_of or {}).items() if csv in csvs}
+    )
 
 
 def check_contents(manifest: Manifest, content_of: Mapping[str, str]) -> None:

@@ -16,12 +16,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from batcache.config import FeatureConfig
+from batcache.errors import ConfigError
 from batcache.features.audio import AudioHeader, read_blocks
 from batcache.features.mel import ENGINES, check_bands, dead_bands, stream_spans
 from batcache.features.pcen import Pcen
 from batcache.features.resample import SincResampler, stream_soxr, uses_sinc
 
 _FRAMES_A_BLOCK = {"cpu": 512, "cuda": 65_536}  # half a second stays in a core's cache; a minute fills a GPU
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called ``cpu`` or ``cuda``, or for ``auto`` the GPU where there is one.
+
+    Raises:
+        ConfigError: cuda is asked for and not there.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigError("--device cuda", "no CUDA device is usable here", "Pass --device cpu, or auto")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and there) else "cpu")
 
 
 @dataclass

@@ -85,13 +85,15 @@ class BuildReport:
 
 
 def build(
-    manifest: Manifest, cache: Path, config: DataConfig, device: str = "cpu", workers: int | None = None
+    manifest: Manifest, cache: Path, config: DataConfig, device: str = "auto", workers: int | None = None
 ) -> Iterator[Progress | Plan | BuildReport]:
     """Bring a store up to date with a manifest: yields progress, the plan once it is made, and the report last.
 
-    ``config.features`` and ``config.instance_s`` must be those of the store where it exists.
+    ``config.features`` and ``config.instance_s`` must be those of the store where it exists. ``device`` is ``auto``,
+    ``cpu`` or ``cuda``; ``workers`` threads decode and, on the CPU, compute (by default one a core).
 
     Raises:
+        ConfigError: a device that is not there.
         StoreError: a store that is damaged or has other settings.
         ManifestError: one content in two splits.
     """
@@ -175,9 +177,9 @@ def _compute(
         return
     import torch  # only where there is something to compute
 
-    from batcache.features.frontend import FrontEnd
+    from batcache.features.frontend import FrontEnd, pick_device
 
-    front_end = FrontEnd(config.features, device)
+    front_end = FrontEnd(config.features, pick_device(device))
     total = sum(len(task.recordings) for task in tasks)
     done, threads = 0, torch.get_num_threads()
     torch.set_num_threads(1)  # one recording, one thread: the same sums in the same order on any machine
@@ -339,6 +341,7 @@ def _write_sources(cache: Path, manifest: Manifest, rejected: Mapping[str, str])
     """Remember where the manifest lies, relative to the store where they share a drive, so that both can be moved."""
     document = {
         "csvs": [portable(csv, cache) for csv in manifest.csvs],
+        "split_of": {portable(csv, cache): split for csv, split in manifest.split_of.items()},
         "data_dir": portable(manifest.data_dir, cache),
         "rejected": dict(rejected),
     }

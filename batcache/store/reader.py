@@ -6,7 +6,6 @@ A shard is mapped into memory once and its index parsed once; an instance is the
 import json
 import mmap
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import StoreError
+from batcache.errors import StoreError, list_some
 from batcache.store.index import Index, read_index
 from batcache.store.layout import CachedRecording, parse_shard_index, read_attributes, shard_path
 
@@ -28,6 +27,7 @@ class Sources:
     """Where the manifest of the last build lies, and what that build rejected and why."""
 
     csvs: tuple[Path, ...]
+    split_of: dict[Path, str]
     data_dir: Path
     rejected: dict[str, str]
 
@@ -71,8 +71,9 @@ class Store:
         try:
             note = json.loads(place.read_bytes())
             csvs = tuple((self.path / csv).resolve() for csv in note["csvs"])
-            return Sources(csvs, (self.path / note["data_dir"]).resolve(), dict(note["rejected"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            split_of = {(self.path / csv).resolve(): split for csv, split in note["split_of"].items()}
+            return Sources(csvs, split_of, (self.path / note["data_dir"]).resolve(), dict(note["rejected"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(place, f"cannot be read ({error})", "Run `batcache build` again") from None
 
     def read_instances(self, first: int, count: int) -> NDArray[np.float16]:
@@ -143,14 +144,3 @@ class Store:
             for r in self.index.recordings
             if r.first_instance < (shard + 1) * per and r.first_instance + r.instances > shard * per
         )
-
-
-def list_some(names: Iterable[str], most: int = 3) -> str:
-    """Names in a sentence: all of them, or the first and how many more.
-
-    >>> list_some(["a", "b", "c", "d", "e"])
-    'a, b, c and 2 more'
-    """
-    listed = list(names)
-    shown = ", ".join(listed[:most])
-    return f"{shown} and {len(listed) - most} more" if len(listed) > most else shown or "no recording"

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from batcache.errors import ManifestError
+from batcache.errors import ManifestError, list_some
 from batcache.manifest import Clip, Manifest, check_contents
 from batcache.store.layout import CachedRecording
-from batcache.store.reader import Store, list_some
+from batcache.store.reader import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,16 @@ wandb is never a reason to fail: without a key or a network it records offline, 
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from batcache.config import WandbConfig
 from batcache.disk import write_file
+
+if TYPE_CHECKING:
+    import wandb
 
 
 class Tracker(Protocol):
@@ -40,24 +44,27 @@ class WandbTracker:
     def __init__(self, config: WandbConfig, run: Path, settings: Mapping[str, Any]) -> None:
         import wandb
 
-        mode = "online" if wandb.api.api_key else "offline"
-        common = {
-            "project": config.project,
-            "entity": config.entity,
-            "tags": list(config.tags),
-            "name": run.name,
-            "id": run.name,
-            "resume": "allow",
-            "dir": str(run / "logs"),
-            "config": dict(settings),
-        }
-        quiet = wandb.Settings(silent=True, init_timeout=30)
+        def start(mode: Literal["online", "offline"] | None) -> "wandb.Run":
+            return wandb.init(
+                project=config.project,
+                entity=config.entity,
+                tags=list(config.tags),
+                name=run.name,
+                id=run.name,
+                resume="allow",
+                dir=run / "logs",
+                config=dict(settings),
+                mode=mode,
+                settings=wandb.Settings(silent=True, init_timeout=30),
+            )
+
+        has_key = bool(os.environ.get("WANDB_MODE")) or wandb.login(prompt=False)
         try:
-            self._run = wandb.init(mode=mode, settings=quiet, **common)
+            self._run = start(None if has_key else "offline")
         except Exception:  # whatever the network or the server does, training goes on
-            mode = "offline"
-            self._run = wandb.init(mode=mode, settings=quiet, **common)
-        self.notes = (f"wandb records {mode}" + (f" in {run / 'logs' / 'wandb'}" if mode == "offline" else ""),)
+            self._run = start("offline")
+        offline = bool(self._run.settings.mode == "offline")
+        self.notes: tuple[str, ...] = (f"wandb records offline in {run / 'logs' / 'wandb'}",) if offline else ()
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         self._run.log(dict(metrics))

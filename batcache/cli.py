@@ -1,0 +1,386 @@
+"""The command line: parse, one library call, show. The only place that prints or exits."""
+
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from batcache.errors import BatcacheError, ConfigError, ManifestError
+from batcache.terminal import (
+    describe_epoch,
+    describe_plan,
+    progress_bar,
+    say,
+    show_build,
+    show_metrics,
+    show_table,
+    warn,
+)
+
+if TYPE_CHECKING:  # all else is imported by the command that needs it, so that --help answers at once
+    from batcache.config import Config
+    from batcache.manifest import Manifest
+    from batcache.store.build import BuildReport
+    from batcache.store.reader import Store
+
+app = typer.Typer(
+    help="Train bat call classifiers from weak labels, with features that are computed once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Pooling(StrEnum):
+    max = "max"
+    attention = "attention"
+    linear_softmax = "linear_softmax"
+
+
+Csvs = Annotated[
+    list[Path] | None,
+    typer.Option("--csv", help="Manifest; give several as --csv a.csv --csv b.csv.", show_default=False),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Where filenames start from. [default: the folder of the CSV]", show_default=False)
+]
+CachePath = Annotated[
+    Path | None, typer.Option("--cache", help="The store. [default: features.zarr]", show_default=False)
+]
+ConfigPath = Annotated[Path | None, typer.Option("--config", help="Settings as YAML.", show_default=False)]
+Runs = Annotated[Path, typer.Option("--run-dir", help="The folder that holds the runs.")]
+OnDevice = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU where there is one.")]
+
+
+Flags = dict[str, dict[str, Any]]
+
+
+def main() -> None:
+    """Run the command line; our errors are one line and exit code 1."""
+    try:
+        app()
+    except BatcacheError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'disk'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        typer.echo("stopped; run the same command again to go on", err=True)
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(1)
+
+
+@app.command()
+def build(
+    csv: Csvs = None,
+    data_dir: DataDir = None,
+    cache: CachePath = None,
+    config: ConfigPath = None,
+    device: OnDevice = Device.auto,
+) -> None:
+    """Compute the features of every recording once, into a Zarr store.
+
+    Run again, it computes only what is missing or has changed; killed, it resumes. Recordings that cannot be used are
+    listed in rejected.csv beside the cache, and the exit code is then 1.
+
+    Example: batcache build --csv train.csv --cache features.zarr
+    """
+    flags: Flags = {"data": {"data_dir": data_dir, "cache": cache}}
+    settings = _load(config, flags)
+    report = _build(settings, _read_manifest(csv, settings), device)
+    if report.rejected:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    pooling: Annotated[Pooling | None, typer.Option(help="How instances become a bag.", show_default=False)] = None,
+    csv: Csvs = None,
+    data_dir: DataDir = None,
+    cache: CachePath = None,
+    config: ConfigPath = None,
+    run_dir: Runs = Path("runs"),
+    epochs: Annotated[int | None, typer.Option(help="At most so many epochs.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides all that is drawn at random.", show_default=False)] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="A run to continue after its last epoch.", show_default=False)
+    ] = None,
+    device: OnDevice = Device.auto,
+) -> None:
+    """Train a model from a cache; no recording is opened.
+
+    Without --csv, the CSVs that the cache was last built from give the labels.
+
+    Example: batcache train --pooling max
+    """
+    if resume is not None:
+        if any(value is not None for value in (pooling, csv, data_dir, cache, config, epochs, seed)):
+            raise typer.BadParameter("a resumed run keeps its settings; give only --device with --resume")
+        _resume(resume, device)
+        return
+    flags: Flags = {
+        "data": {"data_dir": data_dir, "cache": cache},
+        "model": {"pooling_type": pooling},
+        "training": {"epochs": epochs, "seed": seed},
+    }
+    settings, store = _load_with_store(config, flags)
+    _train(settings, store, _read_manifest(csv, settings, store), run_dir, device)
+
+
+@app.command(name="eval")
+def evaluate(
+    split: Annotated[str, typer.Option(help="The split to judge on.")] = "test",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A .pt file of a run. [default: best of the newest run]", show_default=False)
+    ] = None,
+    csv: Csvs = None,
+    data_dir: DataDir = None,
+    cache: CachePath = None,
+    run_dir: Runs = Path("runs"),
+    device: OnDevice = Device.auto,
+) -> None:
+    """Judge a trained model on clips that it has not seen.
+
+    Without --csv, the clips and splits are those of the run.
+
+    Example: batcache eval --split test
+    """
+    from batcache.evaluation.predict import choose_clips
+    from batcache.store.reader import Store
+    from batcache.training.runs import BEST, newest_run, read_run, read_run_config
+
+    if checkpoint is None:
+        checkpoint = newest_run(run_dir) / BEST
+    run = checkpoint.parent.parent
+    about, settings = read_run(run), read_run_config(run)
+    store = Store(cache or (run / about["cache"]).resolve())
+    manifest = _read_manifest(csv, settings, data_dir=data_dir) if csv else _manifest_of_run(run, settings, data_dir)
+    _evaluate(choose_clips(checkpoint, store, manifest, split, as_trained=not csv), device)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="An experiment: settings as YAML.", show_default=False)],
+    csv: Csvs = None,
+    data_dir: DataDir = None,
+    cache: CachePath = None,
+    pooling: Annotated[Pooling | None, typer.Option(help="How instances become a bag.", show_default=False)] = None,
+    run_dir: Runs = Path("runs"),
+    device: OnDevice = Device.auto,
+) -> None:
+    """Run a whole experiment: build, train, eval; only what is not up to date.
+
+    Example: batcache run pipelines/real.yaml --csv recordings.csv
+    """
+    from batcache.evaluation.predict import choose_clips
+    from batcache.training.runs import BEST
+
+    flags: Flags = {"data": {"data_dir": data_dir, "cache": cache}, "model": {"pooling_type": pooling}}
+    settings = _load(file, flags)
+    report = _build(settings, _read_manifest(csv, settings), device)
+    settings, store = _load_with_store(file, flags)
+    manifest = _read_manifest(csv, settings, store)
+    trained = _train_if_needed(settings, store, manifest, run_dir, device)
+    judging = choose_clips(trained / BEST, store, manifest, "test", as_trained=True)
+    if judging.is_done():
+        say(f"eval: up to date, {trained / 'metrics.json'}")
+    else:
+        _evaluate(judging, device)
+    if report.rejected:
+        raise typer.Exit(1)
+
+
+@app.command()
+def info(cache: Annotated[Path, typer.Argument(help="The store to look at.")] = Path("features.zarr")) -> None:
+    """Show what a store holds.
+
+    Example: batcache info features.zarr
+    """
+    from batcache.store.reader import Store
+    from batcache.store.summary import summarise
+
+    show_table(f"{cache}", [(name, value) for name, value in summarise(Store(cache)).items()])
+
+
+def _load(path: Path | None, flags: Flags) -> "Config":
+    """Settings from defaults, the store where there is one, the YAML and flags."""
+    from batcache.config import load_config
+    from batcache.store.layout import read_attributes
+
+    settings = load_config(path, flags=flags)
+    if not settings.data.cache.exists():
+        return settings
+    features, layout, _ = read_attributes(settings.data.cache)
+    stored = {**vars(features), "instance_s": layout.frames_per_instance / features.frames_per_second}
+    return load_config(path, base={"data": stored}, flags=flags)
+
+
+def _load_with_store(path: Path | None, flags: Flags) -> "tuple[Config, Store]":
+    """Settings and the open store; settings that contradict the store's features are an error."""
+    from batcache.store.reader import Store
+
+    settings = _load(path, flags)
+    store = Store(settings.data.cache)
+    differ = [
+        f"{name} is {there!r} in {store.path}, {getattr(settings.data, name)!r} in {path}"
+        for name, there in vars(store.features).items()
+        if getattr(settings.data, name) != there
+    ]
+    if differ:
+        raise ConfigError("data", "; ".join(differ), "Remove them from the config, or build another cache with them")
+    return settings, store
+
+
+def _read_manifest(
+    csvs: list[Path] | None, settings: "Config", store: "Store | None" = None, data_dir: Path | None = None
+) -> "Manifest":
+    """The manifest of the CSVs given, else of those in the config, else of those the store was last built from."""
+    from batcache.manifest import read_manifest
+
+    data = settings.data
+    named = (("train", data.train_csv), ("val", data.val_csv), ("test", data.test_csv))
+    split_of = {path: split for split, path in reversed(named) if path is not None}
+    chosen, data_dir = tuple(csvs or data.csvs), data_dir or data.data_dir
+    if not chosen and store is not None:
+        sources = store.sources()
+        chosen, split_of, data_dir = sources.csvs, sources.split_of, data_dir or sources.data_dir
+    if not chosen:
+        raise ManifestError(
+            "--csv", "no CSV is given", "Pass --csv train.csv, or name it in the config as data.train_csv"
+        )
+    return read_manifest(chosen, data_dir, num_classes=data.num_classes, split_of=split_of)
+
+
+def _manifest_of_run(run: Path, settings: "Config", data_dir: Path | None) -> "Manifest":
+    """The manifest that a run was trained on, read from where its CSVs lie now."""
+    from batcache.manifest import read_manifest
+    from batcache.training.runs import read_run
+
+    about = read_run(run)
+    csvs = [(run / csv).resolve() for csv in about["csvs"]]
+    split_of = {(run / csv).resolve(): split for csv, split in about["split_of"].items()}
+    folder = data_dir or (run / about["data_dir"]).resolve()
+    return read_manifest(csvs, folder, num_classes=settings.data.num_classes, split_of=split_of)
+
+
+def _build(settings: "Config", manifest: "Manifest", device: Device) -> "BuildReport":
+    from batcache.store import build as library
+    from batcache.store.plan import Plan
+
+    with progress_bar() as bar:
+        tasks: dict[str, Any] = {}
+        for event in library.build(manifest, settings.data.cache, settings.data, device.value):
+            if isinstance(event, library.Progress):
+                title = "looking at files" if event.stage == "scan" else "computing features"
+                if event.stage not in tasks:
+                    tasks[event.stage] = bar.add_task(title, total=event.total)
+                bar.update(tasks[event.stage], completed=event.done)
+            elif isinstance(event, Plan):
+                say(describe_plan(event))
+            else:
+                report = event
+    show_build(report, settings)
+    return report
+
+
+def _train(settings: "Config", store: "Store", manifest: "Manifest", runs: Path, device: Device) -> Path:
+    from batcache.features.frontend import pick_device
+    from batcache.training import loop
+
+    return _show_training(loop.train(settings, store, manifest, runs, pick_device(device.value)))
+
+
+def _resume(run: Path, device: Device) -> Path:
+    from batcache.features.frontend import pick_device
+    from batcache.store.reader import Store
+    from batcache.training import loop
+    from batcache.training.runs import read_run, read_run_config
+
+    settings = read_run_config(run)
+    store = Store((run / read_run(run)["cache"]).resolve())
+    manifest = _manifest_of_run(run, settings, None)
+    return _show_training(loop.resume(run, store, manifest, pick_device(device.value)))
+
+
+def _train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", runs: Path, device: Device) -> Path:
+    """The run that these inputs have made, finished first if it was stopped; else a new one."""
+    from batcache.training import loop
+    from batcache.training.bags import join
+    from batcache.training.runs import read_run
+
+    training = settings.training
+    split = loop.choose_split(join(manifest, store), manifest, training.validation_share, training.seed)
+    found = loop.find_run(runs, loop.describe_inputs(settings, split, manifest.species))
+    if found is None:
+        return _train(settings, store, manifest, runs, device)
+    if not read_run(found)["finished"]:
+        return _resume(found, device)
+    say(f"train: up to date, {found}")
+    return found
+
+
+def _show_training(events: Iterator[Any]) -> Path:
+    from batcache.training import loop
+
+    run, rows = Path(), []
+    with progress_bar() as bar:
+        task = None
+        for event in events:
+            if isinstance(event, loop.RunStarted):
+                run = event.run
+                say(
+                    f"run {event.run}: {event.train_clips:,} clips train, {event.val_clips:,} validate, "
+                    f"{event.parameters:,} parameters"
+                )
+                for note in event.notes:
+                    warn(note)
+            elif isinstance(event, loop.Step):
+                if task is None or event.done == 1:
+                    if task is not None:
+                        bar.remove_task(task)
+                    task = bar.add_task(f"epoch {event.epoch}", total=event.total)
+                bar.update(task, completed=event.done)
+            elif isinstance(event, loop.Epoch):
+                say(describe_epoch(event))
+            else:
+                rows = [
+                    ("epochs", f"{event.epochs}" + (", stopped early" if event.stopped_early else "")),
+                    ("best epoch", f"{event.best_epoch}"),
+                    (event.metric, f"{event.best_score:.4f}"),
+                    ("best model", f"{event.run / 'checkpoints' / 'best_model.pt'}"),
+                ]
+    show_table(f"{run}", rows)
+    return run
+
+
+def _evaluate(judging: Any, device: Device) -> None:
+    from batcache.evaluation import predict
+    from batcache.features.frontend import pick_device
+
+    say(
+        f"judging {judging.checkpoint_path} (epoch {judging.checkpoint.epoch}) on split {judging.split}: "
+        f"{len(judging.bags):,} clips"
+    )
+    with progress_bar() as bar:
+        task = bar.add_task("judging clips", total=len(judging.bags))
+        for event in predict.evaluate(judging, pick_device(device.value)):
+            if isinstance(event, predict.Judged):
+                bar.update(task, completed=event.done)
+            else:
+                report = event
+    for note in report.notes:
+        warn(note)
+    show_metrics(report)

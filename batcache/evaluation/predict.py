@@ -1,0 +1,260 @@
+"""Judging a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from batcache.config import digest, to_plain
+from batcache.disk import replacing, write_file
+from batcache.errors import RunError, StoreError, list_some
+from batcache.evaluation.metrics import Metrics, compute_metrics
+from batcache.manifest import Manifest
+from batcache.model.checkpoint import Checkpoint, load_checkpoint
+from batcache.store.reader import Store
+from batcache.training.bags import Bag, join
+from batcache.training.runs import read_run, read_run_config
+from batcache.training.scoring import Verdict, judge_bags
+from batcache.training.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
+from batcache.training.tracking import open_tracker
+
+
+@dataclass(frozen=True)
+class Judged:
+    """So many clips of ``total`` have been judged."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """``notes`` say what the user should know of the clips that were judged."""
+
+    checkpoint: Path
+    epoch: int
+    split: str
+    metrics: Metrics
+    predictions: Path
+    metrics_file: Path
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of R clips with I instances in all, for C species. ``offsets`` part the instances by clip."""
+
+    filenames: NDArray[np.str_]
+    start_s: NDArray[np.float64]
+    species: NDArray[np.str_]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int8]
+    evidence: NDArray[np.float32]
+    evidence_start_s: NDArray[np.float64]
+    evidence_end_s: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Judging:
+    """A checkpoint and the clips on which it may be judged. ``inputs`` is a digest of both and of the labels."""
+
+    checkpoint_path: Path
+    checkpoint: Checkpoint
+    store: Store
+    split: str
+    bags: tuple[Bag, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def run(self) -> Path:
+        return self.checkpoint_path.parent.parent
+
+    @property
+    def inputs(self) -> str:
+        rows = sorted([*clip_key(bag), bag.row.content, bag.row.true_rate, list(bag.clip.labels)] for bag in self.bags)
+        run = read_run(self.run)["inputs"]
+        return digest([run, self.checkpoint_path.name, self.checkpoint.epoch, rows])
+
+    def is_done(self) -> bool:
+        """Whether ``metrics.json`` already holds the outcome."""
+        done = _read_metrics(self.run / "metrics.json").get(self.split, {})
+        return bool(done.get("inputs") == self.inputs)
+
+
+def choose_clips(checkpoint_path: Path, store: Store, manifest: Manifest, split: str, *, as_trained: bool) -> Judging:
+    """Find the clips of a split on which a run's checkpoint may be judged.
+
+    ``as_trained`` takes the clips' splits from the run's ``split.csv``; otherwise the manifest's splits hold, or, where
+    it names none at all, every clip is judged.
+
+    Raises:
+        RunError: no checkpoint, or clips whose content or group the model was trained on.
+        StoreError: a cache with other features.
+        ManifestError: other species, an empty split, and what ``join`` raises.
+    """
+    checkpoint = load_checkpoint(checkpoint_path)
+    _check_features(checkpoint, store)
+    joined = join(_in_order(manifest, checkpoint.species), store)
+    splits = read_splits(checkpoint_path.parent.parent / "split.csv")
+    bags = _with_splits(joined.bags, splits) if as_trained else joined.bags
+    notes = [f"left out, rejected by build: {name} ({reason})" for name, reason in joined.left_out.items()]
+    if not as_trained and not manifest.splits:
+        notes.append("the CSV names no split: every clip is judged")
+    else:
+        bags = tuple(bag for bag in bags if bag.clip.split == split)
+    require_split(bags, manifest, split)
+    _refuse_trained(bags, splits, checkpoint_path)
+    return Judging(checkpoint_path, checkpoint, store, split, bags, tuple(notes))
+
+
+def evaluate(judging: Judging, device: torch.device) -> Iterator[Judged | EvalReport]:
+    """Judge the clips, write predictions and metrics into the run; yields progress, the report last.
+
+    Raises:
+        RunError: scores that are not finite. StoreError: damage.
+    """
+    run, checkpoint = judging.run, judging.checkpoint
+    config = read_run_config(run)
+    verdicts: list[Verdict] = []
+    judged = judge_bags(
+        checkpoint.restore(device),
+        judging.store,
+        judging.bags,
+        checkpoint.frames_per_instance,
+        config.training.batch_size,
+        config.training.max_instances,
+    )
+    for verdict in judged:
+        verdicts.append(verdict)
+        yield Judged(len(verdicts), len(judging.bags))
+    seconds = checkpoint.frames_per_instance / checkpoint.features.frames_per_second
+    predictions = collect(verdicts, checkpoint.species, seconds)
+    metrics = compute_metrics(predictions.scores, predictions.labels, checkpoint.species)
+    where = run / "logs" / f"{judging.split}_predictions.npz"
+    write_predictions(where, predictions)
+    tracker = open_tracker(config.wandb, run, to_plain(config))
+    tracker.log(_flat(judging.split, metrics))
+    tracker.finish()
+    summary = run / "metrics.json"
+    entry = {"checkpoint": judging.checkpoint_path.name, "epoch": checkpoint.epoch, "inputs": judging.inputs}
+    document = _read_metrics(summary) | {judging.split: entry | metrics.to_plain()}
+    write_file(summary, json.dumps(document, indent=1, ensure_ascii=False).encode())
+    notes = (*judging.notes, *tracker.notes)
+    yield EvalReport(judging.checkpoint_path, checkpoint.epoch, judging.split, metrics, where, summary, notes)
+
+
+def _flat(split: str, metrics: Metrics) -> dict[str, float | None]:
+    """Every number under one name, as trackers want them."""
+    flat = {
+        f"{split}/{average}_{name}": value
+        for average in ("macro", "micro", "weighted")
+        for name, value in vars(getattr(metrics, average)).items()
+    }
+    flat |= {f"{split}/macro_roc_auc": metrics.macro_roc_auc, f"{split}/macro_ap": metrics.macro_average_precision}
+    for row in metrics.per_species:
+        flat |= {f"{split}/{row.species}/{name}": value for name, value in vars(row).items() if name != "species"}
+    return flat
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    """What ``metrics.json`` holds, empty where it is not there.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        return dict(json.loads(path.read_bytes())) if path.exists() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(path, f"cannot be read ({error})", "Delete it") from None
+
+
+def collect(verdicts: Sequence[Verdict], species: Sequence[str], instance_s: float) -> Predictions:
+    """Arrange verdicts as arrays; scores are probabilities, times are true seconds from the recording's start."""
+    starts = np.array([verdict.bag.clip.start_s or 0.0 for verdict in verdicts])
+    ends = [start + float(_seconds(verdict.bag)) for start, verdict in zip(starts, verdicts, strict=True)]
+    counts = [len(verdict.evidence) for verdict in verdicts]
+    begins = [start + instance_s * np.arange(count) for start, count in zip(starts, counts, strict=True)]
+    return Predictions(
+        filenames=np.array([verdict.bag.clip.filename for verdict in verdicts]),
+        start_s=starts,
+        species=np.array(species),
+        scores=torch.stack([verdict.logits for verdict in verdicts]).sigmoid().numpy(),
+        labels=np.array([verdict.bag.clip.labels for verdict in verdicts], np.int8),
+        evidence=torch.cat([verdict.evidence for verdict in verdicts]).numpy(),
+        evidence_start_s=np.concatenate(begins),
+        evidence_end_s=np.concatenate(
+            [np.minimum(begin + instance_s, end) for begin, end in zip(begins, ends, strict=True)]
+        ),
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+    )
+
+
+def _seconds(bag: Bag) -> float:
+    """Duration of a bag's real frames."""
+    return bag.row.duration_s * (bag.stop - bag.start) / max(1, bag.row.frames)
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    with replacing(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **vars(predictions))
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read what ``write_predictions`` wrote.
+
+    Raises:
+        RunError: missing or not such a file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Predictions(**{name: arrays[name] for name in arrays.files})
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise RunError(path, f"not readable as predictions ({error})", "Run `batcache eval` again") from None
+
+
+def _check_features(checkpoint: Checkpoint, store: Store) -> None:
+    if checkpoint.features != store.features:
+        wanted, there = vars(checkpoint.features), vars(store.features)
+        differ = "; ".join(
+            f"{name} {there[name]!r}, trained on {wanted[name]!r}" for name in wanted if there[name] != wanted[name]
+        )
+        raise StoreError(store.path, f"holds other features than the model knows: {differ}", "Pass another --cache")
+
+
+def _in_order(manifest: Manifest, species: Sequence[str]) -> Manifest:
+    """The manifest with its species in the model's order."""
+    if set(manifest.species) != set(species):
+        only_csv, only_model = set(manifest.species) - set(species), set(species) - set(manifest.species)
+        finding = f"species differ: only in the CSV {_listed(only_csv)}; only in the model {_listed(only_model)}"
+        raise RunError(manifest.csvs[0], finding, "Pass the CSV that the model was trained with, or train again")
+    place = [manifest.species.index(name) for name in species]
+    clips = tuple(replace(clip, labels=tuple(clip.labels[i] for i in place)) for clip in manifest.clips)
+    return replace(manifest, species=tuple(species), clips=clips)
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _with_splits(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow]) -> tuple[Bag, ...]:
+    """Give bags the split that the run gave them; clips that it did not know keep their own."""
+    return tuple(
+        replace(bag, clip=replace(bag.clip, split=splits[clip_key(bag)].split)) if clip_key(bag) in splits else bag
+        for bag in bags
+    )
+
+
+def _refuse_trained(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow], checkpoint_path: Path) -> None:
+    trained = [row for row in splits.values() if row.split == "train"]
+    contents, groups = {row.content for row in trained}, {row.group for row in trained}
+    seen = [bag for bag in bags if bag.row.content in contents or bag.clip.group_or_recording in groups]
+    if seen:
+        names = list_some(bag.clip.filename for bag in seen)
+        finding = f"{len(seen)} of {len(bags)} clips, or others of their groups, were trained on: {names}"
+        raise RunError(checkpoint_path, finding, "Judge it on clips of other groups: their scores would mean something")

@@ -1,0 +1,163 @@
+"""How things look on a terminal, and in plain text where the output is none."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from batcache.errors import list_some
+
+if TYPE_CHECKING:  # a build with nothing to do imports no torch
+    from batcache.config import Config
+    from batcache.evaluation.predict import EvalReport
+    from batcache.store.build import BuildReport
+    from batcache.store.plan import Plan
+    from batcache.training.loop import Epoch
+
+
+def describe_plan(plan: "Plan") -> str:
+    counts = {
+        "to compute": plan.count("build"),
+        "changed, to compute again": plan.count("stale"),
+        "up to date": plan.count("keep"),
+        "duplicates": plan.count("duplicate"),
+        "rejected": plan.count("rejected"),
+    }
+    return "recordings: " + ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+
+
+def show_build(report: "BuildReport", settings: "Config") -> None:
+    data = settings.data
+    rows = [
+        ("computed now", f"{report.computed:,}"),
+        ("already there", f"{report.kept:,}"),
+        ("recordings in the cache", f"{report.recordings:,} ({report.audio_s / 3600:.2f} h)"),
+        ("instances", f"{report.instances:,} of {data.instance_s:g} s"),
+        ("rejected", f"{len(report.rejected):,}"),
+        ("took", f"{report.seconds:.1f} s"),
+    ]
+    if report.duplicates:
+        rows.insert(2, ("duplicates, computed once", f"{report.duplicates:,}"))
+    if report.off_rate:
+        rows.insert(4, (f"true rate is not {data.sample_rate:,} Hz", f"{report.off_rate:,}"))
+    if report.low_nyquist:
+        rows.insert(4, ("rate too low for the upper mel bands", f"{report.low_nyquist:,}"))
+    show_table(f"{report.cache}", rows)
+    if report.two_channels:
+        warn(
+            f"{len(report.two_channels)} recordings have several channels, the first is used: "
+            f"{list_some(report.two_channels)}"
+        )
+    outside = len(report.outside_below) + len(report.outside_above)
+    if outside > 0.05 * report.recordings:
+        parts = [
+            f"{len(paths)} {where}: {list_some(paths)}"
+            for where, paths in (
+                (f"above {data.fmax / 1000:g} kHz (raise fmax for horseshoe bats)", report.outside_above),
+                (f"below {data.fmin / 1000:g} kHz (wind, handling, insects: harmless)", report.outside_below),
+            )
+            if paths
+        ]
+        warn(
+            f"{outside} of {report.recordings} recordings carry most of their energy outside the mel bands; "
+            + "; ".join(parts)
+        )
+    if report.rejected:
+        show_table("rejected", [(name, reason) for name, reason in list(report.rejected.items())[:20]])
+        warn(
+            f"{len(report.rejected)} recordings rejected, listed in {report.cache.parent / 'rejected.csv'}; "
+            "the rest is built, and they are tried again next time"
+        )
+
+
+def describe_epoch(epoch: "Epoch") -> str:
+    ap = "-" if epoch.val_macro_ap is None else f"{epoch.val_macro_ap:.4f}"
+    return (
+        f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.4f}  val loss {epoch.val_loss:.4f}  val macro AP {ap}  "
+        f"{epoch.bags_per_s:.1f} bags/s  {epoch.seconds:.1f} s{'  best' if epoch.improved else ''}"
+    )
+
+
+def show_metrics(report: "EvalReport") -> None:
+    metrics = report.metrics
+    header = ("species", "clips with", "of", "precision", "recall", "F1", "AP", "ROC-AUC")
+    rows = [
+        (
+            r.species,
+            str(r.support),
+            str(r.known),
+            *map(_number, (r.precision, r.recall, r.f1)),
+            _number(r.average_precision),
+            _number(r.roc_auc),
+        )
+        for r in metrics.per_species
+    ]
+    for name in ("macro", "micro", "weighted"):
+        average = getattr(metrics, name)
+        ap, auc = (metrics.macro_average_precision, metrics.macro_roc_auc) if name == "macro" else (None, None)
+        rows.append(
+            (f"{name} average", "", "", *map(_number, (average.precision, average.recall, average.f1, ap, auc)))
+        )
+    show_table(f"split {report.split}, {metrics.clips} clips, threshold {metrics.threshold:g}", rows, header)
+    by_names: dict[tuple[str, ...], list[str]] = {}
+    for average, names in metrics.left_out.items():
+        by_names.setdefault(names, []).append(average.replace("_", " "))
+    for names, averages in by_names.items():
+        if names:
+            say(f"without {', '.join(names)} (not enough labels): {', '.join(averages)}")
+    say(f"predictions {report.predictions}\nmetrics     {report.metrics_file}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _console(stderr: bool = False) -> Console:
+    console = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 160
+    return console
+
+
+def say(text: str) -> None:
+    _console().print(text)
+
+
+def warn(text: str) -> None:
+    _console(stderr=True).print(f"note: {text}")
+
+
+def show_table(title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> None:
+    console = _console()
+    table = Table(
+        title=Text(title),
+        title_justify="left",
+        box=box.SIMPLE if console.is_terminal else None,
+        show_header=bool(header),
+        pad_edge=False,
+    )
+    for i in range(max(len(row) for row in rows)):
+        table.add_column(header[i] if header else "", justify="right" if header and i else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A progress bar with rate and time left; nothing where the output is no terminal."""
+    console = _console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.speed:.1f}/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield bar

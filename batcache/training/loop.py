@@ -1,0 +1,398 @@
+"""Fitting a model: epochs of batches, validation after each, the best and the last state kept on disk.
+
+All that is drawn at random in an epoch is drawn from generators seeded by (seed, epoch), so a run resumed after any
+epoch goes on exactly as if it had never stopped, and ``last.pt`` need not carry random states.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from batcache.config import Config, digest, to_plain
+from batcache.errors import ConfigError, RunError
+from batcache.manifest import Manifest
+from batcache.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from batcache.model.crnn import BatMILModel
+from batcache.store.build import portable
+from batcache.store.reader import Store
+from batcache.training.augment import augment
+from batcache.training.bags import Bag, Joined, join
+from batcache.training.loader import BagDataset, Batch, EpochSampler, load_batches
+from batcache.training.ranking import macro_average_precision
+from batcache.training.runs import BEST, LAST, read_run, read_run_config, start_run, write_run
+from batcache.training.scoring import judge_bags
+from batcache.training.splits import clip_key, read_splits, require_split, share_groups, write_splits
+from batcache.training.tracking import MetricsLog, Tracker, open_tracker
+
+HEAVIEST_WEIGHT = 100.0
+KEEP_EVERY = 10  # epochs
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run begins or goes on. ``notes`` say what the user should know before it does."""
+
+    run: Path
+    train_clips: int
+    val_clips: int
+    parameters: int
+    first_epoch: int
+    epochs: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    epoch: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's outcome, as ``metrics.jsonl`` has it. ``val_macro_ap`` is None where no species has both labels."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_macro_ap: float | None
+    learning_rate: float
+    bags_per_s: float
+    seconds: float
+    improved: bool
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    run: Path
+    epochs: int
+    best_epoch: int
+    metric: str
+    best_score: float
+    stopped_early: bool
+
+
+Event = RunStarted | Step | Epoch | TrainReport
+
+
+@dataclass(frozen=True)
+class Split:
+    """The bags of a run, and what to tell about how they were chosen."""
+
+    train: tuple[Bag, ...]
+    val: tuple[Bag, ...]
+    others: tuple[Bag, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def choose_split(joined: Joined, manifest: Manifest, share: float, seed: int) -> Split:
+    """Take splits from the CSV; without validation clips, draw groups of the training clips.
+
+    Raises:
+        ManifestError: no training clips, or no second group to validate on.
+    """
+    train, val = joined.split("train"), joined.split("val")
+    others = tuple(bag for bag in joined.bags if bag.clip.split not in ("train", "val"))
+    notes = [f"left out, rejected by build: {name} ({reason})" for name, reason in joined.left_out.items()]
+    require_split(train, manifest, "train")
+    if not val:
+        train, val = share_groups(train, share, seed)
+        groups = len({bag.clip.group_or_recording for bag in val})
+        notes.append(f"no clip of split val: {len(val)} training clips of {groups} groups, drawn by seed, validate")
+    return Split(train, val, others, tuple(notes))
+
+
+def find_run(runs: Path, inputs: str) -> Path | None:
+    """The newest run in a folder that trains, or trained, on just these inputs and can be judged or resumed."""
+    found = []
+    for place in runs.glob("*/run.json"):
+        about = read_run(place.parent)
+        if about["inputs"] == inputs and (place.parent / LAST).exists():
+            found.append((about["started"], place.parent))
+    return max(found)[1] if found else None
+
+
+def describe_inputs(config: Config, split: Split, species: Sequence[str]) -> str:
+    """Digest of all that decides a training's outcome, to tell whether a run is up to date."""
+    bags = [
+        [*clip_key(bag), bag.row.content, bag.row.true_rate, bag.clip.split or "", list(bag.clip.labels)]
+        for bag in (*split.train, *split.val)
+    ]
+    settings = {name: to_plain(getattr(config, name)) for name in ("model", "training", "augmentation")}
+    cut = [config.data.fingerprint, config.data.frames_per_instance, config.data.bag_size]
+    return digest([settings, cut, list(species), sorted(bags)])
+
+
+def train(config: Config, store: Store, manifest: Manifest, runs: Path, device: torch.device) -> Iterator[Event]:
+    """Train a model in a new run folder; yields what happens, the report last.
+
+    Raises:
+        ManifestError, ConfigError, StoreError: see ``join``, ``choose_split`` and ``BatMILModel``.
+        RunError: the loss is not finite.
+    """
+    joined = join(manifest, store)
+    split = choose_split(joined, manifest, config.training.validation_share, config.training.seed)
+    torch.manual_seed(config.training.seed)
+    model = BatMILModel(config.model, store.features.n_mels, len(manifest.species))
+    class_weights(config, split.train, manifest.species)  # a wrong setting stops here, before there is a run
+    about = {
+        "cache": portable(store.path, runs / "run"),
+        "csvs": [portable(csv, runs / "run") for csv in manifest.csvs],
+        "split_of": {portable(csv, runs / "run"): split for csv, split in manifest.split_of.items()},
+        "data_dir": portable(manifest.data_dir, runs / "run"),
+        "species": list(manifest.species),
+        "inputs": describe_inputs(config, split, manifest.species),
+        "versions": store.attributes["versions"] | {"torch": torch.__version__},
+        "device": str(device),
+    }
+    run = start_run(runs, config, about)
+    write_splits(run / "split.csv", (*split.train, *split.val, *split.others))
+    yield from _Trainer(config, store, manifest.species, split, run, model, device).fit()
+
+
+def resume(run: Path, store: Store, manifest: Manifest, device: torch.device) -> Iterator[Event]:
+    """Continue a run after its last finished epoch, on the split it began with.
+
+    Raises:
+        RunError: the run has no finished epoch, or its clips are no longer those it began with.
+    """
+    config, last = read_run_config(run), load_checkpoint(run / LAST)
+    splits = read_splits(run / "split.csv")
+    joined = join(manifest, store)
+    bags = [
+        replace(bag, clip=replace(bag.clip, split=splits[key].split))
+        for bag in joined.bags
+        if (key := clip_key(bag)) in splits and splits[key].content == bag.row.content
+    ]
+    chosen = Split(
+        tuple(bag for bag in bags if bag.clip.split == "train"),
+        tuple(bag for bag in bags if bag.clip.split == "val"),
+        (),
+    )
+    if describe_inputs(config, chosen, manifest.species) != read_run(run)["inputs"]:
+        raise RunError(run, "its clips, labels or cache have changed since it began", "Start a new run")
+    model = last.restore(device)
+    yield from _Trainer(config, store, manifest.species, chosen, run, model, device, last).fit()
+
+
+def class_weights(config: Config, bags: Sequence[Bag], species: Sequence[str]) -> Tensor:
+    """The weight of each species' positive labels in the loss. Shape: ``[C]``.
+
+    Raises:
+        ConfigError: weights for species that there are not, or not one a species.
+    """
+    given = config.training.class_weights
+    if given == "balanced":
+        labels = np.array([bag.clip.labels for bag in bags])
+        positives, negatives = (labels == 1).sum(0), (labels == 0).sum(0)
+        weights = np.where(positives, negatives / np.maximum(positives, 1), 1.0)
+        return torch.tensor(weights.clip(1 / HEAVIEST_WEIGHT, HEAVIEST_WEIGHT), dtype=torch.float32)
+    if isinstance(given, dict):
+        unknown = sorted(set(given) - set(species))
+        if unknown:
+            raise ConfigError(
+                "training.class_weights", f"no such species: {', '.join(unknown)}", f"There are: {', '.join(species)}"
+            )
+        return torch.tensor([given.get(name, 1.0) for name in species])
+    if given is not None and len(given) != len(species):
+        raise ConfigError("training.class_weights", f"{len(given)} numbers for {len(species)} species", "Give one each")
+    return torch.tensor(given if given is not None else [1.0] * len(species))
+
+
+def masked_loss(logits: Tensor, labels: Tensor, positive_weights: Tensor) -> Tensor:
+    """Binary cross-entropy, averaged over the labels that are known. Shapes: ``[B, C]``, ``[B, C]`` int8, ``[C]``."""
+    known = labels >= 0
+    losses = F.binary_cross_entropy_with_logits(
+        logits.float(), labels.clamp(min=0).float(), pos_weight=positive_weights, reduction="none"
+    )
+    return (losses * known).sum() / known.sum().clamp(min=1)
+
+
+class _Trainer:
+    """The state of one training, and its epochs."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        species: Sequence[str],
+        split: Split,
+        run: Path,
+        model: BatMILModel,
+        device: torch.device,
+        last: Checkpoint | None = None,
+    ) -> None:
+        settings = config.training
+        self.config, self.store, self.species, self.split, self.run = config, store, tuple(species), split, run
+        self.device, self.model = device, model.to(device)
+        self.optimizer = torch.optim.Adam(
+            model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.scheduler = _make_scheduler(config, self.optimizer)
+        self.amp = _amp_dtype(device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp is torch.float16)
+        self.weights = class_weights(config, split.train, species).to(device)
+        self.frames_per_instance = config.data.frames_per_instance
+        labels = np.array([bag.clip.labels for bag in split.val], np.int8)
+        self.ranked = macro_average_precision(np.zeros(labels.shape), labels) is not None
+        self.metric: Literal["val_macro_ap", "val_loss"] = "val_macro_ap" if self.ranked else "val_loss"
+        self.epoch, self.best_epoch, self.best_score = 0, 0, -np.inf
+        if last is not None:
+            self._restore(last)
+
+    def fit(self) -> Iterator[Event]:
+        """Run the epochs that are left."""
+        config, settings = self.config, self.config.training
+        tracker: Tracker = open_tracker(config.wandb, self.run, to_plain(config))
+        log = MetricsLog(self.run / "logs" / "metrics.jsonl", keep_epochs=self.epoch)
+        dataset = BagDataset(self.store, self.split.train, self.frames_per_instance, settings.max_instances)
+        sampler = EpochSampler(dataset, settings.batch_size, settings.seed)
+        loader = load_batches(dataset, sampler, config.data.bag_size, settings.workers, self.device.type == "cuda")
+        try:
+            yield self._started(tracker)
+            while self.epoch < settings.epochs and not self._exhausted():
+                began = time.perf_counter()
+                sampler.epoch = self.epoch
+                losses: list[float] = []
+                for done, loss in enumerate(self._train_epoch(loader), 1):
+                    losses.append(loss)
+                    yield Step(self.epoch + 1, done, len(sampler))
+                seconds = time.perf_counter() - began
+                outcome = self._validate(float(np.mean(losses)), seconds, began)
+                self._keep(outcome)
+                log.append(asdict(outcome))
+                tracker.log(asdict(outcome))
+                yield outcome
+        finally:
+            tracker.finish()
+        write_run(self.run, read_run(self.run) | {"finished": True})
+        stopped_early = self.epoch < settings.epochs
+        yield TrainReport(self.run, self.epoch, self.best_epoch, self.metric, self._shown_score(), stopped_early)
+
+    def _train_epoch(self, loader: Any) -> Iterator[float]:
+        seed = int(np.random.SeedSequence([self.config.training.seed, self.epoch]).generate_state(1)[0])
+        torch.manual_seed(seed)  # dropout
+        generator = torch.Generator(self.device).manual_seed(seed)  # augmentation
+        self.model.train()
+        batch: Batch
+        for batch in loader:
+            loss = self._step(batch, generator)
+            if not np.isfinite(loss):
+                raise RunError(
+                    self.run, f"the loss of epoch {self.epoch + 1} is {loss}", "Lower training.learning_rate"
+                )
+            yield loss
+
+    def _step(self, batch: Batch, generator: torch.Generator) -> float:
+        features = batch.features.to(self.device, non_blocking=True).float()
+        mask, labels = (part.to(self.device, non_blocking=True) for part in (batch.mask, batch.labels))
+        features = augment(features, self.config.augmentation, generator)
+        with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+            output = self.model(features, mask)
+        loss = masked_loss(output.bag_logits, labels, self.weights)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return float(loss.detach())
+
+    def _validate(self, train_loss: float, seconds: float, began: float) -> Epoch:
+        settings = self.config.training
+        verdicts = judge_bags(
+            self.model,
+            self.store,
+            self.split.val,
+            self.frames_per_instance,
+            settings.batch_size,
+            settings.max_instances,
+        )
+        logits = torch.stack([verdict.logits for verdict in verdicts])
+        labels = torch.tensor([bag.clip.labels for bag in self.split.val], dtype=torch.int8)
+        loss = float(masked_loss(logits, labels, self.weights.cpu()))
+        ap = macro_average_precision(logits.sigmoid().numpy(), labels.numpy())
+        score = ap if self.ranked and ap is not None else -loss
+        rate = self.optimizer.param_groups[0]["lr"]
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.scheduler.step(score)
+        elif self.scheduler is not None:
+            self.scheduler.step()
+        self.epoch += 1
+        improved = score > self.best_score
+        if improved:
+            self.best_epoch, self.best_score = self.epoch, score
+        speed = len(self.split.train) / seconds
+        return Epoch(self.epoch, train_loss, loss, ap, rate, speed, time.perf_counter() - began, improved)
+
+    def _keep(self, outcome: Epoch) -> None:
+        """Write the best and the tenth epochs' models, and last of all the state to resume from."""
+        checkpoint = Checkpoint(
+            model=self.config.model,
+            species=self.species,
+            features=self.store.features,
+            frames_per_instance=self.frames_per_instance,
+            epoch=self.epoch,
+            metric=self.metric,
+            score=float(-outcome.val_loss if outcome.val_macro_ap is None else outcome.val_macro_ap),
+            weights=self.model.state_dict(),
+        )
+        if outcome.improved:
+            save_checkpoint(self.run / BEST, checkpoint)
+        if self.epoch % KEEP_EVERY == 0:
+            save_checkpoint(self.run / "checkpoints" / f"epoch_{self.epoch:03d}.pt", checkpoint)
+        trainer = {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict() if self.scheduler else {},
+            "scaler": self.scaler.state_dict(),
+            "best_epoch": self.best_epoch,
+            "best_score": float(self.best_score),
+        }
+        save_checkpoint(self.run / LAST, replace(checkpoint, trainer=trainer))
+
+    def _restore(self, last: Checkpoint) -> None:
+        trainer: Mapping[str, Any] = last.trainer
+        self.optimizer.load_state_dict(trainer["optimizer"])
+        if self.scheduler:
+            self.scheduler.load_state_dict(trainer["scheduler"])
+        self.scaler.load_state_dict(trainer["scaler"])
+        self.epoch, self.best_epoch, self.best_score = last.epoch, trainer["best_epoch"], trainer["best_score"]
+
+    def _exhausted(self) -> bool:
+        return self.epoch - self.best_epoch >= self.config.training.patience
+
+    def _shown_score(self) -> float:
+        return float(self.best_score if self.ranked else -self.best_score)
+
+    def _started(self, tracker: Tracker) -> RunStarted:
+        notes = [*self.split.notes, *tracker.notes]
+        if not self.ranked:
+            notes.append("no species has both labels in split val: the best epoch is the one of least validation loss")
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        counts = len(self.split.train), len(self.split.val)
+        return RunStarted(self.run, *counts, parameters, self.epoch + 1, self.config.training.epochs, tuple(notes))
+
+
+def _make_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> Any:
+    settings = config.training
+    if settings.scheduler == "plateau":
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, mode="max", factor=0.5, patience=max(1, settings.patience // 3)
+        )
+    if settings.scheduler == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
+    return None
+
+
+def _amp_dtype(device: torch.device) -> torch.dtype | None:
+    """Half precision on CUDA: bfloat16, which needs no loss scaling, where the device has it. Float32 elsewhere."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
