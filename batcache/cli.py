@@ -309,8 +309,8 @@ def _resume(run: Path, device: Device) -> Path:
     from batcache.training import loop
     from batcache.training.runs import read_run, read_run_config
 
-    settings = read_run_config(run)
-    store = Store((run / read_run(run)["cache"]).resolve())
+    about, settings = read_run(run), read_run_config(run)
+    store = Store((run / about["cache"]).resolve())
     manifest = _manifest_of_run(run, settings, None)
     return _show_training(loop.resume(run, store, manifest, pick_device(device.value)))
 

@@ -73,6 +73,16 @@ def test_padded_instances_change_nothing_in_training(pooling: PoolingType, garba
         torch.testing.assert_close(other.grad, parameter.grad, rtol=1e-5, atol=1e-6)
 
 
+def test_dropout_falls_on_embeddings_between_recurrent_layers_and_on_their_output() -> None:
+    crnn, mask = small_model(dropout=0.75).train().crnn, prefix_mask(50, 30)
+    assert crnn.rnn.dropout == 0.75
+    embeddings = features(80, crnn.feature_dim)
+    dropped = (crnn.contextualise(embeddings, mask)[mask] == 0).float().mean()
+    assert 0.7 < dropped < 0.8  # 1,280 draws: four standard deviations are 0.05
+    assert (crnn.embed(features(80, T, M)) == 0).float().mean() > 0.7  # ReLU leaves zeros too
+    assert not (crnn.eval().contextualise(embeddings, mask)[mask] == 0).any()
+
+
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_bag_scores_the_same_whatever_stands_beside_it(pooling: PoolingType) -> None:
     model, mask = small_model(pooling).eval(), prefix_mask(2, 5, 3)
@@ -216,7 +226,8 @@ def bags_with_one_call(count: int, generator: torch.Generator) -> tuple[Tensor, 
 def test_one_call_of_3_ms_at_45_or_50_khz_is_told_apart(pooling: PoolingType) -> None:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    model = BatMILModel(ModelConfig(pooling, (ConvLayer(8, stride=(2, 1)), ConvLayer(16)), 16, 1, 0.1), 128, 2)
+    layers = ConvLayer(8, kernel_size=(5, 3), stride=(4, 1), padding=(2, 1)), ConvLayer(16)
+    model = BatMILModel(ModelConfig(pooling, layers, 16, 1, dropout=0.1), 128, 2)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     steps = 60  # BatchNorm's running statistics forget their start by 0.9 a step
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
