@@ -23,6 +23,7 @@ _HASH_BLOCK = 1 << 20
 _ZERO_CROSSING = re.compile(r"\.(zc|\d\d#)$", re.IGNORECASE)
 _SUBTYPES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"}
 _REMEDY = "Copy it again from the recorder or remove its row"
+_LOUDEST = 1e6  # full scale is 1; near 1e30 features overflow to NaN
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ def read_header(path: Path) -> AudioHeader:
     with _open(path) as sound:
         if sound.subtype not in _SUBTYPES:
             raise AudioError(path, f"coded as {sound.subtype}, expected PCM or float samples", "Convert it to PCM")
+        if not sound.frames:
+            raise AudioError(path, f"holds no samples ({audio_bytes} bytes are less than one)", _REMEDY)
         return AudioHeader(
             rate=sound.samplerate,
             channels=sound.channels,
@@ -102,7 +105,7 @@ def read_blocks(path: Path, header: AudioHeader, block: int) -> Iterator[NDArray
     """Yield the first channel in blocks of ``block`` samples: int16 for a 16-bit file, else float32 in -1..1.
 
     Raises:
-        AudioError: samples that are missing, not decodable, NaN or infinite.
+        AudioError: samples that are missing, not decodable, NaN, infinite or a million times full scale.
     """
     dtype = "int16" if header.subtype == "PCM_16" else "float32"
     done = 0
@@ -114,8 +117,9 @@ def read_blocks(path: Path, header: AudioHeader, block: int) -> Iterator[NDArray
                 raise AudioError(path, f"cannot be decoded after sample {done} ({error})", _REMEDY) from None
             if not len(samples):
                 raise AudioError(path, f"truncated: {done} of {header.samples} samples are there", _REMEDY)
-            if dtype == "float32" and not np.isfinite(samples).all():
-                raise AudioError(path, f"holds NaN or infinite samples after sample {done}", "Export it again")
+            if dtype == "float32" and not (np.abs(samples) <= _LOUDEST).all():  # NaN compares false
+                finding = f"holds NaN, infinite or absurdly large samples after sample {done}"
+                raise AudioError(path, finding, "Export it again")
             done += len(samples)
             yield samples
 
@@ -133,6 +137,8 @@ def _walk_riff(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int, int]:
     while place + 8 <= size:
         file.seek(place)
         name, length = struct.unpack("<4sI", file.read(8))
+        if not (name.isascii() and name.decode().isprintable()):
+            break  # no chunk: walking on through a megabyte of zeros would take 8 bytes a step
         if name == b"ds64":  # RF64: the sizes that do not fit 32 bits
             long_size = struct.unpack("<Q", file.read(16)[8:].ljust(8, b"\0"))[0]
         elif name == b"fmt ":
@@ -148,7 +154,7 @@ def _walk_riff(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int, int]:
                 raise AudioError(path, "not a WAV: no format chunk before the samples", _REMEDY)
             return form, place + 8, length
         place += 8 + length + (length & 1)
-    raise AudioError(path, "truncated: no samples (no data chunk)", _REMEDY)
+    raise AudioError(path, "truncated or damaged: no samples (no data chunk)", _REMEDY)
 
 
 def _walk_flac(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int, int]:
@@ -165,4 +171,6 @@ def _walk_flac(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int, int]:
         place += 4 + length
     if len(form) < 34 or place >= size:
         raise AudioError(path, "truncated: the FLAC holds no samples", _REMEDY)
+    if not int.from_bytes(form[13:18], "big") & (1 << 36) - 1:  # 36 bits; 0 is unknown, as when it was streamed
+        raise AudioError(path, "a FLAC that does not say how many samples it holds", "Encode it again, to a file")
     return form, place, size - place

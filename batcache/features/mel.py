@@ -106,9 +106,9 @@ def check_bands(config: FeatureConfig) -> None:
     Raises:
         ConfigError: names how many bands, and the settings that would mend it.
     """
-    edges = band_edges_hz(config)
     spacing = config.target_sample_rate / config.n_fft
-    inside = torch.ceil(edges[:, 2] / spacing) - torch.floor(edges[:, 0] / spacing) - 1  # bins strictly between
+    edges = (band_edges_hz(config) / spacing).round(decimals=6)  # an edge that falls on a bin does not hold it
+    inside = torch.ceil(edges[:, 2]) - torch.floor(edges[:, 0]) - 1  # bins strictly between
     empty = int((inside < 1).sum())
     if empty:
         raise ConfigError(
