@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from batcache.errors import ConfigError
 
@@ -27,6 +27,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Size = Count | tuple[Count, Count]
+Padding = Annotated[int, Field(ge=0)]
 
 
 class _Section:
@@ -72,7 +73,9 @@ class FeatureConfig(_Section):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of these settings and the version of the code that carries them out."""
-        settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(FeatureConfig)}
+        given = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(FeatureConfig)}
+        # 10_000 and 10_000.0 Hz are the same setting, but not the same JSON.
+        settings = {n: float(value) if isinstance(default, float) else value for n, (value, default) in given.items()}
         return digest({**settings, "front_end_version": FRONT_END_VERSION})
 
 
@@ -113,13 +116,25 @@ class ConvLayer(_Section):
     filters: Count
     kernel_size: Size = 3
     stride: Size = 1
-    padding: Annotated[int, Field(ge=0)] | tuple[int, int] = 1
+    padding: Padding | tuple[Padding, Padding] = 1
+
+
+def _name_sizes(layer: Any) -> Any:
+    """``64`` is short for ``{filters: 64}``, and ``[64, 3, 1, 1]`` gives the sizes in their order."""
+    names = [f.name for f in dataclasses.fields(ConvLayer)]
+    sizes = layer if isinstance(layer, list) else [layer]
+    if isinstance(layer, Mapping | ConvLayer) or len(sizes) > len(names):
+        return layer
+    return dict(zip(names, sizes, strict=False))
+
+
+NamedLayer = Annotated[ConvLayer, BeforeValidator(_name_sizes)]
 
 
 @dataclass(frozen=True)
 class ModelConfig(_Section):
     pooling_type: PoolingType = "attention"
-    conv_layers: tuple[ConvLayer, ...] = (ConvLayer(64), ConvLayer(128), ConvLayer(256))
+    conv_layers: tuple[NamedLayer, ...] = (ConvLayer(64), ConvLayer(128), ConvLayer(256))
     rnn_hidden_size: Count = 128
     rnn_layers: Count = 2
     dropout: Share = 0.5
@@ -211,9 +226,14 @@ def load_config(path: Path | None = None, *, base: Layer | None = None, flags: L
         for section, keys in layer.items():
             merged[section] = {**merged.get(section, {}), **keys}
     try:
-        return _adapter().validate_python(merged)
+        config = _adapter().validate_python(merged)
     except ValidationError as error:
         raise _explain(error, path) from None
+    for section, keys in merged.items():
+        for key, value in keys.items():  # pydantic takes yes and no for 1 and 0
+            if isinstance(value, bool) and not isinstance(getattr(getattr(config, section), key), bool):
+                raise ConfigError(f"{path or 'configuration'}: {section}.{key}", f"{value}, expected a number")
+    return config
 
 
 def to_plain(config: Any) -> Any:
@@ -242,10 +262,10 @@ def _adapter() -> TypeAdapter[Config]:
 
 
 def _explain(error: ValidationError, path: Path | None) -> ConfigError:
-    """Turn the most telling of pydantic's findings, a misspelt key if there is one, into one line of ours."""
+    """Turn the most telling of pydantic's findings, a misspelt key or else the deepest, into one line of ours."""
     findings = error.errors(include_url=False)
-    first = min(findings, key=lambda finding: finding["type"] != "unexpected_keyword_argument")
-    where = [str(part) for part in first["loc"]]
+    first = min(findings, key=lambda found: (found["type"] != "unexpected_keyword_argument", -len(found["loc"])))
+    where = [str(part) for part in first["loc"] if not _names_alternative(part)]
     place = f"{path or 'configuration'}: {'.'.join(where)}"
     if first["type"] == "unexpected_keyword_argument":
         if len(where) == 1:
@@ -256,4 +276,10 @@ def _explain(error: ValidationError, path: Path | None) -> ConfigError:
             known = [f.name for f in dataclasses.fields(_SECTIONS[where[0]])]  # type: ignore[arg-type]
         near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.0)
         return ConfigError(place, "no such setting", f"Did you mean {near[0]}? Known: {', '.join(known)}")
-    return ConfigError(place, f"{first['input']!r}: {first['msg'].lower()}", "Correct the value")
+    finding = first["msg"].lower().replace("tuple", "list")
+    return ConfigError(place, f"{first['input']!r}: {finding}", "Correct the value")
+
+
+def _names_alternative(part: int | str) -> bool:
+    """Whether pydantic put this part into a place to say which of several types it tried, as ``tuple[...]``."""
+    return isinstance(part, str) and part.startswith(("constrained-", "tuple[", "dict[", "literal["))

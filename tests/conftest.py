@@ -1,14 +1,18 @@
 """What several rooms' tests share: real recordings, and small ones made on the spot."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("WANDB_MODE", "offline")
 
 import numpy as np
 import pytest
 import soundfile
+
+if TYPE_CHECKING:
+    from tests.small_world import SmallWorld
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data" / "bats"
 
@@ -42,3 +46,25 @@ def write_wav(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SmallWorld]":
+    """The small store that most tests of training and evaluation share. Its WAVs are gone."""
+    import torch
+
+    from tests.small_world import build_small_world
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield build_small_world(tmp_path_factory.mktemp("small"))
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def trained(small: "SmallWorld", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the small world's manifest. Not to be changed: copy it."""
+    from tests.small_world import train_fully
+
+    run, _ = train_fully(small.config, small.store, small.manifest, tmp_path_factory.mktemp("runs"))
+    return run

@@ -1,10 +1,12 @@
 """Judging a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -212,9 +214,9 @@ def read_predictions(path: Path) -> Predictions:
         RunError: missing or not such a file.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Predictions(**{name: arrays[name] for name in arrays.files})
-    except (OSError, ValueError, TypeError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         raise RunError(path, f"not readable as predictions ({error})", "Run `batcache eval` again") from None
 
 

@@ -53,7 +53,8 @@ def join(manifest: Manifest, store: Store) -> Joined:
             missing.append(clip)
         else:
             bags.append(_bag(clip, row, store.features.frames_per_second))
-    command = "batcache build " + " ".join(f"--csv {csv}" for csv in manifest.csvs) + f" --cache {store.path}"
+    csvs = " ".join(f"--csv {csv}" for csv in manifest.csvs)
+    command = f"batcache build {csvs} --data-dir {manifest.data_dir} --cache {store.path}"
     if missing:
         names = list_some(dict.fromkeys(clip.filename for clip in missing))
         raise ManifestError(missing[0].place, f"not in {store.path}: {names}", f"Run `{command}`")

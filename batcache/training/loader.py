@@ -85,7 +85,11 @@ class _Collate:
 def load_batches(
     dataset: BagDataset, sampler: EpochSampler, bag_size: int, workers: int, pin: bool
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """A loader whose workers, if any, are spawned (a fork would share the store's maps) and kept."""
+    """A loader whose workers, if any, are spawned (a fork would share the store's maps) and kept.
+
+    Its generator is its own: PyTorch's loader draws a seed for its workers, from the global one if there is no other,
+    and would so move the draws of dropout in some epochs and not in others.
+    """
     return DataLoader(
         dataset,
         batch_sampler=sampler,
@@ -94,4 +98,5 @@ def load_batches(
         multiprocessing_context="spawn" if workers else None,
         persistent_workers=workers > 0,
         pin_memory=pin,
+        generator=torch.Generator(),
     )

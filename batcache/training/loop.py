@@ -165,11 +165,11 @@ def resume(run: Path, store: Store, manifest: Manifest, device: torch.device) ->
     """
     config, last = read_run_config(run), load_checkpoint(run / LAST)
     splits = read_splits(run / "split.csv")
-    joined = join(manifest, store)
-    bags = [
-        replace(bag, clip=replace(bag.clip, split=splits[key].split))
-        for bag in joined.bags
-        if (key := clip_key(bag)) in splits and splits[key].content == bag.row.content
+    found = {clip_key(bag): bag for bag in join(manifest, store).bags}
+    bags = [  # in the order of split.csv: that of the CSV's rows may have changed
+        replace(found[key], clip=replace(found[key].clip, split=row.split))
+        for key, row in splits.items()
+        if key in found and found[key].row.content == row.content
     ]
     chosen = Split(
         tuple(bag for bag in bags if bag.clip.split == "train"),
@@ -266,8 +266,8 @@ class _Trainer:
                     yield Step(self.epoch + 1, done, len(sampler))
                 seconds = time.perf_counter() - began
                 outcome = self._validate(float(np.mean(losses)), seconds, began)
+                log.append(asdict(outcome))  # first: what last.pt does not count is dropped on resuming
                 self._keep(outcome)
-                log.append(asdict(outcome))
                 tracker.log(asdict(outcome))
                 yield outcome
         finally:

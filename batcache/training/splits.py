@@ -29,7 +29,7 @@ def share_groups(bags: Sequence[Bag], share: float, seed: int) -> tuple[tuple[Ba
     units = _units(bags)
     names = sorted(set(units))
     if len(names) < 2:
-        finding = f"no clip of split val, and only one group ({names[0]}) to take some from"
+        finding = f"no clip of split val, and only one group ({names[0].removeprefix('group ')}) to take some from"
         raise ManifestError(bags[0].clip.csv, finding, "Add rows of split val")
     drawn: set[str] = set()
     for i in np.random.default_rng(seed).permutation(len(names))[:-1]:
@@ -52,7 +52,7 @@ def _units(bags: Sequence[Bag]) -> list[str]:
 
     for bag in bags:
         group, content = find(f"group {bag.clip.group_or_recording}"), find(f"content {bag.row.content}")
-        parent[max(group, content)] = min(group, content)
+        parent[min(group, content)] = max(group, content)  # so that a group, not a content, gives its name
     return [find(f"group {bag.clip.group_or_recording}") for bag in bags]
 
 
@@ -89,7 +89,7 @@ class SplitRow:
 
 def clip_key(bag: Bag) -> ClipKey:
     clip = bag.clip
-    spans = ("" if value is None else f"{value:g}" for value in (clip.start_s, clip.duration_s))
+    spans = ("" if value is None else str(value) for value in (clip.start_s, clip.duration_s))
     return (clip.filename, *spans)  # type: ignore[return-value]
 
 

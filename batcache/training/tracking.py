@@ -5,7 +5,7 @@ wandb is never a reason to fail: without a key or a network it records offline, 
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -58,8 +58,8 @@ class WandbTracker:
                 settings=wandb.Settings(silent=True, init_timeout=30),
             )
 
-        has_key = bool(os.environ.get("WANDB_MODE")) or wandb.login(prompt=False)
         try:
+            has_key = bool(os.environ.get("WANDB_MODE")) or wandb.login(prompt=False)
             self._run = start(None if has_key else "offline")
         except Exception:  # whatever the network or the server does, training goes on
             self._run = start("offline")
@@ -67,10 +67,17 @@ class WandbTracker:
         self.notes: tuple[str, ...] = (f"wandb records offline in {run / 'logs' / 'wandb'}",) if offline else ()
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        self._run.log(dict(metrics))
+        self._report(lambda: self._run.log(dict(metrics)))
 
     def finish(self) -> None:
-        self._run.finish()
+        self._report(self._run.finish)
+
+    def _report(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+        except Exception as error:
+            note = f"wandb failed ({type(error).__name__}: {error}); logs/metrics.jsonl has every number"
+            self.notes = tuple(dict.fromkeys((*self.notes, note)))
 
 
 def open_tracker(config: WandbConfig, run: Path, settings: Mapping[str, Any]) -> Tracker:

@@ -1,0 +1,148 @@
+"""The arrows of the design, held: which room may import which, and who alone may print, exit and meet wandb."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "batcache"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MAY_IMPORT = {
+    "features": set(),
+    "store": {"features"},
+    "model": set(),
+    "synth": set(),
+    "training": {"features", "store", "model"},
+    "evaluation": {"features", "store", "model", "training"},
+}
+GROUND = {"__init__", "config", "disk", "errors", "manifest"}
+COMMAND_LINE = {"cli", "terminal"}
+EVERYTHING_HEAVY = (
+    "torch",
+    "torchaudio",
+    "nnAudio",
+    "zarr",
+    "wandb",
+    "sklearn",
+    "librosa",
+    "pandas",
+    "scipy",
+    "matplotlib",
+)
+
+
+def name_of(module: Path) -> str:
+    """``store/plan.py`` is ``store.plan``."""
+    return ".".join(module.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def room_of(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
+
+
+@cache
+def tree_of(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"))
+
+
+def imports_of(module: Path) -> Iterator[str]:
+    """All that a module imports, also late or for types only: ``torch.nn``, ``batcache.store.plan``."""
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(module)} line {node.lineno}: a relative import"
+            if node.module == "batcache":
+                yield from (f"batcache.{alias.name}" for alias in node.names)
+            else:
+                yield str(node.module)
+
+
+def rooms_imported_by(module: Path) -> set[str]:
+    return {room_of(name.removeprefix("batcache.")) for name in imports_of(module) if name.startswith("batcache.")}
+
+
+def modules_importing(package: str) -> set[str]:
+    return {name_of(m) for m in MODULES if any(name.split(".")[0] == package for name in imports_of(m))}
+
+
+def test_every_module_has_its_place() -> None:
+    """A new room states its arrows here first."""
+    rooms = {room_of(name_of(module)) for module in MODULES}
+    assert rooms - GROUND - COMMAND_LINE <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_arrows_point_one_way(module: Path) -> None:
+    room = room_of(name_of(module))
+    if room == "cli":
+        return
+    if room == "terminal":
+        allowed = {*MAY_IMPORT, *GROUND}
+    elif room in GROUND:
+        allowed = GROUND
+    else:
+        allowed = {room, *MAY_IMPORT[room], *GROUND}
+    assert rooms_imported_by(module) <= allowed
+
+
+def test_nothing_imports_the_command_line() -> None:
+    assert {name_of(m) for m in MODULES if "cli" in rooms_imported_by(m)} == set()
+    assert {name_of(m) for m in MODULES if "terminal" in rooms_imported_by(m)} <= {"cli"}
+
+
+def test_only_the_store_knows_zarr() -> None:
+    assert {room_of(name) for name in modules_importing("zarr")} <= {"store"}
+
+
+def test_only_tracking_knows_wandb() -> None:
+    assert modules_importing("wandb") == {"training.tracking"}
+
+
+def test_only_the_command_line_knows_typer_and_rich() -> None:
+    assert modules_importing("typer") | modules_importing("rich") <= COMMAND_LINE
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if name_of(m) not in COMMAND_LINE], ids=name_of)
+def test_only_the_command_line_prints_and_exits(module: Path) -> None:
+    forbidden_names = {"print", "input", "exit", "quit", "SystemExit"}
+    forbidden_attributes = {("sys", "exit"), ("os", "_exit"), ("sys", "stdout"), ("sys", "stderr"), ("typer", "echo")}
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Name):
+            assert node.id not in forbidden_names, f"line {node.lineno}"
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert (node.value.id, node.attr) not in forbidden_attributes, f"line {node.lineno}"
+
+
+def run_python(code: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"], ["train", "--help"], ["eval", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    loaded = run_python(
+        f"import sys\nsys.argv = ['batcache', *{arguments}]\nfrom batcache.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print('loaded:', *[name for name in {EVERYTHING_HEAVY} if name in sys.modules])"
+    )
+    assert "Usage" in loaded
+    assert loaded.rstrip().endswith("loaded:")
+
+
+def test_importing_the_command_line_imports_nothing_heavy() -> None:
+    assert run_python(
+        f"import sys, batcache.cli\nprint([name for name in {EVERYTHING_HEAVY} if name in sys.modules])"
+    ).split() == ["[]"]
+
+
+@pytest.mark.slow
+def test_training_imports_wandb_only_where_it_is_enabled() -> None:
+    code = "import sys, batcache.training.loop, batcache.evaluation.predict\nprint('wandb' in sys.modules)"
+    assert run_python(code).split() == ["False"]
