@@ -15,6 +15,7 @@ PARTIAL = ".partial"
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the place of ``path`` once the block ends without an error."""
+    made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + PARTIAL)
     try:
@@ -26,7 +27,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    for folder in (path.parent, *(new.parent for new in made)):
+        sync(folder)
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -35,8 +37,8 @@ def write_file(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def sync_folder(path: Path) -> None:
-    """Flush a folder's entries, so that a rename in it outlives a power cut. Windows flushes them by itself."""
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's entries, so that a rename in it outlives a power cut. Windows flushes by itself."""
     if os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY)

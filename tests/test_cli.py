@@ -76,7 +76,9 @@ def test_a_pipeline_runs_once_and_then_has_nothing_to_do(fresh: Path) -> None:
     assert first.returncode == 0, first.stderr
     again = batcache("run", "small.yaml", "--csv", "train.csv", cwd=fresh)
     assert again.returncode == 0, again.stderr
-    assert "12 up to date" in again.stdout and "train: up to date" in again.stdout and "eval: up to date" in again.stdout
+    assert (
+        "12 up to date" in again.stdout and "train: up to date" in again.stdout and "eval: up to date" in again.stdout
+    )
     other = batcache("run", "small.yaml", "--csv", "train.csv", "--pooling", "max", cwd=fresh)
     assert "train: up to date" not in other.stdout and other.returncode == 0, other.stderr
     assert len(list((fresh / "runs").iterdir())) == 2

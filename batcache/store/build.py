@@ -99,9 +99,8 @@ def build(
     """
     began = time.time()
     workers = workers or os.cpu_count() or 1
-    layout = Layout(config.frames_per_instance, config.n_mels)
-    _open_or_create(cache, config, layout)
-    index = read_index(cache, config.fingerprint)
+    layout = _open_or_create(cache, config)
+    index = read_index(cache, config.fingerprint, layout)
     paths = {path: clip.time_expansion for path, clip in manifest.recordings().items()}
     facts: dict[str, Facts] = {}
     rejected: dict[str, str] = {}
@@ -110,7 +109,7 @@ def build(
         if isinstance(fact, Facts):
             facts[path] = fact
         else:
-            rejected[path] = f"{fact.finding}. {fact.remedy}."
+            rejected[path] = _reason(fact)
         yield Progress("scan", done, len(paths))
     check_contents(manifest, {path: fact.content for path, fact in facts.items()})
     todo = plan(paths, facts, rejected, index, config.features, layout)
@@ -123,7 +122,7 @@ def build(
         commit = index.commits[shard]
         write_commit(cache, replace(commit, generation=commit.generation + 1, recordings=rows))
 
-    index = read_index(cache, config.fingerprint)
+    index = read_index(cache, config.fingerprint, layout)
     report = _report(cache, index, todo, paths, config, time.time() - began)
     _write_sources(cache, manifest, report.rejected)
     _write_rejected(cache, report.rejected)
@@ -131,14 +130,20 @@ def build(
     yield report
 
 
-def _open_or_create(cache: Path, config: DataConfig, layout: Layout) -> None:
+def _reason(error: AudioError) -> str:
+    return str(error).removeprefix(f"{error.place}: ")
+
+
+def _open_or_create(cache: Path, config: DataConfig) -> Layout:
+    """Return the layout of the store, which where it exists is the one it was made with."""
+    layout = Layout(config.frames_per_instance, config.n_mels)
     if not cache.exists():
         try:
             cache.parent.mkdir(parents=True, exist_ok=True)
             create_store(cache, config.features, layout)
         except OSError as error:
             raise StoreError(cache, f"cannot be created ({error.strerror})", "Pass a --cache that can") from None
-        return
+        return layout
     features, there, _ = read_attributes(cache)
     differ = [
         f"{name} is {getattr(features, name)!r}, asked for {wanted!r}"
@@ -149,6 +154,7 @@ def _open_or_create(cache: Path, config: DataConfig, layout: Layout) -> None:
         differ.append(f"an instance is {there.frames_per_instance} frames, asked for {layout.frames_per_instance}")
     if differ:
         raise StoreError(cache, f"built with other settings: {'; '.join(differ)}", "Use them, or another --cache")
+    return there
 
 
 def remove_leftovers(cache: Path, index: Index) -> None:
@@ -159,7 +165,7 @@ def remove_leftovers(cache: Path, index: Index) -> None:
         if int(record.stem) not in index.commits:
             record.unlink()
     for shard in (cache / "instances" / "c").glob("*"):
-        if int(shard.name) not in index.commits:
+        if shard.name.isdecimal() and int(shard.name) not in index.commits:  # a file manager may have been here
             shutil.rmtree(shard)
 
 
@@ -210,7 +216,8 @@ def build_task(
                 reported = len(rows)
             last = shard == task.first_shard + task.shards - 1
             if last:  # runs the generator to its end, so that every row is there
-                assert next(instances, None) is None
+                surplus = next(instances, None)
+                assert surplus is None
                 yield from rows[reported:]
             shard_bytes, crcs = writer.finish()
         named = tuple(
@@ -287,7 +294,7 @@ def _stream(placed: Placed, data_dir: Path, front_end: "FrontEnd", outcome: _Out
     try:
         yield from front_end.stream(data_dir / facts.path, header, facts.true_rate, energy)
     except AudioError as error:
-        failure = f"{error.finding}. {error.remedy}."
+        failure = _reason(error)
     below, above = energy.shares
     outcome.row = CachedRecording(
         path=facts.path,
@@ -317,13 +324,14 @@ def _report(
     rows = [row for path in paths if path not in todo.rejected for row in index.by_path.get(path, ())]
     failed = {row.path: row.failure for row in rows if row.failure}
     good = [row for row in rows if not row.failure]
+    reasons = {**todo.rejected, **failed}
     computed = [placed for task in todo.tasks for placed in task.recordings]
     return BuildReport(
         cache=cache,
         computed=sum(1 for placed in computed if placed.facts.path not in failed),
         kept=todo.count("keep"),
         duplicates=todo.count("duplicate"),
-        rejected={**todo.rejected, **failed},
+        rejected={path: reasons[path] for path in paths if path in reasons},
         recordings=len(good),
         instances=sum({row.first_instance: row.instances for row in good}.values()),
         seconds=seconds,
@@ -352,9 +360,12 @@ def _write_sources(cache: Path, manifest: Manifest, rejected: Mapping[str, str])
 
 
 def portable(path: Path, start: Path) -> str:
-    """A path as POSIX text, relative to ``start``; absolute where Windows has them on different drives."""
+    """A path as POSIX text, relative to ``start``; absolute where Windows has them on different drives.
+
+    Links are followed first: ``..`` out of a linked folder leads elsewhere.
+    """
     try:
-        return PurePath(os.path.relpath(path, start)).as_posix()
+        return PurePath(os.path.relpath(os.path.realpath(path), os.path.realpath(start))).as_posix()
     except ValueError:
         return path.resolve().as_posix()
 
@@ -363,7 +374,8 @@ def _write_rejected(cache: Path, rejected: Mapping[str, str]) -> None:
     """List rejects in ``rejected.csv`` beside the cache; no rejects, no file."""
     place = cache.parent / "rejected.csv"
     if not rejected:
-        place.unlink(missing_ok=True)
+        for old in (place, place.with_name(place.name + PARTIAL)):
+            old.unlink(missing_ok=True)
         return
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("filename", "reason"), *rejected.items()])

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from batcache.errors import StoreError
-from batcache.store.layout import CachedRecording, Commit, commit_path
+from batcache.store.layout import CachedRecording, Commit, Layout, commit_path
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,11 @@ class Index:
         return (row for shard in sorted(self.commits) for row in self.commits[shard].recordings)
 
 
-def read_index(store: Path, fingerprint: str) -> Index:
+def read_index(store: Path, fingerprint: str, layout: Layout) -> Index:
     """Read every commit record that counts.
 
-    A record that continues into a shard without one belongs to a recording that was never finished: it does not count.
+    The shards of a long recording count together or not at all: where one of them lacks its record, because a build
+    was stopped or someone deleted it, the others' records do not count either.
 
     Raises:
         StoreError: a damaged or foreign record.
@@ -48,6 +49,12 @@ def read_index(store: Path, fingerprint: str) -> Index:
         if commit.fingerprint != fingerprint or commit_path(store, commit.shard) != place:
             raise StoreError(place, "a commit record of another store or shard", "Restore the store from a copy")
         commits[commit.shard] = commit
+    for shard in sorted(commits):
+        first = min(
+            (row.first_instance // layout.instances_per_shard for row in commits[shard].recordings), default=shard
+        )
+        if any(earlier not in commits for earlier in range(first, shard)):
+            del commits[shard]
     for shard in sorted(commits, reverse=True):
         if commits[shard].continues and shard + 1 not in commits:
             del commits[shard]

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.config import FeatureConfig, digest, to_plain
-from batcache.disk import write_file
-from batcache.errors import StoreError
+from batcache.disk import sync, write_file
+from batcache.errors import ConfigError, StoreError
 
 FORMAT = "batcache"
 FORMAT_VERSION = 1
@@ -217,14 +217,25 @@ def create_store(path: Path, features: FeatureConfig, layout: Layout) -> None:
         dimension_names=("instance", "frame", "mel"),
     )
     (partial / "commits").mkdir()
+    for place in (partial, *partial.rglob("*")):
+        sync(place)
     partial.replace(path)
+    sync(path.parent)
 
 
 def resize(store: Path, instances: int) -> None:
-    """Set the length of the ``instances`` array; nothing is written where it has that length."""
+    """Set the length of the ``instances`` array; nothing is written where it has that length.
+
+    Raises:
+        StoreError: the array's metadata are missing or damaged.
+    """
     place = store / "instances" / "zarr.json"
-    metadata = json.loads(place.read_bytes())
-    if metadata["shape"][0] != instances:
+    try:
+        metadata = json.loads(place.read_bytes())
+        length = metadata["shape"][0]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise StoreError(place, f"cannot be read ({error})", "Restore it from a copy, or pass a new --cache") from None
+    if length != instances:
         metadata["shape"][0] = instances
         write_file(place, json.dumps(metadata, indent=2).encode())
 
@@ -249,7 +260,7 @@ def read_attributes(store: Path) -> tuple[FeatureConfig, Layout, dict[str, Any]]
     try:
         features, layout = FeatureConfig(**attributes["features"]), Layout(**attributes["layout"])
         fingerprint = attributes["fingerprint"]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ConfigError) as error:
         raise StoreError(store, f"settings that this batcache does not know ({error})", "Upgrade batcache") from None
     if features.fingerprint != fingerprint:
         raise StoreError(

@@ -124,8 +124,11 @@ def _look(path: str, expansion: float | None, data_dir: Path, index: Index, conf
     _check_rate(place, facts, config)
     failed = index.by_key.get(facts.key)
     if failed is not None and failed.failure:
-        for _ in read_blocks(place, header, 1 << 20):  # tried again: raises what it raised before, or nothing
-            pass
+        try:
+            for _ in read_blocks(place, header, 1 << 20):
+                pass
+        except AudioError:  # said in the same words as before, whatever the size of a block
+            raise AudioError(place, failed.failure) from None
     return facts
 
 

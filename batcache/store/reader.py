@@ -42,7 +42,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.features, self.layout, self.attributes = read_attributes(path)
-        self.index: Index = read_index(path, self.features.fingerprint)
+        self.index: Index = read_index(path, self.features.fingerprint, self.layout)
         self._check_shards()
         self._mapped: OrderedDict[int, tuple[NDArray[np.uint8], NDArray[np.uint64]]] = OrderedDict()
 

@@ -1,0 +1,292 @@
+"""The laws of ``batcache.store.layout``: the bytes of the format, and what other Zarr readers make of them."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorstore
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batcache.config import DataConfig
+from batcache.errors import BatcacheError, StoreError
+from batcache.store.layout import (
+    CachedRecording,
+    Commit,
+    Layout,
+    ShardWriter,
+    array_length,
+    create_store,
+    parse_shard_index,
+    read_attributes,
+    resize,
+)
+from tests.store.project import PER_SHARD, SMALL, Project
+
+ROW = CachedRecording(
+    path="nächte/a.wav",
+    size=307_244,
+    mtime_ns=1_600_000_000_123_456_789,
+    content="ab" * 32,
+    header_rate=38_400,
+    channels=1,
+    time_expansion=10.0,
+    ground="manifest",
+    true_rate=384_000,
+    nyquist_hz=192_000.0,
+    duration_s=0.4,
+    first_instance=5,
+    instances=4,
+    frames=400,
+    dead_bands=0,
+    energy_below=0.0312,
+    energy_above=0.25,
+)
+COMMIT = Commit(1, 2, "f" * 64, 13_000, False, (1, 2**32 - 1, 7), (ROW, replace(ROW, path="b.wav", failure="NaN.")))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Six shards: the first and the last of the long recording's three each leave a slot unused."""
+    project = Project(tmp_path_factory.mktemp("layout"))
+    lengths = {"a.wav": 0.25, "long.wav": 1.03, "b.wav": 0.31, "c.wav": 0.2, "broken.wav": 0.0}
+    for name, seconds in lengths.items():
+        if seconds:
+            project.record(name, seconds)
+    project.record("broken.wav", samples=[0.1] * 20_000 + [np.nan] * 10_000)
+    project.list(*lengths)
+    project.build()
+    return project
+
+
+def test_zarr_python_and_tensorstore_read_the_numbers_that_our_reader_reads(project):
+    store = project.store()
+    array = zarr.open_array(project.cache / "instances", mode="r")
+    spec = {
+        "driver": "zarr3",
+        "kvstore": {"driver": "file", "path": str(project.cache / "instances")},
+        "fill_missing_data_reads": False,
+    }
+    other = tensorstore.open(spec, read=True).result()
+    assert array.shape == tuple(other.shape)
+    assert array.shape[0] == 23, "as far as the last instance in use"
+    held = sum(len(commit.crc32c) for commit in store.index.commits.values())
+    assert held == 21, "two slots lie unused before a later shard"
+    for shard, commit in store.index.commits.items():
+        first, count = shard * PER_SHARD, len(commit.crc32c)
+        ours = store.read_instances(first, count)
+        np.testing.assert_array_equal(ours, array[first : first + count])
+        np.testing.assert_array_equal(ours, other[first : first + count].read().result())
+
+
+def test_a_slot_that_no_recording_uses_is_missing_for_tensorstore_and_nan_for_zarr_python(project):
+    unused = 15
+    with pytest.raises(StoreError, match="missing"):
+        project.store().read_instances(unused, 1)
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(project.cache / "instances")}}
+    strict = tensorstore.open(spec | {"fill_missing_data_reads": False}, read=True).result()
+    with pytest.raises(ValueError, match="missing"):
+        strict[unused].read().result()
+    assert np.isnan(zarr.open_array(project.cache / "instances", mode="r")[unused]).all()
+
+
+def test_the_long_recording_fills_shards_of_its_own(project):
+    store = project.store()
+    row = store.find("long.wav")
+    assert (row.first_instance, row.instances, row.frames) == (4, 11, 1030)
+    assert [store.index.commits[shard].continues for shard in range(6)] == [False, True, True, False, False, False]
+
+
+def test_the_metadata_of_a_default_store_are_valid_zarr_v3(tmp_path):
+    config = DataConfig()
+    create_store(tmp_path / "f.zarr", config.features, Layout(config.frames_per_instance, config.n_mels))
+    group = zarr.open_group(tmp_path / "f.zarr", mode="r", zarr_format=3)
+    array = group["instances"]
+    assert (array.shape, array.dtype) == ((0, 500, 128), np.float16)
+    assert (array.chunks, array.shards) == ((1, 500, 128), (640, 500, 128))
+    assert np.isnan(array.fill_value)
+    assert array.metadata.dimension_names == ("instance", "frame", "mel")
+    assert group.attrs["fingerprint"] == config.fingerprint
+    features, layout, _ = read_attributes(tmp_path / "f.zarr")
+    assert (features, layout) == (config.features, Layout(500, 128, 640))
+
+
+def test_attributes_hold_no_clock_host_or_path(project):
+    attributes = dict(zarr.open_group(project.cache, mode="r").attrs)
+    assert sorted(attributes) == ["features", "fingerprint", "format", "format_version", "layout", "versions"]
+    assert str(project.root) not in json.dumps(attributes)
+
+
+def test_a_resized_array_stays_valid_and_one_of_that_length_is_not_written(project, tmp_path):
+    create_store(tmp_path / "f.zarr", SMALL.features, Layout(100, 16, 4))
+    place = tmp_path / "f.zarr" / "instances" / "zarr.json"
+    resize(tmp_path / "f.zarr", 7)
+    assert zarr.open_array(place.parent, mode="r").shape == (7, 100, 16)
+    before = place.stat()
+    resize(tmp_path / "f.zarr", 7)
+    assert (place.stat().st_mtime_ns, place.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+@pytest.mark.parametrize("garbage", [None, b"", b"{", b"[]", b'{"shape": []}', b"\xff\xfe"])
+def test_an_array_without_metadata_is_not_resized(tmp_path, garbage):
+    create_store(tmp_path / "f.zarr", SMALL.features, Layout(100, 16, 4))
+    place = tmp_path / "f.zarr" / "instances" / "zarr.json"
+    place.unlink()
+    if garbage is not None:
+        place.write_bytes(garbage)
+    with pytest.raises(StoreError, match=r"zarr\.json"):
+        resize(tmp_path / "f.zarr", 3)
+
+
+def test_a_record_comes_back_as_it_was_written():
+    assert Commit.from_json(Path("1.json"), COMMIT.to_json()) == COMMIT
+    empty = replace(COMMIT, recordings=(), continues=True)
+    assert Commit.from_json(Path("1.json"), empty.to_json()) == empty
+
+
+def test_a_record_with_any_byte_flipped_is_refused_or_reads_the_same():
+    text = COMMIT.to_json()
+    refused = 0
+    for at in range(len(text)):
+        for bits in (0x01, 0x20, 0x80):  # another digit or letter, the other case, not UTF-8
+            torn = text[:at] + bytes([text[at] ^ bits]) + text[at + 1 :]
+            try:
+                assert Commit.from_json(Path("1.json"), torn) == COMMIT, torn
+            except StoreError as error:
+                refused += 1
+                assert error.place == "1.json"
+    assert refused > 2.9 * len(text), "the rest only spells the same another way, as \\u00E4 for \\u00e4"
+
+
+@pytest.mark.parametrize("text", [b"", b"null", b"[]", b"{}", b"{", b"12", b'"digest"', b"\xff" * 40])
+def test_what_is_no_record_is_refused_by_name(text):
+    with pytest.raises(StoreError, match=r"^commits/1\.json: damaged commit record"):
+        Commit.from_json(Path("commits/1.json"), text)
+
+
+def test_a_record_of_a_newer_format_says_both_versions():
+    text = COMMIT.to_json().replace(b'"format_version":1', b'"format_version":2')
+    with pytest.raises(StoreError, match=r"1\.json: format version 2, this batcache reads 1\. Upgrade"):
+        Commit.from_json(Path("1.json"), text)
+
+
+@given(
+    used=st.integers(0, 6),
+    frames=st.integers(1, 4),
+    bands=st.integers(1, 3),
+    spare=st.integers(0, 3),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_shard_comes_back_chunk_by_chunk(used, frames, bands, spare, seed):
+    layout = Layout(frames, bands, max(1, used + spare))
+    instances = np.random.default_rng(seed).standard_normal((used, frames, bands)).astype(np.float16)
+    file = io.BytesIO()
+    writer = ShardWriter(file, layout)
+    for instance in instances:
+        writer.append(instance)
+    assert writer.room == layout.instances_per_shard - used
+    size, crcs = writer.finish()
+    shard = file.getvalue()
+    assert (size, len(crcs)) == (len(shard), used)
+    entries = parse_shard_index(memoryview(shard), layout)
+    for instance, (offset, stored) in zip(instances, entries.tolist(), strict=False):
+        chunk = shard[offset : offset + stored - 4]
+        np.testing.assert_array_equal(np.frombuffer(chunk, "<f2").reshape(frames, bands), instance)
+    assert (entries[used:] == 2**64 - 1).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"\0" * 68, b"\0" * 200])
+def test_a_shard_whose_index_is_not_there_is_refused(content):
+    with pytest.raises(ValueError, match="checksum"):
+        parse_shard_index(memoryview(content), Layout(2, 2, 4))
+
+
+def test_frames_take_as_many_instances_as_hold_them_and_at_least_one():
+    layout = Layout(100, 16)
+    assert [layout.instances(n) for n in (0, 1, 100, 101, 5000)] == [1, 1, 1, 2, 50]
+
+
+def test_the_array_ends_with_the_last_instance_in_use():
+    layout = Layout(100, 16, 4)
+    assert array_length([], layout) == 0
+    assert array_length([(0, 4), (2, 1), (1, 2)], layout) == 9
+
+
+# Settings of another batcache, or a damaged file.
+
+
+def edit(cache: Path, **attributes: object) -> None:
+    place = cache / "zarr.json"
+    document = json.loads(place.read_bytes())
+    document["attributes"] |= attributes
+    place.write_text(json.dumps(document))
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    create_store(tmp_path / "f.zarr", SMALL.features, Layout(100, 16, 4))
+    return tmp_path / "f.zarr"
+
+
+def test_a_newer_store_says_both_versions(empty):
+    edit(empty, format_version=2)
+    with pytest.raises(StoreError, match=r"f\.zarr: format version 2, this batcache reads 1\. Upgrade batcache"):
+        read_attributes(empty)
+
+
+def test_a_store_of_another_front_end_says_both_fingerprints(empty, monkeypatch):
+    old = SMALL.fingerprint
+    monkeypatch.setattr("batcache.config.FRONT_END_VERSION", 99)
+    with pytest.raises(StoreError, match=f"fingerprint {old[:12]}, here {SMALL.fingerprint[:12]}"):
+        read_attributes(empty)
+
+
+def test_settings_that_do_not_fit_their_fingerprint_are_refused(empty):
+    edit(empty, fingerprint="0" * 64)
+    with pytest.raises(StoreError, match="fingerprint 000000000000, here"):
+        read_attributes(empty)
+
+
+@pytest.mark.parametrize("changed", [{"fmin": 1e6}, {"hop_length": 2048}, {"unheard_of": 1}, {"fmin": "low"}])
+def test_settings_that_cannot_be_are_a_fault_of_the_store(empty, changed):
+    features = json.loads((empty / "zarr.json").read_bytes())["attributes"]["features"]
+    edit(empty, features=features | changed)
+    with pytest.raises(StoreError, match=r"f\.zarr: settings that this batcache does not know"):
+        read_attributes(empty)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"attributes": 3}', b'{"attributes": {}}', b"\xff"])
+def test_garbage_is_no_store(empty, content):
+    (empty / "zarr.json").write_bytes(content)
+    with pytest.raises(StoreError, match=r"f\.zarr: not a batcache store"):
+        read_attributes(empty)
+
+
+def test_somebody_elses_zarr_group_is_no_store(tmp_path):
+    zarr.create_group(tmp_path / "theirs.zarr", attributes={"format": "theirs"})
+    with pytest.raises(StoreError, match=r"theirs\.zarr: not a batcache store"):
+        read_attributes(tmp_path / "theirs.zarr")
+
+
+def test_no_store_is_not_a_damaged_store(tmp_path):
+    with pytest.raises(StoreError, match=r"none\.zarr: no cache here"):
+        read_attributes(tmp_path / "none.zarr")
+
+
+def test_attributes_with_any_byte_flipped_are_refused_or_decide_the_same_numbers(empty):
+    place = empty / "zarr.json"
+    text = place.read_bytes()
+    for at in range(0, len(text)):
+        for bits in (0x01, 0x10):
+            place.write_bytes(text[:at] + bytes([text[at] ^ bits]) + text[at + 1 :])
+            try:
+                features, _, _ = read_attributes(empty)
+            except BatcacheError as error:
+                assert isinstance(error, StoreError), error
+            else:
+                assert features.fingerprint == SMALL.fingerprint

@@ -1,0 +1,363 @@
+"""The laws of ``batcache.store.reader``: right numbers or an error that says where, never anything else."""
+
+import json
+import multiprocessing
+import pickle
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from batcache.config import FeatureConfig
+from batcache.errors import StoreError
+from batcache.features.audio import read_header
+from batcache.features.frontend import FrontEnd
+from batcache.store.layout import Commit, commit_path, shard_path, write_commit
+from batcache.store.reader import Store
+from batcache.store.summary import summarise
+from tests.store.project import PER_SHARD, SMALL, Project, copy, read_all
+
+LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2}
+SHARDS_OF = {"a.wav": [0], "b.wav": [0], "long.wav": [1, 2, 3], "c.wav": [4]}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Shards: 0 of two recordings, 1 to 3 of a long one, 4 of one. Not to be changed."""
+    project = Project(tmp_path_factory.mktemp("reader"))
+    for name, seconds in LENGTHS.items():
+        project.record(name, seconds)
+    project.list(*LENGTHS)
+    project.build()
+    return project
+
+
+@pytest.fixture(scope="module")
+def truth(sound: Project) -> dict[str, np.ndarray]:
+    return {name: sound.frames(name) for name in LENGTHS}
+
+
+@pytest.fixture
+def project(sound: Project, tmp_path: Path) -> Project:
+    return Project(copy(sound.root, tmp_path / "project"))
+
+
+def flip(place: Path, at: int, bits: int = 0x01) -> None:
+    content = bytearray(place.read_bytes())
+    content[at] ^= bits
+    place.write_bytes(content)
+
+
+def refusal(act: Callable[[], object]) -> str:
+    with pytest.raises(StoreError) as caught:
+        act()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# Right numbers.
+
+
+def test_a_recording_reads_as_the_front_end_computes_it(sound, truth):
+    front_end = FrontEnd(SMALL.features)
+    for name, frames in truth.items():
+        place = sound.root / name
+        expected = np.concatenate(list(front_end.stream(place, read_header(place), 384_000)))
+        np.testing.assert_array_equal(frames, expected)
+        assert frames.dtype == np.float16 and np.isfinite(frames).all() and frames.any()
+
+
+def test_a_recording_has_a_frame_for_each_whole_hop(sound):
+    store = sound.store()
+    for name in LENGTHS:
+        row, header = store.find(name), read_header(sound.root / name)
+        assert row.frames == -(-header.samples * 256_000 // 384_000) // 256
+        assert row.instances == -(-row.frames // 100)
+        assert row.duration_s == round(header.samples / 384_000, 6)
+
+
+def test_only_the_last_instance_is_padded_and_with_zeros(sound, truth):
+    store = sound.store()
+    for name, frames in truth.items():
+        row = store.find(name)
+        instances = store.read_instances(row.first_instance, row.instances)
+        assert instances.shape == (row.instances, 100, 16)
+        flat = instances.reshape(-1, 16)
+        np.testing.assert_array_equal(flat[: row.frames], frames)
+        assert not flat[row.frames :].any()
+
+
+@given(st.data())
+@settings(max_examples=80, deadline=None)
+def test_a_span_reads_as_the_slice_of_the_whole(sound, truth, data):
+    name = data.draw(st.sampled_from(sorted(LENGTHS)))
+    whole = truth[name]
+    start = data.draw(st.integers(0, len(whole) + 5))
+    stop = data.draw(st.none() | st.integers(0, len(whole) + 5))
+    store = sound.store()
+    np.testing.assert_array_equal(store.read_frames(store.find(name), start, stop), whole[start:stop])
+
+
+def test_a_store_behaves_the_same_whatever_number_of_shards_stays_mapped(sound, truth, monkeypatch):
+    monkeypatch.setattr("batcache.store.reader._MAPPED_SHARDS", 1)
+    store = sound.store()
+    for name in [*truth, *truth]:
+        np.testing.assert_array_equal(store.read_frames(store.find(name)), truth[name])
+
+
+def test_a_recording_that_is_not_there_is_none(sound):
+    assert sound.store().find("nowhere.wav") is None
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def test_a_store_in_a_spawned_worker_reads_the_same(sound, truth, worker):
+    store = sound.store()
+    read_all(store)
+    assert len(pickle.dumps(store)) < 50_000, "the index travels, not the maps"
+    there = worker.submit(read_all, store).result()
+    assert there.keys() == truth.keys()
+    for name, frames in truth.items():
+        np.testing.assert_array_equal(there[name], frames)
+
+
+def test_a_store_error_survives_the_way_back_from_a_worker(project, worker):
+    flip(shard_path(project.cache, 0), 10)
+    assert "instance 0 of a.wav" in refusal(worker.submit(read_all, project.store()).result)
+
+
+def test_the_summary_counts_what_is_there(project):
+    facts = summarise(project.store())
+    assert facts["recordings"].startswith("4 (")
+    assert (facts["instances"], facts["true rates"]) == ("16 of 0.1 s", "384,000 Hz (4)")
+    assert "instances no longer used" not in facts
+    project.record("a.wav", 0.25, seed=3)
+    project.build()
+    facts = summarise(project.store())
+    assert (facts["instances"], facts["instances no longer used"]) == ("16 of 0.1 s", "3")
+
+
+# Damage.
+
+
+@pytest.mark.parametrize("shard", range(5))
+def test_a_deleted_shard_is_named_at_opening_with_the_recordings_it_holds(project, shard):
+    shard_path(project.cache, shard).unlink()
+    said = refusal(project.store)
+    assert str(shard_path(project.cache, shard)) in said
+    assert "missing shard" in said
+    for name, places in SHARDS_OF.items():
+        assert (name in said) == (shard in places), said
+
+
+@pytest.mark.parametrize("left", [0, 1, 1000, -1])
+def test_a_truncated_shard_is_named_at_opening_with_both_sizes(project, left):
+    place = shard_path(project.cache, 0)
+    whole = place.read_bytes()
+    place.write_bytes(whole[:left])
+    said = refusal(project.store)
+    assert f"shard of {len(whole[:left])} bytes, committed {len(whole)}, which holds a.wav, b.wav" in said
+    assert str(place) in said
+
+
+def test_a_shard_that_goes_or_shrinks_after_opening_is_named_at_reading(project):
+    store = project.store()
+    place = shard_path(project.cache, 4)
+    place.write_bytes(place.read_bytes()[:5000])
+    said = refusal(lambda: store.read_frames(store.find("c.wav")))
+    assert str(place) in said and "holds c.wav" in said
+    place.write_bytes(b"")
+    assert "holds c.wav" in refusal(lambda: store.read_frames(store.find("c.wav")))
+    place.unlink()
+    assert "No such file" in refusal(lambda: store.read_frames(store.find("c.wav")))
+
+
+def test_swapped_shards_of_one_size_are_found_at_reading(project):
+    one, other = shard_path(project.cache, 0), shard_path(project.cache, 2)
+    assert one.stat().st_size == other.stat().st_size
+    swap = one.with_name("x")
+    one.rename(swap)
+    other.rename(one)
+    swap.rename(other)
+    store = project.store()
+    for name in ("a.wav", "b.wav"):
+        said = refusal(lambda name=name: store.read_frames(store.find(name)))
+        assert f"instance 0 of {name} is damaged" in said
+    assert "instance 4 of long.wav is damaged" in refusal(lambda: store.read_frames(store.find("long.wav")))
+    assert len(store.read_frames(store.find("long.wav"), 0, 400)) == 400, "the undamaged part reads"
+
+
+@pytest.mark.parametrize("at", [0, 1, 1599, 1600, 3198, 3199])
+@pytest.mark.parametrize(("name", "shard", "slot", "number"), [("b.wav", 0, 3, 0), ("long.wav", 2, 1, 5)])
+def test_a_flipped_byte_in_a_chunk_names_the_recording_and_the_instance(project, truth, name, shard, slot, number, at):
+    flip(shard_path(project.cache, shard), slot * 3204 + at)
+    store = project.store()
+    said = refusal(lambda: store.read_frames(store.find(name)))
+    assert f"instance {number} of {name} is damaged (its checksum does not match)" in said
+    for other in LENGTHS.keys() - {name}:
+        np.testing.assert_array_equal(store.read_frames(store.find(other)), truth[other])
+
+
+@pytest.mark.parametrize("at", [-1, -4, -5, -20, -68])
+def test_a_flipped_byte_in_a_shards_index_names_the_shard_and_its_recordings(project, at):
+    place = shard_path(project.cache, 0)
+    flip(place, at)
+    store = project.store()
+    said = refusal(lambda: store.read_frames(store.find("a.wav")))
+    assert str(place) in said and "which holds a.wav, b.wav" in said
+
+
+def test_mending_as_the_error_says_brings_the_numbers_back(project, truth):
+    """Delete the record that the error names, build again."""
+    flip(shard_path(project.cache, 2), 50)
+    store = project.store()
+    assert "Delete that shard's record in commits/" in refusal(lambda: store.read_frames(store.find("long.wav")))
+    commit_path(project.cache, 2).unlink()
+    assert project.build().computed == {"long.wav"}
+    for name, frames in truth.items():
+        np.testing.assert_array_equal(project.frames(name), frames)
+
+
+def test_a_flipped_byte_in_a_commit_record_names_it_at_opening_and_at_building(project):
+    place = commit_path(project.cache, 0)
+    flip(place, place.read_bytes().index(b'"frames":[') + 10)
+    for act in (project.store, project.build):
+        assert f"{place}: damaged commit record (its digest does not match)" in refusal(act)
+
+
+def test_a_commit_record_under_another_name_is_refused(project):
+    place = commit_path(project.cache, 0).rename(commit_path(project.cache, 7))
+    for act in (project.store, project.build):
+        assert f"{place}: a commit record of another store or shard" in refusal(act)
+
+
+def test_swapped_commit_records_are_refused(project):
+    one, other = commit_path(project.cache, 0), commit_path(project.cache, 4)
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+    assert "a commit record of another store or shard" in refusal(project.store)
+
+
+def test_a_commit_record_of_other_settings_is_refused(project):
+    place = commit_path(project.cache, 4)
+    commit = Commit.from_json(place, place.read_bytes())
+    write_commit(project.cache, replace(commit, fingerprint=FeatureConfig(n_mels=20).fingerprint))
+    for act in (project.store, project.build):
+        assert f"{place}: a commit record of another store or shard" in refusal(act)
+
+
+@pytest.mark.parametrize("kind", ["record", "store"])
+def test_a_newer_format_is_refused_saying_both_versions(project, kind):
+    place = commit_path(project.cache, 0) if kind == "record" else project.cache / "zarr.json"
+    document = json.loads(place.read_bytes())
+    (document if kind == "record" else document["attributes"])["format_version"] = 2
+    place.write_text(json.dumps(document))
+    for act in (project.store, project.build):
+        said = refusal(act)
+        assert "format version 2, this batcache reads 1" in said
+        assert str(place if kind == "record" else project.cache) in said
+
+
+def test_a_store_of_another_front_end_is_refused(project, monkeypatch):
+    monkeypatch.setattr("batcache.config.FRONT_END_VERSION", 99)
+    for act in (project.store, project.build):
+        assert f"{project.cache}: computed by another front end" in refusal(act)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"garbage", b"{}", b"\xff\xfe\x00"])
+def test_a_store_without_its_metadata_is_refused_by_name(project, content):
+    place = project.cache / "zarr.json"
+    place.unlink()
+    if content is not None:
+        place.write_bytes(content)
+    for act in (project.store, project.build):
+        assert refusal(act).startswith(f"{project.cache}: ")
+
+
+def test_a_file_or_another_folder_is_no_store(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    for name in ("file", "folder", "nothing"):
+        assert refusal(lambda name=name: Store(tmp_path / name)).startswith(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("key", ["frames_per_instance", "n_mels", "instances_per_shard"])
+def test_a_changed_layout_never_reads_as_numbers(project, key):
+    place = project.cache / "zarr.json"
+    document = json.loads(place.read_bytes())
+    document["attributes"]["layout"][key] *= 2
+    place.write_text(json.dumps(document))
+    store = project.store()
+    assert refusal(lambda: store.read_frames(store.find("a.wav")))
+
+
+def test_a_row_that_two_records_claim_says_to_build_again(project):
+    """As it is between the shard of changed audio and the revised record of the old."""
+    old = commit_path(project.cache, 0).read_bytes()
+    project.record("a.wav", 0.25, seed=8)
+    project.build()
+    frames = project.frames("a.wav")
+    commit_path(project.cache, 0).write_bytes(old)
+    store = project.store()
+    said = refusal(lambda: store.find("a.wav"))
+    assert "a build was stopped while it replaced a.wav. Run `batcache build` again" in said
+    assert store.find("b.wav") is not None
+    assert project.build().computed == set()
+    np.testing.assert_array_equal(project.frames("a.wav"), frames)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"{}", b'{"csvs": 1, "split_of": {}, "data_dir": "."}'])
+def test_a_damaged_note_of_the_last_build_is_named(project, content):
+    place = project.cache / "last_build.json"
+    place.unlink()
+    if content is not None:
+        place.write_bytes(content)
+    assert refusal(project.store().sources).startswith(f"{place}: ")
+    project.build()
+    assert project.store().sources().csvs == (project.csv.resolve(),)
+
+
+@pytest.fixture(scope="module")
+def files(sound: Project) -> dict[str, bytes]:
+    places = [sound.cache / "zarr.json", *(commit_path(sound.cache, shard) for shard in range(5))]
+    places += [shard_path(sound.cache, shard) for shard in range(5)]
+    return {place.relative_to(sound.cache).as_posix(): place.read_bytes() for place in places}
+
+
+@given(which=st.integers(0, 10), share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@example(which=0, share=0.45, bit=0)
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_flipped_bit_anywhere_changes_a_number_in_silence(sound, truth, files, tmp_path, which, share, bit):
+    """Every recording reads as before, or there is an error of the store."""
+    name = sorted(files)[which]
+    cache = tmp_path / "features.zarr"
+    if not cache.exists():
+        copy(sound.cache, cache)
+    flip(cache / name, int(share * len(files[name])), 1 << bit)
+    try:
+        store = Store(cache)
+        for recording, frames in truth.items():
+            row = store.find(recording)
+            try:
+                np.testing.assert_array_equal(store.read_frames(row), frames)
+            except StoreError as error:
+                assert recording in str(error)
+    except StoreError as error:
+        assert str(cache) in str(error)
+    finally:
+        (cache / name).write_bytes(files[name])
+
+
+def test_an_unused_slot_is_missing_and_never_zeros(sound):
+    store = sound.store()
+    assert "is missing from its shard" in refusal(lambda: store.read_instances(3 * PER_SHARD + 2, 1))
