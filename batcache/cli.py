@@ -1,7 +1,7 @@
 """The command line: parse, one library call, show. The only place that prints or exits."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,7 +58,9 @@ CachePath = Annotated[
     Path | None, typer.Option("--cache", help="The store. [default: features.zarr]", show_default=False)
 ]
 ConfigPath = Annotated[Path | None, typer.Option("--config", help="Settings as YAML.", show_default=False)]
-Runs = Annotated[Path, typer.Option("--run-dir", help="The folder that holds the runs.")]
+Runs = Annotated[
+    Path | None, typer.Option("--run-dir", help="The folder that holds the runs. [default: runs]", show_default=False)
+]
 OnDevice = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU where there is one.")]
 
 
@@ -112,7 +114,7 @@ def train(
     data_dir: DataDir = None,
     cache: CachePath = None,
     config: ConfigPath = None,
-    run_dir: Runs = Path("runs"),
+    run_dir: Runs = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many epochs.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="Decides all that is drawn at random.", show_default=False)] = None,
     resume: Annotated[
@@ -134,10 +136,10 @@ def train(
     flags: Flags = {
         "data": {"data_dir": data_dir, "cache": cache},
         "model": {"pooling_type": pooling},
-        "training": {"epochs": epochs, "seed": seed},
+        "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir},
     }
     settings, store = _load_with_store(config, flags)
-    _train(settings, store, _read_manifest(csv, settings, store), run_dir, device)
+    _train(settings, store, _read_manifest(csv, settings, store), device)
 
 
 @app.command(name="eval")
@@ -149,7 +151,7 @@ def evaluate(
     csv: Csvs = None,
     data_dir: DataDir = None,
     cache: CachePath = None,
-    run_dir: Runs = Path("runs"),
+    run_dir: Runs = None,
     device: OnDevice = Device.auto,
 ) -> None:
     """Judge a trained model on clips that it has not seen.
@@ -163,7 +165,7 @@ def evaluate(
     from batcache.training.runs import BEST, newest_run, read_run, read_run_config
 
     if checkpoint is None:
-        checkpoint = newest_run(run_dir) / BEST
+        checkpoint = newest_run(run_dir or Path("runs")) / BEST
     run = checkpoint.parent.parent
     about, settings = read_run(run), read_run_config(run)
     store = Store(cache or (run / about["cache"]).resolve())
@@ -178,29 +180,92 @@ def run(
     data_dir: DataDir = None,
     cache: CachePath = None,
     pooling: Annotated[Pooling | None, typer.Option(help="How instances become a bag.", show_default=False)] = None,
-    run_dir: Runs = Path("runs"),
+    run_dir: Runs = None,
     device: OnDevice = Device.auto,
 ) -> None:
-    """Run a whole experiment: build, train, eval; only what is not up to date.
+    """Run a whole experiment: synth (if asked for), build, train, eval, show; only what is not up to date.
 
     Example: batcache run pipelines/real.yaml --csv recordings.csv
     """
     from batcache.evaluation.predict import choose_clips
     from batcache.training.runs import BEST
 
-    flags: Flags = {"data": {"data_dir": data_dir, "cache": cache}, "model": {"pooling_type": pooling}}
+    flags: Flags = {
+        "data": {"data_dir": data_dir, "cache": cache},
+        "model": {"pooling_type": pooling},
+        "training": {"run_dir": run_dir},
+    }
     settings = _load(file, flags)
+    if settings.synth.manifest is not None:
+        _synthesise(settings.synth.manifest, settings.synth.out, force=False)
     report = _build(settings, _read_manifest(csv, settings), device)
     settings, store = _load_with_store(file, flags)
     manifest = _read_manifest(csv, settings, store)
-    trained = _train_if_needed(settings, store, manifest, run_dir, device)
+    trained = _train_if_needed(settings, store, manifest, device)
     judging = choose_clips(trained / BEST, store, manifest, "test", as_trained=True)
-    if judging.is_done():
+    page = trained / "test_page.png"
+    if judging.is_done() and page.exists():
         say(f"eval: up to date, {trained / 'metrics.json'}")
     else:
         _evaluate(judging, device)
+        _draw_run(trained, page, "test", ())
+    _say_what_next(settings, trained, page)
     if report.rejected:
         raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    target: Annotated[Path, typer.Argument(help="A cache, or the folder of a run.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.", show_default=False)],
+    clip: Annotated[
+        list[str] | None, typer.Option(help="A clip's filename, as in the CSV; may be repeated.", show_default=False)
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of a run: the split that was judged.")] = "test",
+) -> None:
+    """Draw clips as PCEN spectrograms, with the calls that are known; of a run also its scores and evidence.
+
+    Without --clip: the first six of a cache; of a run two that it judged well, two badly, two with doubt. Known calls
+    are read from an events.csv in the data dir.
+
+    Example: batcache show features.zarr --clip meadow/0412_2210.wav -o clip.png
+    """
+    if (target / "run.json").exists():
+        _draw_run(target, output, split, clip or ())
+    else:
+        _draw_store(target, output, clip or ())
+    say(f"drawn: {output}")
+
+
+@app.command()
+def synth(
+    manifest: Annotated[Path | None, typer.Argument(help="The clips to render.", show_default=False)] = None,
+    out: Annotated[Path, typer.Option(help="Where the recordings go.")] = Path("simulated"),
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="Make up a manifest of so many clips.", show_default=False)
+    ] = None,
+    species: Annotated[
+        list[str] | None, typer.Option(help="With --clips: only these; may be repeated.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="With --clips: decides who flies where.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files of other content.")] = False,
+) -> None:
+    """Simulate bat recordings with known calls: 5 s, 384 kHz, 16 bit, and events.csv with every call.
+
+    Renders exactly the rows of a manifest, or with --clips a new one, written to manifest.csv.
+
+    Example: batcache synth data_manifest.csv --out simulated
+    """
+    if (manifest is None) == (clips is None):
+        raise typer.BadParameter("give either a manifest or --clips")
+    if clips is not None:
+        from batcache.synth.create import write_plan
+
+        manifest = write_plan(out, clips, species or (), seed, force=force)
+    elif species:
+        raise typer.BadParameter("--species goes with --clips")
+    assert manifest is not None
+    _synthesise(manifest, out, force=force)
 
 
 @app.command()
@@ -296,11 +361,11 @@ def _build(settings: "Config", manifest: "Manifest", device: Device) -> "BuildRe
     return report
 
 
-def _train(settings: "Config", store: "Store", manifest: "Manifest", runs: Path, device: Device) -> Path:
+def _train(settings: "Config", store: "Store", manifest: "Manifest", device: Device) -> Path:
     from batcache.features.frontend import pick_device
     from batcache.training import loop
 
-    return _show_training(loop.train(settings, store, manifest, runs, pick_device(device.value)))
+    return _show_training(loop.train(settings, store, manifest, settings.training.run_dir, pick_device(device.value)))
 
 
 def _resume(run: Path, device: Device) -> Path:
@@ -315,7 +380,7 @@ def _resume(run: Path, device: Device) -> Path:
     return _show_training(loop.resume(run, store, manifest, pick_device(device.value)))
 
 
-def _train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", runs: Path, device: Device) -> Path:
+def _train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", device: Device) -> Path:
     """The run that these inputs have made, finished first if it was stopped; else a new one."""
     from batcache.training import loop
     from batcache.training.bags import join
@@ -323,9 +388,9 @@ def _train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", r
 
     training = settings.training
     split = loop.choose_split(join(manifest, store), manifest, training.validation_share, training.seed)
-    found = loop.find_run(runs, loop.describe_inputs(settings, split, manifest.species))
+    found = loop.find_run(training.run_dir, loop.describe_inputs(settings, split, manifest.species))
     if found is None:
-        return _train(settings, store, manifest, runs, device)
+        return _train(settings, store, manifest, device)
     if not read_run(found)["finished"]:
         return _resume(found, device)
     say(f"train: up to date, {found}")
@@ -384,3 +449,67 @@ def _evaluate(judging: Any, device: Device) -> None:
     for note in report.notes:
         warn(note)
     show_metrics(report)
+
+
+def _synthesise(manifest_path: Path, out: Path | None, *, force: bool) -> None:
+    from batcache.manifest import read_manifest
+    from batcache.synth import create
+
+    if out is None:
+        raise ConfigError("synth.out", "not given", "Say where the simulated recordings go")
+    with progress_bar() as bar:
+        task = bar.add_task("simulating recordings", total=None)
+        for event in create.create(read_manifest([manifest_path]), out, force=force):
+            if isinstance(event, create.Rendered):
+                bar.update(task, completed=event.done, total=event.total)
+            else:
+                report = event
+    counted = "" if report.calls is None else f", {report.calls:,} calls in {out / 'events.csv'}"
+    kept = f"{report.kept:,} there already"
+    say(f"simulated: {report.clips:,} clips in {out}, {report.written:,} written, {kept}{counted}")
+
+
+def _draw_run(run: Path, output: Path, split: str, clips: Sequence[str]) -> None:
+    from batcache.evaluation.predict import read_predictions
+    from batcache.evaluation.report import draw_page, panels_of_run, read_calls
+    from batcache.store.reader import Store
+    from batcache.training.bags import join
+    from batcache.training.runs import read_run, read_run_config
+
+    about = read_run(run)
+    store = Store((run / about["cache"]).resolve())
+    manifest = _manifest_of_run(run, read_run_config(run), None)
+    predictions = read_predictions(run / "logs" / f"{split}_predictions.npz")
+    calls = read_calls(manifest.data_dir / "events.csv")
+    panels = panels_of_run(store, join(manifest, store).bags, predictions, calls, clips)
+    draw_page(output, panels, store.features)
+
+
+def _draw_store(cache: Path, output: Path, clips: Sequence[str]) -> None:
+    from batcache.evaluation.report import draw_page, panels_of_store, read_calls
+    from batcache.manifest import read_manifest
+    from batcache.store.reader import Store
+    from batcache.training.bags import join
+
+    store = Store(cache)
+    sources = store.sources()
+    manifest = read_manifest(sources.csvs, sources.data_dir, split_of=sources.split_of)
+    calls = read_calls(manifest.data_dir / "events.csv")
+    panels = panels_of_store(store, join(manifest, store).bags, manifest.species, calls, clips)
+    draw_page(output, panels, store.features)
+
+
+def _say_what_next(settings: "Config", run: Path, page: Path) -> None:
+    show_table(
+        "where everything lies",
+        [
+            ("features", f"{settings.data.cache}"),
+            ("best model", f"{run / 'checkpoints' / 'best_model.pt'}"),
+            ("scores", f"{run / 'metrics.json'}"),
+            ("predictions", f"{run / 'logs' / 'test_predictions.npz'}"),
+            ("six clips drawn", f"{page}"),
+        ],
+    )
+    if settings.synth.manifest is not None:
+        say("with your own recordings, and a train.csv that says which species are in which clip:")
+        say("    batcache build --csv train.csv\n    batcache train\n    batcache eval --split test")

@@ -153,13 +153,14 @@ class TrainingConfig(_Section):
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     class_weights: Literal["balanced"] | tuple[Positive, ...] | dict[str, Positive] | None = None
-    scheduler: Literal["plateau", "cosine", "none"] = "plateau"
+    scheduler: Literal["plateau", "one_cycle", "none"] = "plateau"
     patience: Count = 15
     grad_clip: Positive = 1.0
     max_instances: Count = 60
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
     workers: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0)] = 0
+    run_dir: Path = Path("runs")
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,16 @@ class WandbConfig(_Section):
 
 
 @dataclass(frozen=True)
+class SynthConfig(_Section):
+    """What ``batcache run`` simulates first, if anything: the rows of ``manifest``, rendered into ``out``."""
+
+    manifest: Path | None = None
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
 class Config(_Section):
+    synth: SynthConfig = field(default_factory=SynthConfig)
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

@@ -37,6 +37,10 @@ class StoreError(BatcacheError):
     """A cache that is missing, damaged, of another format, or built with other settings."""
 
 
+class SynthError(BatcacheError):
+    """A simulation that would overwrite what is there, or that the disk has no room for."""
+
+
 class RunError(BatcacheError):
     """A run folder or checkpoint that is missing, unfinished or unreadable."""
 

@@ -7,6 +7,7 @@ epoch goes on exactly as if it had never stopped, and ``last.pt`` need not carry
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,12 +127,14 @@ def describe_inputs(config: Config, split: Split, species: Sequence[str]) -> str
         for bag in (*split.train, *split.val)
     ]
     settings = {name: to_plain(getattr(config, name)) for name in ("model", "training", "augmentation")}
+    for harmless in ("run_dir", "workers"):
+        del settings["training"][harmless]
     cut = [config.data.fingerprint, config.data.frames_per_instance, config.data.bag_size]
     return digest([settings, cut, list(species), sorted(bags)])
 
 
 def train(config: Config, store: Store, manifest: Manifest, runs: Path, device: torch.device) -> Iterator[Event]:
-    """Train a model in a new run folder; yields what happens, the report last.
+    """Train a model in a new folder of ``runs``; yields what happens, the report last.
 
     Raises:
         ManifestError, ConfigError, StoreError: see ``join``, ``choose_split`` and ``BatMILModel``.
@@ -235,7 +238,7 @@ class _Trainer:
         self.optimizer = torch.optim.Adam(
             model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self.scheduler = _make_scheduler(config, self.optimizer)
+        self.scheduler = _make_scheduler(config, self.optimizer, ceil(len(split.train) / settings.batch_size))
         self.amp = _amp_dtype(device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp is torch.float16)
         self.weights = class_weights(config, split.train, species).to(device)
@@ -303,6 +306,8 @@ class _Trainer:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.grad_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.OneCycleLR):
+            self.scheduler.step()
         return float(loss.detach())
 
     def _validate(self, train_loss: float, seconds: float, began: float) -> Epoch:
@@ -323,8 +328,6 @@ class _Trainer:
         rate = self.optimizer.param_groups[0]["lr"]
         if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.scheduler.step(score)
-        elif self.scheduler is not None:
-            self.scheduler.step()
         self.epoch += 1
         improved = score > self.best_score
         if improved:
@@ -380,14 +383,14 @@ class _Trainer:
         return RunStarted(self.run, *counts, parameters, self.epoch + 1, self.config.training.epochs, tuple(notes))
 
 
-def _make_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> Any:
+def _make_scheduler(config: Config, optimizer: torch.optim.Optimizer, steps_an_epoch: int) -> Any:
     settings = config.training
     if settings.scheduler == "plateau":
         return torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimizer, mode="max", factor=0.5, patience=max(1, settings.patience // 3)
         )
-    if settings.scheduler == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
+    if settings.scheduler == "one_cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, settings.epochs * steps_an_epoch)
     return None
 
 

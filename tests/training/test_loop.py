@@ -197,7 +197,7 @@ def check_resume(
     assert read_run(stopped)["finished"] is True
 
 
-@pytest.mark.parametrize("scheduler", ["plateau", "cosine", "none"])
+@pytest.mark.parametrize("scheduler", ["plateau", "one_cycle", "none"])
 def test_a_resumed_run_equals_one_that_never_stopped(small: SmallWorld, tmp_path: Path, scheduler: str) -> None:
     settings = {"epochs": 4, "scheduler": scheduler, "patience": 3, "max_instances": 2}
     config = tweak(small.config, training=settings, model={"dropout": 0.5})
