@@ -18,7 +18,10 @@ Floats = NDArray[np.float64]
 
 LONG_CALL_S = 0.018  # longer ones take the longer FFT
 FAINTEST_DB = -6.0  # calls with a worse ratio to the noise are neither rendered nor listed
-CLEAR_DB, CLEAR_CALLS = 15.0, 6  # what a recorder needs to trigger, and a label to be fair
+CLEAR_DB, CLEAR_CALLS = (
+    22.0,
+    8,
+)  # what triggers a recorder and makes a label fair; real clips have medians of 22 to 36 dB
 
 
 @dataclass(frozen=True)

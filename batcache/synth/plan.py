@@ -15,8 +15,8 @@ from batcache.synth.repertoire import BY_NAME, SPECIES
 Split = Literal["train", "val", "test"]
 
 SPLIT_SHARES: tuple[tuple[Split, float], ...] = (("train", 0.6), ("val", 0.2), ("test", 0.2))
-RICHNESS = (0.08, 0.66, 0.20, 0.06)  # share of clips with 0, 1, 2, 3 species
-LEAST = {"train": 8, "val": 2, "test": 4}  # clips of each species
+RICHNESS = (0.08, 0.26, 0.36, 0.30)  # share of clips with 0, 1, 2, 3 species
+LEAST_SHARE = 0.05  # of a split's clips, for each species
 LEAST_GROUPS = {"train": 4, "val": 1, "test": 2}
 
 # Relative activity: pipistrelles lead everywhere, gleaners and horseshoe bats are heard least (FG). Flatter than in the
@@ -44,7 +44,7 @@ class Row:
 def plan_manifest(rows: int, seed: int, species: Sequence[str] | None = None) -> list[Row]:
     """``rows`` clips over site-nights of about seven clips, whole nights to a split, about 60/20/20.
 
-    Each night has a community of its own. Species that chance left short of ``LEAST`` clips or ``LEAST_GROUPS`` nights
+    Each night has a community of its own. Species that chance left short of ``LEAST_SHARE`` of the clips or ``LEAST_GROUPS`` nights
     of a split are added to clips of that split that have fewer than two.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
@@ -88,9 +88,9 @@ def _fill(plan: list[Row], names: Sequence[str], rng: np.random.Generator) -> li
             while True:
                 have = Counter(plan[i].group for i in mine if name in plan[i].species)
                 few_groups = len(have) < LEAST_GROUPS[split]
-                if have.total() >= LEAST[split] and not few_groups:
+                if have.total() >= LEAST_SHARE * len(mine) and not few_groups:
                     break
-                room = [i for i in mine if name not in plan[i].species and len(plan[i].species) < 2]
+                room = [i for i in mine if name not in plan[i].species and len(plan[i].species) < len(RICHNESS) - 1]
                 room = [i for i in room if not few_groups or plan[i].group not in have] or room
                 if not room:
                     break
