@@ -1,9 +1,10 @@
 # make test   everything that must hold: lint, types, every test (the long ones too)
-# make quick  the same without the tests that take more than some seconds
+# make demo   the whole line on simulated bats, in some minutes
+# make quick  the same as test, without the tests that take more than some seconds
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test quick lint clean
+.PHONY: demo test quick lint clean
 
 .venv/ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -20,6 +21,9 @@ test: lint
 
 quick: lint
 	$(BIN)/python -m pytest -m "not slow"
+
+demo: .venv/ready
+	$(BIN)/batcache run pipelines/demo.yaml
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,7 +1,8 @@
 """The command line: parse, one library call, show. The only place that prints or exits."""
 
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,9 +76,6 @@ def main() -> None:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'disk'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        typer.echo("stopped; run the same command again to go on", err=True)
-        sys.exit(130)
 
 
 def _fail(message: str) -> None:
@@ -129,7 +127,7 @@ def train(
     Example: batcache train --pooling max
     """
     if resume is not None:
-        if any(value is not None for value in (pooling, csv, data_dir, cache, config, epochs, seed)):
+        if any(value is not None for value in (pooling, csv, data_dir, cache, config, run_dir, epochs, seed)):
             raise typer.BadParameter("a resumed run keeps its settings; give only --device with --resume")
         _resume(resume, device)
         return
@@ -166,10 +164,11 @@ def evaluate(
 
     if checkpoint is None:
         checkpoint = newest_run(run_dir or Path("runs")) / BEST
+    checkpoint = Path(os.path.relpath(checkpoint.resolve()))
     run = checkpoint.parent.parent
     about, settings = read_run(run), read_run_config(run)
     store = Store(cache or (run / about["cache"]).resolve())
-    manifest = _read_manifest(csv, settings, data_dir=data_dir) if csv else _manifest_of_run(run, settings, data_dir)
+    manifest = _read_manifest(csv, settings, data_dir=data_dir) if csv else _manifest_noted(run, about, data_dir)
     _evaluate(choose_clips(checkpoint, store, manifest, split, as_trained=not csv), device)
 
 
@@ -221,7 +220,7 @@ def show(
     clip: Annotated[
         list[str] | None, typer.Option(help="A clip's filename, as in the CSV; may be repeated.", show_default=False)
     ] = None,
-    split: Annotated[str, typer.Option(help="Of a run: the split that was judged.")] = "test",
+    split: Annotated[str, typer.Option(help="Of a run: what was judged, as metrics.json names it.")] = "test",
 ) -> None:
     """Draw clips as PCEN spectrograms, with the calls that are known; of a run also its scores and evidence.
 
@@ -242,12 +241,12 @@ def synth(
     manifest: Annotated[Path | None, typer.Argument(help="The clips to render.", show_default=False)] = None,
     out: Annotated[Path, typer.Option(help="Where the recordings go.")] = Path("simulated"),
     clips: Annotated[
-        int | None, typer.Option(min=1, help="Make up a manifest of so many clips.", show_default=False)
+        int | None, typer.Option(min=5, help="Make up a manifest of so many clips.", show_default=False)
     ] = None,
     species: Annotated[
         list[str] | None, typer.Option(help="With --clips: only these; may be repeated.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(help="With --clips: decides who flies where.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="With --clips: decides who flies where.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files of other content.")] = False,
 ) -> None:
     """Simulate bat recordings with known calls: 5 s, 384 kHz, 16 bit, and events.csv with every call.
@@ -329,16 +328,13 @@ def _read_manifest(
     return read_manifest(chosen, data_dir, num_classes=data.num_classes, split_of=split_of)
 
 
-def _manifest_of_run(run: Path, settings: "Config", data_dir: Path | None) -> "Manifest":
-    """The manifest that a run was trained on, read from where its CSVs lie now."""
+def _manifest_noted(run: Path, about: Mapping[str, Any], data_dir: Path | None) -> "Manifest":
+    """The manifest that a run's record names, read from where its CSVs lie now."""
     from batcache.manifest import read_manifest
-    from batcache.training.runs import read_run
 
-    about = read_run(run)
     csvs = [(run / csv).resolve() for csv in about["csvs"]]
     split_of = {(run / csv).resolve(): split for csv, split in about["split_of"].items()}
-    folder = data_dir or (run / about["data_dir"]).resolve()
-    return read_manifest(csvs, folder, num_classes=settings.data.num_classes, split_of=split_of)
+    return read_manifest(csvs, data_dir or (run / about["data_dir"]).resolve(), split_of=split_of)
 
 
 def _build(settings: "Config", manifest: "Manifest", device: Device) -> "BuildReport":
@@ -372,11 +368,11 @@ def _resume(run: Path, device: Device) -> Path:
     from batcache.features.frontend import pick_device
     from batcache.store.reader import Store
     from batcache.training import loop
-    from batcache.training.runs import read_run, read_run_config
+    from batcache.training.runs import read_run
 
-    about, settings = read_run(run), read_run_config(run)
+    about = read_run(run)
     store = Store((run / about["cache"]).resolve())
-    manifest = _manifest_of_run(run, settings, None)
+    manifest = _manifest_noted(run, about, None)
     return _show_training(loop.resume(run, store, manifest, pick_device(device.value)))
 
 
@@ -421,6 +417,8 @@ def _show_training(events: Iterator[Any]) -> Path:
             elif isinstance(event, loop.Epoch):
                 say(describe_epoch(event))
             else:
+                for note in event.notes:
+                    warn(note)
                 rows = [
                     ("epochs", f"{event.epochs}" + (", stopped early" if event.stopped_early else "")),
                     ("best epoch", f"{event.best_epoch}"),
@@ -464,22 +462,20 @@ def _synthesise(manifest_path: Path, out: Path | None, *, force: bool) -> None:
                 bar.update(task, completed=event.done, total=event.total)
             else:
                 report = event
-    counted = "" if report.calls is None else f", {report.calls:,} calls in {out / 'events.csv'}"
+    counted = f"; {report.calls:,} calls in {out / 'events.csv'}"
     kept = f"{report.kept:,} there already"
     say(f"simulated: {report.clips:,} clips in {out}, {report.written:,} written, {kept}{counted}")
 
 
-def _draw_run(run: Path, output: Path, split: str, clips: Sequence[str]) -> None:
-    from batcache.evaluation.predict import read_predictions
+def _draw_run(run: Path, output: Path, name: str, clips: Sequence[str]) -> None:
+    from batcache.evaluation.predict import read_judged
     from batcache.evaluation.report import draw_page, panels_of_run, read_calls
     from batcache.store.reader import Store
     from batcache.training.bags import join
-    from batcache.training.runs import read_run, read_run_config
 
-    about = read_run(run)
+    about, predictions = read_judged(run, name)
     store = Store((run / about["cache"]).resolve())
-    manifest = _manifest_of_run(run, read_run_config(run), None)
-    predictions = read_predictions(run / "logs" / f"{split}_predictions.npz")
+    manifest = _manifest_noted(run, about, None)
     calls = read_calls(manifest.data_dir / "events.csv")
     panels = panels_of_run(store, join(manifest, store).bags, predictions, calls, clips)
     draw_page(output, panels, store.features)

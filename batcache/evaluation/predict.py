@@ -19,8 +19,9 @@ from batcache.evaluation.metrics import Metrics, compute_metrics
 from batcache.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.store.reader import Store
+from batcache.store.sources import portable
 from batcache.training.bags import Bag, join
-from batcache.training.runs import read_run, read_run_config
+from batcache.training.runs import BEST, read_run, read_run_config
 from batcache.training.scoring import Verdict, judge_bags
 from batcache.training.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
 from batcache.training.tracking import open_tracker
@@ -64,12 +65,17 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Judging:
-    """A checkpoint and the clips on which it may be judged. ``inputs`` is a digest of both and of the labels."""
+    """A checkpoint and the clips on which it may be judged. ``inputs`` is a digest of both and of the labels.
+
+    ``name`` is what the outcome is filed under: the split, and what is not the run's own (another CSV or checkpoint).
+    """
 
     checkpoint_path: Path
     checkpoint: Checkpoint
     store: Store
+    manifest: Manifest
     split: str
+    name: str
     bags: tuple[Bag, ...]
     notes: tuple[str, ...]
 
@@ -85,8 +91,8 @@ class Judging:
 
     def is_done(self) -> bool:
         """Whether ``metrics.json`` already holds the outcome."""
-        done = _read_metrics(self.run / "metrics.json").get(self.split, {})
-        return bool(done.get("inputs") == self.inputs)
+        done = _read_metrics(self.run / "metrics.json").get(self.name, {})
+        return bool(done.get("inputs") == self.inputs and _predictions_path(self.run, self.name).exists())
 
 
 def choose_clips(checkpoint_path: Path, store: Store, manifest: Manifest, split: str, *, as_trained: bool) -> Judging:
@@ -105,14 +111,17 @@ def choose_clips(checkpoint_path: Path, store: Store, manifest: Manifest, split:
     joined = join(_in_order(manifest, checkpoint.species), store)
     splits = read_splits(checkpoint_path.parent.parent / "split.csv")
     bags = _with_splits(joined.bags, splits) if as_trained else joined.bags
-    notes = [f"left out, rejected by build: {name} ({reason})" for name, reason in joined.left_out.items()]
+    notes = joined.notes()
     if not as_trained and not manifest.splits:
         notes.append("the CSV names no split: every clip is judged")
     else:
         bags = tuple(bag for bag in bags if bag.clip.split == split)
     require_split(bags, manifest, split)
     _refuse_trained(bags, splits, checkpoint_path)
-    return Judging(checkpoint_path, checkpoint, store, split, bags, tuple(notes))
+    others = [] if as_trained else [csv.stem for csv in manifest.csvs]
+    others += [] if checkpoint_path.name == BEST.name else [checkpoint_path.stem]
+    name = "-".join([split, *others])
+    return Judging(checkpoint_path, checkpoint, store, manifest, split, name, bags, tuple(notes))
 
 
 def evaluate(judging: Judging, device: torch.device) -> Iterator[Judged | EvalReport]:
@@ -138,17 +147,49 @@ def evaluate(judging: Judging, device: torch.device) -> Iterator[Judged | EvalRe
     seconds = checkpoint.frames_per_instance / checkpoint.features.frames_per_second
     predictions = collect(verdicts, checkpoint.species, seconds)
     metrics = compute_metrics(predictions.scores, predictions.labels, checkpoint.species)
-    where = run / "logs" / f"{judging.split}_predictions.npz"
+    where = _predictions_path(run, judging.name)
     write_predictions(where, predictions)
-    tracker = open_tracker(config.wandb, run, to_plain(config))
-    tracker.log(_flat(judging.split, metrics))
-    tracker.finish()
     summary = run / "metrics.json"
-    entry = {"checkpoint": judging.checkpoint_path.name, "epoch": checkpoint.epoch, "inputs": judging.inputs}
-    document = _read_metrics(summary) | {judging.split: entry | metrics.to_plain()}
+    document = _read_metrics(summary) | {judging.name: _about(judging) | metrics.to_plain()}
     write_file(summary, json.dumps(document, indent=1, ensure_ascii=False).encode())
+    tracker = open_tracker(config.wandb, run, to_plain(config))
+    tracker.log(_flat(judging.name, metrics))
+    for path in (where, summary):
+        tracker.save(path)
+    tracker.finish()
     notes = (*judging.notes, *tracker.notes)
     yield EvalReport(judging.checkpoint_path, checkpoint.epoch, judging.split, metrics, where, summary, notes)
+
+
+def _predictions_path(run: Path, name: str) -> Path:
+    return run / "logs" / f"{name}_predictions.npz"
+
+
+def _about(judging: Judging) -> dict[str, Any]:
+    """What was judged on what, with paths that hold while run and data keep their places to each other."""
+    manifest, run = judging.manifest, judging.run
+    return {
+        "checkpoint": judging.checkpoint_path.name,
+        "epoch": judging.checkpoint.epoch,
+        "inputs": judging.inputs,
+        "cache": portable(judging.store.path, run),
+        "csvs": [portable(csv, run) for csv in manifest.csvs],
+        "split_of": {portable(csv, run): split for csv, split in manifest.split_of.items()},
+        "data_dir": portable(manifest.data_dir, run),
+    }
+
+
+def read_judged(run: Path, name: str) -> tuple[dict[str, Any], Predictions]:
+    """What ``metrics.json`` says of an outcome, and its predictions.
+
+    Raises:
+        RunError: nothing was judged under this name.
+    """
+    there = _read_metrics(run / "metrics.json")
+    if name not in there:
+        known = ", ".join(there) or "nothing"
+        raise RunError(run, f"{name} has not been judged (there is: {known})", "Run `batcache eval` first")
+    return there[name], read_predictions(_predictions_path(run, name))
 
 
 def _flat(split: str, metrics: Metrics) -> dict[str, float | None]:
@@ -204,7 +245,7 @@ def _seconds(bag: Bag) -> float:
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     with replacing(path) as file:
-        np.savez_compressed(file, allow_pickle=False, **vars(predictions))
+        np.savez_compressed(file, **vars(predictions))
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -254,8 +295,8 @@ def _with_splits(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow]) -> tup
 
 def _refuse_trained(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow], checkpoint_path: Path) -> None:
     trained = [row for row in splits.values() if row.split == "train"]
-    contents, groups = {row.content for row in trained}, {row.group for row in trained}
-    seen = [bag for bag in bags if bag.row.content in contents or bag.clip.group_or_recording in groups]
+    contents, groups = {row.content for row in trained}, {row.group for row in trained} - {""}
+    seen = [bag for bag in bags if bag.row.content in contents or bag.clip.group in groups]
     if seen:
         names = list_some(bag.clip.filename for bag in seen)
         finding = f"{len(seen)} of {len(bags)} clips, or others of their groups, were trained on: {names}"

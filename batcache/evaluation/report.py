@@ -65,24 +65,27 @@ def read_calls(path: Path) -> dict[str, tuple[Call, ...]]:
     """Read calls by filename from an ``events.csv``.
 
     Its columns: ``filename, species, start_s, end_s, fmin_khz, fmax_khz`` (or ``taxon`` for species, ``dur_s`` for
-    end_s); others are ignored. No such file: no calls.
+    end_s); others are ignored. No such file, or one with other columns: no calls.
 
     Raises:
-        ManifestError: a row without these.
+        ManifestError: a row that holds no numbers where they belong.
     """
     if not path.is_file():
         return {}
     calls: dict[str, list[Call]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file):
-            try:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if not {"filename", "start_s", "fmin_khz", "fmax_khz"} <= set(rows.fieldnames or ()):
+                return {}
+            for row in rows:
                 start = float(row["start_s"])
                 end = float(row["end_s"]) if "end_s" in row else start + float(row["dur_s"])
                 name = row["species"] if "species" in row else row["taxon"]
                 call = Call(name, start, end, float(row["fmin_khz"]), float(row["fmax_khz"]))
                 calls.setdefault(row["filename"], []).append(call)
-            except (KeyError, ValueError, TypeError) as error:
-                raise ManifestError(path, f"not a table of calls ({error})", "Correct or remove it") from None
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+        raise ManifestError(path, f"not a table of calls ({error})", "Correct, rename or remove it") from None
     return {name: tuple(found) for name, found in calls.items()}
 
 
@@ -129,7 +132,9 @@ def panels_of_run(
     by_clip = {(bag.clip.filename, bag.clip.start_s or 0.0): bag for bag in bags}
     panels = []
     for i, remark in chosen:
-        bag = by_clip[judged[i], float(predictions.start_s[i])]
+        bag = by_clip.get((judged[i], float(predictions.start_s[i])))
+        if bag is None:
+            raise RunError(judged[i], "was judged, and is no longer in the CSV", "Run `batcache eval` again")
         labels = predictions.labels[i]
         present = tuple(str(name) for name in predictions.species[labels == 1])
         panels.append(_panel(store, bag, present, calls, _scores_of(predictions, i), remark))
@@ -192,7 +197,13 @@ def _panel(
 
 
 def draw_page(path: Path, panels: Sequence[Panel], features: FeatureConfig) -> None:
-    """Draw clips two abreast into one PNG."""
+    """Draw clips two abreast into one PNG.
+
+    Raises:
+        RunError: there is nothing to draw.
+    """
+    if not panels:
+        raise RunError(path, "no clip to draw", "Pass --clip, or build a cache that holds some")
     rows = -(-len(panels) // 2)
     columns = min(2, len(panels))
     with mpl.rc_context({"font.size": 7, "axes.linewidth": 0.5, "font.family": "DejaVu Sans"}):

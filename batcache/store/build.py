@@ -11,13 +11,12 @@ import os
 import shutil
 import socket
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -40,7 +39,8 @@ from batcache.store.layout import (
     shard_path,
     write_commit,
 )
-from batcache.store.plan import Facts, Placed, Plan, Task, describe, plan, scan
+from batcache.store.plan import Facts, Placed, Plan, Task, describe, map_ahead, plan, scan
+from batcache.store.sources import find_other_root, write_sources
 
 if TYPE_CHECKING:
     from batcache.features.frontend import FrontEnd
@@ -78,7 +78,6 @@ class BuildReport:
     audio_s: float
     off_rate: int
     low_nyquist: int
-    assumed_rate: int
     outside_below: tuple[str, ...]
     outside_above: tuple[str, ...]
     two_channels: tuple[str, ...]
@@ -102,6 +101,9 @@ def build(
     layout = _open_or_create(cache, config)
     index = read_index(cache, config.fingerprint, layout)
     paths = {path: clip.time_expansion for path, clip in manifest.recordings().items()}
+    if root := find_other_root(cache, manifest.data_dir, index.by_path.keys() & paths.keys()):
+        finding = f"built from files of the same names under {root}, and now they are under {manifest.data_dir}"
+        raise StoreError(cache, finding, "Pass another --cache, or a --data-dir that holds both")
     facts: dict[str, Facts] = {}
     rejected: dict[str, str] = {}
     found = scan(paths, manifest.data_dir, index, config.features, workers)
@@ -124,7 +126,7 @@ def build(
 
     index = read_index(cache, config.fingerprint, layout)
     report = _report(cache, index, todo, paths, config, time.time() - began)
-    _write_sources(cache, manifest, report.rejected)
+    write_sources(cache, manifest, report.rejected)
     _write_rejected(cache, report.rejected)
     _log(cache, report, began)
     yield report
@@ -137,8 +139,10 @@ def _reason(error: AudioError) -> str:
 def _open_or_create(cache: Path, config: DataConfig) -> Layout:
     """Return the layout of the store, which where it exists is the one it was made with."""
     layout = Layout(config.frames_per_instance, config.n_mels)
-    if not cache.exists():
+    if not cache.exists() or (cache.is_dir() and not any(cache.iterdir())):
         try:
+            if cache.exists():
+                cache.rmdir()
             cache.parent.mkdir(parents=True, exist_ok=True)
             create_store(cache, config.features, layout)
         except OSError as error:
@@ -162,7 +166,7 @@ def remove_leftovers(cache: Path, index: Index) -> None:
     for partial in cache.rglob(f"*{PARTIAL}"):
         partial.unlink()
     for record in (cache / "commits").glob("*.json"):
-        if int(record.stem) not in index.commits:
+        if record.stem.isdecimal() and int(record.stem) not in index.commits:
             record.unlink()
     for shard in (cache / "instances" / "c").glob("*"):
         if shard.name.isdecimal() and int(shard.name) not in index.commits:  # a file manager may have been here
@@ -275,11 +279,7 @@ def _in_parallel(
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)))
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        rest = iter(recordings)
-        waiting = deque(pool.submit(whole, placed) for placed in islice(rest, 2 * workers))
-        while waiting:
-            blocks, outcome = waiting.popleft().result()
-            waiting.extend(pool.submit(whole, placed) for placed in islice(rest, 1))
+        for blocks, outcome in map_ahead(pool, whole, recordings, 2 * workers):
             yield iter(blocks), outcome
 
 
@@ -338,47 +338,26 @@ def _report(
         audio_s=sum(row.duration_s for row in good),
         off_rate=sum(row.true_rate != config.sample_rate for row in good),
         low_nyquist=sum(row.dead_bands > 0 for row in good),
-        assumed_rate=sum(row.ground == "assumed" for row in good),
         outside_below=tuple(row.path for row in good if row.energy_below > 0.5),
         outside_above=tuple(row.path for row in good if row.energy_above > 0.5),
         two_channels=tuple(row.path for row in good if row.channels > 1),
     )
 
 
-def _write_sources(cache: Path, manifest: Manifest, rejected: Mapping[str, str]) -> None:
-    """Remember where the manifest lies, relative to the store where they share a drive, so that both can be moved."""
-    document = {
-        "csvs": [portable(csv, cache) for csv in manifest.csvs],
-        "split_of": {portable(csv, cache): split for csv, split in manifest.split_of.items()},
-        "data_dir": portable(manifest.data_dir, cache),
-        "rejected": dict(rejected),
-    }
-    content = json.dumps(document, indent=1).encode()
-    place = cache / "last_build.json"
-    if not place.exists() or place.read_bytes() != content:
-        write_file(place, content)
-
-
-def portable(path: Path, start: Path) -> str:
-    """A path as POSIX text, relative to ``start``; absolute where Windows has them on different drives.
-
-    Links are followed first: ``..`` out of a linked folder leads elsewhere.
-    """
-    try:
-        return PurePath(os.path.relpath(os.path.realpath(path), os.path.realpath(start))).as_posix()
-    except ValueError:
-        return path.resolve().as_posix()
-
-
 def _write_rejected(cache: Path, rejected: Mapping[str, str]) -> None:
     """List rejects in ``rejected.csv`` beside the cache; no rejects, no file."""
     place = cache.parent / "rejected.csv"
+    header = "filename,reason"
+    if place.exists() and place.read_bytes().split(b"\n")[0].strip() != header.encode():
+        if rejected:
+            raise StoreError(place, "stands where the list of rejects goes, and is none", "Rename it and build again")
+        return
     if not rejected:
         for old in (place, place.with_name(place.name + PARTIAL)):
             old.unlink(missing_ok=True)
         return
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("filename", "reason"), *rejected.items()])
+    csv.writer(text, lineterminator="\n").writerows([header.split(","), *rejected.items()])
     write_file(place, text.getvalue().encode())
 
 

@@ -45,6 +45,8 @@ def read_index(store: Path, fingerprint: str, layout: Layout) -> Index:
     """
     commits = {}
     for place in (store / "commits").glob("*.json"):
+        if not place.stem.isdecimal():  # macOS leaves ._0.json beside 0.json on foreign disks
+            continue
         commit = Commit.from_json(place, place.read_bytes())
         if commit.fingerprint != fingerprint or commit_path(store, commit.shard) != place:
             raise StoreError(place, "a commit record of another store or shard", "Restore the store from a copy")

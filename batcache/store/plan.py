@@ -1,10 +1,12 @@
 """What a build has to do: facts about the files (``scan``), then a pure decision (``plan``)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from batcache.config import FeatureConfig
 from batcache.errors import AudioError
@@ -12,6 +14,8 @@ from batcache.features.audio import AudioHeader, content_hash, read_blocks, read
 from batcache.store.index import Index
 from batcache.store.layout import CachedRecording, Layout
 
+T = TypeVar("T")
+U = TypeVar("U")
 HIGHEST_RATE = 2_000_000
 Action = Literal["build", "keep", "stale", "duplicate", "rejected"]
 
@@ -91,7 +95,17 @@ def scan(
             return error
 
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(look, expansions.items())
+        yield from map_ahead(pool, look, expansions.items(), 16 * workers)
+
+
+def map_ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], items: Iterable[T], ahead: int) -> Iterator[U]:
+    """``pool.map`` that holds at most ``ahead`` results, however many items there are."""
+    rest = iter(items)
+    waiting = deque(pool.submit(work, item) for item in islice(rest, ahead))
+    while waiting:
+        done = waiting.popleft().result()
+        waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
+        yield done
 
 
 def _look(path: str, expansion: float | None, data_dir: Path, index: Index, config: FeatureConfig) -> Facts:

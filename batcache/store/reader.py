@@ -3,10 +3,8 @@
 A shard is mapped into memory once and its index parsed once; an instance is then one checksum and one copy.
 """
 
-import json
 import mmap
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,10 @@ from numpy.typing import NDArray
 from batcache.errors import StoreError, list_some
 from batcache.store.index import Index, read_index
 from batcache.store.layout import CachedRecording, parse_shard_index, read_attributes, shard_path
+from batcache.store.sources import Sources, read_sources
 
 _MAPPED_SHARDS = 512
 _REMEDY = "Delete that shard's record in commits/ and run `batcache build` again: it makes the shard anew"
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where the manifest of the last build lies, and what that build rejected and why."""
-
-    csvs: tuple[Path, ...]
-    split_of: dict[Path, str]
-    data_dir: Path
-    rejected: dict[str, str]
 
 
 class Store:
@@ -62,19 +51,8 @@ class Store:
         return rows[0] if rows else None
 
     def sources(self) -> Sources:
-        """What the last build was given.
-
-        Raises:
-            StoreError: that note is missing or damaged.
-        """
-        place = self.path / "last_build.json"
-        try:
-            note = json.loads(place.read_bytes())
-            csvs = tuple((self.path / csv).resolve() for csv in note["csvs"])
-            split_of = {(self.path / csv).resolve(): split for csv, split in note["split_of"].items()}
-            return Sources(csvs, split_of, (self.path / note["data_dir"]).resolve(), dict(note["rejected"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(place, f"cannot be read ({error})", "Run `batcache build` again") from None
+        """What the last build was given. Raises as ``read_sources``."""
+        return read_sources(self.path)
 
     def read_instances(self, first: int, count: int) -> NDArray[np.float16]:
         """Read consecutive instances. Shape: ``[count, frames_per_instance, n_mels]``.

@@ -8,7 +8,9 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 from batcache.config import digest
@@ -31,6 +33,7 @@ _EVENT_FIELDS = (
 )  # fmt: skip
 _FILE_BYTES = int(RATE_HZ * DURATION_S) * 2 + 1024
 _ROWS_A_TASK = 8
+_MOST_WORKERS = 61  # Windows waits for no more
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,14 @@ class SynthReport:
     clips: int
     written: int
     kept: int
-    calls: int | None  # None: nothing had to be rendered, so nobody counted
+    calls: int
 
 
 Row = tuple[str, tuple[str, ...], str]
 """Filename, species, group: all that a clip's samples depend on."""
+
+Events = dict[str, list[list[str]]]
+"""The rows of ``events.csv`` by filename, without it."""
 
 
 def write_plan(out: Path, clips: int, species: Sequence[str], seed: int, *, force: bool) -> Path:
@@ -62,7 +68,7 @@ def write_plan(out: Path, clips: int, species: Sequence[str], seed: int, *, forc
         SynthError: another manifest is there, and ``force`` is not given.
     """
     _check_species("--species", species)
-    content = manifest_csv(plan_manifest(clips, seed, species or None)).encode()
+    content = manifest_csv(plan_manifest(clips, seed, species or None), species).encode()
     place = out / "manifest.csv"
     if not place.exists() or place.read_bytes() != content:
         if place.exists() and not force:
@@ -74,8 +80,8 @@ def write_plan(out: Path, clips: int, species: Sequence[str], seed: int, *, forc
 def create(manifest: Manifest, out: Path, *, force: bool = False) -> Iterator[Rendered | SynthReport]:
     """Render every row of a manifest; yields progress, the report last.
 
-    Files that are there with the same content are kept. Where nothing has changed since the last time, nothing is
-    rendered. A label that is not 1 counts as absent.
+    Rows whose files were rendered here before, and not touched since, are not rendered again; ``synth.json`` knows
+    them. ``events.csv`` holds the calls of all the files that it knows. A label that is not 1 counts as absent.
 
     Raises:
         ManifestError: a species that the simulator does not know.
@@ -90,32 +96,33 @@ def create(manifest: Manifest, out: Path, *, force: bool = False) -> Iterator[Re
         )
         for clip in manifest.clips
     ]
-    note = out / "synth.json"
-    if _is_current(note, out, rows):
-        yield SynthReport(out, len(rows), 0, len(rows), None)
-        return
-    _check_room(out, rows)
-    events: list[tuple[object, ...]] = []
-    written = done = 0
-    tasks = [rows[i : i + _ROWS_A_TASK] for i in range(0, len(rows), _ROWS_A_TASK)]
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-        try:
-            for found, fresh in pool.map(_render_rows, tasks, [out] * len(tasks), [force] * len(tasks)):
-                events += found
-                written += fresh
-                done = min(done + _ROWS_A_TASK, len(rows))
-                yield Rendered(done, len(rows))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    write_file(out / "events.csv", _table(events))
-    write_file(note, json.dumps({"inputs": _inputs(rows), "files": _stats(out, rows)}).encode())
-    yield SynthReport(out, len(rows), written, len(rows) - written, len(events))
+    known, events = _read_known(out, force=force)
+    todo = [row for row in rows if known.get(row[0]) != _stamp(out, row)]
+    _check_room(out, todo)
+    written = 0
+    tasks = [todo[i : i + _ROWS_A_TASK] for i in range(0, len(todo), _ROWS_A_TASK)]
+    if tasks:
+        workers = min(os.cpu_count() or 1, len(tasks), _MOST_WORKERS)
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            try:
+                for i, (found, fresh) in enumerate(pool.map(_render_rows, tasks, repeat(out), repeat(force)), 1):
+                    events |= found
+                    written += fresh
+                    yield Rendered(len(rows) - len(todo) + min(i * _ROWS_A_TASK, len(todo)), len(rows))
+            except BrokenProcessPool:
+                raise SynthError(out, "a rendering process was killed", "Free some memory, run it again") from None
+            finally:
+                pool.shutdown(cancel_futures=True)
+        write_file(out / "events.csv", _table(events))
+        known |= {row[0]: _stamp(out, row) for row in rows}
+        write_file(out / "synth.json", json.dumps(known, indent=0).encode())
+    calls = sum(len(events.get(filename, ())) for filename, _, _ in rows)
+    yield SynthReport(out, len(rows), written, len(rows) - written, calls)
 
 
-def _render_rows(rows: Sequence[Row], out: Path, force: bool) -> tuple[list[tuple[object, ...]], int]:
+def _render_rows(rows: Sequence[Row], out: Path, force: bool) -> tuple[Events, int]:
     """Render some rows in this process. Returns their events and how many files were written."""
-    events: list[tuple[object, ...]] = []
+    events: Events = {}
     written = 0
     for filename, species, group in rows:
         clip, place = render(filename, species, group), out / filename
@@ -125,7 +132,7 @@ def _render_rows(rows: Sequence[Row], out: Path, force: bool) -> tuple[list[tupl
                 raise SynthError(place, "another file is there", "Pass another --out, or --force to overwrite")
             write_file(place, content)
             written += 1
-        events += [(filename, *(getattr(event, name) for name in _EVENT_FIELDS)) for event in clip.events]
+        events[filename] = [[str(getattr(event, name)) for name in _EVENT_FIELDS] for event in clip.events]
     return events, written
 
 
@@ -144,25 +151,40 @@ def _check_room(out: Path, rows: Sequence[Row]) -> None:
         raise SynthError(out, f"needs {missing / 1e9:.1f} GB, {free / 1e9:.1f} GB are free", "Pass another --out")
 
 
-def _inputs(rows: Sequence[Row]) -> str:
-    return digest([SIMULATOR_VERSION, rows])
-
-
-def _stats(out: Path, rows: Sequence[Row]) -> list[list[int]]:
-    stats = ((out / filename).stat() for filename, _, _ in rows)
-    return [[stat.st_size, stat.st_mtime_ns] for stat in stats]
-
-
-def _is_current(note: Path, out: Path, rows: Sequence[Row]) -> bool:
-    """Whether these rows were rendered here before, and no file was touched since."""
+def _stamp(out: Path, row: Row) -> list[str | int] | None:
+    """What a file was rendered from, its size and time; None where there is no file."""
     try:
-        last = json.loads(note.read_bytes())
-        return bool(last == {"inputs": _inputs(rows), "files": _stats(out, rows)} and (out / "events.csv").exists())
-    except (OSError, ValueError):
-        return False
+        stat = (out / row[0]).stat()
+    except OSError:
+        return None
+    return [digest([SIMULATOR_VERSION, row]), stat.st_size, stat.st_mtime_ns]
 
 
-def _table(events: Iterable[tuple[object, ...]]) -> bytes:
+def _read_known(out: Path, *, force: bool) -> tuple[dict[str, list[str | int] | None], Events]:
+    """The stamps and events of files rendered here before.
+
+    Raises:
+        SynthError: there is an ``events.csv`` that is not the simulator's, and ``force`` is not given.
+    """
+    place, note = out / "events.csv", out / "synth.json"
+    try:
+        known = dict(json.loads(note.read_bytes()))
+        with place.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        if tuple(header) != EVENT_COLUMNS:
+            raise ValueError(header)
+    except (OSError, ValueError, TypeError, csv.Error):
+        if place.exists() and not force:
+            raise SynthError(place, "another file is there", "Pass another --out, or --force to overwrite") from None
+        return {}, {}
+    events: Events = {filename: [] for filename in known}
+    for filename, *event in rows:
+        events.setdefault(filename, []).append(event)
+    return known, events
+
+
+def _table(events: Events) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([EVENT_COLUMNS, *events])
+    rows = ([filename, *event] for filename in sorted(events) for event in events[filename])
+    csv.writer(text, lineterminator="\n").writerows([EVENT_COLUMNS, *rows])
     return text.getvalue().encode()

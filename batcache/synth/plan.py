@@ -44,8 +44,8 @@ class Row:
 def plan_manifest(rows: int, seed: int, species: Sequence[str] | None = None) -> list[Row]:
     """``rows`` clips over site-nights of about seven clips, whole nights to a split, about 60/20/20.
 
-    Each night has a community of its own. Species that chance left short of ``LEAST_SHARE`` of the clips or ``LEAST_GROUPS`` nights
-    of a split are added to clips of that split that have fewer than two.
+    Each night has a community of its own. Species that chance left short of ``LEAST_SHARE`` of a split's clips, or of
+    ``LEAST_GROUPS`` nights, are added to clips of that split, as far as these have room (fewer than three species).
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     names = tuple(name for name in BY_NAME if species is None or name in species)
@@ -99,12 +99,13 @@ def _fill(plan: list[Row], names: Sequence[str], rng: np.random.Generator) -> li
     return plan
 
 
-def manifest_csv(plan: Sequence[Row]) -> str:
-    """The plan in the project's manifest format, all species as columns."""
+def manifest_csv(plan: Sequence[Row], species: Sequence[str] = ()) -> str:
+    """The plan in the project's manifest format, a column for each of these species, or for all."""
+    names = [s.name for s in SPECIES if not species or s.name in species]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["filename", "split", "group", *(s.name for s in SPECIES)])
+    writer.writerow(["filename", "split", "group", *names])
     writer.writerows(
-        [row.filename, row.split, row.group, *(int(s.name in row.species) for s in SPECIES)] for row in plan
+        [row.filename, row.split, row.group, *(int(name in row.species) for name in names)] for row in plan
     )
     return out.getvalue()

@@ -10,6 +10,7 @@ from batcache.errors import ManifestError, list_some
 from batcache.manifest import Clip, Manifest, check_contents
 from batcache.store.layout import CachedRecording
 from batcache.store.reader import Store
+from batcache.store.sources import find_other_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,13 @@ class Joined:
     bags: tuple[Bag, ...]
     left_out: dict[str, str]
 
+    def notes(self) -> list[str]:
+        """What to tell of the files left out: how many, which, why."""
+        if not self.left_out:
+            return []
+        named = list_some(f"{name} ({reason})" for name, reason in self.left_out.items())
+        return [f"{len(self.left_out)} recordings left out, rejected by build: {named}"]
+
     def split(self, name: str) -> tuple[Bag, ...]:
         return tuple(bag for bag in self.bags if bag.clip.split == name)
 
@@ -40,10 +48,13 @@ def join(manifest: Manifest, store: Store) -> Joined:
     """Find each clip's frames. A clip whose recording was rejected is left out.
 
     Raises:
-        ManifestError: a recording that was never built, or built with another time expansion; a clip that starts
-            after its recording ends; one content in two splits.
+        ManifestError: another data dir than the build's; a recording that was never built, or built with another
+            time expansion; a clip that starts after its recording ends; one content in two splits.
     """
     rejected = store.sources().rejected
+    if root := find_other_root(store.path, manifest.data_dir, (clip.filename for clip in manifest.clips)):
+        finding = f"filenames start from {manifest.data_dir}, those of {store.path} from {root}"
+        raise ManifestError(manifest.csvs[0], finding, f"Pass --data-dir {root}, or another --cache")
     bags, left_out, missing = [], {}, []
     for clip in manifest.clips:
         row = store.find(clip.filename)

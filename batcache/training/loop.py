@@ -5,6 +5,7 @@ epoch goes on exactly as if it had never stopped, and ``last.pt`` need not carry
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil
@@ -21,8 +22,8 @@ from batcache.errors import ConfigError, RunError
 from batcache.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from batcache.model.crnn import BatMILModel
-from batcache.store.build import portable
 from batcache.store.reader import Store
+from batcache.store.sources import portable
 from batcache.training.augment import augment
 from batcache.training.bags import Bag, Joined, join
 from batcache.training.loader import BagDataset, Batch, EpochSampler, load_batches
@@ -78,6 +79,7 @@ class TrainReport:
     metric: str
     best_score: float
     stopped_early: bool
+    notes: tuple[str, ...] = ()
 
 
 Event = RunStarted | Step | Epoch | TrainReport
@@ -101,7 +103,11 @@ def choose_split(joined: Joined, manifest: Manifest, share: float, seed: int) ->
     """
     train, val = joined.split("train"), joined.split("val")
     others = tuple(bag for bag in joined.bags if bag.clip.split not in ("train", "val"))
-    notes = [f"left out, rejected by build: {name} ({reason})" for name, reason in joined.left_out.items()]
+    notes = joined.notes()
+    unused = Counter(bag.clip.split or "none" for bag in others if bag.clip.split != "test")
+    notes += [
+        f"{count} clips of split {name} are neither train, val nor test: not used" for name, count in unused.items()
+    ]
     require_split(train, manifest, "train")
     if not val:
         train, val = share_groups(train, share, seed)
@@ -277,7 +283,8 @@ class _Trainer:
             tracker.finish()
         write_run(self.run, read_run(self.run) | {"finished": True})
         stopped_early = self.epoch < settings.epochs
-        yield TrainReport(self.run, self.epoch, self.best_epoch, self.metric, self._shown_score(), stopped_early)
+        score = self._shown_score()
+        yield TrainReport(self.run, self.epoch, self.best_epoch, self.metric, score, stopped_early, tracker.notes)
 
     def _train_epoch(self, loader: Any) -> Iterator[float]:
         seed = int(np.random.SeedSequence([self.config.training.seed, self.epoch]).generate_state(1)[0])
@@ -344,7 +351,7 @@ class _Trainer:
             frames_per_instance=self.frames_per_instance,
             epoch=self.epoch,
             metric=self.metric,
-            score=float(-outcome.val_loss if outcome.val_macro_ap is None else outcome.val_macro_ap),
+            score=outcome.val_loss if outcome.val_macro_ap is None else outcome.val_macro_ap,
             weights=self.model.state_dict(),
         )
         if outcome.improved:

@@ -26,7 +26,7 @@ class Verdict:
 def judge_bags(
     model: BatMILModel, store: Store, bags: Sequence[Bag], frames_per_instance: int, batch_size: int, max_instances: int
 ) -> Iterator[Verdict]:
-    """Judge bags in order. One with more than ``max_instances`` instances is read and encoded in pieces of so many.
+    """Judge bags in order, in the memory of ``max_instances`` instances: a bag with more is encoded in pieces.
 
     Raises:
         RunError: the model's scores are not finite.
@@ -35,16 +35,17 @@ def judge_bags(
     model.eval()
     device = next(model.parameters()).device
     waiting: list[Bag] = []
+    held = 0
     for bag in bags:
-        if bag.instances(frames_per_instance) > max_instances:
+        count = bag.instances(frames_per_instance)
+        if len(waiting) == batch_size or held + count > max_instances:
             yield from _judge_batch(model, store, waiting, frames_per_instance, device)
-            waiting = []
+            waiting, held = [], 0
+        if count > max_instances:
             yield _judge_long(model, store, bag, frames_per_instance, max_instances, device)
-            continue
-        waiting.append(bag)
-        if len(waiting) == batch_size:
-            yield from _judge_batch(model, store, waiting, frames_per_instance, device)
-            waiting = []
+        else:
+            waiting.append(bag)
+            held += count
     yield from _judge_batch(model, store, waiting, frames_per_instance, device)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,10 +32,13 @@ def share_groups(bags: Sequence[Bag], share: float, seed: int) -> tuple[tuple[Ba
     if len(names) < 2:
         finding = f"no clip of split val, and only one group ({names[0].removeprefix('group ')}) to take some from"
         raise ManifestError(bags[0].clip.csv, finding, "Add rows of split val")
+    sizes = Counter(units)
     drawn: set[str] = set()
+    clips = 0
     for i in np.random.default_rng(seed).permutation(len(names))[:-1]:
         drawn.add(names[i])
-        if sum(unit in drawn for unit in units) >= share * len(bags):
+        clips += sizes[names[i]]
+        if clips >= share * len(bags):
             break
     kept = tuple(bag for bag, unit in zip(bags, units, strict=True) if unit not in drawn)
     taken = [bag for bag, unit in zip(bags, units, strict=True) if unit in drawn]
@@ -66,6 +70,9 @@ def require_split(bags: Sequence[Bag], manifest: Manifest, split: str) -> None:
         return
     there = ", ".join(f"{name} ({count})" for name, count in sorted(manifest.splits.items())) or "none"
     near = _csv_beside(manifest.csvs, split)
+    if manifest.splits.get(split):
+        finding = f"every recording of split {split} was rejected by build ({manifest.splits[split]} clips)"
+        raise ManifestError(", ".join(map(str, manifest.csvs)), finding, "See rejected.csv")
     remedy = "Add a split column, or name the CSV train.csv, val.csv or test.csv"
     if near:
         remedy = f"{near} lies beside and was not given: pass --csv {near} too, to build and here"
@@ -80,7 +87,10 @@ def _csv_beside(csvs: Sequence[Path], split: str) -> Path | None:
 
 @dataclass(frozen=True)
 class SplitRow:
-    """What a run did with a clip: its split, and the content and group that must not be judged as unseen again."""
+    """What a run did with a clip: its split, and the content and group that must not be judged as unseen again.
+
+    ``group`` is empty where the manifest gave none.
+    """
 
     content: str
     group: str
@@ -99,7 +109,7 @@ def write_splits(path: Path, bags: Sequence[Bag]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for bag in bags:
-        writer.writerow([*clip_key(bag), bag.row.content, bag.clip.group_or_recording, bag.clip.split or ""])
+        writer.writerow([*clip_key(bag), bag.row.content, bag.clip.group or "", bag.clip.split or ""])
     write_file(path, text.getvalue().encode())
 
 

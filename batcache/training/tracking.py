@@ -23,6 +23,8 @@ class Tracker(Protocol):
 
     def log(self, metrics: Mapping[str, Any]) -> None: ...
 
+    def save(self, path: Path) -> None: ...
+
     def finish(self) -> None: ...
 
 
@@ -32,6 +34,9 @@ class NoTracker:
     notes: tuple[str, ...] = ()
 
     def log(self, metrics: Mapping[str, Any]) -> None:
+        return
+
+    def save(self, path: Path) -> None:
         return
 
     def finish(self) -> None:
@@ -69,10 +74,13 @@ class WandbTracker:
     def log(self, metrics: Mapping[str, Any]) -> None:
         self._report(lambda: self._run.log(dict(metrics)))
 
+    def save(self, path: Path) -> None:
+        self._report(lambda: self._run.save(path, base_path=path.parent, policy="now"))
+
     def finish(self) -> None:
         self._report(self._run.finish)
 
-    def _report(self, send: Callable[[], None]) -> None:
+    def _report(self, send: Callable[[], object]) -> None:
         try:
             send()
         except Exception as error:

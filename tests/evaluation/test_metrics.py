@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
-from batcache.evaluation.metrics import Average, SpeciesMetrics, compute_metrics, macro_average_precision
+from batcache.evaluation.metrics import Average, SpeciesMetrics, compute_metrics
+from batcache.training.ranking import macro_average_precision
 
 Table = tuple[NDArray[np.float64], NDArray[np.int8], list[str]]
 

@@ -13,8 +13,9 @@ import pytest
 
 from batcache.errors import StoreError
 from batcache.manifest import read_manifest
-from batcache.store.build import Progress, build, portable
+from batcache.store.build import Progress, build
 from batcache.store.reader import Store
+from batcache.store.sources import portable
 from tests.store.project import (
     PER_SHARD,
     Project,

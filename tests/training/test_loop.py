@@ -168,7 +168,7 @@ def test_events_tell_the_run_in_order(small: SmallWorld, tmp_path: Path) -> None
     assert isinstance(started, RunStarted) and isinstance(report, TrainReport)
     assert (started.train_clips, started.val_clips, started.first_epoch, started.epochs) == (12, 6, 1, 2)
     (note,) = started.notes
-    assert note.startswith("left out, rejected by build: broken.wav")
+    assert note.startswith("1 recordings left out, rejected by build: broken.wav")
     assert (report.epochs, report.metric, report.stopped_early) == (2, "val_macro_ap", False)
 
 
