@@ -1,6 +1,5 @@
 """The command line: parse, one library call, show. The only place that prints or exits."""
 
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -160,12 +159,14 @@ def evaluate(
     """
     from batcache.evaluation.predict import choose_clips
     from batcache.store.reader import Store
+    from batcache.store.sources import portable
     from batcache.training.runs import BEST, newest_run, read_run, read_run_config
 
     if checkpoint is None:
         checkpoint = newest_run(run_dir or Path("runs")) / BEST
-    checkpoint = Path(os.path.relpath(checkpoint.resolve()))
-    run = checkpoint.parent.parent
+    place = checkpoint.resolve()
+    run = Path(portable(place.parent.parent, Path()))  # through the run's name, wherever one stands
+    checkpoint = run / place.parent.name / place.name
     about, settings = read_run(run), read_run_config(run)
     store = Store(cache or (run / about["cache"]).resolve())
     manifest = _read_manifest(csv, settings, data_dir=data_dir) if csv else _manifest_noted(run, about, data_dir)
@@ -285,9 +286,10 @@ def _load(path: Path | None, flags: Flags) -> "Config":
     from batcache.store.layout import read_attributes
 
     settings = load_config(path, flags=flags)
-    if not settings.data.cache.exists():
+    cache = settings.data.cache
+    if not cache.exists() or (cache.is_dir() and not any(cache.iterdir())):
         return settings
-    features, layout, _ = read_attributes(settings.data.cache)
+    features, layout, _ = read_attributes(cache)
     stored = {**vars(features), "instance_s": layout.frames_per_instance / features.frames_per_second}
     return load_config(path, base={"data": stored}, flags=flags)
 

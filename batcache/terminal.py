@@ -1,5 +1,6 @@
 """How things look on a terminal, and in plain text where the output is none."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from batcache.store.build import BuildReport
     from batcache.store.plan import Plan
     from batcache.training.loop import Epoch
+
+_ENDLESS = 100_000  # columns of a file, so that no path is cut
 
 
 def describe_plan(plan: "Plan") -> str:
@@ -118,18 +121,18 @@ def _number(value: float | None) -> str:
 
 
 def _console(stderr: bool = False) -> Console:
-    console = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not console.is_terminal:
-        console.width = 160
+        console.width = _ENDLESS
     return console
 
 
 def say(text: str) -> None:
-    _console().print(text)
+    sys.stdout.write(f"{text}\n")  # while a bar is drawn, rich puts what comes this way above it
 
 
 def warn(text: str) -> None:
-    _console(stderr=True).print(f"note: {text}")
+    sys.stderr.write(f"note: {text}\n")
 
 
 def show_table(title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> None:
@@ -166,5 +169,11 @@ def progress_bar() -> Iterator[Progress]:
         _Rate(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # a file gets its lines even while a terminal shows the bar
+    ) as bar:
         yield bar

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from tests.conftest import noise, tone
 
@@ -45,6 +46,26 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         csv.writer(file).writerows([["filename", "split", "group", "Forty-five", "Sixty"], *rows])
     (folder / "small.yaml").write_text(CONFIG)
     return folder
+
+
+@pytest.fixture(scope="module")
+def finished(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project that is built, trained and judged. Not to be changed."""
+    folder = Path(shutil.copytree(project, tmp_path_factory.mktemp("finished") / "project"))
+    outcome = batcache("run", "small.yaml", "--csv", "train.csv", "--device", "cpu", cwd=folder)
+    assert outcome.returncode == 0, outcome.stderr
+    return folder
+
+
+@pytest.fixture
+def done(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished project to spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "done"))
+
+
+def run_of(folder: Path) -> Path:
+    (run,) = (folder / "runs").iterdir()
+    return run
 
 
 @pytest.fixture
@@ -116,6 +137,11 @@ def test_a_reject_does_not_stop_the_build_but_ends_it_with_1(fresh: Path) -> Non
         (["eval", "--checkpoint", "train.csv"], "not a run's record"),
         (["info", "wav"], "wav: no cache here"),
         (["train", "--resume", "runs/none"], "run.json"),
+        (["show", "features.zarr", "-o", "a.png"], "features.zarr: no cache here"),
+        (["synth", "none.csv"], "none.csv"),
+        (["synth", "train.csv"], "the simulator does not know Forty-five, Sixty. It knows: Barbastella"),
+        (["synth", "--clips", "5", "--species", "Canis lupus"], "does not know Canis lupus"),
+        (["synth", "--clips", "5", "--out", "train.csv/below"], "train.csv"),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(project: Path, arguments: list[str], said: str) -> None:
@@ -129,6 +155,12 @@ def test_wrong_usage_is_exit_code_2(project: Path) -> None:
     assert batcache("train", "--pooling", "mean", cwd=project).returncode == 2
     assert batcache("train", "--resume", "runs/x", "--seed", "1", cwd=project).returncode == 2
     assert batcache("fly", cwd=project).returncode == 2
+    assert batcache("synth", cwd=project).returncode == 2
+    assert batcache("synth", "train.csv", "--clips", "5", cwd=project).returncode == 2
+    assert batcache("synth", "train.csv", "--species", "Myotis myotis", cwd=project).returncode == 2
+    assert batcache("synth", "--clips", "4", cwd=project).returncode == 2
+    assert batcache("show", "features.zarr", cwd=project).returncode == 2, "without -o"
+    assert batcache("build", "--device", "tpu", cwd=project).returncode == 2
 
 
 def test_settings_that_contradict_the_store_are_an_error(fresh: Path) -> None:
@@ -159,7 +191,171 @@ def test_a_missing_split_names_the_csv_lying_beside(fresh: Path) -> None:
     assert "no clip of split test (there are: train (8), val (2))" in judged.stderr and "test.csv" in judged.stderr
 
 
-@pytest.mark.parametrize("command", ["build", "train", "eval", "run", "info"])
+@pytest.mark.parametrize("command", ["build", "train", "eval", "run", "show", "synth", "info"])
 def test_every_help_has_an_example(command: str, tmp_path: Path) -> None:
     shown = batcache(command, "--help", cwd=tmp_path)
     assert shown.returncode == 0 and f"Example: batcache {command}" in " ".join(shown.stdout.split())
+
+
+@pytest.mark.slow
+def test_every_place_can_be_named(project: Path, tmp_path: Path) -> None:
+    """An empty folder is a place for a cache; the CSV need not lie beside the recordings."""
+    (tmp_path / "lists").mkdir()
+    shutil.copy(project / "train.csv", tmp_path / "lists")
+    (tmp_path / "cache").mkdir()
+    named = ("--data-dir", str(project), "--cache", "cache")
+    built = batcache("build", "--csv", "lists/train.csv", *named, "--device", "cpu", cwd=tmp_path)
+    assert built.returncode == 0, built.stderr
+    trained = batcache(
+        "train", "--config", str(project / "small.yaml"), *named, "--run-dir", "elsewhere", "--epochs", "1",
+        "--seed", "7", "--device", "cpu", cwd=tmp_path,
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    (run,) = (tmp_path / "elsewhere").iterdir()
+    settings = yaml.safe_load((run / "config.yaml").read_text())["training"]
+    assert (settings["epochs"], settings["seed"]) == (1, 7)
+    assert len((run / "logs" / "metrics.jsonl").read_text().splitlines()) == 1
+    judged = batcache("eval", "--run-dir", "elsewhere", "--device", "cpu", cwd=tmp_path)
+    assert judged.returncode == 0, judged.stderr
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "features.zarr").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("folder", "checkpoint"),
+    [
+        ("runs/RUN/checkpoints", "best_model.pt"),
+        ("runs/RUN", "checkpoints/last.pt"),
+        ("runs", "RUN/checkpoints/../checkpoints/best_model.pt"),
+        ("wav", "../runs/RUN/checkpoints/best_model.pt"),
+    ],
+)
+def test_a_checkpoint_is_found_from_any_folder(done: Path, folder: str, checkpoint: str) -> None:
+    run = run_of(done)
+    (run / "metrics.json").unlink()
+    here = done / folder.replace("RUN", run.name)
+    judged = batcache("eval", "--checkpoint", checkpoint.replace("RUN", run.name), cwd=here)
+    assert judged.returncode == 0, judged.stderr
+    name = "test" if "best" in checkpoint else "test-last"
+    assert json.loads((run / "metrics.json").read_text())[name]["checkpoint"] == Path(checkpoint).name
+
+
+@pytest.mark.slow
+def test_a_stopped_run_is_resumed_to_the_end_of_its_settings(done: Path) -> None:
+    run = run_of(done)
+    about = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(about | {"finished": False}))
+    resumed = batcache("train", "--resume", f"runs/{run.name}", "--device", "cpu", cwd=done)
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads((run / "run.json").read_text())["finished"]
+    assert len((run / "logs" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_a_cache_and_a_run_can_be_drawn(done: Path) -> None:
+    run = f"runs/{run_of(done).name}"
+    assert (done / run / "test_page.png").read_bytes().startswith(b"\x89PNG")
+    for arguments in (
+        ["features.zarr", "--clip", "wav/03.wav", "--clip", "wav/01.wav", "--output", "new/two.png"],
+        [run, "-o", "run.png"],
+    ):
+        shown = batcache("show", *arguments, cwd=done)
+        assert shown.returncode == 0 and shown.stdout == f"drawn: {arguments[-1]}\n", shown.stderr
+        assert (done / arguments[-1]).read_bytes().startswith(b"\x89PNG")
+    wrong = batcache("show", run, "--clip", "wav/1.wav", "-o", "no.png", cwd=done)
+    assert wrong.returncode == 1 and "wav/1.wav is not among the judged clips. Did you mean wav/11.wav?" in wrong.stderr
+    wrong = batcache("show", run, "--split", "val", "-o", "no.png", cwd=done)
+    assert wrong.returncode == 1 and "val has not been judged (there is: test)" in wrong.stderr
+    assert not (done / "no.png").exists()
+
+
+@pytest.mark.slow
+def test_judging_another_csv_leaves_the_runs_own_outcome_and_can_be_drawn(done: Path) -> None:
+    run = run_of(done)
+    before = json.loads((run / "metrics.json").read_text())
+    rows = (done / "train.csv").read_text().splitlines()
+    (done / "other.csv").write_text("\n".join(row for row in rows if "split" in row or "wav/11" in row))
+    judged = batcache("eval", "--csv", "other.csv", cwd=done)
+    assert judged.returncode == 0, judged.stderr
+    after = json.loads((run / "metrics.json").read_text())
+    assert after["test"] == before["test"] and after["test-other"]["clips"] == 1
+    assert (run / "logs" / "test-other_predictions.npz").exists()
+    shown = batcache("show", str(run), "--split", "test-other", "-o", "other.png", cwd=done)
+    assert shown.returncode == 0 and (done / "other.png").exists(), shown.stderr
+
+
+def test_files_of_the_same_names_in_another_folder_are_refused(done: Path, project: Path) -> None:
+    """They would take each other's place in the cache, and each other's labels."""
+    other = done / "other"
+    shutil.copytree(project / "wav", other / "wav")
+    shutil.copy(project / "train.csv", other)
+    built = batcache("build", "--csv", "other/train.csv", cwd=done)
+    assert built.returncode == 1 and "files of the same names" in built.stderr, built.stderr
+    trained = batcache("train", "--csv", "other/train.csv", "--config", "small.yaml", cwd=done)
+    assert trained.returncode == 1 and "filenames start from other" in trained.stderr, trained.stderr
+    assert len(list((done / "runs").iterdir())) == 1
+
+
+def test_a_rejected_csv_of_somebody_else_is_never_touched(fresh: Path) -> None:
+    (fresh / "rejected.csv").write_text("name,why\nmine,keep\n")
+    assert batcache("build", "--csv", "train.csv", cwd=fresh).returncode == 0
+    (fresh / "wav" / "03.wav").write_bytes(b"")
+    built = batcache("build", "--csv", "train.csv", cwd=fresh)
+    assert built.returncode == 1 and "rejected.csv: stands where the list of rejects goes" in built.stderr
+    assert (fresh / "rejected.csv").read_text() == "name,why\nmine,keep\n"
+
+
+def test_bats_are_simulated_from_a_manifest_once(tmp_path: Path) -> None:
+    (tmp_path / "two.csv").write_text("filename,Myotis myotis\na.wav,1\nb/c.wav,0\n")
+    first = batcache("synth", "two.csv", "--out", "bats", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("simulated: 2 clips in bats, 2 written, 0 there already; ")
+    calls = len((tmp_path / "bats" / "events.csv").read_text().splitlines()) - 1
+    assert f"; {calls} calls in bats/events.csv" in first.stdout.replace("\\", "/") and calls > 5
+    again = batcache("synth", "two.csv", "--out", "bats", cwd=tmp_path)
+    assert again.stdout.startswith("simulated: 2 clips in bats, 0 written, 2 there already; ")
+    (tmp_path / "bats" / "a.wav").write_bytes(b"mine")
+    refused = batcache("synth", "two.csv", "--out", "bats", cwd=tmp_path)
+    assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1
+    assert "a.wav: another file is there. Pass another --out, or --force" in refused.stderr
+    assert (tmp_path / "bats" / "a.wav").read_bytes() == b"mine"
+    assert batcache("synth", "two.csv", "--out", "bats", "--force", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "bats" / "a.wav").stat().st_size > 3_000_000
+
+
+def test_bats_are_simulated_without_a_manifest(tmp_path: Path) -> None:
+    command = ("synth", "--clips", "5", "--species", "Myotis myotis", "--species", "Plecotus auritus")
+    made = batcache(*command, "--seed", "3", "--out", "bats", cwd=tmp_path)
+    assert made.returncode == 0 and "simulated: 5 clips in bats, 5 written" in made.stdout, made.stderr
+    header, *rows = (tmp_path / "bats" / "manifest.csv").read_text().splitlines()
+    assert header == "filename,split,group,Myotis myotis,Plecotus auritus"
+    assert {row.split(",")[0] for row in rows} == {path.name for path in (tmp_path / "bats").glob("*.wav")}
+    other = batcache(*command, "--seed", "4", "--out", "bats", cwd=tmp_path)
+    assert other.returncode == 1 and "another manifest is there" in other.stderr
+
+
+@pytest.mark.slow
+def test_a_pipeline_simulates_its_recordings_first(tmp_path: Path) -> None:
+    rows = [
+        f"{i}.wav,{split},night {i // 2},{i % 2},{1 - i % 2}"
+        for i, split in enumerate(["train"] * 4 + ["val"] * 2 + ["test"] * 2)
+    ]
+    (tmp_path / "eight.csv").write_text(
+        "\n".join(["filename,split,group,Myotis myotis,Nyctalus noctula", *rows]) + "\n"
+    )
+    synth = "synth: {manifest: eight.csv, out: bats}\n"
+    data = "data: {train_csv: eight.csv, data_dir: bats, cache: out/features.zarr, fmax: 120000}\n"
+    model = CONFIG[CONFIG.index("model:") :].replace("batch_size: 4", "batch_size: 4, run_dir: out/runs")
+    (tmp_path / "demo.yaml").write_text(synth + data + model)
+    first = batcache("run", "demo.yaml", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "simulated: 8 clips in bats, 8 written" in first.stdout
+    assert "where everything lies" in first.stdout and "batcache build --csv train.csv" in first.stdout
+    (run,) = (tmp_path / "out" / "runs").iterdir()
+    assert (run / "test_page.png").read_bytes().startswith(b"\x89PNG")
+    (run / "test_page.png").unlink()
+    again = batcache("run", "demo.yaml", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "0 written, 8 there already" in again.stdout and "8 up to date" in again.stdout
+    assert "train: up to date" in again.stdout
+    assert (run / "test_page.png").exists(), "a page that is gone is drawn again"

@@ -5,14 +5,15 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from PIL import Image
 
 from batcache.config import FeatureConfig
 from batcache.disk import write_file
@@ -22,8 +23,10 @@ from batcache.features.mel import band_edges_hz
 from batcache.store.reader import Store
 from batcache.training.bags import Bag
 
-_TICKS_KHZ = (10, 15, 20, 30, 40, 50, 60, 80, 100, 120)
-_SHOWN_SCORES = 3
+_TICKS_KHZ = (1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 120, 150, 200)
+_SHOWN_SCORES = 4
+_COLUMNS = 1000
+_CALL_COLOURS = ("#7fd4ff", "#b6f27a", "#ffd24a", "#ff9ecb")
 _BRIGHTEST = 99.8  # percentile of the picture's values that is drawn white
 
 
@@ -76,7 +79,9 @@ def read_calls(path: Path) -> dict[str, tuple[Call, ...]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
-            if not {"filename", "start_s", "fmin_khz", "fmax_khz"} <= set(rows.fieldnames or ()):
+            there = set(rows.fieldnames or ())
+            placed = {"filename", "start_s", "fmin_khz", "fmax_khz"} <= there
+            if not (placed and there & {"end_s", "dur_s"} and there & {"species", "taxon"}):
                 return {}
             for row in rows:
                 start = float(row["start_s"])
@@ -103,14 +108,20 @@ def choose_telling(predictions: Predictions, count: int = 6) -> list[tuple[int, 
     chosen: dict[int, str] = {}
     third = max(1, count // 3)
     seen: set[int] = set()
-    for i in np.argsort(loss):
+    labelled = np.flatnonzero(known.any(1))
+    best, worst, unsure = (labelled[np.argsort(key[labelled], kind="stable")] for key in (loss, -loss, doubt))
+    for i in best:
         species = set(np.flatnonzero(positive[i]).tolist())
         if species and not species & seen and len(chosen) < third:
             chosen[int(i)] = "good"
             seen |= species
-    for order, remark in ((np.argsort(-loss), "bad"), (np.argsort(doubt), "doubtful")):
+    for order, remark, most in (
+        (best, "good", third - len(chosen)),
+        (worst, "bad", third),
+        (unsure, "doubtful", third),
+    ):
         fresh = (int(i) for i in order if int(i) not in chosen)
-        chosen |= {i: remark for i, _ in zip(fresh, range(third), strict=False)}
+        chosen |= {i: remark for i, _ in zip(fresh, range(most), strict=False)}
     return list(chosen.items())[:count]
 
 
@@ -121,14 +132,15 @@ def panels_of_run(
     calls: Mapping[str, tuple[Call, ...]],
     names: Sequence[str] = (),
 ) -> list[Panel]:
-    """Panels of the named clips that a run judged, or of six that tell most.
+    """Panels of the named clips that a run judged, in that order, or of six that tell most.
 
     Raises:
-        RunError: a name that is not among the judged clips.
+        RunError: a name that is not among the judged clips, or a clip that is no longer in the CSV.
     """
     judged = [str(name) for name in predictions.filenames]
     _check_names(names, judged, "the judged clips")
-    chosen = [(judged.index(name), "") for name in names] or choose_telling(predictions)
+    chosen = [(i, "") for name in names for i, other in enumerate(judged) if other == name]
+    chosen = chosen or choose_telling(predictions)
     by_clip = {(bag.clip.filename, bag.clip.start_s or 0.0): bag for bag in bags}
     panels = []
     for i, remark in chosen:
@@ -149,13 +161,13 @@ def panels_of_store(
     names: Sequence[str] = (),
     count: int = 6,
 ) -> list[Panel]:
-    """Panels of the named clips, or of the first few.
+    """Panels of the named clips, in that order, or of the first few.
 
     Raises:
         RunError: a name that is not among the clips.
     """
     _check_names(names, [bag.clip.filename for bag in bags], "the clips of the manifest")
-    chosen = [bag for bag in bags if bag.clip.filename in names] if names else bags[:count]
+    chosen = [bag for name in names for bag in bags if bag.clip.filename == name] if names else bags[:count]
     return [
         _panel(store, bag, [n for n, y in zip(species, bag.clip.labels, strict=True) if y == 1], calls)
         for bag in chosen
@@ -220,8 +232,9 @@ def draw_page(path: Path, panels: Sequence[Panel], features: FeatureConfig) -> N
                 picture.tick_params(labelbottom=False)
                 picture.set_xlabel("")
                 _draw_evidence(figure.add_subplot(cell[1], sharex=picture), panel.scores, panel.present)
-        content = BytesIO()
-        figure.savefig(content, format="png", metadata={"Software": None})
+        drawn, content = BytesIO(), BytesIO()
+        figure.savefig(drawn, format="png")
+    Image.open(drawn).convert("RGB").quantize(256).save(content, format="png", optimize=True)  # a third of the bytes
     write_file(path, content.getvalue())
 
 
@@ -229,7 +242,7 @@ def _draw_spectrogram(axes: Axes, panel: Panel, features: FeatureConfig) -> None
     centres = band_edges_hz(features)[:, 1].numpy() / 1000
     bands = np.arange(features.n_mels)
     end_s = panel.start_s + len(panel.frames) / features.frames_per_second
-    values = panel.frames.astype(np.float32).T
+    values = _thin_out(panel.frames.astype(np.float32)).T
     axes.imshow(
         values,
         origin="lower",
@@ -240,10 +253,18 @@ def _draw_spectrogram(axes: Axes, panel: Panel, features: FeatureConfig) -> None
         extent=(panel.start_s, end_s, -0.5, features.n_mels - 0.5),
         interpolation="antialiased",
     )
-    for call in panel.calls:
-        low, high = np.interp([call.low_khz, call.high_khz], centres, bands)
-        corner, width = (call.start_s - 0.004, low - 1.5), call.end_s - call.start_s + 0.008
-        axes.add_patch(Rectangle(corner, width, high - low + 3, fill=False, edgecolor="#7fd4ff", linewidth=0.4))
+    colours = dict(zip(dict.fromkeys(call.species for call in panel.calls), cycle(_CALL_COLOURS), strict=False))
+    for species, colour in colours.items():
+        calls = [call for call in panel.calls if call.species == species]
+        tops = np.interp([call.high_khz for call in calls], centres, bands) + 3
+        middles = [(call.start_s + call.end_s) / 2 for call in calls]
+        axes.plot(middles, tops, "v", color=colour, markersize=2.2, markeredgewidth=0, label=_abbreviate(species))
+    if colours:
+        legend = axes.legend(
+            loc="upper right", fontsize=5.5, markerscale=1.6, framealpha=0.5, ncols=len(colours), borderpad=0.3
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     ticks = [khz for khz in _TICKS_KHZ if centres[0] <= khz <= centres[-1]]
     axes.set_yticks(np.interp(ticks, centres, bands), [str(khz) for khz in ticks])
     axes.set_ylabel("kHz")
@@ -251,14 +272,31 @@ def _draw_spectrogram(axes: Axes, panel: Panel, features: FeatureConfig) -> None
     axes.set_xlim(panel.start_s, end_s)
     axes.set_ylim(-0.5, features.n_mels - 0.5)
     remark = f"{panel.remark}: " if panel.remark else ""
-    axes.set_title(f"{remark}{panel.name}\n{', '.join(panel.present) or 'no species marked'}", loc="left", fontsize=7)
+    axes.set_title(
+        f"{remark}{panel.name}\n{', '.join(panel.present) or 'no species marked'}",
+        loc="left",
+        fontsize=7,
+        parse_math=False,
+    )
+
+
+def _thin_out(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """At most so many columns as a picture has room for, each the maximum of its frames: a 3-ms call stays in sight.
+
+    Shape: ``[F, n_mels]`` -> ``[columns, n_mels]``.
+    """
+    step = -(-len(frames) // _COLUMNS)
+    short = -len(frames) % step
+    columns: NDArray[np.float32] = np.pad(frames, ((0, short), (0, 0))).reshape(-1, step, frames.shape[1]).max(1)
+    return columns
 
 
 def _draw_evidence(axes: Axes, scores: Scores, present: Iterable[str]) -> None:
-    """The highest scores and those of the species that are there, one row each, evidence from white to dark."""
-    highest = np.argsort(-scores.scores)[:_SHOWN_SCORES].tolist()
-    there = [i for i, name in enumerate(scores.species) if name in set(present) and i not in highest]
-    rows = (highest + there)[: _SHOWN_SCORES + 1][::-1]
+    """Species that are there, then others, each by score, as many as fit; one row each, evidence from white to dark."""
+    by_score = np.argsort(-scores.scores, kind="stable").tolist()
+    there = [i for i in by_score if scores.species[i] in set(present)]
+    shown = [*there, *(i for i in by_score if i not in there)][:_SHOWN_SCORES]
+    rows = sorted(shown, key=by_score.index, reverse=True)
     axes.pcolormesh(
         scores.edges_s,
         np.arange(len(rows) + 1),
@@ -269,7 +307,7 @@ def _draw_evidence(axes: Axes, scores: Scores, present: Iterable[str]) -> None:
         rasterized=True,
     )
     labels = [f"{_abbreviate(scores.species[i])} {scores.scores[i]:.2f}" for i in rows]
-    axes.set_yticks(np.arange(len(rows)) + 0.5, labels, fontsize=5.5)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, labels, fontsize=5.5, parse_math=False)
     for tick, i in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if scores.species[i] in set(present) else "normal")
     axes.set_xlabel("s")

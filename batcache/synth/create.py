@@ -84,7 +84,7 @@ def create(manifest: Manifest, out: Path, *, force: bool = False) -> Iterator[Re
     them. ``events.csv`` holds the calls of all the files that it knows. A label that is not 1 counts as absent.
 
     Raises:
-        ManifestError: a species that the simulator does not know.
+        ManifestError: a species that the simulator does not know, or a row that is a part of a recording.
         SynthError: a file with other content is there and ``force`` is not given, or the disk has no room.
     """
     _check_species(", ".join(map(str, manifest.csvs)), manifest.species)
@@ -96,8 +96,9 @@ def create(manifest: Manifest, out: Path, *, force: bool = False) -> Iterator[Re
         )
         for clip in manifest.clips
     ]
+    _check_whole(manifest)
     known, events = _read_known(out, force=force)
-    todo = [row for row in rows if known.get(row[0]) != _stamp(out, row)]
+    todo = [row for row in rows if row[0] not in known or known[row[0]] != _stamp(out, row)]
     _check_room(out, todo)
     written = 0
     tasks = [todo[i : i + _ROWS_A_TASK] for i in range(0, len(todo), _ROWS_A_TASK)]
@@ -143,12 +144,20 @@ def _check_species(place: str, species: Iterable[str]) -> None:
         raise ManifestError(place, f"the simulator does not know {list_some(unknown)}", f"It knows: {known}")
 
 
+def _check_whole(manifest: Manifest) -> None:
+    """Refuse spans: two rows of one recording would be two contents of one file."""
+    for clip in manifest.clips:
+        if clip.start_s is not None or clip.duration_s is not None:
+            finding = f"a span of {clip.filename}, expected a whole recording"
+            raise ManifestError(clip.place, finding, "Remove start_s and duration_s: a simulated file is one clip")
+
+
 def _check_room(out: Path, rows: Sequence[Row]) -> None:
     missing = sum(not (out / filename).exists() for filename, _, _ in rows) * _FILE_BYTES
     there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(there).free
     if missing > free:
-        raise SynthError(out, f"needs {missing / 1e9:.1f} GB, {free / 1e9:.1f} GB are free", "Pass another --out")
+        raise SynthError(out, f"needs {missing / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free", "Pass another --out")
 
 
 def _stamp(out: Path, row: Row) -> list[str | int] | None:
@@ -167,20 +176,22 @@ def _read_known(out: Path, *, force: bool) -> tuple[dict[str, list[str | int] | 
         SynthError: there is an ``events.csv`` that is not the simulator's, and ``force`` is not given.
     """
     place, note = out / "events.csv", out / "synth.json"
+    events: Events = {}
     try:
-        known = dict(json.loads(note.read_bytes()))
         with place.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
         if tuple(header) != EVENT_COLUMNS:
             raise ValueError(header)
-    except (OSError, ValueError, TypeError, csv.Error):
+        for filename, *event in rows:
+            events.setdefault(filename, []).append(event)
+    except (OSError, ValueError, csv.Error):
         if place.exists() and not force:
             raise SynthError(place, "another file is there", "Pass another --out, or --force to overwrite") from None
         return {}, {}
-    events: Events = {filename: [] for filename in known}
-    for filename, *event in rows:
-        events.setdefault(filename, []).append(event)
-    return known, events
+    try:
+        return dict(json.loads(note.read_bytes())), events
+    except (OSError, ValueError, TypeError):  # a kill came between the two files: all is rendered and compared again
+        return {}, events
 
 
 def _table(events: Events) -> bytes:

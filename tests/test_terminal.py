@@ -1,0 +1,118 @@
+"""What is printed is what was meant: names as they are, paths whole, a bar only on a terminal, no line glued to it."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from batcache.terminal import progress_bar, say, show_table, warn
+
+STRANGE = "[red]a[/red] [/] :bat: \\[x].wav"
+BAR = """
+import time
+from batcache.terminal import progress_bar, say, warn
+with progress_bar() as bar:
+    task = bar.add_task("computing", total=20)
+    for done in range(1, 21):
+        bar.update(task, completed=done)
+        time.sleep(0.05)
+        if done == 10:
+            say("half of it")
+            warn("half is left")
+say("done")
+"""
+
+
+def test_names_with_brackets_and_colons_are_printed_as_they_are(capfd: pytest.CaptureFixture[str]) -> None:
+    show_table(STRANGE, [(STRANGE, "1"), ("b", "2")], (STRANGE, "count"))
+    say(STRANGE)
+    warn(STRANGE)
+    out, err = capfd.readouterr()
+    assert out.count(STRANGE) == 4
+    assert err == f"note: {STRANGE}\n"
+
+
+@pytest.mark.parametrize("header", [(), ("file", "reason")])
+def test_long_paths_are_not_cut_where_there_is_no_terminal(
+    capfd: pytest.CaptureFixture[str], header: tuple[str, ...]
+) -> None:
+    path = "/".join(f"folder {i:02d}" for i in range(60)) + ".wav"
+    show_table(path, [(path, "reason"), ("short", path)], header)
+    say(path)
+    warn(path)
+    out, err = capfd.readouterr()
+    assert out.count(path) == 4 and err.count(path) == 1
+    assert len(out.splitlines()) == 4 + bool(header)
+
+
+def test_columns_of_numbers_are_right_aligned_under_a_header(capfd: pytest.CaptureFixture[str]) -> None:
+    show_table("title", [("a", "1"), ("bb", "1,000")], ("name", "count"))
+    lines = [line.rstrip() for line in capfd.readouterr().out.splitlines()]
+    assert lines[0] == "title"
+    assert len({len(line) for line in lines[1:]}) == 1 and lines[2].endswith("    1")
+
+
+def test_no_bar_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with progress_bar() as bar:
+        task = bar.add_task("computing", total=2)
+        bar.update(task, completed=1)
+        say("between")
+        warn("noted")
+    assert capfd.readouterr() == ("between\n", "note: noted\n")
+
+
+def run_on_terminal(stdout_too: bool, *command: str, cwd: Path) -> tuple[str, str]:
+    """Run a command whose stderr (and stdout) is a terminal of 100 columns. Returns its stdout, and the terminal's."""
+    fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, b"\x18\x00\x64\x00\x00\x00\x00\x00")
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
+    environment |= {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1", "TERM": "xterm"}
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs if stdout_too else subprocess.PIPE,
+        stderr=theirs,
+        env=environment,
+    )
+    os.close(theirs)
+    plain: list[bytes] = []
+    reader = threading.Thread(target=lambda: plain.append(process.stdout.read() if process.stdout else b""))
+    reader.start()
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 65_536)
+        except OSError:  # Linux ends a terminal so
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    reader.join()
+    if process.stdout:
+        process.stdout.close()
+    assert process.wait(timeout=60) == 0, shown.decode()
+    return plain[0].decode(), shown.decode()
+
+
+def test_the_bar_shows_rate_and_time_left_and_no_line_is_glued_to_it(tmp_path: Path) -> None:
+    _, shown = run_on_terminal(True, sys.executable, "-c", BAR, cwd=tmp_path)
+    assert "computing" in shown and "/20" in shown
+    rates = [part.split("/s")[0].split()[-1] for part in shown.split("\r") if "/s" in part]
+    assert rates and 2 < float(rates[-1].split("m")[-1]) <= 20.5, "a step takes at least 0.05 s"
+    assert "0:00:0" in shown
+    for line in ("half of it", "note: half is left", "done"):
+        before = shown[: shown.index(line)]
+        assert before.endswith(("\x1b[2K", "\r\n", "\r", "\x1b[0m\r\n")), repr(before[-80:])
+    assert shown.rstrip().endswith("done")
+
+
+def test_a_file_gets_its_lines_while_the_terminal_shows_the_bar(tmp_path: Path) -> None:
+    plain, shown = run_on_terminal(False, sys.executable, "-c", BAR, cwd=tmp_path)
+    assert plain == "half of it\ndone\n"
+    assert "half of it" not in shown and "note: half is left" in shown and "/20" in shown
