@@ -414,7 +414,8 @@ def _show_training(events: Iterator[Any]) -> Path:
                 if task is None or event.done == 1:
                     if task is not None:
                         bar.remove_task(task)
-                    task = bar.add_task(f"epoch {event.epoch}", total=event.total)
+                    what = f"epoch {event.epoch}" + (", validating" if event.stage == "validate" else "")
+                    task = bar.add_task(what, total=event.total)
                 bar.update(task, completed=event.done)
             elif isinstance(event, loop.Epoch):
                 say(describe_epoch(event))

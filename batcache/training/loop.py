@@ -6,7 +6,7 @@ epoch goes on exactly as if it had never stopped, and ``last.pt`` need not carry
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil
 from pathlib import Path
@@ -52,7 +52,10 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class Step:
+    """So many batches of an epoch are trained on, or so many validation clips are judged."""
+
     epoch: int
+    stage: Literal["train", "validate"]
     done: int
     total: int
 
@@ -272,9 +275,9 @@ class _Trainer:
                 losses: list[float] = []
                 for done, loss in enumerate(self._train_epoch(loader), 1):
                     losses.append(loss)
-                    yield Step(self.epoch + 1, done, len(sampler))
+                    yield Step(self.epoch + 1, "train", done, len(sampler))
                 seconds = time.perf_counter() - began
-                outcome = self._validate(float(np.mean(losses)), seconds, began)
+                outcome = yield from self._validate(float(np.mean(losses)), seconds, began)
                 log.append(asdict(outcome))  # first: what last.pt does not count is dropped on resuming
                 self._keep(outcome)
                 tracker.log(asdict(outcome))
@@ -317,9 +320,9 @@ class _Trainer:
             self.scheduler.step()
         return float(loss.detach())
 
-    def _validate(self, train_loss: float, seconds: float, began: float) -> Epoch:
+    def _validate(self, train_loss: float, seconds: float, began: float) -> Generator[Step, None, Epoch]:
         settings = self.config.training
-        verdicts = judge_bags(
+        judged = judge_bags(
             self.model,
             self.store,
             self.split.val,
@@ -327,7 +330,11 @@ class _Trainer:
             settings.batch_size,
             settings.max_instances,
         )
-        logits = torch.stack([verdict.logits for verdict in verdicts])
+        outputs: list[Tensor] = []
+        for verdict in judged:
+            outputs.append(verdict.logits)
+            yield Step(self.epoch + 1, "validate", len(outputs), len(self.split.val))
+        logits = torch.stack(outputs)
         labels = torch.tensor([bag.clip.labels for bag in self.split.val], dtype=torch.int8)
         loss = float(masked_loss(logits, labels, self.weights.cpu()))
         ap = macro_average_precision(logits.sigmoid().numpy(), labels.numpy())

@@ -16,7 +16,7 @@ from batcache.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.training import loop
 from batcache.training.bags import join
-from batcache.training.loop import Epoch, RunStarted, TrainReport, class_weights, masked_loss, resume, train
+from batcache.training.loop import Epoch, RunStarted, Step, TrainReport, class_weights, masked_loss, resume, train
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, read_run_config
 from batcache.training.scoring import judge_bags
@@ -162,8 +162,8 @@ def test_a_run_folder_holds_what_it_was_given_and_what_it_made(small: SmallWorld
 
 def test_events_tell_the_run_in_order(small: SmallWorld, tmp_path: Path) -> None:
     _, events = train_fully(small.config, small.store, small.manifest, tmp_path)
-    kinds = [type(event).__name__ for event in events]
-    assert kinds == ["RunStarted", *["Step", "Step", "Step", "Epoch"] * 2, "TrainReport"]
+    kinds = [event.stage if isinstance(event, Step) else type(event).__name__ for event in events]
+    assert kinds == ["RunStarted", *[*["train"] * 3, *["validate"] * 6, "Epoch"] * 2, "TrainReport"]
     started, report = events[0], events[-1]
     assert isinstance(started, RunStarted) and isinstance(report, TrainReport)
     assert (started.train_clips, started.val_clips, started.first_epoch, started.epochs) == (12, 6, 1, 2)
