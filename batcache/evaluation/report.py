@@ -234,7 +234,9 @@ def draw_page(path: Path, panels: Sequence[Panel], features: FeatureConfig) -> N
                 _draw_evidence(figure.add_subplot(cell[1], sharex=picture), panel.scores, panel.present)
         drawn, content = BytesIO(), BytesIO()
         figure.savefig(drawn, format="png")
-    Image.open(drawn).convert("RGB").quantize(256).save(content, format="png", optimize=True)  # a third of the bytes
+    Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(
+        content, format="png", optimize=True
+    )  # a third of the bytes
     write_file(path, content.getvalue())
 
 
