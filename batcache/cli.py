@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batcache.errors import BatcacheError, ConfigError, ManifestError
+from batcache.errors import BatcacheError, ConfigError, ManifestError, RunError
 from batcache.terminal import (
     describe_epoch,
     describe_plan,
@@ -71,6 +71,10 @@ def main() -> None:
     """Run the command line; our errors are one line and exit code 1."""
     try:
         app()
+    except SystemExit as leaving:
+        if leaving.code == 130:  # Ctrl-C
+            typer.echo("stopped: run the same command again to go on, a training with --resume", err=True)
+        raise
     except BatcacheError as error:
         _fail(str(error))
     except OSError as error:
@@ -165,6 +169,8 @@ def evaluate(
     if checkpoint is None:
         checkpoint = newest_run(run_dir or Path("runs")) / BEST
     place = checkpoint.resolve()
+    if not place.is_file():
+        raise RunError(checkpoint, "no such checkpoint", "Pass a .pt file: RUN/checkpoints/best_model.pt")
     run = Path(portable(place.parent.parent, Path()))  # through the run's name, wherever one stands
     checkpoint = run / place.parent.name / place.name
     about, settings = read_run(run), read_run_config(run)

@@ -17,7 +17,8 @@ class BatcacheError(Exception):
         self.place, self.finding, self.remedy = str(place), finding, remedy
 
     def __str__(self) -> str:
-        ending = f" {self.remedy.rstrip('.')}." if self.remedy else ""
+        ending = f" {self.remedy.rstrip('.')}" if self.remedy else ""
+        ending += "" if not ending or ending.endswith("?") else "."
         return f"{self.place}: {self.finding.rstrip('.')}.{ending}"
 
 

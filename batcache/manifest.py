@@ -312,7 +312,7 @@ def _read_labels(cells: list[str], columns: Mapping[str, int], decimal_comma: bo
     for species, text in zip(columns, texts, strict=True):
         if text not in _LABELS:
             finding = f"label {_shown(text)} for {species}, expected 0, 1 or empty"
-            raise ValueError(finding, "Correct the cell")
+            raise ValueError(finding, "Correct the cell, or begin the column's name with meta_ if it is no species")
     return _to_labels(texts)
 
 

@@ -56,6 +56,11 @@ def show_build(report: "BuildReport", settings: "Config") -> None:
             f"{len(report.two_channels)} recordings have several channels, the first is used: "
             f"{list_some(report.two_channels)}"
         )
+    if report.maybe_expanded:
+        warn(
+            f"{len(report.maybe_expanded)} recordings say 96 kHz or less and have no time_expansion: "
+            f"{list_some(report.maybe_expanded)}. If they are time-expanded, give the factor and build again"
+        )
     outside = len(report.outside_below) + len(report.outside_above)
     if outside > 0.05 * report.recordings:
         parts = [

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from batcache.features.frontend import FrontEnd
 
 Frames = NDArray[np.float16]
+SLOW_RATE = 96_000
+"""Hz. No bat recorder samples so slowly; time-expanded files say so."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class BuildReport:
 
     ``off_rate`` counts recordings whose true rate is not the expected one, ``outside_below`` and ``outside_above``
     name those with most of their energy below ``fmin`` or above ``fmax``, ``two_channels`` those of which only the
-    first channel was used.
+    first channel was used, ``maybe_expanded`` those of low rate for which the manifest gives no time expansion.
     """
 
     cache: Path
@@ -77,6 +79,7 @@ class BuildReport:
     seconds: float
     audio_s: float
     off_rate: int
+    maybe_expanded: tuple[str, ...]
     low_nyquist: int
     outside_below: tuple[str, ...]
     outside_above: tuple[str, ...]
@@ -102,8 +105,8 @@ def build(
     index = read_index(cache, config.fingerprint, layout)
     paths = {path: clip.time_expansion for path, clip in manifest.recordings().items()}
     if root := find_other_root(cache, manifest.data_dir, index.by_path.keys() & paths.keys()):
-        finding = f"built from files of the same names under {root}, and now they are under {manifest.data_dir}"
-        raise StoreError(cache, finding, "Pass another --cache, or a --data-dir that holds both")
+        finding = f"built from files of the same names under {root}, not under {manifest.data_dir.resolve()}"
+        raise StoreError(cache, finding, f"Pass --data-dir {root}, or another --cache")
     facts: dict[str, Facts] = {}
     rejected: dict[str, str] = {}
     found = scan(paths, manifest.data_dir, index, config.features, workers)
@@ -336,6 +339,7 @@ def _report(
         instances=sum({row.first_instance: row.instances for row in good}.values()),
         seconds=seconds,
         audio_s=sum(row.duration_s for row in good),
+        maybe_expanded=tuple(r.path for r in good if r.ground == "assumed" and r.header_rate <= SLOW_RATE),
         off_rate=sum(row.true_rate != config.sample_rate for row in good),
         low_nyquist=sum(row.dead_bands > 0 for row in good),
         outside_below=tuple(row.path for row in good if row.energy_below > 0.5),

@@ -252,7 +252,9 @@ def read_attributes(store: Path) -> tuple[FeatureConfig, Layout, dict[str, Any]]
             raise KeyError(FORMAT)
         version = attributes["format_version"]
     except FileNotFoundError:
-        raise StoreError(store, "no cache here", "Run `batcache build --csv ...` first, or pass --cache") from None
+        raise StoreError(
+            store, "no cache here", "Run `batcache build --csv ...` first, or name another cache"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(store, f"not a batcache store ({error})", "Pass another --cache") from None
     if version != FORMAT_VERSION:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from batcache.config import Config, load_config, to_plain
-from batcache.disk import write_file
+from batcache.disk import PARTIAL, write_file
 from batcache.errors import RunError
 
 FORMAT_VERSION = 1
@@ -37,12 +37,17 @@ def start_run(runs: Path, config: Config, about: Mapping[str, Any]) -> Path:
         runs.mkdir(parents=True, exist_ok=True)
         taken = {path.name for path in runs.iterdir()}
         run = runs / next(n for n in (name, *(f"{name}-{i}" for i in range(2, 1000))) if n not in taken)
-        for folder in (run, run / "checkpoints", run / "logs"):
+        partial = run.with_name(run.name + PARTIAL)  # a run appears with its record, or not at all
+        for folder in (partial, partial / "checkpoints", partial / "logs"):
             folder.mkdir()
+        settings = yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)
+        write_file(partial / "config.yaml", settings.encode())
+        write_run(
+            partial, {"format_version": FORMAT_VERSION, "started": started.isoformat(), **about, "finished": False}
+        )
+        partial.replace(run)
     except OSError as error:
         raise RunError(runs, f"cannot hold a run ({error.strerror})", "Pass another --run-dir") from None
-    write_file(run / "config.yaml", yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True).encode())
-    write_run(run, {"format_version": FORMAT_VERSION, "started": started.isoformat(), **about, "finished": False})
     return run
 
 

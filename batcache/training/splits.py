@@ -74,6 +74,8 @@ def require_split(bags: Sequence[Bag], manifest: Manifest, split: str) -> None:
         finding = f"every recording of split {split} was rejected by build ({manifest.splits[split]} clips)"
         raise ManifestError(", ".join(map(str, manifest.csvs)), finding, "See rejected.csv")
     remedy = "Add a split column, or name the CSV train.csv, val.csv or test.csv"
+    if manifest.splits:
+        remedy = f"Write {split} in the split column, or name one of these"
     if near:
         remedy = f"{near} lies beside and was not given: pass --csv {near} too, to build and here"
     raise ManifestError(", ".join(map(str, manifest.csvs)), f"no clip of split {split} (there are: {there})", remedy)
