@@ -1,6 +1,6 @@
 """Every setting, its default and its range, once: one frozen dataclass for each section of the YAML.
 
-Layers are merged, the later winning: defaults, then what the cache was built with (for ``train``), then the YAML
+Layers are merged, the later winning: defaults, then what the cache was built with (where it exists), then the YAML
 file, then flags. A key that does not exist is an error that names the nearest one that does.
 """
 

@@ -1,4 +1,4 @@
-"""Writing that survives a power cut: a file is either whole and in place, or not there.
+"""Writing that survives being killed: a file is either whole and in place, or not there.
 
 Every file of a store or run is written under a temporary name, flushed to the disk, renamed, and its folder flushed.
 """

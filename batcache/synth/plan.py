@@ -69,9 +69,9 @@ def _night(night: int, split: Split, size: int, names: Sequence[str], rng: np.ra
     group = f"{SITES[int(rng.integers(len(SITES)))]}-{night:02d}-{day:%Y%m%d}"
     weights = np.array([ACTIVITY[name] for name in names]) * rng.gamma(0.9, 1.0, len(names))
     weights = weights + 1e-6 * weights.max()
-    minutes = np.sort(rng.choice(7 * 3600, size, replace=False))
+    seconds = np.sort(rng.choice(7 * 3600, size, replace=False))
     rows = []
-    for second in minutes:
+    for second in seconds:
         clock = (21 * 3600 + int(second)) % 86400
         name = f"{group}_{clock // 3600:02d}{clock // 60 % 60:02d}{clock % 60:02d}.wav"
         count = min(int(rng.choice(len(RICHNESS), p=RICHNESS)), len(names))

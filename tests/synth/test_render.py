@@ -5,7 +5,6 @@ import hashlib
 import numpy as np
 import pytest
 
-from batcache.synth.propagate import Bench
 from batcache.synth.render import render
 from batcache.synth.repertoire import SPECIES
 from batcache.synth.write import guano, wav_bytes
@@ -73,9 +72,3 @@ def test_the_wav_is_read_back_with_its_guano_chunk() -> None:
     assert np.array_equal(samples, clip.samples)
     assert guano(clip, "a.wav").startswith("GUANO|Version: 1.0\n")
     assert content.index(b"guan") > content.index(b"data")
-
-
-def test_bench_noise_is_positive() -> None:
-    clip = render("a.wav", [], "lake-01")
-    bench = Bench(1024, 384e3, clip.night.air, clip.night.recorder, np.random.default_rng(0))
-    assert np.all(bench.noise > 0)
