@@ -5,8 +5,8 @@ run.json        format, start, cache, CSVs, species, versions; ``finished`` once
 split.csv       the clips as used: content hash, group, split
 checkpoints/    best_model.pt, epoch_010.pt, ..., last.pt
 logs/           metrics.jsonl, <split>_predictions.npz
-    test_page.png   six clips drawn, by ``batcache run``
 metrics.json    what evaluation found, by split
+test_page.png   the clips that tell most, drawn by ``batcache run``
 """
 
 import json
