@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from batcache.errors import BatcacheError, ConfigError, ManifestError, RunError
+from batcache.memory import keep_freed_memory
 from batcache.terminal import (
     describe_epoch,
     describe_plan,
@@ -41,6 +42,11 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Resident(StrEnum):
+    auto = "auto"
+    off = "off"
+
+
 class Pooling(StrEnum):
     max = "max"
     attention = "attention"
@@ -69,6 +75,7 @@ Flags = dict[str, dict[str, Any]]
 
 def main() -> None:
     """Run the command line; our errors are one line and exit code 1."""
+    keep_freed_memory()
     try:
         app()
     except SystemExit as leaving:
@@ -121,6 +128,9 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="A run to continue after its last epoch.", show_default=False)
     ] = None,
+    resident: Annotated[
+        Resident | None, typer.Option(help="Whether a GPU may hold all training bags.", show_default=False)
+    ] = None,
     device: OnDevice = Device.auto,
 ) -> None:
     """Train a model from a cache; no recording is opened.
@@ -130,14 +140,14 @@ def train(
     Example: batcache train --pooling max
     """
     if resume is not None:
-        if any(value is not None for value in (pooling, csv, data_dir, cache, config, run_dir, epochs, seed)):
+        if any(value is not None for value in (pooling, csv, data_dir, cache, config, run_dir, epochs, seed, resident)):
             raise typer.BadParameter("a resumed run keeps its settings; give only --device with --resume")
         _resume(resume, device)
         return
     flags: Flags = {
         "data": {"data_dir": data_dir, "cache": cache},
         "model": {"pooling_type": pooling},
-        "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir},
+        "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir, "resident": resident},
     }
     settings, store = _load_with_store(config, flags)
     _train(settings, store, _read_manifest(csv, settings, store), device)

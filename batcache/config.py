@@ -145,7 +145,8 @@ class TrainingConfig(_Section):
     """How a model is fitted.
 
     ``class_weights`` weigh a species' positive labels: ``balanced`` (negatives over positives, at most 100), one
-    number a species in CSV order, or a mapping from species to number (the others get 1).
+    number a species in CSV order, or a mapping from species to number (the others get 1). ``resident``: ``auto`` keeps
+    all training bags in a GPU's memory where they take less than half of what is free there.
     """
 
     batch_size: Count = 8
@@ -158,7 +159,8 @@ class TrainingConfig(_Section):
     grad_clip: Positive = 1.0
     max_instances: Count = 60
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0)] = 1
+    resident: Literal["auto", "off"] = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     run_dir: Path = Path("runs")
 

@@ -16,6 +16,11 @@ class BatcacheError(Exception):
         super().__init__(str(place), finding, remedy)  # args rebuild the error in another process
         self.place, self.finding, self.remedy = str(place), finding, remedy
 
+    @property
+    def reason(self) -> str:
+        """The error without its place, for where that is said already."""
+        return str(self).removeprefix(f"{self.place}: ")
+
     def __str__(self) -> str:
         ending = f" {self.remedy.rstrip('.')}" if self.remedy else ""
         ending += "" if not ending or ending.endswith("?") else "."

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "training": {"features", "store", "model"},
     "evaluation": {"features", "store", "model", "training"},
 }
-GROUND = {"__init__", "config", "disk", "errors", "manifest"}
+GROUND = {"__init__", "ahead", "config", "disk", "errors", "manifest", "memory"}
 COMMAND_LINE = {"cli", "terminal"}
 EVERYTHING_HEAVY = (
     "torch",

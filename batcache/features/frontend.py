@@ -3,11 +3,10 @@
     decode -> to the device -> resample -> spans of whole windows -> mel -> PCEN -> dead bands to 0 -> float16
 
 Each stage is a generator that carries its own state, so the result does not depend on how long the recording is, nor
-on what else is being processed.
+on what else is being processed. On a GPU recordings of equal length and rate go through together.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,11 @@ from torch import Tensor, nn
 from batcache.config import FeatureConfig
 from batcache.errors import ConfigError
 from batcache.features.audio import AudioHeader, read_blocks
-from batcache.features.mel import ENGINES, check_bands, dead_bands, stream_spans
+from batcache.features.mel import ENGINES, check_bands, dead_bands, magnitude, stream_spans
 from batcache.features.pcen import Pcen
 from batcache.features.resample import SincResampler, stream_soxr, uses_sinc
 
-_FRAMES_A_BLOCK = {"cpu": 512, "cuda": 65_536}  # half a second stays in a core's cache; a minute fills a GPU
+_FRAMES_A_BLOCK = {"cpu": 256, "cuda": 65_536}  # a quarter second stays in a core's cache; a minute fills a GPU
 
 
 def pick_device(name: str) -> torch.device:
@@ -37,21 +36,20 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and there) else "cpu")
 
 
-@dataclass
 class BandEnergy:
-    """Running sums of spectral energy below ``fmin``, within the bands, and above ``fmax``."""
+    """Running sums of spectral energy below ``fmin``, within the bands, and above ``fmax``, of some recordings."""
 
-    sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    def __init__(self, recordings: int = 1) -> None:
+        self.sums = np.zeros((recordings, 3))
 
-    @property
-    def shares(self) -> tuple[float, float]:
-        """Shares of all energy that lie below ``fmin`` and above ``fmax``, to four decimals."""
-        total = float(self.sums.sum()) or 1.0
-        return round(float(self.sums[0]) / total, 4), round(float(self.sums[2]) / total, 4)
+    def shares(self, recording: int = 0) -> tuple[float, float]:
+        """Shares of a recording's energy that lie below ``fmin`` and above ``fmax``, to four decimals."""
+        below, _, above = (self.sums[recording] / (self.sums[recording].sum() or 1.0)).tolist()
+        return round(below, 4), round(above, 4)
 
 
 class FrontEnd(nn.Module):
-    """PCEN-mel features by one engine (a key of ``mel.ENGINES``; by default the device's faster one) on one device.
+    """PCEN-mel features by one engine (a key of ``mel.ENGINES``) on one device.
 
     Raises:
         ConfigError: mel bands too narrow for the FFT.
@@ -59,19 +57,18 @@ class FrontEnd(nn.Module):
 
     window: Tensor
 
-    def __init__(self, config: FeatureConfig, device: torch.device | str = "cpu", engine: str | None = None) -> None:
+    def __init__(self, config: FeatureConfig, device: torch.device | str = "cpu", engine: str = "fft") -> None:
         super().__init__()
         check_bands(config)
         self.config = config
         self.device = torch.device(device)
-        self.mel = ENGINES[engine or ("nnaudio" if self.device.type == "cuda" else "fft")](config)
+        self.mel = ENGINES[engine](config)
         self.pcen = Pcen(config)
         self.block_frames = _FRAMES_A_BLOCK[self.device.type]
         self.resamplers = nn.ModuleDict()
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
         self.to(self.device)
 
-    @torch.inference_mode()
     def stream(
         self, path: Path, header: AudioHeader, true_rate: int, energy: BandEnergy | None = None
     ) -> Iterator[NDArray[np.float16]]:
@@ -80,14 +77,35 @@ class FrontEnd(nn.Module):
         Raises:
             AudioError: from decoding.
         """
-        step = max(1, self.block_frames * self.config.hop_length * true_rate // self.config.target_sample_rate)
-        blocks = (self._to_device(block) for block in read_blocks(path, header, step))
-        spans = stream_spans(self.resample(blocks, true_rate), self.config.n_fft, self.config.hop_length)
+        blocks = read_blocks(path, header, self.block_samples(true_rate))
+        for frames in self.stream_batch((torch.from_numpy(block)[None] for block in blocks), true_rate, energy):
+            yield frames[0].cpu().numpy()
+
+    @torch.inference_mode()
+    def stream_batch(
+        self,
+        blocks: Iterable[Tensor],
+        true_rate: int,
+        energy: BandEnergy | None = None,
+    ) -> Iterator[Tensor]:
+        """Yield the frames of recordings of equal length, in blocks, on the device.
+
+        Shape: ``[B, samples]`` each, int16 or float32 -> ``[B, frames, n_mels]`` each, float16.
+        """
+        spans = stream_spans(
+            self.resample((self._to_device(block) for block in blocks), true_rate),
+            self.config.n_fft,
+            self.config.hop_length,
+        )
         mel = (self.mel(span) for span in self._measure(spans, energy))
         alive = self.config.n_mels - dead_bands(self.config, true_rate)
         for frames in self.pcen.stream(mel):
-            frames[:, alive:] = 0
-            yield frames.half().cpu().numpy()
+            frames[..., alive:] = 0
+            yield frames.half()
+
+    def block_samples(self, true_rate: int) -> int:
+        """How many samples make a block that suits the device."""
+        return max(1, self.block_frames * self.config.hop_length * true_rate // self.config.target_sample_rate)
 
     def resample(self, blocks: Iterable[Tensor], true_rate: int) -> Iterator[Tensor]:
         """Bring float32 blocks from ``true_rate`` to the target rate."""
@@ -103,9 +121,9 @@ class FrontEnd(nn.Module):
         assert isinstance(resampler, SincResampler)
         return resampler.stream(blocks)
 
-    def _to_device(self, block: NDArray[np.int16] | NDArray[np.float32]) -> Tensor:
-        samples = torch.from_numpy(np.ascontiguousarray(block)).to(self.device)
-        return samples.float() / 32768 if block.dtype == np.int16 else samples
+    def _to_device(self, block: Tensor) -> Tensor:
+        there = block.to(self.device, non_blocking=True)
+        return there.float().mul_(2.0**-15) if block.dtype == torch.int16 else there
 
     def _measure(self, spans: Iterable[Tensor], energy: BandEnergy | None) -> Iterator[Tensor]:
         """Pass the spans on, adding up the energy of every n_fft-th sample's window on the way."""
@@ -113,7 +131,7 @@ class FrontEnd(nn.Module):
         below, above = int(self.config.fmin / spacing), int(self.config.fmax / spacing) + 1
         for span in spans:
             if energy is not None:
-                power = torch.fft.rfft(span.unfold(0, n_fft, n_fft) * self.window).abs().square().sum(0)
-                sums = [float(part.sum()) for part in (power[1:below], power[below:above], power[above:])]
-                energy.sums += sums
+                power = magnitude(torch.fft.rfft(span.unfold(-1, n_fft, n_fft) * self.window)).square_().sum(1)
+                parts = (power[:, 1:below], power[:, below:above], power[:, above:])
+                energy.sums += torch.stack([part.sum(1) for part in parts], 1).cpu().numpy()
             yield span

@@ -3,11 +3,13 @@
 Hann window of ``n_fft`` samples, zeros beyond the ends, magnitude (power 1), triangles on the Slaney mel scale, each
 of area 1. Frame *i* is centred on sample ``i * hop_length``; a recording has ``floor(samples / hop_length)`` frames.
 
-``FftMel`` is the faster on CPUs; ``NnAudioMel`` does the same as convolutions, the faster on CUDA devices.
+``FftMel`` is the faster, on CPUs and on CUDA devices; ``NnAudioMel`` does the same as convolutions. Recordings of equal
+length go through together, ``B`` of them.
 """
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
 from nnAudio.features import MelSpectrogram
 from torch import Tensor, nn
@@ -15,6 +17,9 @@ from torchaudio.functional import melscale_fbanks
 
 from batcache.config import FeatureConfig
 from batcache.errors import ConfigError
+from batcache.features.resample import zero_padded
+
+_BAND_GROUPS = 4
 
 
 def band_edges_hz(config: FeatureConfig) -> Tensor:
@@ -43,10 +48,12 @@ def dead_bands(config: FeatureConfig, true_rate: int) -> int:
 
 
 class FftMel(nn.Module):
-    """Mel frames by FFT, using only the bins that the bands use."""
+    """Mel frames by FFT, using only the bins that the bands use.
+
+    A triangle is narrow: the bank is cut into groups of neighbouring bands, each multiplied with its own bins only.
+    """
 
     window: Tensor
-    bank: Tensor
 
     def __init__(self, config: FeatureConfig) -> None:
         super().__init__()
@@ -60,15 +67,28 @@ class FftMel(nn.Module):
             norm="slaney",
             mel_scale="slaney",
         )
-        used = bank.any(1).nonzero().flatten()
-        self.first, self.last = int(used[0]), int(used[-1]) + 1
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
-        self.register_buffer("bank", bank[self.first : self.last].contiguous(), persistent=False)
+        self.bins: list[slice] = []
+        for group, bands in enumerate(bank.chunk(_BAND_GROUPS, dim=1)):
+            used = bands.any(1).nonzero().flatten()
+            self.bins.append(slice(int(used[0]), int(used[-1]) + 1))
+            self.register_buffer(f"bank_{group}", bands[self.bins[-1]].contiguous(), persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Shape: ``[(frames - 1) * hop + n_fft]`` -> ``[frames, n_mels]``."""
-        spectrum = torch.fft.rfft(samples.unfold(0, self.n_fft, self.hop) * self.window)
-        return torch.mm(spectrum[:, self.first : self.last].abs(), self.bank)
+        """Shape: ``[B, (frames - 1) * hop + n_fft]`` -> ``[B, frames, n_mels]``."""
+        spectrum = torch.fft.rfft(samples.unfold(-1, self.n_fft, self.hop) * self.window)
+        first, last = self.bins[0].start, self.bins[-1].stop
+        size = magnitude(spectrum[..., first:last])
+        parts = [
+            size[..., bins.start - first : bins.stop - first] @ self.get_buffer(f"bank_{group}")
+            for group, bins in enumerate(self.bins)
+        ]
+        return torch.cat(parts, -1)
+
+
+def magnitude(spectrum: Tensor) -> Tensor:
+    """``spectrum.abs()``; on a CPU by numpy, six times faster than torch 2.14's."""
+    return torch.from_numpy(np.abs(spectrum.numpy())) if spectrum.device.type == "cpu" else spectrum.abs()
 
 
 class NnAudioMel(nn.Module):
@@ -89,12 +109,12 @@ class NnAudioMel(nn.Module):
         )
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Shape: ``[(frames - 1) * hop + n_fft]`` -> ``[frames, n_mels]``.
+        """Shape: ``[B, (frames - 1) * hop + n_fft]`` -> ``[B, frames, n_mels]``.
 
         TF32 would keep 10 of float32's 23 bits: off here, whatever the caller has set.
         """
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            return self.mel(samples)[0].T  # type: ignore[no-any-return]
+            return self.mel(samples).transpose(-1, -2)  # type: ignore[no-any-return]
 
 
 ENGINES: dict[str, type[FftMel | NnAudioMel]] = {"fft": FftMel, "nnaudio": NnAudioMel}
@@ -120,19 +140,18 @@ def check_bands(config: FeatureConfig) -> None:
 
 
 def stream_spans(blocks: Iterable[Tensor], n_fft: int, hop: int) -> Iterator[Tensor]:
-    """Re-cut samples into spans that hold whole windows: ``(frames - 1) * hop + n_fft`` samples each.
+    """Re-cut samples ``[B, n]`` into spans that hold whole windows: ``[B, (frames - 1) * hop + n_fft]`` each.
 
     Half a window of zeros stands before the first sample, and as many behind the last as the last frame needs.
     """
     held, total, made = None, 0, 0
     for block in blocks:
-        total += len(block)
-        held = torch.cat([block.new_zeros(n_fft // 2) if held is None else held, block])
-        frames = min((len(held) - n_fft) // hop + 1, total // hop - made)
+        total += block.shape[-1]
+        held = torch.cat([block.new_zeros(len(block), n_fft // 2) if held is None else held, block], -1)
+        frames = min((held.shape[-1] - n_fft) // hop + 1, total // hop - made)
         if frames > 0:
-            yield held[: (frames - 1) * hop + n_fft]
-            held, made = held[frames * hop :], made + frames
+            yield held[:, : (frames - 1) * hop + n_fft]
+            held, made = held[:, frames * hop :], made + frames
     frames = total // hop - made
     if held is not None and frames > 0:
-        needed = (frames - 1) * hop + n_fft
-        yield torch.cat([held, held.new_zeros(max(0, needed - len(held)))])[:needed]
+        yield zero_padded(held, (frames - 1) * hop + n_fft)

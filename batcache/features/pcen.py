@@ -21,7 +21,7 @@ from batcache.config import FeatureConfig
 
 SCALE = 2.0**31
 START_S = 0.5
-_BLOCK = 128  # frames a product
+_BLOCK = 64  # frames a product
 
 
 def smoothing(config: FeatureConfig) -> float:
@@ -72,39 +72,40 @@ class Pcen(nn.Module):
     def smooth(self, energy: Tensor, level: Tensor) -> Tensor:
         """Run the smoother from ``level``, the state before the first frame.
 
-        Shape: energy ``[frames, bands]``, level ``[bands]`` -> ``[frames, bands]``.
+        Shape: energy ``[B, frames, bands]``, level ``[B, bands]`` -> ``[B, frames, bands]``.
         """
-        out = []
-        for block in torch.split(energy, _BLOCK):
-            k = len(block)
-            smoothed = torch.addmm(self.decay[:k] * level, self.kernel[:k, :k], block)
-            level = smoothed[-1]
-            out.append(smoothed)
-        return torch.cat(out)
+        out = torch.empty_like(energy)
+        state = level.unsqueeze(1)
+        for block, smoothed in zip(torch.split(energy, _BLOCK, 1), torch.split(out, _BLOCK, 1), strict=True):
+            k = block.shape[1]
+            kernel = self.kernel[:k, :k].expand(len(block), k, k)
+            torch.baddbmm(self.decay[:k] * state, kernel, block, out=smoothed)
+            state = smoothed[:, -1:]
+        return out
 
     def compress(self, energy: Tensor, level: Tensor) -> Tensor:
-        """Divide by the level and compress. Shapes: all ``[frames, bands]``."""
-        ratio = energy / (level + self.eps).pow(self.gain)
-        return torch.sub(torch.pow(ratio + self.bias, self.power), self.bias**self.power)
+        """Divide by the level and compress. Shapes: all ``[..., frames, bands]``."""
+        softened = (level + self.eps).log_().mul_(-self.gain).exp_()  # to the power of -gain, thrice as fast as pow
+        return energy.mul(softened).add_(self.bias).pow_(self.power).sub_(self.bias**self.power)
 
     def stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Normalise blocks of mel magnitudes of one recording, in order. Shape of each: ``[frames, bands]``."""
+        """Normalise blocks of mel magnitudes of the same recordings, in order. Shape: ``[B, frames, bands]`` each."""
         level, waiting, frames = None, [], 0
         for block in blocks:
             if level is None:
                 waiting.append(block)
-                frames += len(block)
+                frames += block.shape[1]
                 if frames < self.start_frames:
                     continue
-                block = torch.cat(waiting)  # noqa: PLW2901
-                level = block[: self.start_frames].mean(0) * SCALE
+                block = torch.cat(waiting, 1)  # noqa: PLW2901
+                level = block[:, : self.start_frames].mean(1) * SCALE
             normalised, level = self._step(block, level)
             yield normalised
         if level is None and waiting:
-            joined = torch.cat(waiting)
-            yield self._step(joined, joined.mean(0) * SCALE)[0]
+            joined = torch.cat(waiting, 1)
+            yield self._step(joined, joined.mean(1) * SCALE)[0]
 
     def _step(self, mel: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         energy = mel * SCALE
         smoothed = self.smooth(energy, level)
-        return self.compress(energy, smoothed), smoothed[-1]
+        return self.compress(energy, smoothed), smoothed[:, -1]

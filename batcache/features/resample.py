@@ -21,7 +21,7 @@ from torchaudio.transforms import Resample
 # alias below 100 kHz (156 kHz and up at 256 kHz) 80 dB down; torchaudio's 6 would leave it at -33 dB.
 _LOWPASS_WIDTH = 32
 _LARGEST_KERNEL = 16 * 2**20  # bytes; 214,285 Hz to 256 kHz would need 8.8 GB
-_OUTPUTS_A_ROW = 128  # several phases share one row of the product, so that it is a matrix product worth the name
+_OUTPUTS_A_ROW = 32  # several phases share one row of the product, so that it is a matrix product worth the name
 
 
 def uses_sinc(rate: int, target_rate: int) -> bool:
@@ -58,38 +58,44 @@ class SincResampler(nn.Module):
     def forward(self, samples: Tensor) -> Tensor:
         """Resample the middle of ``samples``, which carries the context on both sides.
 
-        Shape: ``[rows * stride + 2 * context]`` -> ``[rows * outputs a row]``.
+        Shape: ``[B, rows * stride + 2 * context]`` -> ``[B, rows * outputs a row]``.
         """
-        return (samples.unfold(0, self.matrix.shape[0], self.stride) @ self.matrix).flatten()
+        return (samples.unfold(-1, self.matrix.shape[0], self.stride) @ self.matrix).flatten(-2)
 
     def stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Resample blocks of any length; the outputs joined are those of the blocks joined."""
+        """Resample blocks ``[B, n]`` of any length; the outputs joined are those of the blocks joined."""
         held, taken, made = None, 0, 0
         for block in blocks:
-            taken += len(block)
-            held = torch.cat([block.new_zeros(self.context) if held is None else held, block])
-            rows = (len(held) - 2 * self.context) // self.stride
+            taken += block.shape[-1]
+            held = torch.cat([block.new_zeros(len(block), self.context) if held is None else held, block], -1)
+            rows = (held.shape[-1] - 2 * self.context) // self.stride
             if rows > 0:
-                out = self(held[: rows * self.stride + 2 * self.context])
-                held, made = held[rows * self.stride :], made + len(out)
+                out = self(held[:, : rows * self.stride + 2 * self.context])
+                held, made = held[:, rows * self.stride :], made + out.shape[-1]
                 yield out
         if held is not None:
             missing = -(-taken * self.new // self.orig) - made
             rows = ceil(missing / self.matrix.shape[1])
-            needed = rows * self.stride + 2 * self.context
-            yield self(torch.cat([held, held.new_zeros(max(0, needed - len(held)))])[:needed])[:missing]
+            yield self(zero_padded(held, rows * self.stride + 2 * self.context))[:, :missing]
 
 
 def stream_soxr(blocks: Iterable[Tensor], rate: int, target_rate: int) -> Iterator[Tensor]:
-    """Resample blocks of float32 samples by soxr at high quality (20 bits), on the CPU."""
-    resampler = soxr.ResampleStream(rate, target_rate, 1, dtype="float32", quality="HQ")
+    """Resample blocks ``[B, n]`` of float32 samples by soxr at high quality (20 bits), on the CPU."""
+    resampler = None
     taken = made = 0
-    device = torch.device("cpu")
     for block in blocks:
-        taken, device = taken + len(block), block.device
-        out = resampler.resample_chunk(block.cpu().numpy())
-        made += len(out)
-        yield torch.from_numpy(out).to(device)
-    missing = -(-taken * target_rate // rate) - made
-    rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)[: max(0, missing)]
-    yield torch.from_numpy(np.pad(rest, (0, max(0, missing - len(rest))))).to(device)
+        if resampler is None:
+            resampler = soxr.ResampleStream(rate, target_rate, len(block), dtype="float32", quality="HQ")
+        taken += block.shape[-1]
+        out = torch.from_numpy(resampler.resample_chunk(block.cpu().numpy().T).T).to(block.device)
+        made += out.shape[-1]
+        yield out
+    if resampler is not None:
+        missing = -(-taken * target_rate // rate) - made
+        rest = torch.from_numpy(resampler.resample_chunk(np.zeros((0, len(block)), np.float32), last=True).T)
+        yield zero_padded(rest.to(block.device), missing)
+
+
+def zero_padded(samples: Tensor, length: int) -> Tensor:
+    """Cut samples ``[B, n]``, or lengthen them by zeros, to ``[B, length]``."""
+    return nn.functional.pad(samples, (0, max(0, length - samples.shape[-1])))[:, :length]

@@ -1,7 +1,8 @@
 """Convolutions within each instance, a recurrent network along the bag, a pooling head over it.
 
 Padded instances never enter: the mask selects the real ones, and from there to the head they stand one after the
-other, ``[K, ...]``. So neither BatchNorm's statistics nor dropout's draws depend on how far a batch was padded.
+other, ``[K, ...]``. So neither BatchNorm's statistics nor dropout's draws depend on how far a batch was padded. A mask
+is best left on the CPU, which has to know it: fetched from a GPU, it waits for all that the GPU has still to do.
 """
 
 from collections.abc import Iterable
@@ -69,18 +70,22 @@ class CRNN(nn.Module):
             embeddings: ``[K, feature_dim]``, the real instances, bag after bag; mask: ``[B, N]``
             returns: ``[B, N, feature_dim]``, 0 at padded instances
         """
-        host_mask = mask.cpu()  # one wait for the device; packing needs the lengths here anyhow
-        lengths = host_mask.sum(1)
+        mask = mask.cpu()  # packing needs the lengths there
+        lengths = mask.sum(1)
         assert (lengths > 0).all(), "a bag without real instances"
-        assert (host_mask[:, :-1] >= host_mask[:, 1:]).all(), "a padded instance before a real one"
-        bags = embeddings.new_zeros(*mask.shape, self.feature_dim)
-        bags[mask] = embeddings
+        assert (mask[:, :-1] >= mask[:, 1:]).all(), "a padded instance before a real one"
+        bags = embeddings.new_zeros(mask.numel(), self.feature_dim)
+        bags = bags.index_copy(0, _places(mask, embeddings.device), embeddings).view(*mask.shape, -1)
         packed, _ = self.rnn(pack_padded_sequence(bags, lengths, batch_first=True, enforce_sorted=False))
         dropped = PackedSequence(self.dropout(packed.data), *packed[1:])
         return pad_packed_sequence(dropped, batch_first=True, total_length=mask.shape[1])[0]
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        return self.contextualise(self.embed(features[mask]), mask)
+        mask = mask.cpu()
+        real = features.flatten(0, 1)
+        if not mask.all():
+            real = real[_places(mask, features.device)]
+        return self.contextualise(self.embed(real), mask)
 
 
 class BatMILModel(nn.Module):
@@ -97,7 +102,7 @@ class BatMILModel(nn.Module):
         self.head = MILPoolingHead(self.crnn.feature_dim, num_classes, config.pooling_type)
 
     def forward(self, features: Tensor, mask: Tensor) -> BagOutput:
-        output: BagOutput = self.head(self.crnn(features, mask), mask)
+        output: BagOutput = self.head(self.crnn(features, mask), mask.to(features.device, non_blocking=True))
         return output
 
     @torch.no_grad()
@@ -111,9 +116,14 @@ class BatMILModel(nn.Module):
         """
         assert not self.training, "judge_pieces in train mode"
         embeddings = torch.cat([self.crnn.embed(piece) for piece in pieces])
-        mask = torch.ones(1, len(embeddings), dtype=torch.bool, device=embeddings.device)
-        output: BagOutput = self.head(self.crnn.contextualise(embeddings, mask), mask)
+        mask = torch.ones(1, len(embeddings), dtype=torch.bool)
+        output: BagOutput = self.head(self.crnn.contextualise(embeddings, mask), mask.to(embeddings.device))
         return output
+
+
+def _places(mask: Tensor, device: torch.device) -> Tensor:
+    """Where the real instances stand among all, bag after bag."""
+    return mask.flatten().nonzero().squeeze(1).to(device, non_blocking=True)
 
 
 def _block(channels: int, layer: ConvLayer) -> nn.Sequential:

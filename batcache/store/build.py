@@ -11,8 +11,9 @@ import os
 import shutil
 import socket
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from batcache.config import DataConfig
 from batcache.disk import PARTIAL, replacing, write_file
-from batcache.errors import AudioError, StoreError
+from batcache.errors import StoreError
 from batcache.manifest import Manifest, check_contents
 from batcache.store.index import Index, read_index
 from batcache.store.layout import (
@@ -39,13 +40,14 @@ from batcache.store.layout import (
     shard_path,
     write_commit,
 )
-from batcache.store.plan import Facts, Placed, Plan, Task, describe, map_ahead, plan, scan
+from batcache.store.plan import Facts, Placed, Plan, Task, describe, plan, scan
 from batcache.store.sources import find_other_root, write_sources
 
 if TYPE_CHECKING:
-    from batcache.features.frontend import FrontEnd
+    from batcache.store.compute import Computed
 
 Frames = NDArray[np.float16]
+_MOST_WRITERS = 4  # each holds a shard of 82 MB
 SLOW_RATE = 96_000
 """Hz. No bat recorder samples so slowly; time-expanded files say so."""
 
@@ -114,7 +116,7 @@ def build(
         if isinstance(fact, Facts):
             facts[path] = fact
         else:
-            rejected[path] = _reason(fact)
+            rejected[path] = fact.reason
         yield Progress("scan", done, len(paths))
     check_contents(manifest, {path: fact.content for path, fact in facts.items()})
     todo = plan(paths, facts, rejected, index, config.features, layout)
@@ -133,10 +135,6 @@ def build(
     _write_rejected(cache, report.rejected)
     _log(cache, report, began)
     yield report
-
-
-def _reason(error: AudioError) -> str:
-    return str(error).removeprefix(f"{error.place}: ")
 
 
 def _open_or_create(cache: Path, config: DataConfig) -> Layout:
@@ -186,46 +184,61 @@ def _resize_for(cache: Path, index: Index, tasks: Iterable[Task], layout: Layout
 def _compute(
     cache: Path, tasks: tuple[Task, ...], data_dir: Path, config: DataConfig, layout: Layout, device: str, workers: int
 ) -> Iterator[Progress]:
+    """Compute recordings ahead, across tasks, while the shards of earlier tasks are being written."""
     if not tasks:
         return
     import torch  # only where there is something to compute
 
     from batcache.features.frontend import FrontEnd, pick_device
+    from batcache.store.compute import compute, stream
 
     front_end = FrontEnd(config.features, pick_device(device))
-    total = sum(len(task.recordings) for task in tasks)
-    done, threads = 0, torch.get_num_threads()
-    torch.set_num_threads(1)  # one recording, one thread: the same sums in the same order on any machine
-    try:
-        for task in tasks:
-            for row in build_task(cache, task, data_dir, front_end, layout, workers):
+    total, done = sum(len(task.recordings) for task in tasks), 0
+    computed = compute(
+        (placed for task in tasks if not task.streams for placed in task.recordings), data_dir, front_end, workers
+    )
+    writing: deque[Future[list[CachedRecording]]] = deque()
+    with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(1)  # one recording, one thread: the same sums in the same order on any machine
+        stack.callback(computed.close)
+        at_once = min(max(workers, 2), _MOST_WRITERS)
+        writers = stack.enter_context(ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)))
+        stack.callback(writers.shutdown, wait=True, cancel_futures=True)
+
+        def written() -> Iterator[Progress]:
+            nonlocal done
+            for row in writing.popleft().result():
                 done += 1
                 yield Progress("build", done, total, row.duration_s)
-    finally:
-        torch.set_num_threads(threads)
+
+        for task in tasks:
+            if task.streams:
+                ready = [stream(task.recordings[0], data_dir, front_end)]
+            else:
+                ready = list(islice(computed, len(task.recordings)))
+            writing.append(writers.submit(write_task, cache, task, ready, config.fingerprint, layout))
+            if len(writing) > at_once:
+                yield from written()
+        while writing:
+            yield from written()
 
 
-def build_task(
-    cache: Path, task: Task, data_dir: Path, front_end: "FrontEnd", layout: Layout, workers: int
-) -> Iterator[CachedRecording]:
-    """Compute a task's recordings, write its shards, commit them. Yields each recording's row once computed."""
-    fingerprint = front_end.config.fingerprint
-    computed = _in_parallel(task.recordings, data_dir, front_end, workers)
+def write_task(
+    cache: Path, task: Task, computed: "list[Computed]", fingerprint: str, layout: Layout
+) -> list[CachedRecording]:
+    """Write a task's shards and commit them. Returns each recording's row."""
     rows: list[CachedRecording] = []
-    instances = _instances(computed, rows, layout)
+    instances = _instances(computed, task.recordings, rows, layout)
     for shard in range(task.first_shard, task.first_shard + task.shards):
         with replacing(shard_path(cache, shard)) as file:
             writer = ShardWriter(file, layout)
-            reported = len(rows)
             for instance in islice(instances, writer.room):
                 writer.append(instance)
-                yield from rows[reported:]
-                reported = len(rows)
             last = shard == task.first_shard + task.shards - 1
             if last:  # runs the generator to its end, so that every row is there
                 surplus = next(instances, None)
                 assert surplus is None
-                yield from rows[reported:]
             shard_bytes, crcs = writer.finish()
         named = tuple(
             describe(facts, row)
@@ -233,92 +246,32 @@ def build_task(
             for facts in (placed.facts, *placed.also)
         )
         write_commit(cache, Commit(shard, 0, fingerprint, shard_bytes, not last, crcs, named if last else ()))
+    return rows
 
 
 def _instances(
-    computed: Iterable[tuple[Iterator[Frames], "_Outcome"]], rows: list[CachedRecording], layout: Layout
+    computed: "list[Computed]", recordings: tuple[Placed, ...], rows: list[CachedRecording], layout: Layout
 ) -> Iterator[Frames]:
     """Cut each recording's frames into instances, the last padded with 0; append its row when it is done.
 
     A recording that fails keeps its place: its instances are NaN.
     """
     shape = (layout.frames_per_instance, layout.n_mels)
-    for blocks, outcome in computed:
+    for recording, placed in zip(computed, recordings, strict=True):
         made, held = 0, np.zeros((0, layout.n_mels), np.float16)
-        for block in blocks:
-            held = np.concatenate([held, block])
+        for block in recording.frames:
+            held = np.concatenate([held, block]) if len(held) else block
             while len(held) >= shape[0]:
                 yield held[: shape[0]]
                 held, made = held[shape[0] :], made + 1
-        if outcome.row.failure:
-            for _ in range(outcome.row.instances - made):
+        row = recording.row
+        assert row is not None, "frames taken to their end leave a row"
+        if row.failure:
+            for _ in range(placed.instances - made):
                 yield np.full(shape, np.nan, np.float16)
         elif len(held) or not made:
             yield np.concatenate([held, np.zeros((shape[0] - len(held), shape[1]), np.float16)])
-        rows.append(outcome.row)
-
-
-class _Outcome:
-    """A recording's row; complete once its frames have been taken."""
-
-    row: CachedRecording
-
-
-def _in_parallel(
-    recordings: tuple[Placed, ...], data_dir: Path, front_end: "FrontEnd", workers: int
-) -> Iterator[tuple[Iterator[Frames], _Outcome]]:
-    """Compute recordings ahead of their turn, at most two a worker; a single one is streamed and never held whole."""
-    if len(recordings) == 1 or front_end.device.type == "cuda":
-        for placed in recordings:
-            outcome = _Outcome()
-            yield _stream(placed, data_dir, front_end, outcome), outcome
-        return
-    import torch
-
-    def whole(placed: Placed) -> tuple[list[Frames], _Outcome]:
-        outcome = _Outcome()
-        return list(_stream(placed, data_dir, front_end, outcome)), outcome
-
-    with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)))
-        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        for blocks, outcome in map_ahead(pool, whole, recordings, 2 * workers):
-            yield iter(blocks), outcome
-
-
-def _stream(placed: Placed, data_dir: Path, front_end: "FrontEnd", outcome: _Outcome) -> Iterator[Frames]:
-    """Yield a recording's frames; set its row, with what was learned on the way, at the end."""
-    from batcache.features.frontend import BandEnergy
-    from batcache.features.mel import dead_bands
-
-    facts, header = placed.facts, placed.facts.header
-    assert header is not None
-    energy, failure = BandEnergy(), ""
-    try:
-        yield from front_end.stream(data_dir / facts.path, header, facts.true_rate, energy)
-    except AudioError as error:
-        failure = _reason(error)
-    below, above = energy.shares
-    outcome.row = CachedRecording(
-        path=facts.path,
-        size=facts.size,
-        mtime_ns=facts.mtime_ns,
-        content=facts.content,
-        header_rate=facts.header_rate,
-        channels=facts.channels,
-        time_expansion=facts.time_expansion,
-        ground=facts.ground,
-        true_rate=facts.true_rate,
-        nyquist_hz=facts.true_rate / 2,
-        duration_s=round(header.samples / facts.true_rate, 6),
-        first_instance=placed.first_instance,
-        instances=placed.instances,
-        frames=placed.frames,
-        dead_bands=dead_bands(front_end.config, facts.true_rate),
-        energy_below=below,
-        energy_above=above,
-        failure=failure,
-    )
+        rows.append(row)
 
 
 def _report(

@@ -157,10 +157,11 @@ class ShardWriter:
 
     def append(self, instance: NDArray[np.float16]) -> None:
         """Add one chunk. Shape: ``[frames_per_instance, n_mels]``."""
-        payload = np.ascontiguousarray(instance, "<f2").tobytes()
+        payload = np.ascontiguousarray(instance, "<f2").reshape(-1).view(np.uint8)
         assert len(payload) == self._layout.chunk_bytes and self.room
         crc = google_crc32c.value(payload)
-        self._file.write(payload + struct.pack("<I", crc))
+        self._file.write(payload.data)
+        self._file.write(struct.pack("<I", crc))
         self._crcs.append(crc)
 
     def finish(self) -> tuple[int, tuple[int, ...]]:

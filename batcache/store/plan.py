@@ -1,13 +1,12 @@
 """What a build has to do: facts about the files (``scan``), then a pure decision (``plan``)."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from batcache.ahead import map_ahead
 from batcache.config import FeatureConfig
 from batcache.errors import AudioError
 from batcache.features.audio import AudioHeader, content_hash, read_blocks, read_header
@@ -62,6 +61,11 @@ class Task:
     shards: int
     recordings: tuple[Placed, ...]
 
+    @property
+    def streams(self) -> bool:
+        """Whether its recording is written while it is computed: it may be too long to be held."""
+        return len(self.recordings) == 1
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -96,16 +100,6 @@ def scan(
 
     with ThreadPoolExecutor(workers) as pool:
         yield from map_ahead(pool, look, expansions.items(), 16 * workers)
-
-
-def map_ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], items: Iterable[T], ahead: int) -> Iterator[U]:
-    """``pool.map`` that holds at most ``ahead`` results, however many items there are."""
-    rest = iter(items)
-    waiting = deque(pool.submit(work, item) for item in islice(rest, ahead))
-    while waiting:
-        done = waiting.popleft().result()
-        waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
-        yield done
 
 
 def _look(path: str, expansion: float | None, data_dir: Path, index: Index, config: FeatureConfig) -> Facts:

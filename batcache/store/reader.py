@@ -1,11 +1,14 @@
 """Reading a store: every promise of the index checked at opening, every chunk's checksum at reading.
 
-A shard is mapped into memory once and its index parsed once; an instance is then one checksum and one copy.
+A shard is mapped into memory once and its index parsed once; an instance is then one checksum and one copy. Threads may
+share a store.
 """
 
 import mmap
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import google_crc32c
@@ -21,6 +24,15 @@ _MAPPED_SHARDS = 512
 _REMEDY = "Delete that shard's record in commits/ and run `batcache build` again: it makes the shard anew"
 
 
+@dataclass(frozen=True)
+class _Shard:
+    """A mapped shard. Shapes: ``stored`` ``[chunks, bytes and checksum]``, ``missing``
+    ``[chunks a shard]``."""
+
+    stored: NDArray[np.uint8]
+    missing: NDArray[np.bool_]
+
+
 class Store:
     """An open store.
 
@@ -33,11 +45,16 @@ class Store:
         self.features, self.layout, self.attributes = read_attributes(path)
         self.index: Index = read_index(path, self.features.fingerprint, self.layout)
         self._check_shards()
-        self._mapped: OrderedDict[int, tuple[NDArray[np.uint8], NDArray[np.uint64]]] = OrderedDict()
+        self.__setstate__({})
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process maps the shards itself."""
-        return self.__dict__ | {"_mapped": OrderedDict()}
+        return {name: value for name, value in vars(self).items() if name not in ("_mapped", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._mapped: OrderedDict[int, _Shard] = OrderedDict()
+        self._lock = Lock()  # several threads may read
 
     def find(self, path: str) -> CachedRecording | None:
         """The row of a file, None where it is not in the store or failed.
@@ -60,34 +77,63 @@ class Store:
         Raises:
             StoreError: a chunk that is missing or whose bytes are not those that were committed.
         """
-        out = np.empty((count, self.layout.frames_per_instance, self.layout.n_mels), "<f2")
-        flat = out.view(np.uint8).reshape(count, self.layout.chunk_bytes)
-        for i in range(count):
-            shard, slot = divmod(first + i, self.layout.instances_per_shard)
-            content, entries = self._map(shard)
-            offset, stored = int(entries[slot, 0]), int(entries[slot, 1])
-            if stored != self.layout.chunk_bytes + 4 or offset + stored > len(content):
-                raise self._damage(first + i, "is missing from its shard")
-            chunk = content[offset : offset + stored - 4]
-            if google_crc32c.value(chunk) != self.index.commits[shard].crc32c[slot]:
-                raise self._damage(first + i, "is damaged (its checksum does not match)")
-            flat[i] = chunk
+        out = np.empty((count, self.layout.frames_per_instance, self.layout.n_mels), np.float16)
+        self._copy(first, out)
         return out
 
-    def read_frames(self, row: CachedRecording, start: int = 0, stop: int | None = None) -> NDArray[np.float16]:
-        """Read the real frames ``start`` to ``stop`` of a recording. Shape: ``[stop - start, n_mels]``."""
-        stop = row.frames if stop is None else min(stop, row.frames)
-        if stop <= start:
-            return np.empty((0, self.layout.n_mels), np.float16)
-        per = self.layout.frames_per_instance
-        first, last = start // per, (stop - 1) // per
-        instances = self.read_instances(row.first_instance + first, last - first + 1)
-        return instances.reshape(-1, self.layout.n_mels)[start - first * per : stop - first * per]
+    def read_frames(
+        self, row: CachedRecording, start: int = 0, stop: int | None = None, out: NDArray[np.float16] | None = None
+    ) -> NDArray[np.float16]:
+        """Read the real frames ``start`` to ``stop`` of a recording, into ``out`` if given. Raises as above.
 
-    def _map(self, shard: int) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
-        if shard in self._mapped:
+        Shape: ``[stop - start, n_mels]``.
+        """
+        stop = row.frames if stop is None else min(stop, row.frames)
+        if out is None:
+            out = np.empty((max(0, stop - start), self.layout.n_mels), np.float16)
+        per, done = self.layout.frames_per_instance, start
+        while done < stop:
+            instance, within = divmod(done, per)
+            whole = 0 if within else (stop - done) // per
+            if whole:
+                count = whole * per
+                self._copy(row.first_instance + instance, out[done - start :][:count].reshape(whole, per, -1))
+            else:
+                count = min(per - within, stop - done)
+                frames = self.read_instances(row.first_instance + instance, 1)[0]
+                out[done - start :][:count] = frames[within:][:count]
+            done += count
+        return out
+
+    def _copy(self, first: int, out: NDArray[np.float16]) -> None:
+        """Fill ``out`` with consecutive instances, then verify each one's checksum there."""
+        size, per_shard = self.layout.chunk_bytes, self.layout.instances_per_shard
+        flat = out.reshape(len(out), -1).view(np.uint8)
+        done = 0
+        while done < len(out):
+            shard, slot = divmod(first + done, per_shard)
+            chunks = self._map(shard)
+            count = min(len(out) - done, per_shard - slot)
+            missing = chunks.missing[slot : slot + count]
+            if missing.any():
+                raise self._damage(first + done + int(missing.argmax()), "is missing from its shard")
+            flat[done : done + count] = chunks.stored[slot : slot + count, :size]
+            crcs = self.index.commits[shard].crc32c
+            for i in range(count):
+                if google_crc32c.value(flat[done + i]) != crcs[slot + i]:
+                    raise self._damage(first + done + i, "is damaged (its checksum does not match)")
+            done += count
+
+    def _map(self, shard: int) -> "_Shard":
+        with self._lock:
+            if shard not in self._mapped:
+                self._mapped[shard] = self._open_shard(shard)
+                if len(self._mapped) > _MAPPED_SHARDS:
+                    self._mapped.popitem(last=False)
             self._mapped.move_to_end(shard)
             return self._mapped[shard]
+
+    def _open_shard(self, shard: int) -> "_Shard":
         place = shard_path(self.path, shard)
         try:
             with place.open("rb") as file:
@@ -95,10 +141,12 @@ class Store:
             entries = parse_shard_index(memoryview(mapped), self.layout)
         except (OSError, ValueError) as error:
             raise StoreError(place, f"damaged shard ({error}), which holds {self._names(shard)}", _REMEDY) from None
-        self._mapped[shard] = np.frombuffer(mapped, np.uint8), entries
-        if len(self._mapped) > _MAPPED_SHARDS:
-            self._mapped.popitem(last=False)
-        return self._mapped[shard]
+        stored = self.layout.chunk_bytes + 4
+        in_place = np.arange(len(entries), dtype=np.uint64) * stored  # format 1 writes them one after the other
+        whole = min(len(self.index.commits[shard].crc32c), len(mapped) // stored)
+        missing = (entries[:, 0] != in_place) | (entries[:, 1] != stored)
+        missing[whole:] = True
+        return _Shard(np.frombuffer(mapped, np.uint8, whole * stored).reshape(whole, stored), missing)
 
     def _check_shards(self) -> None:
         for shard, commit in self.index.commits.items():

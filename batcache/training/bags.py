@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,15 +85,26 @@ def _bag(clip: Clip, row: CachedRecording, frames_per_second: float) -> Bag:
     return Bag(clip, row, start, min(stop, row.frames))
 
 
-def read_bag(store: Store, bag: Bag, frames_per_instance: int, first: int = 0, count: int | None = None) -> Tensor:
+def read_bag(
+    store: Store,
+    bag: Bag,
+    frames_per_instance: int,
+    first: int = 0,
+    count: int | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
     """Read instances ``first`` to ``first + count`` of a bag, cut at this length; the last may be padded with 0.
+
+    They are read into the first instances of ``out``, if given, and the rest of it is padded too. Returns ``out``.
 
     Shape: ``[count, frames_per_instance, n_mels]`` float16.
     """
     start = bag.start + first * frames_per_instance
     stop = bag.stop if count is None else min(bag.stop, start + count * frames_per_instance)
-    frames = store.read_frames(bag.row, start, stop)
-    short = -len(frames) % frames_per_instance
-    if short:
-        frames = np.concatenate([frames, np.zeros((short, frames.shape[1]), frames.dtype)])
-    return torch.from_numpy(frames).view(-1, frames_per_instance, frames.shape[1])
+    if out is None:
+        instances = -(-(stop - start) // frames_per_instance)
+        out = torch.empty(instances, frames_per_instance, store.layout.n_mels, dtype=torch.float16)
+    frames = out.view(-1, store.layout.n_mels)
+    store.read_frames(bag.row, start, stop, frames[: stop - start].numpy())
+    frames[stop - start :] = 0
+    return out

@@ -1,102 +1,135 @@
-"""Batches of bags for training: shuffled, cut and padded, the same for the same seed and epoch."""
+"""Batches of bags for training: shuffled, cut and padded, the same for the same seed and epoch.
+
+What is drawn at random is drawn in one place, ``draw_epoch``; threads, or a GPU that holds all bags, only read.
+"""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
+from batcache.ahead import map_ahead
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, read_bag
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Shapes: features ``[B, N, T, M]`` float16, mask ``[B, N]`` bool, labels ``[B, C]`` int8 (-1: unknown)."""
+    """Shapes: features ``[B, N, T, M]`` float16, mask ``[B, N]`` bool, labels ``[B, C]`` int8 (-1: unknown).
+
+    ``features`` may lie on a GPU; mask and labels do not.
+    """
 
     features: Tensor
     mask: Tensor
     labels: Tensor
 
-    def pin_memory(self) -> "Batch":
-        return Batch(self.features.pin_memory(), self.mask.pin_memory(), self.labels.pin_memory())
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One batch to be: which bags, and the instance from which each is taken."""
+
+    bags: tuple[int, ...]
+    firsts: tuple[int, ...]
 
 
-def collate(bags: Sequence[tuple[Tensor, Tensor]], bag_size: int) -> Batch:
-    """Pad bags to the longest of them, or to ``bag_size`` if that is longer."""
-    longest = max(bag_size, *(len(instances) for instances, _ in bags))
-    features = torch.zeros(len(bags), longest, *bags[0][0].shape[1:], dtype=bags[0][0].dtype)
-    mask = torch.zeros(len(bags), longest, dtype=torch.bool)
-    for i, (instances, _) in enumerate(bags):
-        features[i, : len(instances)] = instances
-        mask[i, : len(instances)] = True
-    return Batch(features, mask, torch.stack([labels for _, labels in bags]))
+def draw_epoch(counts: Sequence[int], most: int, batch_size: int, seed: int, epoch: int) -> list[Draw]:
+    """Shuffle bags of so many instances by ``(seed, epoch)``; of a bag with more than ``most``, take a random span."""
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(counts))
+    firsts = generator.integers(0, np.maximum(np.array(counts) - most, 0) + 1)
+    parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [Draw(tuple(part.tolist()), tuple(firsts[part].tolist())) for part in parts]
 
 
-class BagDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Bags by ``(bag, first instance)``: what is drawn at random is drawn by the sampler, in one process."""
-
-    def __init__(self, store: Store, bags: Sequence[Bag], frames_per_instance: int, max_instances: int) -> None:
-        self.store, self.bags = store, bags
-        self.frames_per_instance, self.max_instances = frames_per_instance, max_instances
-
-    def __len__(self) -> int:
-        return len(self.bags)
-
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        bag = self.bags[item[0]]
-        instances = read_bag(self.store, bag, self.frames_per_instance, item[1], self.max_instances)
-        return instances, torch.tensor(bag.clip.labels, dtype=torch.int8)
-
-
-class EpochSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of one epoch, shuffled by ``(seed, epoch)``; from a bag that is too long, a random span of instances."""
-
-    def __init__(self, dataset: BagDataset, batch_size: int, seed: int) -> None:
-        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
-        counts = [bag.instances(dataset.frames_per_instance) for bag in dataset.bags]
-        self.spare = np.maximum(np.array(counts) - dataset.max_instances, 0)
-
-    def __len__(self) -> int:
-        return ceil(len(self.spare) / self.batch_size)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        draw = np.random.default_rng([self.seed, self.epoch])
-        order = draw.permutation(len(self.spare))
-        firsts = draw.integers(0, self.spare + 1)
-        items = [(int(i), int(firsts[i])) for i in order]
-        for start in range(0, len(items), self.batch_size):
-            yield items[start : start + self.batch_size]
+def read_batch(
+    store: Store,
+    bags: Sequence[Bag],
+    firsts: Sequence[int],
+    frames_per_instance: int,
+    most: int | None = None,
+    bag_size: int = 1,
+    *,
+    pin: bool = False,
+) -> Batch:
+    """Read up to ``most`` instances of each bag, padded to the longest of them, or to ``bag_size`` if that is more."""
+    mask = _mask([bag.instances(frames_per_instance) for bag in bags], most, bag_size)
+    shape = (*mask.shape, frames_per_instance, store.layout.n_mels)
+    features = torch.empty(shape, dtype=torch.float16, pin_memory=pin)
+    for bag, first, out in zip(bags, firsts, features, strict=True):
+        read_bag(store, bag, frames_per_instance, first, most, out)
+    return Batch(features, mask, _labels(bags))
 
 
-class _Collate:
-    """``collate`` with its bag size, in a form that reaches a spawned worker."""
-
-    def __init__(self, bag_size: int) -> None:
-        self.bag_size = bag_size
-
-    def __call__(self, bags: Sequence[tuple[Tensor, Tensor]]) -> Batch:
-        return collate(bags, self.bag_size)
+def _mask(counts: Sequence[int], most: int | None, bag_size: int) -> Tensor:
+    lengths = torch.tensor(counts if most is None else [min(count, most) for count in counts])
+    return torch.arange(max(bag_size, int(lengths.max()))) < lengths[:, None]
 
 
-def load_batches(
-    dataset: BagDataset, sampler: EpochSampler, bag_size: int, workers: int, pin: bool
-) -> DataLoader[tuple[Tensor, Tensor]]:
-    """A loader whose workers, if any, are spawned (a fork would share the store's maps) and kept.
+def _labels(bags: Sequence[Bag]) -> Tensor:
+    return torch.tensor([bag.clip.labels for bag in bags], dtype=torch.int8)
 
-    Its generator is its own: PyTorch's loader draws a seed for its workers, from the global one if there is no other,
-    and would so move the draws of dropout in some epochs and not in others.
-    """
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        collate_fn=_Collate(bag_size),
-        num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,
-        persistent_workers=workers > 0,
-        pin_memory=pin,
-        generator=torch.Generator(),
-    )
+
+class BatchReader:
+    """Batches read from the store as they are needed, by threads that work ahead."""
+
+    def __init__(
+        self, store: Store, bags: Sequence[Bag], frames_per_instance: int, most: int, bag_size: int, *, pin: bool
+    ) -> None:
+        self.store, self.bags, self.frames_per_instance = store, tuple(bags), frames_per_instance
+        self.most, self.bag_size, self.pin = most, bag_size, pin
+
+    def read(self, draw: Draw) -> Batch:
+        bags = [self.bags[i] for i in draw.bags]
+        return read_batch(
+            self.store, bags, draw.firsts, self.frames_per_instance, self.most, self.bag_size, pin=self.pin
+        )
+
+    def batches(self, draws: Sequence[Draw], workers: int) -> Iterator[Batch]:
+        """Yield the batches in order. Without workers the caller's thread reads."""
+        if not workers:
+            yield from map(self.read, draws)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            yield from map_ahead(pool, self.read, draws, workers + 1)
+
+
+class ResidentBags:
+    """All bags of a split in a device's memory: an epoch then reads nothing."""
+
+    def __init__(
+        self,
+        store: Store,
+        bags: Sequence[Bag],
+        frames_per_instance: int,
+        most: int,
+        bag_size: int,
+        device: torch.device,
+    ) -> None:
+        self.most, self.bag_size, self.device = most, bag_size, device
+        self.counts = [bag.instances(frames_per_instance) for bag in bags]
+        self.starts = np.cumsum([0, *self.counts])
+        self.labels = _labels(bags)
+        shape = (int(self.starts[-1]) + 1, frames_per_instance, store.layout.n_mels)
+        self.instances = torch.zeros(shape, dtype=torch.float16, device=device)  # the last one is padding
+        for bag, start, stop in zip(bags, self.starts, self.starts[1:], strict=False):
+            self.instances[start:stop] = read_bag(store, bag, frames_per_instance).to(device)
+
+    @staticmethod
+    def bytes_needed(store: Store, bags: Sequence[Bag], frames_per_instance: int) -> int:
+        return sum(bag.instances(frames_per_instance) for bag in bags) * frames_per_instance * store.layout.n_mels * 2
+
+    def read(self, draw: Draw) -> Batch:
+        bags = list(draw.bags)
+        mask = _mask([self.counts[i] for i in bags], self.most, self.bag_size)
+        begins = torch.from_numpy(self.starts[bags]) + torch.tensor(draw.firsts)
+        places = torch.where(mask, begins[:, None] + torch.arange(mask.shape[1]), len(self.instances) - 1)
+        features = self.instances[places.to(self.device, non_blocking=True)]
+        return Batch(features, mask, self.labels[bags])
+
+    def batches(self, draws: Sequence[Draw], workers: int) -> Iterator[Batch]:
+        """Yield the batches in order; there is nothing to read, so no workers."""
+        return map(self.read, draws)

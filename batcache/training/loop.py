@@ -26,7 +26,7 @@ from batcache.store.reader import Store
 from batcache.store.sources import portable
 from batcache.training.augment import augment
 from batcache.training.bags import Bag, Joined, join
-from batcache.training.loader import BagDataset, Batch, EpochSampler, load_batches
+from batcache.training.loader import Batch, BatchReader, ResidentBags, draw_epoch
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, read_run_config, start_run, write_run
 from batcache.training.scoring import judge_bags
@@ -62,7 +62,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's outcome, as ``metrics.jsonl`` has it. ``val_macro_ap`` is None where no species has both labels."""
+    """One epoch's outcome, as ``metrics.jsonl`` has it. ``val_macro_ap`` is None where no species has both labels.
+
+    ``bags_per_s`` is of training alone, and ``waited_s`` what of it was spent waiting for batches.
+    """
 
     epoch: int
     train_loss: float
@@ -70,6 +73,7 @@ class Epoch:
     val_macro_ap: float | None
     learning_rate: float
     bags_per_s: float
+    waited_s: float
     seconds: float
     improved: bool
 
@@ -136,7 +140,7 @@ def describe_inputs(config: Config, split: Split, species: Sequence[str]) -> str
         for bag in (*split.train, *split.val)
     ]
     settings = {name: to_plain(getattr(config, name)) for name in ("model", "training", "augmentation")}
-    for harmless in ("run_dir", "workers"):
+    for harmless in ("run_dir", "workers", "resident"):
         del settings["training"][harmless]
     cut = [config.data.fingerprint, config.data.frames_per_instance, config.data.bag_size]
     return digest([settings, cut, list(species), sorted(bags)])
@@ -245,7 +249,10 @@ class _Trainer:
         self.config, self.store, self.species, self.split, self.run = config, store, tuple(species), split, run
         self.device, self.model = device, model.to(device)
         self.optimizer = torch.optim.Adam(
-            model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+            model.parameters(),
+            settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=device.type == "cuda",
         )
         self.scheduler = _make_scheduler(config, self.optimizer, ceil(len(split.train) / settings.batch_size))
         self.amp = _amp_dtype(device)
@@ -255,7 +262,7 @@ class _Trainer:
         labels = np.array([bag.clip.labels for bag in split.val], np.int8)
         self.ranked = macro_average_precision(np.zeros(labels.shape), labels) is not None
         self.metric: Literal["val_macro_ap", "val_loss"] = "val_macro_ap" if self.ranked else "val_loss"
-        self.epoch, self.best_epoch, self.best_score = 0, 0, -np.inf
+        self.epoch, self.best_epoch, self.best_score, self.waited_s = 0, 0, -np.inf, 0.0
         if last is not None:
             self._restore(last)
 
@@ -264,18 +271,17 @@ class _Trainer:
         config, settings = self.config, self.config.training
         tracker: Tracker = open_tracker(config.wandb, self.run, to_plain(config))
         log = MetricsLog(self.run / "logs" / "metrics.jsonl", keep_epochs=self.epoch)
-        dataset = BagDataset(self.store, self.split.train, self.frames_per_instance, settings.max_instances)
-        sampler = EpochSampler(dataset, settings.batch_size, settings.seed)
-        loader = load_batches(dataset, sampler, config.data.bag_size, settings.workers, self.device.type == "cuda")
+        source = self._open_source()
+        counts = [bag.instances(self.frames_per_instance) for bag in self.split.train]
         try:
             yield self._started(tracker)
             while self.epoch < settings.epochs and not self._exhausted():
                 began = time.perf_counter()
-                sampler.epoch = self.epoch
+                draws = draw_epoch(counts, settings.max_instances, settings.batch_size, settings.seed, self.epoch)
                 losses: list[float] = []
-                for done, loss in enumerate(self._train_epoch(loader), 1):
+                for done, loss in enumerate(self._train_epoch(source.batches(draws, settings.workers)), 1):
                     losses.append(loss)
-                    yield Step(self.epoch + 1, "train", done, len(sampler))
+                    yield Step(self.epoch + 1, "train", done, len(draws))
                 seconds = time.perf_counter() - began
                 outcome = yield from self._validate(float(np.mean(losses)), seconds, began)
                 log.append(asdict(outcome))  # first: what last.pt does not count is dropped on resuming
@@ -289,26 +295,49 @@ class _Trainer:
         score = self._shown_score()
         yield TrainReport(self.run, self.epoch, self.best_epoch, self.metric, score, stopped_early, tracker.notes)
 
-    def _train_epoch(self, loader: Any) -> Iterator[float]:
+    def _open_source(self) -> BatchReader | ResidentBags:
+        """Training bags in the GPU's memory if asked for and there is room, else read from the store."""
+        bags, frames, settings = self.split.train, self.frames_per_instance, self.config.training
+        bag_size, on_gpu = self.config.data.bag_size, self.device.type == "cuda"
+        if settings.resident == "auto" and on_gpu:
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if 2 * ResidentBags.bytes_needed(self.store, bags, frames) < free:
+                return ResidentBags(self.store, bags, frames, settings.max_instances, bag_size, self.device)
+        return BatchReader(self.store, bags, frames, settings.max_instances, bag_size, pin=on_gpu)
+
+    def _train_epoch(self, batches: Iterator[Batch]) -> Iterator[float]:
+        """Yield the loss of each step, one step late: asking for it at once would leave a GPU idle."""
         seed = int(np.random.SeedSequence([self.config.training.seed, self.epoch]).generate_state(1)[0])
         torch.manual_seed(seed)  # dropout
         generator = torch.Generator(self.device).manual_seed(seed)  # augmentation
         self.model.train()
-        batch: Batch
-        for batch in loader:
+        self.waited_s, previous = 0.0, None
+        while (batch := self._wait_for(batches)) is not None:
             loss = self._step(batch, generator)
-            if not np.isfinite(loss):
-                raise RunError(
-                    self.run, f"the loss of epoch {self.epoch + 1} is {loss}", "Lower training.learning_rate"
-                )
-            yield loss
+            if previous is not None:
+                yield self._checked(previous)
+            previous = loss
+        assert previous is not None, "an epoch has a batch"
+        yield self._checked(previous)
 
-    def _step(self, batch: Batch, generator: torch.Generator) -> float:
+    def _wait_for(self, batches: Iterator[Batch]) -> Batch | None:
+        began = time.perf_counter()
+        batch = next(batches, None)
+        self.waited_s += time.perf_counter() - began
+        return batch
+
+    def _checked(self, loss: Tensor) -> float:
+        value = float(loss)
+        if not np.isfinite(value):
+            raise RunError(self.run, f"the loss of epoch {self.epoch + 1} is {value}", "Lower training.learning_rate")
+        return value
+
+    def _step(self, batch: Batch, generator: torch.Generator) -> Tensor:
         features = batch.features.to(self.device, non_blocking=True).float()
-        mask, labels = (part.to(self.device, non_blocking=True) for part in (batch.mask, batch.labels))
+        labels = batch.labels.to(self.device, non_blocking=True)
         features = augment(features, self.config.augmentation, generator)
         with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
-            output = self.model(features, mask)
+            output = self.model(features, batch.mask)
         loss = masked_loss(output.bag_logits, labels, self.weights)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -318,7 +347,7 @@ class _Trainer:
         self.scaler.update()
         if isinstance(self.scheduler, torch.optim.lr_scheduler.OneCycleLR):
             self.scheduler.step()
-        return float(loss.detach())
+        return loss.detach()
 
     def _validate(self, train_loss: float, seconds: float, began: float) -> Generator[Step, None, Epoch]:
         settings = self.config.training
@@ -347,7 +376,8 @@ class _Trainer:
         if improved:
             self.best_epoch, self.best_score = self.epoch, score
         speed = len(self.split.train) / seconds
-        return Epoch(self.epoch, train_loss, loss, ap, rate, speed, time.perf_counter() - began, improved)
+        took = time.perf_counter() - began
+        return Epoch(self.epoch, train_loss, loss, ap, rate, speed, self.waited_s, took, improved)
 
     def _keep(self, outcome: Epoch) -> None:
         """Write the best and the tenth epochs' models, and last of all the state to resume from."""

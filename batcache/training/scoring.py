@@ -10,7 +10,7 @@ from batcache.errors import RunError
 from batcache.model.crnn import BatMILModel
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, read_bag
-from batcache.training.loader import collate
+from batcache.training.loader import read_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ def _judge_batch(
 ) -> Iterator[Verdict]:
     if not bags:
         return
-    batch = collate([(read_bag(store, bag, frames_per_instance), torch.empty(0)) for bag in bags], bag_size=1)
-    output = model(batch.features.to(device).float(), batch.mask.to(device))
+    batch = read_batch(store, bags, [0] * len(bags), frames_per_instance)
+    output = model(batch.features.to(device).float(), batch.mask)
     for i, bag in enumerate(bags):
         count = int(batch.mask[i].sum())
         yield _checked(bag, output.bag_logits[i], output.evidence[i, :count])

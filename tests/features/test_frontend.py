@@ -273,8 +273,8 @@ def test_shares_of_energy_tell_where_it_lies(write_wav: WriteWav, front_end) -> 
         energy = BandEnergy()
         path = write_wav("tone.wav", tone(hz, 0.3, 384_000))
         list(front_end.stream(path, read_header(path), 384_000, energy))
-        assert energy.shares == pytest.approx(expected, abs=1e-3)
-    assert BandEnergy().shares == (0, 0)
+        assert energy.shares() == pytest.approx(expected, abs=1e-3)
+    assert BandEnergy().shares() == (0, 0)
 
 
 # --- independence ---

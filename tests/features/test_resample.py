@@ -28,8 +28,8 @@ def sinc(rate: int) -> SincResampler:
 
 def resample(blocks: list[Tensor], rate: int) -> Tensor:
     if uses_sinc(rate, TARGET):
-        return torch.cat(list(sinc(rate).stream(blocks)))
-    return torch.cat(list(stream_soxr(blocks, rate, TARGET)))
+        return torch.cat([out[0] for out in sinc(rate).stream(block[None] for block in blocks)])
+    return torch.cat([out[0] for out in stream_soxr((block[None] for block in blocks), rate, TARGET)])
 
 
 def cut(samples: Tensor, lengths: list[int]) -> list[Tensor]:

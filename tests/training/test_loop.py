@@ -23,7 +23,7 @@ from batcache.training.scoring import judge_bags
 from batcache.training.splits import read_splits
 from tests.small_world import CPU, SPECIES, SmallWorld, train_fully, tweak
 
-TIMES = {"bags_per_s", "seconds"}
+TIMES = {"bags_per_s", "waited_s", "seconds"}
 ONES = torch.ones(3)
 
 

@@ -1,0 +1,20 @@
+"""Working ahead in threads, in order, with a bound on what is held."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+def map_ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], items: Iterable[T], ahead: int) -> Iterator[U]:
+    """``pool.map`` that holds at most ``ahead`` results, however many items there are."""
+    rest = iter(items)
+    waiting = deque(pool.submit(work, item) for item in islice(rest, ahead))
+    while waiting:
+        done = waiting.popleft().result()
+        waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
+        yield done
