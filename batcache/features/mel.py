@@ -8,6 +8,7 @@ length go through together, ``B`` of them.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ def band_edges_hz(config: FeatureConfig) -> Tensor:
     return hz.unfold(0, 3, 1)
 
 
+@lru_cache
 def dead_bands(config: FeatureConfig, true_rate: int) -> int:
     """Number of bands, counted from the top, that a recording of this rate cannot fill.
 

@@ -21,7 +21,7 @@ from batcache.config import FeatureConfig
 
 SCALE = 2.0**31
 START_S = 0.5
-_BLOCK = 64  # frames a product
+_BLOCK = {"cpu": 64, "cuda": 256}  # frames a product
 
 
 def smoothing(config: FeatureConfig) -> float:
@@ -63,9 +63,10 @@ class Pcen(nn.Module):
         self.eps = rounding_level(config)
         self.start_frames = max(1, round(START_S * config.frames_per_second))
         s = smoothing(config)
-        lag = torch.arange(_BLOCK)[:, None] - torch.arange(_BLOCK)
+        size = max(_BLOCK.values())
+        lag = torch.arange(size)[:, None] - torch.arange(size)
         kernel = torch.where(lag >= 0, s * (1 - s) ** lag.clamp(min=0).double(), 0.0)
-        decay = (1 - s) ** torch.arange(1, _BLOCK + 1).double()
+        decay = (1 - s) ** torch.arange(1, size + 1).double()
         self.register_buffer("kernel", kernel.float(), persistent=False)
         self.register_buffer("decay", decay.float()[:, None], persistent=False)
 
@@ -75,8 +76,8 @@ class Pcen(nn.Module):
         Shape: energy ``[B, frames, bands]``, level ``[B, bands]`` -> ``[B, frames, bands]``.
         """
         out = torch.empty_like(energy)
-        state = level.unsqueeze(1)
-        for block, smoothed in zip(torch.split(energy, _BLOCK, 1), torch.split(out, _BLOCK, 1), strict=True):
+        state, size = level.unsqueeze(1), _BLOCK[energy.device.type]
+        for block, smoothed in zip(torch.split(energy, size, 1), torch.split(out, size, 1), strict=True):
             k = block.shape[1]
             kernel = self.kernel[:k, :k].expand(len(block), k, k)
             torch.baddbmm(self.decay[:k] * state, kernel, block, out=smoothed)

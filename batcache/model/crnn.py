@@ -76,9 +76,12 @@ class CRNN(nn.Module):
         assert (mask[:, :-1] >= mask[:, 1:]).all(), "a padded instance before a real one"
         bags = embeddings.new_zeros(mask.numel(), self.feature_dim)
         bags = bags.index_copy(0, _places(mask, embeddings.device), embeddings).view(*mask.shape, -1)
-        packed, _ = self.rnn(pack_padded_sequence(bags, lengths, batch_first=True, enforce_sorted=False))
-        dropped = PackedSequence(self.dropout(packed.data), *packed[1:])
-        return pad_packed_sequence(dropped, batch_first=True, total_length=mask.shape[1])[0]
+        order = lengths.argsort(descending=True, stable=True)  # here: pack_padded_sequence would wait for a GPU twice
+        there = order.to(embeddings.device, non_blocking=True)
+        packed, _ = self.rnn(pack_padded_sequence(bags[there], lengths[order], batch_first=True))
+        dropped = PackedSequence(self.dropout(packed.data), packed.batch_sizes)
+        longest_first = pad_packed_sequence(dropped, batch_first=True, total_length=mask.shape[1])[0]
+        return longest_first[order.argsort().to(embeddings.device, non_blocking=True)]
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         mask = mask.cpu()

@@ -277,10 +277,11 @@ def _instances(
 def _report(
     cache: Path, index: Index, todo: Plan, paths: Iterable[str], config: DataConfig, seconds: float
 ) -> BuildReport:
-    rows = [row for path in paths if path not in todo.rejected for row in index.by_path.get(path, ())]
+    rejected = todo.rejected
+    rows = [row for path in paths if path not in rejected for row in index.by_path.get(path, ())]
     failed = {row.path: row.failure for row in rows if row.failure}
     good = [row for row in rows if not row.failure]
-    reasons = {**todo.rejected, **failed}
+    reasons = {**rejected, **failed}
     computed = [placed for task in todo.tasks for placed in task.recordings]
     return BuildReport(
         cache=cache,

@@ -116,7 +116,7 @@ def _kind(placed: Placed) -> tuple[int, int, bool]:
 def _begin_decoding(batch: list[Placed], data_dir: Path, pool: ThreadPoolExecutor) -> _Batch:
     header = _header(batch[0])
     dtype = torch.int16 if header.subtype == "PCM_16" else torch.float32
-    samples = torch.zeros(len(batch), header.samples, dtype=dtype, pin_memory=True)
+    samples = torch.empty(len(batch), header.samples, dtype=dtype, pin_memory=True)
 
     def decode(row: int) -> str:
         done = 0
@@ -125,6 +125,7 @@ def _begin_decoding(batch: list[Placed], data_dir: Path, pool: ThreadPoolExecuto
                 samples.numpy()[row, done : done + len(block)] = block
                 done += len(block)
         except AudioError as error:
+            samples[row] = 0
             return error.reason
         return ""
 

@@ -18,7 +18,7 @@ LAYOUT = Layout(100, 16, 4)
 
 
 def facts(path: str, seconds: float = 0.2, content: str | None = None, rate: int = 256_000, **known: object) -> Facts:
-    header = AudioHeader(rate, 1, round(seconds * rate), "PCM_16", b"", 44, round(seconds * rate) * 2)
+    header = AudioHeader(rate, 1, round(seconds * rate), "PCM_16", b"", 44, round(seconds * rate) * 2, compressed=False)
     return replace(Facts(path, 1000, 1, content or f"hash of {path}", rate, 1, 1.0, "assumed", header), **known)
 
 
