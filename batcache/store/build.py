@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from batcache.config import DataConfig
 from batcache.disk import PARTIAL, replacing, write_file
-from batcache.errors import StoreError
+from batcache.errors import AudioError, StoreError
 from batcache.manifest import Manifest, check_contents
-from batcache.store.index import Index, read_index
+from batcache.store.index import Index, read_index, reread
 from batcache.store.layout import (
     CachedRecording,
     Commit,
@@ -40,7 +40,7 @@ from batcache.store.layout import (
     shard_path,
     write_commit,
 )
-from batcache.store.plan import Facts, Placed, Plan, Task, describe, plan, scan
+from batcache.store.plan import Known, Placed, Plan, Task, describe, plan, scan
 from batcache.store.sources import find_other_root, write_sources
 
 if TYPE_CHECKING:
@@ -106,17 +106,17 @@ def build(
     layout = _open_or_create(cache, config)
     index = read_index(cache, config.fingerprint, layout)
     paths = {path: clip.time_expansion for path, clip in manifest.recordings().items()}
-    if root := find_other_root(cache, manifest.data_dir, index.by_path.keys() & paths.keys()):
+    if root := find_other_root(cache, manifest.data_dir, (path for path in paths if path in index.by_path)):
         finding = f"built from files of the same names under {root}, not under {manifest.data_dir.resolve()}"
         raise StoreError(cache, finding, f"Pass --data-dir {root}, or another --cache")
-    facts: dict[str, Facts] = {}
+    facts: dict[str, Known] = {}
     rejected: dict[str, str] = {}
     found = scan(paths, manifest.data_dir, index, config.features, workers)
     for done, (path, fact) in enumerate(zip(paths, found, strict=True), 1):
-        if isinstance(fact, Facts):
-            facts[path] = fact
-        else:
+        if isinstance(fact, AudioError):
             rejected[path] = fact.reason
+        else:
+            facts[path] = fact
         yield Progress("scan", done, len(paths))
     check_contents(manifest, {path: fact.content for path, fact in facts.items()})
     todo = plan(paths, facts, rejected, index, config.features, layout)
@@ -129,7 +129,8 @@ def build(
         commit = index.commits[shard]
         write_commit(cache, replace(commit, generation=commit.generation + 1, recordings=rows))
 
-    index = read_index(cache, config.fingerprint, layout)
+    if todo.written:
+        index = reread(index, cache, config.fingerprint, todo.written)
     report = _report(cache, index, todo, paths, config, time.time() - began)
     write_sources(cache, manifest, report.rejected)
     _write_rejected(cache, report.rejected)
@@ -164,8 +165,9 @@ def _open_or_create(cache: Path, config: DataConfig) -> Layout:
 
 def remove_leftovers(cache: Path, index: Index) -> None:
     """Remove what a killed build left: partial files, records that do not count, shards without a record."""
-    for partial in cache.rglob(f"*{PARTIAL}"):
-        partial.unlink()
+    for folder in (cache, cache / "instances", cache / "commits"):
+        for partial in folder.glob(f"*{PARTIAL}"):
+            partial.unlink()
     for record in (cache / "commits").glob("*.json"):
         if record.stem.isdecimal() and int(record.stem) not in index.commits:
             record.unlink()

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from batcache.ahead import map_ahead
 from batcache.errors import AudioError
-from batcache.features.audio import AudioHeader, read_blocks
+from batcache.features.audio import read_blocks
 from batcache.features.frontend import BandEnergy, FrontEnd
 from batcache.features.mel import dead_bands
 from batcache.store.layout import CachedRecording
@@ -68,7 +68,7 @@ def _stream(computed: Computed, placed: Placed, data_dir: Path, front_end: Front
     energy, failure = BandEnergy(), ""
     facts = placed.facts
     try:
-        yield from front_end.stream(data_dir / facts.path, _header(placed), facts.true_rate, energy)
+        yield from front_end.stream(data_dir / facts.path, facts.header, facts.true_rate, energy)
     except AudioError as error:
         failure = error.reason
     computed.row = _row(placed, front_end, energy.shares(), failure)
@@ -109,19 +109,19 @@ def _batches(recordings: Iterable[Placed]) -> Iterator[list[Placed]]:
 
 
 def _kind(placed: Placed) -> tuple[int, int, bool]:
-    header = _header(placed)
+    header = placed.facts.header
     return placed.facts.true_rate, header.samples, header.subtype == "PCM_16"
 
 
 def _begin_decoding(batch: list[Placed], data_dir: Path, pool: ThreadPoolExecutor) -> _Batch:
-    header = _header(batch[0])
+    header = batch[0].facts.header
     dtype = torch.int16 if header.subtype == "PCM_16" else torch.float32
     samples = torch.empty(len(batch), header.samples, dtype=dtype, pin_memory=True)
 
     def decode(row: int) -> str:
         done = 0
         try:
-            for block in read_blocks(data_dir / batch[row].facts.path, _header(batch[row]), _DECODE_BLOCK):
+            for block in read_blocks(data_dir / batch[row].facts.path, batch[row].facts.header, _DECODE_BLOCK):
                 samples.numpy()[row, done : done + len(block)] = block
                 done += len(block)
         except AudioError as error:
@@ -146,12 +146,6 @@ def _compute_batch(batch: _Batch, front_end: FrontEnd) -> Iterator[Computed]:
         yield Computed(iter([] if failure else [frames[i]]), row)
 
 
-def _header(placed: Placed) -> AudioHeader:
-    header = placed.facts.header
-    assert header is not None, "only an unchanged file has no header, and it is kept"
-    return header
-
-
 def _row(placed: Placed, front_end: FrontEnd, outside: tuple[float, float], failure: str) -> CachedRecording:
     facts = placed.facts
     return CachedRecording(
@@ -165,7 +159,7 @@ def _row(placed: Placed, front_end: FrontEnd, outside: tuple[float, float], fail
         ground=facts.ground,
         true_rate=facts.true_rate,
         nyquist_hz=facts.true_rate / 2,
-        duration_s=round(_header(placed).samples / facts.true_rate, 6),
+        duration_s=round(facts.header.samples / facts.true_rate, 6),
         first_instance=placed.first_instance,
         instances=placed.instances,
         frames=placed.frames,

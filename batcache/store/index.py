@@ -16,18 +16,19 @@ class Index:
     commits: dict[int, Commit]
 
     @cached_property
-    def by_path(self) -> dict[str, list[CachedRecording]]:
+    def by_path(self) -> dict[str, tuple[CachedRecording, ...]]:
         """Rows of each path. More than one: a build was stopped after computing a changed file anew."""
-        found: dict[str, list[CachedRecording]] = {}
+        found: dict[str, tuple[CachedRecording, ...]] = {}
         for recording in self.recordings:
-            found.setdefault(recording.path, []).append(recording)
+            found[recording.path] = (*found.get(recording.path, ()), recording)
         return found
 
     @cached_property
     def by_key(self) -> dict[tuple[str, int], CachedRecording]:
         """One row for each (content hash, true rate); a failed one only where there is no other."""
-        failed_first = sorted(self.recordings, key=lambda recording: not recording.failure)
-        return {recording.key: recording for recording in failed_first}
+        found = {recording.key: recording for recording in self.recordings if recording.failure}
+        found.update((recording.key, recording) for recording in self.recordings if not recording.failure)
+        return found
 
     @property
     def recordings(self) -> Iterable[CachedRecording]:
@@ -45,12 +46,9 @@ def read_index(store: Path, fingerprint: str, layout: Layout) -> Index:
     """
     commits = {}
     for place in (store / "commits").glob("*.json"):
-        if not place.stem.isdecimal():  # macOS leaves ._0.json beside 0.json on foreign disks
-            continue
-        commit = Commit.from_json(place, place.read_bytes())
-        if commit.fingerprint != fingerprint or commit_path(store, commit.shard) != place:
-            raise StoreError(place, "a commit record of another store or shard", "Restore the store from a copy")
-        commits[commit.shard] = commit
+        if place.stem.isdecimal():  # macOS leaves ._0.json beside 0.json on foreign disks
+            commit = _read_commit(store, place, fingerprint)
+            commits[commit.shard] = commit
     for shard in sorted(commits):
         first = min(
             (row.first_instance // layout.instances_per_shard for row in commits[shard].recordings), default=shard
@@ -61,3 +59,20 @@ def read_index(store: Path, fingerprint: str, layout: Layout) -> Index:
         if commits[shard].continues and shard + 1 not in commits:
             del commits[shard]
     return Index(commits)
+
+
+def reread(index: Index, store: Path, fingerprint: str, shards: Iterable[int]) -> Index:
+    """The index once the records of these shards were written, all others being as they were.
+
+    Raises:
+        StoreError: as ``read_index``.
+    """
+    written = {shard: _read_commit(store, commit_path(store, shard), fingerprint) for shard in shards}
+    return Index(index.commits | written)
+
+
+def _read_commit(store: Path, place: Path, fingerprint: str) -> Commit:
+    commit = Commit.from_json(place, place.read_bytes())
+    if commit.fingerprint != fingerprint or commit_path(store, commit.shard) != place:
+        raise StoreError(place, "a commit record of another store or shard", "Restore the store from a copy")
+    return commit

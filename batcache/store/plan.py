@@ -1,10 +1,15 @@
 """What a build has to do: facts about the files (``scan``), then a pure decision (``plan``)."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
+
+from msgspec.structs import replace
 
 from batcache.ahead import map_ahead
 from batcache.config import FeatureConfig
@@ -13,15 +18,17 @@ from batcache.features.audio import AudioHeader, content_hash, read_blocks, read
 from batcache.store.index import Index
 from batcache.store.layout import CachedRecording, Layout
 
-T = TypeVar("T")
-U = TypeVar("U")
 HIGHEST_RATE = 2_000_000
+FILES_AT_ONCE = 32
+"""A thread is handed so many at most: to hand one over takes longer than to see that it is unchanged."""
+
 Action = Literal["build", "keep", "stale", "duplicate", "rejected"]
+UNCHANGED: tuple[Action, str] = ("keep", "unchanged")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a file before anything is computed. ``header`` is None where stat alone proved it unchanged."""
+    """What is known of a file that was opened, before anything is computed."""
 
     path: str
     size: int
@@ -31,7 +38,7 @@ class Facts:
     channels: int
     time_expansion: float
     ground: str
-    header: AudioHeader | None
+    header: AudioHeader
 
     @property
     def true_rate(self) -> int:
@@ -42,7 +49,11 @@ class Facts:
         return self.content, self.true_rate
 
 
-@dataclass(frozen=True)
+Known = Facts | CachedRecording
+"""What is known of a file: where stat alone proves it unchanged, the row that it has in the index."""
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
     """A recording to compute, where it goes, and the other names of the same content."""
 
@@ -79,43 +90,57 @@ class Plan:
         return sum(1 for taken, _ in self.decisions.values() if taken == action)
 
     @property
+    def written(self) -> set[int]:
+        """The shards whose records this plan writes."""
+        owned = (range(task.first_shard, task.first_shard + task.shards) for task in self.tasks)
+        return {*self.revisions}.union(*owned)
+
+    @cached_property
     def rejected(self) -> dict[str, str]:
         return {path: reason for path, (action, reason) in self.decisions.items() if action == "rejected"}
 
 
 def scan(
     expansions: Mapping[str, float | None], data_dir: Path, index: Index, config: FeatureConfig, workers: int
-) -> Iterator[Facts | AudioError]:
-    """Yield the facts of each file, in order, or why it is rejected.
+) -> Iterator[Known | AudioError]:
+    """Yield what is known of each file, in order, or why it is rejected.
 
     ``expansions`` maps each path to its time expansion, None where the manifest gives none. A file whose size and
     modification time are those of the index is not opened.
     """
 
-    def look(item: tuple[str, float | None]) -> Facts | AudioError:
+    def look(path: str, expansion: float | None) -> Known | AudioError:
         try:
-            return _look(*item, data_dir, index, config)
+            return _look(path, expansion, data_dir, index, config)
         except AudioError as error:
             return error
 
-    with ThreadPoolExecutor(workers) as pool:
-        yield from map_ahead(pool, look, expansions.items(), 16 * workers)
+    def look_at(items: Sequence[tuple[str, float | None]]) -> list[Known | AudioError]:
+        return [look(*item) for item in items]
 
-
-def _look(path: str, expansion: float | None, data_dir: Path, index: Index, config: FeatureConfig) -> Facts:
-    place = data_dir / path
+    size = min(FILES_AT_ONCE, max(1, len(expansions) // (8 * workers)))
+    items = iter(expansions.items())
+    pool = ThreadPoolExecutor(workers)
     try:
-        stat = place.stat()
+        for found in map_ahead(pool, look_at, iter(lambda: list(islice(items, size)), []), 4 * workers):
+            yield from found
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _look(path: str, expansion: float | None, data_dir: Path, index: Index, config: FeatureConfig) -> Known:
+    try:
+        stat = os.stat(f"{data_dir}/{path}")  # noqa: PTH116 (to make a Path takes longer than to look)
     except OSError:
         stat = None
     factor, ground = (1.0, "assumed") if expansion is None else (expansion, "manifest")
     if stat:
         for row in index.by_path.get(path, ()):
-            unchanged = (row.size, row.mtime_ns, row.failure) == (stat.st_size, stat.st_mtime_ns, "")
+            unchanged = row.size == stat.st_size and row.mtime_ns == stat.st_mtime_ns and not row.failure
             if unchanged and row.true_rate == round(row.header_rate * factor):
-                return Facts(
-                    path, row.size, row.mtime_ns, row.content, row.header_rate, row.channels, factor, ground, None
-                )
+                same = (row.time_expansion, row.ground) == (factor, ground)
+                return row if same else replace(row, time_expansion=factor, ground=ground)
+    place = data_dir / path
     header = read_header(place)
     assert stat is not None, "read_header raises where there is no file"
     facts = Facts(
@@ -141,7 +166,6 @@ def _look(path: str, expansion: float | None, data_dir: Path, index: Index, conf
 
 
 def _check_rate(place: Path, facts: Facts, config: FeatureConfig) -> None:
-    assert facts.header is not None
     rate = facts.true_rate
     said = f"{rate:,} Hz ({facts.header_rate:,} in the header x {facts.time_expansion:g})"
     if rate < 2 * config.fmin:
@@ -160,7 +184,7 @@ def _check_rate(place: Path, facts: Facts, config: FeatureConfig) -> None:
 
 def plan(
     paths: Iterable[str],
-    facts: Mapping[str, Facts],
+    facts: Mapping[str, Known],
     rejected: Mapping[str, str],
     index: Index,
     config: FeatureConfig,
@@ -169,20 +193,23 @@ def plan(
     """Decide what becomes of every path, in order. Pure: the same arguments give the same plan."""
     decisions: dict[str, tuple[Action, str]] = {}
     fresh: dict[tuple[str, int], list[Facts]] = {}
-    adopted: list[tuple[Facts, CachedRecording]] = []
+    adopted: list[tuple[Known, CachedRecording]] = []
     for path in paths:
         if path in rejected:
             decisions[path] = ("rejected", rejected[path])
             continue
         fact = facts[path]
-        known = index.by_path.get(path, [])
-        row = next((row for row in known if row.key == fact.key and not row.failure), None)
-        other = index.by_key.get(fact.key)
+        known = index.by_path.get(path, ())
+        row = next((row for row in known if row is fact or (row.key == fact.key and not row.failure)), None)
         if row is not None:
             same = (row.size, row.mtime_ns) == (fact.size, fact.mtime_ns)
-            decisions[path] = ("keep", "unchanged" if same else "same audio, file touched or tagged again")
-            adopted.append((fact, row))
-        elif other is not None and not other.failure:
+            decisions[path] = UNCHANGED if same else ("keep", "same audio, file touched or tagged again")
+            if row is not fact:
+                adopted.append((fact, row))
+            continue
+        assert isinstance(fact, Facts), "a file that was not opened has its row"
+        other = index.by_key.get(fact.key)
+        if other is not None and not other.failure:
             decisions[path] = ("keep", f"same audio as {other.path}, moved or copied")
             adopted.append((fact, other))
         elif fact.key in fresh:
@@ -230,9 +257,7 @@ def pack(groups: Sequence[Sequence[Facts]], taken: set[int], config: FeatureConf
 
     taken = set(taken)
     for group in groups:
-        header = group[0].header
-        assert header is not None, "only an unchanged file has no header, and it is kept"
-        frames = config.target_samples(header.samples, group[0].true_rate) // config.hop_length
+        frames = config.target_samples(group[0].header.samples, group[0].true_rate) // config.hop_length
         instances = layout.instances(frames)
         if instances > capacity:
             shards = -(-instances // capacity)
@@ -252,21 +277,24 @@ def pack(groups: Sequence[Sequence[Facts]], taken: set[int], config: FeatureConf
 
 
 def _revise(
-    index: Index, facts: Mapping[str, Facts], adopted: Sequence[tuple[Facts, CachedRecording]]
+    index: Index, facts: Mapping[str, Known], adopted: Sequence[tuple[Known, CachedRecording]]
 ) -> dict[int, tuple[CachedRecording, ...]]:
     """Rows that committed shards must have after the build, where they differ from those they have.
 
     Rows whose path now stands for other audio go; rows of kept files take over the file's present size, time and name.
     """
-    home = {id(row): shard for shard, commit in index.commits.items() for row in commit.recordings}
-    wanted: dict[int, dict[str, CachedRecording]] = {}
-    for shard, commit in index.commits.items():
-        rows = {
-            row.path: row
-            for row in commit.recordings
-            if row.path not in facts or (facts[row.path].key == row.key and not row.failure)
-        }
-        wanted[shard] = rows
+
+    def stands(row: CachedRecording) -> bool:
+        fact = facts.get(row.path)
+        return fact is None or fact is row or (fact.key == row.key and not row.failure)
+
+    sought = {id(row) for _, row in adopted}
+    home = {id(row): k for k, commit in index.commits.items() for row in commit.recordings if id(row) in sought}
+    touched = {k for k, commit in index.commits.items() if not all(map(stands, commit.recordings))}
+    wanted = {
+        shard: {row.path: row for row in index.commits[shard].recordings if stands(row)}
+        for shard in sorted(touched.union(home.values()))
+    }
     for fact, row in adopted:
         wanted[home[id(row)]][fact.path] = describe(fact, row)
     return {
@@ -276,7 +304,7 @@ def _revise(
     }
 
 
-def describe(fact: Facts, row: CachedRecording) -> CachedRecording:
+def describe(fact: Known, row: CachedRecording) -> CachedRecording:
     """The row of a file whose content is that of ``row``."""
     return replace(
         row,

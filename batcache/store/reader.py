@@ -151,7 +151,10 @@ class Store:
     def _check_shards(self) -> None:
         for shard, commit in self.index.commits.items():
             place = shard_path(self.path, shard)
-            size = place.stat().st_size if place.exists() else None
+            try:
+                size = place.stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                size = None
             if size != commit.shard_bytes:
                 finding = "missing shard" if size is None else f"shard of {size} bytes, committed {commit.shard_bytes}"
                 raise StoreError(place, f"{finding}, which holds {self._names(shard)}", _REMEDY)

@@ -14,6 +14,7 @@ import pytest
 from batcache.errors import StoreError
 from batcache.manifest import read_manifest
 from batcache.store.build import Progress, build
+from batcache.store.index import reread
 from batcache.store.reader import Store
 from batcache.store.sources import portable
 from tests.store.project import (
@@ -337,6 +338,16 @@ def test_no_recording_moves_in_among_the_shards_of_a_long_one_that_lacks_a_recor
     project.build()
     np.testing.assert_array_equal(project.frames("long.wav"), frames)
     assert len(project.frames("new.wav")) == 300
+
+
+def test_an_index_reread_where_a_build_wrote_is_the_index_read_anew(project):
+    before = project.store().index
+    project.record("new.wav", 0.55)
+    add_guano(project.root / "a.wav")
+    project.list("new.wav", *NAMES)
+    built = project.build()
+    assert built.plan.written == {0, 5, 6}
+    assert reread(before, project.cache, project.config.fingerprint, built.plan.written) == project.store().index
 
 
 # Rejects.
