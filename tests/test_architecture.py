@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "synth": set(),
     "training": {"features", "store", "model"},
     "evaluation": {"features", "store", "model", "training"},
+    "bench": {"features", "store", "model", "training", "evaluation", "synth"},
 }
 GROUND = {"__init__", "ahead", "config", "disk", "errors", "manifest", "memory"}
 COMMAND_LINE = {"cli", "terminal"}

@@ -1,0 +1,1 @@
+"""What batcache costs: time and memory, measured on the machine at hand."""
