@@ -16,12 +16,14 @@ from batcache.terminal import (
     progress_bar,
     say,
     show_build,
+    show_measured,
     show_metrics,
     show_table,
     warn,
 )
 
 if TYPE_CHECKING:  # all else is imported by the command that needs it, so that --help answers at once
+    from batcache.bench.suite import Effort
     from batcache.config import Config
     from batcache.manifest import Manifest
     from batcache.store.build import BuildReport
@@ -285,6 +287,32 @@ def synth(
 
 
 @app.command()
+def bench(
+    csv: Csvs = None,
+    data_dir: DataDir = None,
+    config: ConfigPath = None,
+    clips: Annotated[int, typer.Option(min=5, help="Measure so many recordings.")] = 64,
+    long_minutes: Annotated[
+        float, typer.Option(min=0, help="Length of a simulated recording that memory is measured with; 0: none.")
+    ] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with machine, versions and settings.")] = False,
+    device: OnDevice = Device.auto,
+) -> None:
+    """Measure this machine: features, reading, training, memory, beside what others would use.
+
+    All ratios are of figures taken in turns on the same recordings: some of yours, or simulated ones. The peers are
+    installed by pip install 'batcache[bench]'; those that are not there are left out, and said so.
+
+    Example: batcache bench --csv train.csv
+    """
+    from batcache.bench.suite import Effort
+
+    settings = _load(config, {"data": {"data_dir": data_dir}})
+    manifest = _read_manifest(csv, settings) if csv or settings.data.csvs else None
+    _bench(manifest, settings, Effort(clips=clips, long_minutes=long_minutes), device, as_json=as_json)
+
+
+@app.command()
 def info(cache: Annotated[Path, typer.Argument(help="The store to look at.")] = Path("features.zarr")) -> None:
     """Show what a store holds.
 
@@ -466,6 +494,29 @@ def _evaluate(judging: Any, device: Device) -> None:
     for note in report.notes:
         warn(note)
     show_metrics(report)
+
+
+def _bench(manifest: "Manifest | None", settings: "Config", effort: "Effort", device: Device, *, as_json: bool) -> None:
+    import json
+
+    from batcache.bench import rows, suite
+
+    pending: list[rows.Row] = []
+    with progress_bar() as bar:
+        task = bar.add_task("", total=None)
+        for event in suite.bench(manifest, settings, effort, device.value):
+            if isinstance(event, rows.Row):
+                pending.append(event)
+                continue
+            if not as_json:
+                show_measured(pending)
+            pending.clear()
+            if isinstance(event, rows.Measuring):
+                bar.update(task, description=event.what, completed=event.done, total=event.total)
+            else:
+                report = event
+    if as_json:
+        say(json.dumps(report.to_plain(), indent=1))
 
 
 def _synthesise(manifest_path: Path, out: Path | None, *, force: bool) -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -14,6 +15,7 @@ from rich.text import Text
 from batcache.errors import list_some
 
 if TYPE_CHECKING:  # a build with nothing to do imports no torch
+    from batcache.bench.rows import Row
     from batcache.config import Config
     from batcache.evaluation.predict import EvalReport
     from batcache.store.build import BuildReport
@@ -119,6 +121,40 @@ def show_metrics(report: "EvalReport") -> None:
         if names:
             say(f"without {', '.join(names)} (not enough labels): {', '.join(averages)}")
     say(f"predictions {report.predictions}\nmetrics     {report.metrics_file}")
+
+
+def show_measured(rows: Sequence["Row"]) -> None:
+    """A table for each section: ours, a peer's, the ratio (above 1: ours is better) and what is promised."""
+    header = ("", "batcache", "beside", "there", "ratio", "promised", "")
+    for section, measured in groupby(rows, key=lambda row: row.section):
+        lines = [
+            (
+                row.what,
+                f"{_figure(row.ours)} {row.unit}".strip(),
+                row.peer,
+                _figure(row.theirs),
+                f"{_figure(row.ratio)}x" if row.ratio else "",
+                _promise(row),
+                row.note,
+            )
+            for row in measured
+        ]
+        show_table(section, lines, header)
+
+
+def _promise(row: "Row") -> str:
+    if row.mark is None:
+        return ""
+    kept = {True: ", kept", False: ", NOT kept", None: ""}[row.is_met]
+    unit = "x" if row.mark.of == "ratio" else f" {row.unit}"
+    return f"{row.mark.sign} {row.mark.limit:g}{unit}{kept}"
+
+
+def _figure(value: float | None) -> str:
+    """Three digits, or all those before the point."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _number(value: float | None) -> str:

@@ -1,0 +1,100 @@
+"""The recordings that are measured on: some of the user's own, or simulated ones."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from batcache.config import DataConfig
+from batcache.errors import ManifestError
+from batcache.manifest import Manifest, read_manifest
+from batcache.store.index import Index
+from batcache.store.plan import Facts, scan
+from batcache.synth.create import create, write_plan
+from batcache.synth.render import RATE_HZ
+
+_NOISE_DEVIATION = 0.01  # of full scale
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Recordings that the front end takes, each content once, and the clips in them, all of split ``train``."""
+
+    manifest: Manifest
+    facts: tuple[Facts, ...]
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    def sources(self) -> list[tuple[Path, int]]:
+        """Path and true rate (Hz) of each recording."""
+        return [(self.manifest.data_dir / fact.path, fact.true_rate) for fact in self.facts]
+
+    @property
+    def seconds(self) -> float:
+        """True duration of all of them."""
+        return sum(fact.header.samples / fact.true_rate for fact in self.facts if fact.header)
+
+    @property
+    def wav_bytes(self) -> int:
+        return sum(fact.size for fact in self.facts)
+
+    def first(self, count: int) -> "Sample":
+        """The first recordings, or all where there are no more."""
+        return _keep(self.manifest, self.facts[:count])
+
+
+def choose(manifest: Manifest, count: int, config: DataConfig) -> Sample:
+    """Choose up to ``count`` recordings of a manifest, evenly spaced; what a build would reject is left out.
+
+    Raises:
+        ManifestError: none is left.
+    """
+    expansions = {path: clip.time_expansion for path, clip in manifest.recordings().items()}
+    names = list(expansions)
+    spaced = [names[i * len(names) // count] for i in range(count)] if len(names) > count else names
+    found = scan({n: expansions[n] for n in spaced}, manifest.data_dir, Index({}), config.features, os.cpu_count() or 1)
+    distinct: dict[tuple[str, int], Facts] = {}
+    rejected = ""
+    for fact in found:
+        if isinstance(fact, Facts):
+            distinct.setdefault(fact.key, fact)
+        else:
+            rejected = str(fact)
+    if not distinct:
+        raise ManifestError(manifest.csvs[0], f"no recording can be used ({rejected})", "Pass --data-dir")
+    return _keep(manifest, tuple(distinct.values()))
+
+
+def _keep(manifest: Manifest, facts: tuple[Facts, ...]) -> Sample:
+    names = {fact.path for fact in facts}
+    clips = (replace(clip, split="train", group=None) for clip in manifest.clips if clip.filename in names)
+    return Sample(replace(manifest, clips=tuple(clips)), facts)
+
+
+def simulate(folder: Path, count: int) -> Manifest:
+    """Render ``count`` clips of simulated bats (at least five) into a folder."""
+    manifest = read_manifest([write_plan(folder, count, (), _SEED, force=True)])
+    for _ in create(manifest, folder, force=True):
+        pass
+    return manifest
+
+
+def write_long(folder: Path, minutes: float, config: DataConfig) -> Sample:
+    """Write one long recording of white noise, a second at a time, and choose it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with soundfile.SoundFile(folder / "long.wav", "w", int(RATE_HZ), 1, "PCM_16") as file:
+        for block in _noise(minutes):
+            file.write(block)
+    (folder / "long.csv").write_text("filename,Noise\nlong.wav,1\n")
+    return choose(read_manifest([folder / "long.csv"]), 1, config)
+
+
+def _noise(minutes: float) -> Iterator[np.ndarray]:
+    random = np.random.default_rng(_SEED)
+    for _ in range(max(1, round(60 * minutes))):
+        yield (_NOISE_DEVIATION * random.standard_normal(int(RATE_HZ), np.float32)).astype(np.float32)

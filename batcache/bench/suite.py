@@ -1,0 +1,107 @@
+"""All measurements, one after the other, each part in its turn."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from batcache.bench.building import measure_build_on, measure_builds, measure_engines
+from batcache.bench.epochs import measure_epoch_data
+from batcache.bench.machine import describe_machine, describe_versions
+from batcache.bench.memory import measure_disk, measure_memory
+from batcache.bench.reading import measure_reading
+from batcache.bench.recordings import Sample, choose, simulate
+from batcache.bench.rows import Measuring, Report, Row
+from batcache.bench.stages import measure_stages
+from batcache.bench.starting import measure_start
+from batcache.bench.training import FULL, SMALL, measure_training
+from batcache.config import Config, to_plain
+from batcache.manifest import Manifest
+
+_STAGED = 16  # recordings measured stage by stage, and for the mel engines
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured: recordings, rounds, seconds of reading, epochs of training, minutes of a long recording."""
+
+    clips: int = 64
+    rounds: int = 3
+    read_seconds: float = 5.0
+    epochs: int = 4
+    long_minutes: float = 10.0
+
+
+def bench(
+    manifest: Manifest | None, config: Config, effort: Effort | None = None, device: str = "auto"
+) -> Iterator[Measuring | Row | Report]:
+    """Measure this machine on recordings of a manifest, or on simulated ones; yields rows, the report last.
+
+    On a GPU too, unless ``device`` is ``cpu``.
+
+    Raises:
+        ManifestError, AudioError: recordings that cannot be used.
+    """
+    effort = effort or Effort()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="batcache-bench-") as place:
+        folder = Path(place)
+        yield Measuring("simulating recordings" if manifest is None else "choosing recordings", 0, 1)
+        chosen = manifest or simulate(folder / "simulated", effort.clips)
+        sample = choose(chosen, effort.clips, config.data)
+        parts = _parts(sample, config, effort, device, folder)
+        for done, (what, measure) in enumerate(parts.items()):
+            yield Measuring(what, done, len(parts))
+            for row in measure():
+                rows.append(row)
+                yield row
+    settings = {
+        "recordings": "simulated" if manifest is None else "given",
+        "count": len(sample),
+        "seconds": round(sample.seconds, 1),
+        "true_rates": sorted({fact.true_rate for fact in sample.facts}),
+        "effort": asdict(effort),
+        "features": to_plain(config.data.features),
+        "instance_s": config.data.instance_s,
+        "batch_size": config.training.batch_size,
+        "workers": config.training.workers,
+    }
+    yield Report(describe_machine(), describe_versions(), settings, tuple(rows))
+
+
+def _parts(
+    sample: Sample, config: Config, effort: Effort, device: str, folder: Path
+) -> dict[str, Callable[[], Iterator[Row]]]:
+    """What is measured, in order, by name. The second part leaves the store that later ones read."""
+    data, rounds = config.data, effort.rounds
+    few, store = sample.first(_STAGED), folder / "builds" / "cpu" / "features.zarr"
+
+    def stages(where: str) -> Iterator[Row]:
+        return measure_stages(few, data.features, data.frames_per_instance, where, rounds)
+
+    def training(where: str) -> Iterator[Row]:
+        for model in (SMALL,) if where == "cpu" else (SMALL, FULL):
+            yield from measure_training(sample, store, config, model, where, folder, effort.epochs)
+
+    parts: dict[str, Callable[[], Iterator[Row]]] = {
+        "the front end's stages": lambda: stages("cpu"),
+        "whole builds": lambda: measure_builds(sample, data, folder / "builds", rounds),
+        "mel engines": lambda: measure_engines(few, data.features, "cpu", rounds),
+        "reading bags": lambda: measure_reading(sample, store, folder, rounds, effort.read_seconds),
+        "data of an epoch": lambda: measure_epoch_data(sample, store, config, rounds, effort.read_seconds),
+        "training": lambda: training("cpu"),
+        "memory": lambda: measure_memory(sample, data, "cpu", folder / "memory", effort.long_minutes),
+        "space on disk": lambda: measure_disk(sample, store),
+        "start": lambda: measure_start(rounds),
+    }
+    if device == "cpu" or not torch.cuda.is_available():
+        why = "--device cpu was given" if device == "cpu" else "no CUDA device is usable here"
+        return parts | {"GPU": lambda: iter([Row("GPU", "not measured", note=why)])}
+    return parts | {
+        "the front end's stages on the GPU": lambda: stages("cuda"),
+        "whole builds on the GPU": lambda: measure_build_on("cuda", sample, data, folder / "on-gpu", rounds),
+        "mel engines on the GPU": lambda: measure_engines(few, data.features, "cuda", rounds),
+        "training on the GPU": lambda: training("cuda"),
+    }
