@@ -103,9 +103,9 @@ class Builder:
 
 
 def measure_engines(sample: Sample, config: FeatureConfig, device: str, rounds: int) -> Iterator[Row]:
-    """Yield a row of mel + PCEN by our choice of engine for a device beside the other: same samples, same blocks.
+    """Yield a row of mel + PCEN by the front end's engine on a device beside the other: same samples, same blocks.
 
-    On the CPU with one thread each; on a GPU the peer of cuFFT and nnAudio is the other of the two.
+    On the CPU with one thread each.
     """
     front_end = FrontEnd(config, device)
     with torch.inference_mode(), threads(1):
@@ -117,7 +117,7 @@ def measure_engines(sample: Sample, config: FeatureConfig, device: str, rounds: 
         for task in tasks.values():
             task()
         taken = take_turns(tasks, rounds)
-    ours, other = ("fft", "nnaudio") if device == "cpu" else ("nnaudio", "fft")
+    ours, other = sorted(ENGINES, key=lambda name: not isinstance(front_end.mel, ENGINES[name]))
     names = {"fft": "FFT", "nnaudio": "nnAudio's convolutions"}
     where = "one thread" if device == "cpu" else device
     yield Row(

@@ -6,10 +6,10 @@ test states; otherwise a comparison of speeds would compare nothing.
 
 import importlib
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,15 @@ Source = tuple[Path, int]
 
 _SINC_ZEROS = 32  # as ours: torchaudio's default of 6 would alias at -33 dB
 _START_TIMEOUT_S = 300
+_barrier: Any = None
 
 
 def why_missing(package: str) -> str:
-    """Empty where a package can be imported, else what to do about it."""
+    """Empty where a package can be imported, else what to do about it. librosa loads its parts on first use."""
     try:
         importlib.import_module(package)
+        if package == "librosa":
+            importlib.import_module("librosa.feature.spectral")
     except ImportError:
         return "not installed: pip install 'batcache[bench]'"
     return ""
@@ -115,26 +118,28 @@ class TorchaudioMel(nn.Module):
 
 
 @contextmanager
-def librosa_processes(count: int, source: Source, config: FeatureConfig) -> Any:
+def librosa_processes(count: int, source: Source, config: FeatureConfig) -> Iterator[Callable[[Sequence[Source]], int]]:
     """Processes that have imported librosa and computed a recording each; yields a function over many recordings.
 
     Each computes with one thread: ``count`` is the number of cores. Features stay where they were computed.
     """
     spawn = multiprocessing.get_context("spawn")
-    ready = spawn.Barrier(count + 1)
-    with spawn.Pool(count, _warm_up, (source, config, ready)) as pool:
-        ready.wait(_START_TIMEOUT_S)
-        yield partial(_map, pool, partial(_frames, config=config))
+    with ProcessPoolExecutor(count, spawn, _warm_up, (source, config, spawn.Barrier(count))) as pool:
+        for waited in [pool.submit(_wait_for_all) for _ in range(count)]:
+            waited.result()
+        yield lambda sources: sum(pool.map(partial(_frames, config=config), sources))
 
 
-def _map(pool: Pool, work: Callable[[Source], int], sources: Sequence[Source]) -> int:
-    return sum(pool.imap_unordered(work, sources))
-
-
-def _warm_up(source: Source, config: FeatureConfig, ready: Any) -> None:
+def _warm_up(source: Source, config: FeatureConfig, barrier: Any) -> None:
+    global _barrier  # noqa: PLW0603 (it reaches a process only while that is made)
+    _barrier = barrier
     threadpoolctl.threadpool_limits(1)
     librosa_features(source, config)
-    ready.wait(_START_TIMEOUT_S)
+
+
+def _wait_for_all() -> None:
+    """Keep this process busy until all are warm, so that each of them is made."""
+    _barrier.wait(_START_TIMEOUT_S)
 
 
 def _frames(source: Source, config: FeatureConfig) -> int:

@@ -80,7 +80,7 @@ class _GpuShare:
     def __init__(self) -> None:
         self.share: float | None = None
         self._began = 0.0
-        self._profiler: Any = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
+        self._profiler: Any = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True)
 
     def observe(self, step: loop.Step) -> None:
         if step.done == 1:
