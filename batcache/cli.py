@@ -295,6 +295,9 @@ def bench(
     long_minutes: Annotated[
         float, typer.Option(min=0, help="Length of a simulated recording that memory is measured with; 0: none.")
     ] = 10,
+    planned: Annotated[
+        int, typer.Option(min=0, help="Plan a rebuild of so many made-up recordings; 0: none.")
+    ] = 20_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with machine, versions and settings.")] = False,
     device: OnDevice = Device.auto,
 ) -> None:
@@ -309,7 +312,7 @@ def bench(
 
     settings = _load(config, {"data": {"data_dir": data_dir}})
     manifest = _read_manifest(csv, settings) if csv or settings.data.csvs else None
-    _bench(manifest, settings, Effort(clips=clips, long_minutes=long_minutes), device, as_json=as_json)
+    _bench(manifest, settings, Effort(clips=clips, long_minutes=long_minutes, planned=planned), device, as_json=as_json)
 
 
 @app.command()

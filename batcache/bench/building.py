@@ -149,17 +149,15 @@ class EngineRun:
     def compute(self, blocks: Sequence[Tensor]) -> Tensor:
         """Shape: ``[frames, n_mels]``."""
         spans = stream_spans(blocks, self.config.n_fft, self.config.hop_length)
-        return torch.cat(list(self.pcen.stream(self.mel(span) for span in spans)))
+        return torch.cat(list(self.pcen.stream(self.mel(span) for span in spans)), 1)[0]
 
 
 def _resample(front_end: FrontEnd, sample: Sample, number: int) -> Iterator[Tensor]:
     (path, rate), header = sample.sources()[number], sample.facts[number].header
-    assert header is not None
-    config = front_end.config
-    step = max(1, front_end.block_frames * config.hop_length * rate // config.target_sample_rate)
-    samples = (torch.from_numpy(block).to(front_end.device) for block in read_blocks(path, header, step))
-    blocks = (block.float() / 32768 if block.dtype == torch.int16 else block for block in samples)
-    yield from front_end.resample(blocks, rate)
+    blocks = read_blocks(path, header, front_end.block_samples(rate))
+    samples = (torch.from_numpy(block)[None].to(front_end.device) for block in blocks)
+    floats = (block.float() / 32768 if block.dtype == torch.int16 else block for block in samples)
+    yield from front_end.resample(floats, rate)
 
 
 def _run_torchaudio(mel: TorchaudioMel, sources: Sequence[tuple[Path, int]], cores: int) -> None:

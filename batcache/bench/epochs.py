@@ -13,7 +13,7 @@ from batcache.config import Config
 from batcache.features.frontend import FrontEnd
 from batcache.store.reader import Store
 from batcache.training.bags import join
-from batcache.training.loader import BagDataset, EpochSampler
+from batcache.training.loader import BatchReader, draw_epoch
 
 MARK = Mark("ratio", ">=", 100.0)
 _COMPUTED = 8  # recordings of which features are computed
@@ -23,13 +23,14 @@ def measure_epoch_data(sample: Sample, store_path: Path, config: Config, rounds:
     """Yield rows of an epoch's data time, on one thread: every bag from the store, and features computed."""
     store = Store(store_path)
     bags = join(sample.manifest, store).bags
-    dataset = BagDataset(store, bags, config.data.frames_per_instance, config.training.max_instances)
-    sampler = EpochSampler(dataset, config.training.batch_size, config.training.seed)
+    frames, settings = config.data.frames_per_instance, config.training
+    reader = BatchReader(store, bags, frames, settings.max_instances, config.data.bag_size, pin=False)
+    counts = [bag.instances(frames) for bag in bags]
+    draws = draw_epoch(counts, settings.max_instances, settings.batch_size, settings.seed, 0)
 
     def cached() -> None:
-        for items in sampler:
-            for item in items:
-                dataset[item]
+        for draw in draws:
+            reader.read(draw)
 
     part = sample.first(_COMPUTED)
     front_end = FrontEnd(config.data.features)
@@ -54,5 +55,4 @@ def compute_all(front_end: FrontEnd, sample: Sample) -> list[np.ndarray]:
     return [
         np.concatenate(list(front_end.stream(sample.manifest.data_dir / fact.path, fact.header, fact.true_rate)))
         for fact in sample.facts
-        if fact.header is not None
     ]

@@ -59,8 +59,10 @@ def import_torch() -> None:
 
 def build_once(sample: Sample, store: Path, config: DataConfig, device: str) -> None:
     """Build a store that is not there yet, then remove it."""
+    from batcache.memory import keep_freed_memory
     from batcache.store.build import build
 
+    keep_freed_memory()  # as the command line does
     for _ in build(sample.manifest, store, config, device):
         pass
     shutil.rmtree(store)

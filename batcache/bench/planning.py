@@ -10,7 +10,7 @@ import multiprocessing
 import sys
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from batcache.bench.rows import Mark, Row
 from batcache.config import DataConfig
 from batcache.manifest import read_manifest
 from batcache.store.build import BuildReport, build
@@ -50,6 +51,17 @@ class PlanningResult:
     open_seconds: float
     open_peak_bytes: int | None
     bytes_on_disk: int
+
+
+def planning_rows(result: PlanningResult) -> Iterator[Row]:
+    """Yield what was measured; the marks are for a million recordings, or more."""
+    million = result.recordings >= 1_000_000
+    section, note = f"a build with nothing to do, {result.recordings:,} recordings", f"{result.shards:,} shards"
+    yield Row(section, "time", result.seconds, "s", mark=Mark("ours", "<", 60) if million else None, note=note)
+    if result.peak_bytes:
+        peak = Mark("ours", "<", 2.0) if million else None
+        yield Row(section, "peak memory", result.peak_bytes / 1e9, "GB", mark=peak)
+    yield Row(section, "opening the store", result.open_seconds, "s")
 
 
 def measure_planning(recordings: int, folder: Path) -> PlanningResult:

@@ -37,7 +37,7 @@ class Sample:
     @property
     def seconds(self) -> float:
         """True duration of all of them."""
-        return sum(fact.header.samples / fact.true_rate for fact in self.facts if fact.header)
+        return sum(fact.header.samples / fact.true_rate for fact in self.facts)
 
     @property
     def wav_bytes(self) -> int:

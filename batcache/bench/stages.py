@@ -91,7 +91,7 @@ class ClockedFrontEnd(FrontEnd):
         upstream = self.watch.clock(DECODE, blocks)
         yield from self.watch.clock(RESAMPLE, super().resample(upstream, true_rate))
 
-    def _to_device(self, block: NDArray[np.int16] | NDArray[np.float32]) -> Tensor:
+    def _to_device(self, block: Tensor) -> Tensor:
         return next(self.watch.clock(COPY, map(super()._to_device, [block])))
 
     def _measure(self, spans: Iterable[Tensor], energy: BandEnergy | None) -> Iterator[Tensor]:
@@ -130,7 +130,6 @@ def _run(front_end: ClockedFrontEnd, sample: Sample, layout: Layout) -> dict[str
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "shard").open("wb") as file:
         writer = ShardWriter(file, layout)
         for fact in sample.facts:
-            assert fact.header is not None
             path = sample.manifest.data_dir / fact.path
             frames = np.concatenate(list(front_end.stream(path, fact.header, fact.true_rate, BandEnergy())))
             began = time.perf_counter()

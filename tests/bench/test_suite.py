@@ -140,7 +140,7 @@ def test_machine_and_versions_name_no_host_and_no_folder() -> None:
 
 @pytest.fixture(scope="module")
 def measured(sample, config) -> list[Measuring | Row | Report]:
-    effort = Effort(clips=6, rounds=1, read_seconds=0, epochs=1, long_minutes=0.02)
+    effort = Effort(clips=6, rounds=1, read_seconds=0, epochs=1, long_minutes=0.02, planned=300)
     return list(bench(sample.manifest, config, effort, "cpu"))
 
 
@@ -187,7 +187,7 @@ def test_without_a_gpu_one_row_says_so(sample, config, tmp_path, monkeypatch) ->
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_with_a_gpu_its_rows_are_there(sample, config, tmp_path) -> None:
-    effort = Effort(clips=6, rounds=1, read_seconds=0, epochs=1, long_minutes=0)
+    effort = Effort(clips=6, rounds=1, read_seconds=0, epochs=1, long_minutes=0, planned=0)
     rows = [event for event in bench(sample.manifest, config, effort) if isinstance(event, Row)]
     assert {"whole build on cuda", "mel + PCEN of resampled samples, cuda", "training on cuda"} <= {
         row.section for row in rows
