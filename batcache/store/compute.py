@@ -26,7 +26,7 @@ from batcache.store.layout import CachedRecording
 from batcache.store.plan import Placed
 
 Frames = NDArray[np.float16]
-_SAMPLES_A_BATCH = 2**25  # seventeen clips of 5 s at 384 kHz; their windows take half a gigabyte of a GPU
+_SAMPLES_A_BATCH = 2**26  # thirty-four clips of 5 s at 384 kHz; their windows take a gigabyte of a GPU
 _DECODE_BLOCK = 2**20  # samples
 
 
