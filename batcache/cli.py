@@ -13,6 +13,8 @@ from batcache.memory import keep_freed_memory
 from batcache.terminal import (
     describe_epoch,
     describe_plan,
+    describe_work,
+    list_decisions,
     progress_bar,
     say,
     show_build,
@@ -101,6 +103,8 @@ def build(
     data_dir: DataDir = None,
     cache: CachePath = None,
     config: ConfigPath = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done with each recording.")] = False,
+    rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its time says.")] = False,
     device: OnDevice = Device.auto,
 ) -> None:
     """Compute the features of every recording once, into a Zarr store.
@@ -112,8 +116,8 @@ def build(
     """
     flags: Flags = {"data": {"data_dir": data_dir, "cache": cache}}
     settings = _load(config, flags)
-    report = _build(settings, _read_manifest(csv, settings), device)
-    if report.rejected:
+    report = _build(settings, _read_manifest(csv, settings), device, rehash=rehash, dry_run=dry_run)
+    if report is not None and report.rejected:
         raise typer.Exit(1)
 
 
@@ -217,6 +221,7 @@ def run(
     if settings.synth.manifest is not None:
         _synthesise(settings.synth.manifest, settings.synth.out, force=False)
     report = _build(settings, _read_manifest(csv, settings), device)
+    assert report is not None, "this was no dry run"
     settings, store = _load_with_store(file, flags)
     manifest = _read_manifest(csv, settings, store)
     trained = _train_if_needed(settings, store, manifest, device)
@@ -386,23 +391,39 @@ def _manifest_noted(run: Path, about: Mapping[str, Any], data_dir: Path | None) 
     return read_manifest(csvs, data_dir or (run / about["data_dir"]).resolve(), split_of=split_of)
 
 
-def _build(settings: "Config", manifest: "Manifest", device: Device) -> "BuildReport":
+def _build(
+    settings: "Config", manifest: "Manifest", device: Device, *, rehash: bool = False, dry_run: bool = False
+) -> "BuildReport | None":
+    """Build, and show what happens; None after a dry run."""
+    from batcache.disk import free_bytes
     from batcache.store import build as library
     from batcache.store.plan import Plan
 
-    with progress_bar() as bar:
-        tasks: dict[str, Any] = {}
-        for event in library.build(manifest, settings.data.cache, settings.data, device.value):
-            if isinstance(event, library.Progress):
-                title = "looking at files" if event.stage == "scan" else "computing features"
-                if event.stage not in tasks:
-                    tasks[event.stage] = bar.add_task(title, total=event.total)
-                bar.update(tasks[event.stage], completed=event.done)
-            elif isinstance(event, Plan):
-                say(describe_plan(event))
-            else:
-                report = event
-    show_build(report, settings)
+    cache, report = settings.data.cache, None
+    events = library.build(manifest, cache, settings.data, device.value, rehash=rehash, dry_run=dry_run)
+    try:
+        with progress_bar() as bar:
+            tasks: dict[str, Any] = {}
+            for event in events:
+                if isinstance(event, library.Progress):
+                    title = "looking at files" if event.stage == "scan" else "computing features"
+                    if event.stage not in tasks:
+                        tasks[event.stage] = bar.add_task(title, total=event.total)
+                    bar.update(tasks[event.stage], completed=event.done)
+                elif isinstance(event, Plan):
+                    say(describe_plan(event))
+                    if event.tasks:
+                        say(describe_work(event, free_bytes(cache)))
+                    for decision in list_decisions(event) if dry_run else ():
+                        say(decision)
+                else:
+                    report = event
+    except KeyboardInterrupt:
+        events.close()  # shards that are being written are finished
+        say(f"stopped: {library.count_committed(cache, settings.data):,} recordings are in {cache}")
+        raise
+    if report is not None:
+        show_build(report, settings)
     return report
 
 

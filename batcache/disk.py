@@ -5,6 +5,7 @@ Every file of a store or run is written under a temporary name, flushed to the d
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -35,6 +36,12 @@ def write_file(path: Path, content: bytes) -> None:
     """Write a whole file, or leave what was there."""
     with replacing(path) as file:
         file.write(content)
+
+
+def free_bytes(place: Path) -> int:
+    """What is free on the disk of a file or folder, which need not be there yet."""
+    there = next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free
 
 
 def sync(path: Path) -> None:

@@ -12,7 +12,7 @@ import shutil
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.config import DataConfig
-from batcache.disk import PARTIAL, replacing, write_file
+from batcache.disk import PARTIAL, free_bytes, replacing, write_file
 from batcache.errors import AudioError, StoreError
 from batcache.manifest import Manifest, check_contents
 from batcache.store.index import Index, read_index, reread
@@ -40,6 +40,7 @@ from batcache.store.layout import (
     shard_path,
     write_commit,
 )
+from batcache.store.lock import hold
 from batcache.store.plan import Known, Placed, Plan, Task, describe, plan, scan
 from batcache.store.sources import find_other_root, write_sources
 
@@ -89,29 +90,68 @@ class BuildReport:
 
 
 def build(
-    manifest: Manifest, cache: Path, config: DataConfig, device: str = "auto", workers: int | None = None
-) -> Iterator[Progress | Plan | BuildReport]:
+    manifest: Manifest,
+    cache: Path,
+    config: DataConfig,
+    device: str = "auto",
+    workers: int | None = None,
+    *,
+    rehash: bool = False,
+    dry_run: bool = False,
+) -> Generator[Progress | Plan | BuildReport, None, None]:
     """Bring a store up to date with a manifest: yields progress, the plan once it is made, and the report last.
 
     ``config.features`` and ``config.instance_s`` must be those of the store where it exists. ``device`` is ``auto``,
-    ``cpu`` or ``cuda``; ``workers`` threads decode and, on the CPU, compute (by default one a core).
+    ``cpu`` or ``cuda``; ``workers`` threads decode and, on the CPU, compute (by default one a core). ``rehash`` reads
+    every file, whatever its size and time say. A ``dry_run`` ends with the plan and changes nothing.
 
     Raises:
         ConfigError: a device that is not there.
-        StoreError: a store that is damaged or has other settings.
+        StoreError: a store that is damaged, has other settings, is being built by another, or has no room.
         ManifestError: one content in two splits.
     """
     began = time.time()
     workers = workers or os.cpu_count() or 1
-    layout = _open_or_create(cache, config)
-    index = read_index(cache, config.fingerprint, layout)
+    if dry_run:
+        layout = _find_layout(cache, config)
+        index = read_index(cache, config.fingerprint, layout) if layout else Index({})
+        layout = layout or Layout(config.frames_per_instance, config.n_mels)
+        yield (yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash))
+        return
+    layout = _find_layout(cache, config) or _create(cache, config)
+    with hold(cache):
+        index = read_index(cache, config.fingerprint, layout)
+        todo = yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash)
+        yield todo
+        _require_room(cache, todo)
+
+        remove_leftovers(cache, index)
+        _resize_for(cache, index, todo.tasks, layout)
+        yield from _compute(cache, todo.tasks, manifest.data_dir, config, layout, device, workers)
+        for shard, rows in todo.revisions.items():
+            commit = index.commits[shard]
+            write_commit(cache, replace(commit, generation=commit.generation + 1, recordings=rows))
+
+        if todo.written:
+            index = reread(index, cache, config.fingerprint, todo.written)
+        report = _report(cache, index, todo, manifest.recordings(), config, time.time() - began)
+        write_sources(cache, manifest, report.rejected)
+        _write_rejected(cache, report.rejected)
+        _log(cache, report, began)
+    yield report
+
+
+def _plan(
+    manifest: Manifest, cache: Path, config: DataConfig, index: Index, layout: Layout, workers: int, *, rehash: bool
+) -> Generator[Progress, None, Plan]:
+    """Look at every file, then decide. Changes nothing."""
     paths = {path: clip.time_expansion for path, clip in manifest.recordings().items()}
     if root := find_other_root(cache, manifest.data_dir, (path for path in paths if path in index.by_path)):
         finding = f"built from files of the same names under {root}, not under {manifest.data_dir.resolve()}"
         raise StoreError(cache, finding, f"Pass --data-dir {root}, or another --cache")
     facts: dict[str, Known] = {}
     rejected: dict[str, str] = {}
-    found = scan(paths, manifest.data_dir, index, config.features, workers)
+    found = scan(paths, manifest.data_dir, index, config.features, workers, rehash=rehash)
     for done, (path, fact) in enumerate(zip(paths, found, strict=True), 1):
         if isinstance(fact, AudioError):
             rejected[path] = fact.reason
@@ -119,48 +159,55 @@ def build(
             facts[path] = fact
         yield Progress("scan", done, len(paths))
     check_contents(manifest, {path: fact.content for path, fact in facts.items()})
-    todo = plan(paths, facts, rejected, index, config.features, layout)
-    yield todo
-
-    remove_leftovers(cache, index)
-    _resize_for(cache, index, todo.tasks, layout)
-    yield from _compute(cache, todo.tasks, manifest.data_dir, config, layout, device, workers)
-    for shard, rows in todo.revisions.items():
-        commit = index.commits[shard]
-        write_commit(cache, replace(commit, generation=commit.generation + 1, recordings=rows))
-
-    if todo.written:
-        index = reread(index, cache, config.fingerprint, todo.written)
-    report = _report(cache, index, todo, paths, config, time.time() - began)
-    write_sources(cache, manifest, report.rejected)
-    _write_rejected(cache, report.rejected)
-    _log(cache, report, began)
-    yield report
+    return plan(paths, facts, rejected, index, config.features, layout)
 
 
-def _open_or_create(cache: Path, config: DataConfig) -> Layout:
-    """Return the layout of the store, which where it exists is the one it was made with."""
-    layout = Layout(config.frames_per_instance, config.n_mels)
+def count_committed(cache: Path, config: DataConfig) -> int:
+    """How many recordings a store holds, whole or not yet."""
+    layout = _find_layout(cache, config)
+    return len(list(read_index(cache, config.fingerprint, layout).recordings)) if layout else 0
+
+
+def _require_room(cache: Path, todo: Plan) -> None:
+    free = free_bytes(cache)
+    if todo.bytes_to_write > free:
+        finding = f"{todo.bytes_to_write / 1e9:.2f} GB to write, {free / 1e9:.2f} GB free"
+        raise StoreError(cache, finding, "Free some space, build fewer recordings, or pass another --cache")
+
+
+def _find_layout(cache: Path, config: DataConfig) -> Layout | None:
+    """Return the layout that a store was made with, None where there is no store yet.
+
+    Raises:
+        StoreError: it was made with other settings.
+    """
     if not cache.exists() or (cache.is_dir() and not any(cache.iterdir())):
-        try:
-            if cache.exists():
-                cache.rmdir()
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            create_store(cache, config.features, layout)
-        except OSError as error:
-            raise StoreError(cache, f"cannot be created ({error.strerror})", "Pass a --cache that can") from None
-        return layout
+        return None
     features, there, _ = read_attributes(cache)
     differ = [
         f"{name} is {getattr(features, name)!r}, asked for {wanted!r}"
         for name, wanted in vars(config.features).items()
         if getattr(features, name) != wanted
     ]
-    if there.frames_per_instance != layout.frames_per_instance:
-        differ.append(f"an instance is {there.frames_per_instance} frames, asked for {layout.frames_per_instance}")
+    if there.frames_per_instance != config.frames_per_instance:
+        differ.append(f"an instance is {there.frames_per_instance} frames, asked for {config.frames_per_instance}")
     if differ:
         raise StoreError(cache, f"built with other settings: {'; '.join(differ)}", "Use them, or another --cache")
     return there
+
+
+def _create(cache: Path, config: DataConfig) -> Layout:
+    layout = Layout(config.frames_per_instance, config.n_mels)
+    try:
+        if cache.exists():
+            cache.rmdir()
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        create_store(cache, config.features, layout)
+    except OSError as error:
+        if there := _find_layout(cache, config):
+            return there  # another build was quicker
+        raise StoreError(cache, f"cannot be created ({error.strerror})", "Pass a --cache that can") from None
+    return layout
 
 
 def remove_leftovers(cache: Path, index: Index) -> None:

@@ -61,7 +61,8 @@ def stream(placed: Placed, data_dir: Path, front_end: FrontEnd) -> Computed:
 def _whole(placed: Placed, data_dir: Path, front_end: FrontEnd) -> Computed:
     computed = stream(placed, data_dir, front_end)
     blocks = list(computed.frames)
-    return Computed(iter([np.concatenate(blocks)] if blocks else []), computed.row)
+    failed = computed.row is not None and computed.row.failure
+    return Computed(iter([np.concatenate(blocks)] if blocks and not failed else []), computed.row)
 
 
 def _stream(computed: Computed, placed: Placed, data_dir: Path, front_end: FrontEnd) -> Iterator[Frames]:
@@ -71,6 +72,7 @@ def _stream(computed: Computed, placed: Placed, data_dir: Path, front_end: Front
         yield from front_end.stream(data_dir / facts.path, facts.header, facts.true_rate, energy)
     except AudioError as error:
         failure = error.reason
+    failure = failure or _changed(data_dir, placed)
     computed.row = _row(placed, front_end, energy.shares(), failure)
 
 
@@ -127,7 +129,7 @@ def _begin_decoding(batch: list[Placed], data_dir: Path, pool: ThreadPoolExecuto
         except AudioError as error:
             samples[row] = 0
             return error.reason
-        return ""
+        return _changed(data_dir, batch[row])
 
     return _Batch(batch, samples, [pool.submit(decode, row) for row in range(len(batch))])
 
@@ -144,6 +146,17 @@ def _compute_batch(batch: _Batch, front_end: FrontEnd) -> Iterator[Computed]:
     for i, (placed, failure) in enumerate(zip(batch.recordings, failures, strict=True)):
         row = _row(placed, front_end, energy.shares(i), failure)
         yield Computed(iter([] if failure else [frames[i]]), row)
+
+
+def _changed(data_dir: Path, placed: Placed) -> str:
+    """Why a recording that has just been read may not be the one that was looked at; empty if it is."""
+    facts = placed.facts
+    try:
+        stat = (data_dir / facts.path).stat()
+    except OSError:
+        return "gone while it was being read. Build again"
+    same = (stat.st_size, stat.st_mtime_ns) == (facts.size, facts.mtime_ns)
+    return "" if same else "changed while it was being read. Build again"
 
 
 def _row(placed: Placed, front_end: FrontEnd, outside: tuple[float, float], failure: str) -> CachedRecording:

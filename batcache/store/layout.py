@@ -53,6 +53,10 @@ class Layout:
     def chunk_bytes(self) -> int:
         return self.frames_per_instance * self.n_mels * 2
 
+    def shard_bytes(self, instances: Sequence[int], shards: int = 1) -> int:
+        """Size of shards that hold recordings of so many instances."""
+        return sum(instances) * (self.chunk_bytes + 4) + shards * (16 * self.instances_per_shard + 4)
+
     def instances(self, frames: int) -> int:
         """Number of instances that hold so many frames."""
         return max(1, -(-frames // self.frames_per_instance))

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -80,14 +80,24 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of each recording and why; the tasks; and the rows of committed shards that change."""
+    """What becomes of each recording and why; the tasks; and the rows of committed shards that change.
+
+    ``bytes_to_write`` is what the tasks' shards will take on the disk.
+    """
 
     decisions: dict[str, tuple[Action, str]]
     tasks: tuple[Task, ...]
-    revisions: dict[int, tuple[CachedRecording, ...]] = field(default_factory=dict)
+    revisions: dict[int, tuple[CachedRecording, ...]]
+    bytes_to_write: int
 
     def count(self, action: Action) -> int:
         return sum(1 for taken, _ in self.decisions.values() if taken == action)
+
+    @property
+    def audio_s(self) -> float:
+        """True seconds of audio to compute."""
+        facts = (placed.facts for task in self.tasks for placed in task.recordings)
+        return sum(fact.header.samples / fact.true_rate for fact in facts)
 
     @property
     def written(self) -> set[int]:
@@ -101,17 +111,23 @@ class Plan:
 
 
 def scan(
-    expansions: Mapping[str, float | None], data_dir: Path, index: Index, config: FeatureConfig, workers: int
+    expansions: Mapping[str, float | None],
+    data_dir: Path,
+    index: Index,
+    config: FeatureConfig,
+    workers: int,
+    *,
+    rehash: bool = False,
 ) -> Iterator[Known | AudioError]:
     """Yield what is known of each file, in order, or why it is rejected.
 
     ``expansions`` maps each path to its time expansion, None where the manifest gives none. A file whose size and
-    modification time are those of the index is not opened.
+    modification time are those of the index is not opened, unless ``rehash``.
     """
 
     def look(path: str, expansion: float | None) -> Known | AudioError:
         try:
-            return _look(path, expansion, data_dir, index, config)
+            return _look(path, expansion, data_dir, index, config, rehash=rehash)
         except AudioError as error:
             return error
 
@@ -128,13 +144,15 @@ def scan(
         pool.shutdown(cancel_futures=True)
 
 
-def _look(path: str, expansion: float | None, data_dir: Path, index: Index, config: FeatureConfig) -> Known:
+def _look(
+    path: str, expansion: float | None, data_dir: Path, index: Index, config: FeatureConfig, *, rehash: bool
+) -> Known:
     try:
         stat = os.stat(f"{data_dir}/{path}")  # noqa: PTH116 (to make a Path takes longer than to look)
     except OSError:
         stat = None
     factor, ground = (1.0, "assumed") if expansion is None else (expansion, "manifest")
-    if stat:
+    if stat and not rehash:
         for row in index.by_path.get(path, ()):
             unchanged = row.size == stat.st_size and row.mtime_ns == stat.st_mtime_ns and not row.failure
             if unchanged and row.true_rate == round(row.header_rate * factor):
@@ -219,7 +237,8 @@ def plan(
             decisions[path] = _why_compute(fact, known)
             fresh[fact.key] = [fact]
     tasks = pack(list(fresh.values()), set(index.commits), config, layout)
-    return Plan(decisions, tasks, _revise(index, facts, adopted))
+    room = sum(layout.shard_bytes([placed.instances for placed in task.recordings], task.shards) for task in tasks)
+    return Plan(decisions, tasks, _revise(index, facts, adopted), room)
 
 
 def _why_compute(fact: Facts, known: Sequence[CachedRecording]) -> tuple[Action, str]:

@@ -1,0 +1,112 @@
+"""One builder a store: a small file in it says who builds, and goes when the build ends.
+
+The file is made together with its content, or not at all, and only where there is none. A builder that was killed
+leaves it behind: on the same machine the next one sees that the process is gone and takes over; of another machine only
+the user can know.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+
+from batcache.disk import PARTIAL
+from batcache.errors import StoreError
+
+LOCK = "building.json"
+
+
+@contextmanager
+def hold(store: Path) -> Iterator[None]:
+    """Be the only one who changes a store.
+
+    Raises:
+        StoreError: someone else holds it; says who, since when, and how to break a lock that is stale.
+    """
+    place = store / LOCK
+    mine = json.dumps(
+        {
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "process_began": psutil.Process().create_time(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    ).encode()
+    while not _make(place, mine):
+        _remove_stale(place)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if place.read_bytes() == mine:
+                place.unlink()
+
+
+def _make(place: Path, content: bytes) -> bool:
+    """Make a file with this content, unless there is one."""
+    whole = place.with_name(f"{place.name}.{uuid4().hex}{PARTIAL}")
+    try:
+        whole.write_bytes(content)
+        try:
+            os.link(whole, place)
+        except FileExistsError:
+            return False
+        except OSError:  # no links on this file system; Windows' rename does not replace
+            return _make_in_two_steps(place, content)
+        return True
+    except OSError as error:
+        raise StoreError(place.parent, f"cannot be written ({error.strerror})", "Make it writable") from None
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def _make_in_two_steps(place: Path, content: bytes) -> bool:
+    try:
+        with place.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _remove_stale(place: Path) -> None:
+    """Remove the lock of a builder that is gone.
+
+    It is renamed first: were two to find the same stale lock, the second would remove the lock of the first.
+    """
+    try:
+        found = place.read_bytes()
+    except FileNotFoundError:
+        return  # just released
+    _require_gone(place, found)
+    aside = place.with_name(f"{place.name}.{uuid4().hex}{PARTIAL}")
+    with suppress(FileNotFoundError):
+        place.rename(aside)
+        if aside.read_bytes() != found:
+            aside.rename(place)  # another builder was quicker: this is its lock
+        else:
+            aside.unlink()
+
+
+def _require_gone(place: Path, found: bytes) -> None:
+    remedy = f"Wait for it; if nothing builds this store any more, delete {place}"
+    try:
+        holder = json.loads(found)
+        host, process, since = holder["host"], int(holder["process"]), holder["since"]
+        began = float(holder["process_began"])
+    except (ValueError, KeyError, TypeError):
+        raise StoreError(place.parent, "is being built by a process that cannot be told", remedy) from None
+    if host == socket.gethostname():
+        with suppress(psutil.NoSuchProcess):
+            if abs(psutil.Process(process).create_time() - began) > 1:
+                return  # the number was given to another process since
+            finding = f"is being built by process {process} of this machine since {since}"
+            raise StoreError(place.parent, finding, remedy)
+        return
+    raise StoreError(place.parent, f"is being built by process {process} on {host} since {since}", remedy)
