@@ -1,0 +1,156 @@
+"""Time expansion: how many times slower than life a file plays, and on what ground that is believed.
+
+Recorders of the tape age, and some programs still, write a call slowed ten times under a header rate a tenth of the
+true one. The header does not say so, and a wrong factor poisons every feature. So its rate alone is never a ground:
+below ``FULL_SPECTRUM_RATE`` someone who knows has to say it (the manifest, GUANO, WAMD), or the sound itself does.
+
+From ``FULL_SPECTRUM_RATE`` on, no factor is looked for: eight times 192 kHz would be 1.5 MHz, which no bat recorder
+samples at. A slowed tape that was digitised so fast needs its factor in the manifest.
+
+What the sound can tell (``decide``): a bat's calls last 1 to 90 ms and lie between 15 and 125 kHz, so between calls as
+they were and calls slowed eight times or more there is no overlap. Between the factors 8 and 32 there is, since a call
+at 45 kHz slowed ten times could be one at 36 kHz slowed eight times. Only the rates that recorders have separate these.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batcache.features.audio import AudioHeader, read_blocks
+from batcache.features.metadata import Metadata
+from batcache.features.pulses import Pulses, find_pulses
+
+HIGHEST_RATE = 2_000_000
+"""Hz. No true rate lies above it."""
+
+FULL_SPECTRUM_RATE = 192_000
+"""Hz. Header rates from here on are true unless someone says otherwise."""
+
+FACTORS = (10, 8, 16, 20, 32)
+"""Factors in use, the most common first. The last three are too rare for the sound alone to be believed."""
+
+_RECORDER_RATES = (
+    *(192_000, 200_000, 250_000, 256_000, 288_000, 300_000),
+    *(312_500, 320_000, 375_000, 384_000, 400_000, 500_000),
+)
+_COMMON_RATES = (
+    *(8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000),  # sound cards
+    *(12_500, 25_000, 50_000, 100_000, 125_000),  # laboratories
+)
+"""Header rates at which anything may have been recorded: a slowed tape, and also a bird."""
+
+_ENOUGH_PULSES = 5
+_MARGIN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """True rate = header rate x ``factor``. ``ground`` says who knows; ``doubt`` is empty, or why it may be wrong."""
+
+    factor: float
+    ground: str
+    doubt: str = ""
+
+
+def find_expansion(path: Path, header: AudioHeader, metadata: Metadata, told: float | None) -> Expansion:
+    """Find a recording's factor: as the manifest tells it, else GUANO, else WAMD, else from its rate and sound.
+
+    Raises:
+        AudioError: the sound had to be looked at and cannot be decoded.
+    """
+    if told is not None:
+        return Expansion(told, "manifest")
+    said, doubt = _metadata_says(header, metadata)
+    if said is not None:
+        return said
+    if header.rate >= FULL_SPECTRUM_RATE:
+        return Expansion(1.0, "full-spectrum rate", doubt)
+    heard = decide(find_pulses(read_blocks(path, header, 1 << 16), header.rate), header.rate)
+    return Expansion(heard.factor, heard.ground, "; ".join(filter(None, (doubt, heard.doubt))))
+
+
+def _metadata_says(header: AudioHeader, metadata: Metadata) -> tuple[Expansion | None, str]:
+    """What GUANO and WAMD say; and why, where they say nothing that can be believed."""
+    said = {"guano TE": metadata.guano_expansion, "wamd": metadata.wamd_expansion}
+    statements = [(ground, factor) for ground, factor in said.items() if factor is not None]
+    ignored = ""
+    if metadata.guano_rate is not None:
+        ratio = metadata.guano_rate / header.rate
+        factor = next((float(known) for known in (1, *FACTORS) if abs(ratio / known - 1) < 0.01), None)
+        if factor is None:
+            ignored = f"guano Samplerate is {metadata.guano_rate:,.0f} Hz, {ratio:.3g} times the header's"
+        elif factor != 1 or metadata.guano_expansion is None:  # beside a TE, some write the header's rate
+            place = 1 if metadata.guano_expansion is not None else 0
+            statements.insert(place, ("guano Samplerate", factor))
+    credible = [(ground, factor) for ground, factor in statements if header.rate * factor <= HIGHEST_RATE]
+    if not credible:
+        absurd = [f"{ground} {factor:g} makes {header.rate * factor:,.0f} Hz" for ground, factor in statements]
+        return None, "; ".join([*absurd, *filter(None, (ignored,))])
+    ground, factor = credible[0]
+    against = [f"{other} says {claim:g}" for other, claim in statements if abs(claim / factor - 1) > 0.01]
+    if factor != 1 and ground == "guano Samplerate" and metadata.guano_length_s is not None:
+        slowed = header.samples / header.rate / metadata.guano_length_s
+        if abs(slowed / factor - 1) > 0.2:  # a file that was resampled keeps both fields, and its length
+            against.append(f"guano Length says {slowed:.3g}")
+    if ignored:
+        against.append(ignored)
+    return Expansion(factor, ground, "; ".join(against)), ""
+
+
+def decide(pulses: Pulses, rate: int) -> Expansion:
+    """What the sound says at a header rate in Hz. Where it does not say enough, the factor is the likeliest one, or 1.
+
+    The factor 1 is proven by bat calls above 18 kHz (at eight times that no bat calls), several times as many as there
+    are under all other factors. An expansion is proven by many calls, few of them rising, at a header rate that nothing
+    else is recorded at and that one factor alone, 8 or 10, makes a recorder's rate.
+    """
+    heard = len(pulses.hz)
+    as_heard = int((_like_calls(pulses, 1) & (pulses.hz >= 18_000)).sum())
+    fitting = {factor: _like_calls(pulses, factor) for factor in FACTORS if rate * factor <= HIGHEST_RATE}
+    slowed = int(np.logical_or.reduce([*fitting.values(), np.zeros(heard, np.bool_)]).sum())
+    if as_heard >= _ENOUGH_PULSES and as_heard >= _MARGIN * slowed:
+        return Expansion(1.0, "band content")
+    if slowed < max(_ENOUGH_PULSES, _MARGIN * as_heard, heard / 2):
+        found = f"{as_heard} calls as if true, {slowed} as if slowed" if as_heard + slowed else "no bat calls"
+        return Expansion(1.0, "assumed", f"{found} in {heard} pulses")
+    known = [factor for factor in fitting if _is_plausible(rate, factor)]
+    best = max(known or fitting, key=lambda factor: fitting[factor].sum())  # the first of equals: the most common
+    if fitting[best].sum() < _ENOUGH_PULSES or not _is_paced(pulses, fitting[best], best):
+        return Expansion(1.0, "assumed", f"{slowed} of {heard} pulses could be slowed calls, but not their intervals")
+    return Expansion(float(best), "band content", _doubt(pulses, fitting[best], known, best, rate))
+
+
+def _doubt(pulses: Pulses, fits: NDArray[np.bool_], known: list[int], best: int, rate: int) -> str:
+    """Why a factor that the sound speaks for may still be another."""
+    if not known:
+        return f"calls sound slowed, but no factor makes {rate:,} Hz a recorder's rate"
+    if len(known) > 1:
+        return f"calls sound slowed, by {' or '.join(str(factor) for factor in sorted(known))}"
+    if best not in FACTORS[:2]:
+        return f"calls sound slowed by {best}, which is rare"
+    if rate in _COMMON_RATES:
+        return f"calls sound slowed by {best}, or they are no bats: {rate:,} Hz is a common rate"
+    if pulses.falls[fits].mean() < 0.7:
+        return f"calls sound slowed by {best}, but many of them rise"
+    return ""
+
+
+def _like_calls(pulses: Pulses, factor: float) -> NDArray[np.bool_]:
+    """Which pulses could be bat calls under a factor. Sweeps (FM, QCF) are short, at constant frequency (CF) long."""
+    hz, seconds = pulses.hz * factor, pulses.duration_s / factor
+    sweep = (hz >= 15_000) & (hz <= 125_000) & (seconds >= 0.001) & (seconds <= 0.030)
+    constant = (hz >= 65_000) & (hz <= 125_000) & (seconds > 0.030) & (seconds <= 0.090)
+    return sweep | constant
+
+
+def _is_paced(pulses: Pulses, fits: NDArray[np.bool_], factor: float) -> bool:
+    """Whether calls follow each other as a bat's do: at 2 to 30 a second, or seldomer where several were missed."""
+    return 0.03 <= float(np.median(np.diff(pulses.start_s[fits]))) / factor <= 1.0
+
+
+def _is_plausible(rate: int, factor: int) -> bool:
+    """Whether a header rate times a factor is a recorder's rate, or the file a digitised tape, slowed ten times."""
+    digitised = factor == 10 and rate in _COMMON_RATES
+    return digitised or any(abs(rate * factor / known - 1) < 1e-3 for known in _RECORDER_RATES)
