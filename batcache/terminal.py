@@ -67,10 +67,16 @@ def show_build(report: "BuildReport", settings: "Config") -> None:
             f"{len(report.two_channels)} recordings have several channels, the first is used: "
             f"{list_some(report.two_channels)}"
         )
-    if report.maybe_expanded:
+    if report.doubtful:
         warn(
-            f"{len(report.maybe_expanded)} recordings say 96 kHz or less and have no time_expansion: "
-            f"{list_some(report.maybe_expanded)}. If they are time-expanded, give the factor and build again"
+            f"the time expansion of {len(report.doubtful)} recordings is doubtful: "
+            f"{list_some(f'{path} ({doubt})' for path, doubt in report.doubtful.items())}. "
+            "Give it in a time_expansion column, 1 where there is none, and build again"
+        )
+    if report.unread:
+        warn(
+            f"{len(report.unread)} recordings have metadata that could not all be read: "
+            f"{list_some(f'{path} ({what})' for path, what in report.unread.items())}"
         )
     outside = len(report.outside_below) + len(report.outside_above)
     if outside > 0.05 * report.recordings:

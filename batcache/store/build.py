@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 
 Frames = NDArray[np.float16]
 _MOST_WRITERS = 4  # each holds a shard of 82 MB
-SLOW_RATE = 96_000
-"""Hz. No bat recorder samples so slowly; time-expanded files say so."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,8 @@ class BuildReport:
 
     ``off_rate`` counts recordings whose true rate is not the expected one, ``outside_below`` and ``outside_above``
     name those with most of their energy below ``fmin`` or above ``fmax``, ``two_channels`` those of which only the
-    first channel was used, ``maybe_expanded`` those of low rate for which the manifest gives no time expansion.
+    first channel was used. ``doubtful`` says of those whose time expansion may be another which was taken and why
+    it is doubted; ``unread`` what of a file's metadata could not be read.
     """
 
     cache: Path
@@ -82,7 +81,8 @@ class BuildReport:
     seconds: float
     audio_s: float
     off_rate: int
-    maybe_expanded: tuple[str, ...]
+    doubtful: Mapping[str, str]
+    unread: Mapping[str, str]
     low_nyquist: int
     outside_below: tuple[str, ...]
     outside_above: tuple[str, ...]
@@ -342,7 +342,8 @@ def _report(
         instances=sum({row.first_instance: row.instances for row in good}.values()),
         seconds=seconds,
         audio_s=sum(row.duration_s for row in good),
-        maybe_expanded=tuple(r.path for r in good if r.ground == "assumed" and r.header_rate <= SLOW_RATE),
+        doubtful={row.path: f"taken as {row.time_expansion:g}: {row.doubt}" for row in good if row.doubt},
+        unread={row.path: row.unread for row in good if row.unread},
         off_rate=sum(row.true_rate != config.sample_rate for row in good),
         low_nyquist=sum(row.dead_bands > 0 for row in good),
         outside_below=tuple(row.path for row in good if row.energy_below > 0.5),

@@ -23,7 +23,7 @@ from batcache.features.audio import read_blocks
 from batcache.features.frontend import BandEnergy, FrontEnd
 from batcache.features.mel import dead_bands
 from batcache.store.layout import CachedRecording
-from batcache.store.plan import Placed
+from batcache.store.plan import Placed, columns_of
 
 Frames = NDArray[np.float16]
 _SAMPLES_A_BATCH = 2**26  # thirty-four clips of 5 s at 384 kHz; their windows take a gigabyte of a GPU
@@ -162,14 +162,8 @@ def _changed(data_dir: Path, placed: Placed) -> str:
 def _row(placed: Placed, front_end: FrontEnd, outside: tuple[float, float], failure: str) -> CachedRecording:
     facts = placed.facts
     return CachedRecording(
-        path=facts.path,
-        size=facts.size,
-        mtime_ns=facts.mtime_ns,
+        **columns_of(facts),
         content=facts.content,
-        header_rate=facts.header_rate,
-        channels=facts.channels,
-        time_expansion=facts.time_expansion,
-        ground=facts.ground,
         true_rate=facts.true_rate,
         nyquist_hz=facts.true_rate / 2,
         duration_s=round(facts.header.samples / facts.true_rate, 6),

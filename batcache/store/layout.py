@@ -67,9 +67,10 @@ class CachedRecording(msgspec.Struct, frozen=True, gc=False):
 
     A struct, since a million of them are made whenever a large store is opened.
 
-    ``path`` is POSIX and relative to the data root. ``ground`` says why ``time_expansion`` was believed. Frames from
-    ``dead_bands`` upper bands are 0. The shares of energy are of the resampled signal. ``failure`` is empty, or why
-    the samples could not be turned into frames (its instances are NaN).
+    ``path`` is POSIX and relative to the data root. ``ground`` says why ``time_expansion`` was believed, ``doubt`` is
+    empty, or why it may be wrong. Frames from ``dead_bands`` upper bands are 0. The shares of energy are of the
+    resampled signal. ``failure`` is empty, or why the samples could not be turned into frames (its instances are NaN).
+    From ``recorded_at`` on: what the file says of itself, as in ``features.metadata.Metadata``.
     """
 
     path: str
@@ -90,6 +91,14 @@ class CachedRecording(msgspec.Struct, frozen=True, gc=False):
     energy_below: float
     energy_above: float
     failure: str = ""
+    doubt: str = ""
+    recorded_at: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    recorder: str | None = None
+    species_auto: str | None = None
+    species_manual: str | None = None
+    unread: str = ""
 
     @property
     def key(self) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
@@ -15,10 +15,11 @@ from batcache.ahead import map_ahead
 from batcache.config import FeatureConfig
 from batcache.errors import AudioError
 from batcache.features.audio import AudioHeader, content_hash, read_blocks, read_header
+from batcache.features.expansion import HIGHEST_RATE, find_expansion
+from batcache.features.metadata import Metadata, read_metadata
 from batcache.store.index import Index
 from batcache.store.layout import CachedRecording, Layout
 
-HIGHEST_RATE = 2_000_000
 FILES_AT_ONCE = 32
 """A thread is handed so many at most: to hand one over takes longer than to see that it is unchanged."""
 
@@ -39,6 +40,8 @@ class Facts:
     time_expansion: float
     ground: str
     header: AudioHeader
+    doubt: str = ""
+    metadata: Metadata = field(default_factory=Metadata)
 
     @property
     def true_rate(self) -> int:
@@ -151,16 +154,16 @@ def _look(
         stat = os.stat(f"{data_dir}/{path}")  # noqa: PTH116 (to make a Path takes longer than to look)
     except OSError:
         stat = None
-    factor, ground = (1.0, "assumed") if expansion is None else (expansion, "manifest")
     if stat and not rehash:
         for row in index.by_path.get(path, ()):
             unchanged = row.size == stat.st_size and row.mtime_ns == stat.st_mtime_ns and not row.failure
-            if unchanged and row.true_rate == round(row.header_rate * factor):
-                same = (row.time_expansion, row.ground) == (factor, ground)
-                return row if same else replace(row, time_expansion=factor, ground=ground)
+            if unchanged and _stands(row, expansion):
+                return _recall(row, expansion)
     place = data_dir / path
     header = read_header(place)
     assert stat is not None, "read_header raises where there is no file"
+    metadata = read_metadata(place, header)
+    found = find_expansion(place, header, metadata, expansion)
     facts = Facts(
         path,
         stat.st_size,
@@ -168,9 +171,11 @@ def _look(
         content_hash(place, header),
         header.rate,
         header.channels,
-        factor,
-        ground,
+        found.factor,
+        found.ground,
         header,
+        found.doubt,
+        metadata,
     )
     _check_rate(place, facts, config)
     failed = index.by_key.get(facts.key)
@@ -181,6 +186,20 @@ def _look(
         except AudioError:  # said in the same words as before, whatever the size of a block
             raise AudioError(place, failed.failure) from None
     return facts
+
+
+def _stands(row: CachedRecording, expansion: float | None) -> bool:
+    """Whether what the index holds of an unchanged file answers what the manifest says of it, or leaves to be found."""
+    if expansion is None:
+        return row.ground != "manifest" and (row.ground != "assumed" or bool(row.doubt))  # nothing is assumed undoubted
+    return row.true_rate == round(row.header_rate * expansion)
+
+
+def _recall(row: CachedRecording, expansion: float | None) -> CachedRecording:
+    """The row of a file that is as it was, with the manifest's word where it has one."""
+    if expansion is None or (row.time_expansion, row.ground) == (expansion, "manifest"):
+        return row
+    return replace(row, time_expansion=expansion, ground="manifest", doubt="")
 
 
 def _check_rate(place: Path, facts: Facts, config: FeatureConfig) -> None:
@@ -325,13 +344,14 @@ def _revise(
 
 def describe(fact: Known, row: CachedRecording) -> CachedRecording:
     """The row of a file whose content is that of ``row``."""
-    return replace(
-        row,
-        path=fact.path,
-        size=fact.size,
-        mtime_ns=fact.mtime_ns,
-        header_rate=fact.header_rate,
-        channels=fact.channels,
-        time_expansion=fact.time_expansion,
-        ground=fact.ground,
-    )
+    return replace(row, **columns_of(fact))
+
+
+_OF_FILE = ("path", "size", "mtime_ns", "header_rate", "channels", "time_expansion", "ground", "doubt")
+_SAID = ("recorded_at", "latitude", "longitude", "recorder", "species_auto", "species_manual", "unread")
+
+
+def columns_of(fact: Known) -> dict[str, Any]:
+    """What a row says of the file, as opposed to its samples."""
+    said = fact.metadata if isinstance(fact, Facts) else fact
+    return {name: getattr(fact, name) for name in _OF_FILE} | {name: getattr(said, name) for name in _SAID}

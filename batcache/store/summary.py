@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from batcache.errors import list_some
 from batcache.store.reader import Store
 
 
@@ -14,7 +15,9 @@ def summarise(store: Store) -> dict[str, str]:
     live = sum(row.instances for row in distinct)
     rates = Counter(row.true_rate for row in rows)
     features, layout = store.features, store.layout
-    lacking = Counter(row.dead_bands for row in rows if row.dead_bands)
+    lacking = Counter((row.true_rate, row.dead_bands) for row in rows if row.dead_bands)
+    doubtful = [f"{row.path} (taken as {row.time_expansion:g}: {row.doubt})" for row in rows if row.doubt]
+    recorders = Counter(row.recorder for row in rows if row.recorder)
     facts = {
         "recordings": f"{len(rows):,} ({sum(row.duration_s for row in rows) / 3600:.2f} h)",
         "instances": f"{live:,} of {layout.frames_per_instance / features.frames_per_second:g} s",
@@ -25,9 +28,13 @@ def summarise(store: Store) -> dict[str, str]:
         "window": f"{features.n_fft} samples every {features.hop_length} at {features.target_sample_rate:,} Hz",
         "true rates": ", ".join(f"{rate:,} Hz ({count:,})" for rate, count in sorted(rates.items())),
         "time-expanded": f"{sum(row.time_expansion != 1 for row in rows):,}",
-        "time expansion assumed to be 1": f"{sum(row.ground == 'assumed' for row in rows):,}",
-        "lacking upper mel bands": ", ".join(f"{n:,} recordings lack {k}" for k, n in sorted(lacking.items()))
+        "time expansion known by": _count(Counter(row.ground for row in rows)),
+        "time expansion doubtful": f"{len(doubtful):,}" + (f": {list_some(doubtful)}" if doubtful else ""),
+        "lacking upper mel bands": ", ".join(
+            f"{count:,} of {rate:,} Hz lack {bands}" for (rate, bands), count in sorted(lacking.items())
+        )
         or "none",
+        "recorders": _count(recorders) if recorders else "not said in the files",
         "copies under another name": f"{len(rows) - len(distinct):,}",
         "fingerprint": features.fingerprint,
     }
@@ -36,3 +43,10 @@ def summarise(store: Store) -> dict[str, str]:
     if used > live:
         facts["instances no longer used"] = f"{used - live:,}"
     return facts
+
+
+def _count(found: Counter[str]) -> str:
+    """Names with their number, the most frequent first."""
+    return ", ".join(
+        f"{name} ({count:,})" for name, count in sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    )

@@ -68,7 +68,7 @@ def join(manifest: Manifest, store: Store) -> Joined:
     if missing:
         names = list_some(dict.fromkeys(clip.filename for clip in missing))
         raise ManifestError(missing[0].place, f"not in {store.path}: {names}", f"Run `{command}`")
-    stale = [bag.clip for bag in bags if (bag.clip.time_expansion or 1.0) != bag.row.time_expansion]
+    stale = [bag.clip for bag in bags if bag.clip.time_expansion not in (None, bag.row.time_expansion)]
     if stale:
         finding = f"time_expansion of {stale[0].filename} is not the one that {store.path} was built with"
         raise ManifestError(stale[0].place, finding, f"Run `{command}`")

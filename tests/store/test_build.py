@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -243,7 +244,8 @@ def test_a_time_expansion_of_one_said_aloud_computes_nothing(project):
     before = shards(project.cache)
     project.list(*NAMES, time_expansion={"c.wav": 1})
     assert_nothing_was_computed(project, before)
-    assert (project.store().find("c.wav").ground, project.store().find("a.wav").ground) == ("manifest", "assumed")
+    store = project.store()
+    assert (store.find("c.wav").ground, store.find("a.wav").ground) == ("manifest", "full-spectrum rate")
 
 
 def test_audio_that_was_recorded_ten_times_slower_gets_the_frames_of_its_true_rate(project):
@@ -252,6 +254,81 @@ def test_audio_that_was_recorded_ten_times_slower_gets_the_frames_of_its_true_ra
     project.build()
     row = project.store().find("slow.wav")
     assert (row.header_rate, row.true_rate, row.duration_s, row.frames) == (38_400, 384_000, 0.1, 100)
+
+
+# What files say of themselves.
+
+
+SLOWED = """GUANO|Version: 1.0
+Make: Titley
+Model: Swift
+TE: 10
+Timestamp: 2024-05-01 23:10:00
+Loc Position: 51.5 -2.5
+"""
+
+
+@pytest.fixture
+def slow(project: Project) -> Project:
+    """The project with two slowed recordings, one of which says so."""
+    for name in ("says.wav", "mute.wav"):
+        project.record(name, 10 * 0.1, rate=38_400)
+    add_guano(project.root / "says.wav", SLOWED)
+    project.list(*NAMES, "says.wav", "mute.wav")
+    return project
+
+
+def ground_of(project: Project, name: str) -> tuple[float, str, bool]:
+    row = project.store().find(name)
+    return row.time_expansion, row.ground, bool(row.doubt)
+
+
+def test_a_factor_in_the_metadata_is_used_and_one_that_nobody_knows_is_reported(slow):
+    report = slow.build().report
+    assert ground_of(slow, "says.wav") == (10.0, "guano TE", False)
+    assert ground_of(slow, "mute.wav") == (1.0, "assumed", True)
+    assert ground_of(slow, "a.wav") == (1.0, "full-spectrum rate", False)
+    assert list(report.doubtful) == ["mute.wav"] and report.doubtful["mute.wav"].startswith("taken as 1: ")
+    row = slow.store().find("says.wav")
+    assert (row.true_rate, row.frames, row.recorder) == (384_000, 100, "Titley Swift")
+    assert (row.recorded_at, row.latitude, row.longitude) == ("2024-05-01T23:10:00", 51.5, -2.5)
+
+
+def test_what_was_found_of_an_unchanged_file_is_not_looked_for_again(slow):
+    slow.build()
+    before = snapshot(slow.cache)
+    with mock.patch("batcache.store.plan.read_header", side_effect=AssertionError("opened")):
+        assert list(slow.build().report.doubtful) == ["mute.wav"]
+    assert_equal_trees(snapshot(slow.cache), before)
+
+
+def test_the_column_settles_a_doubt_and_its_removal_revives_it(slow):
+    slow.build()
+    slow.list(*NAMES, "says.wav", "mute.wav", time_expansion={"mute.wav": 10, "says.wav": 10})
+    built = slow.build()
+    assert built.computed == {"mute.wav"} and not built.report.doubtful
+    assert ground_of(slow, "mute.wav") == ground_of(slow, "says.wav") == (10.0, "manifest", False)
+    slow.list(*NAMES, "says.wav", "mute.wav")
+    assert slow.build().computed == {"mute.wav"}
+    assert ground_of(slow, "says.wav") == (10.0, "guano TE", False)
+    assert ground_of(slow, "mute.wav") == (1.0, "assumed", True)
+    assert slow.store().find("says.wav").recorder == "Titley Swift"
+
+
+def test_a_tag_that_names_the_factor_computes_that_recording_anew(slow):
+    slow.build()
+    add_guano(slow.root / "mute.wav", SLOWED)
+    assert slow.build().computed == {"mute.wav"}
+    assert ground_of(slow, "mute.wav") == (10.0, "guano TE", False)
+
+
+def test_a_tag_that_does_not_enters_the_index_and_computes_nothing(slow):
+    slow.build()
+    add_guano(slow.root / "a.wav", "GUANO|Version: 1.0\nModel: D500X\nSpecies Manual ID: Myomyo\nbroken\n")
+    built = slow.build()
+    assert built.computed == set() and built.report.unread == {"a.wav": "GUANO line 4"}
+    row = slow.store().find("a.wav")
+    assert (row.recorder, row.species_manual, row.unread) == ("D500X", "Myomyo", "GUANO line 4")
 
 
 def test_changed_audio_under_an_old_name_computes_that_recording_and_no_other(project):

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from batcache.config import DataConfig
+from batcache.config import DataConfig, digest
 from batcache.errors import BatcacheError, StoreError
 from batcache.store.layout import (
     CachedRecording,
@@ -51,6 +51,24 @@ ROW = CachedRecording(
 )
 FAILED = structs.replace(ROW, path="b.wav", failure="NaN.")
 COMMIT = Commit(1, 2, "f" * 64, 13_000, False, array("I", [1, 2**32 - 1, 7]), (ROW, FAILED))
+
+
+def test_a_record_of_before_files_were_asked_is_read():
+    document = json.loads(COMMIT.to_json())
+    del document["digest"]
+    for name in (
+        "doubt",
+        "recorded_at",
+        "latitude",
+        "longitude",
+        "recorder",
+        "species_auto",
+        "species_manual",
+        "unread",
+    ):
+        del document["recordings"][name]
+    text = json.dumps(document | {"digest": digest(document)}).encode()
+    assert Commit.from_json(Path("1.json"), text) == COMMIT
 
 
 @pytest.fixture(scope="module")

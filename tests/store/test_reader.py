@@ -20,7 +20,7 @@ from batcache.features.frontend import FrontEnd
 from batcache.store.layout import Commit, commit_path, shard_path, write_commit
 from batcache.store.reader import Store
 from batcache.store.summary import summarise
-from tests.store.project import PER_SHARD, SMALL, Project, copy, read_all
+from tests.store.project import PER_SHARD, SMALL, Project, add_guano, copy, read_all
 
 LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2}
 SHARDS_OF = {"a.wav": [0], "b.wav": [0], "long.wav": [1, 2, 3], "c.wav": [4]}
@@ -144,6 +144,20 @@ def test_the_summary_counts_what_is_there(project):
     project.build()
     facts = summarise(project.store())
     assert (facts["instances"], facts["instances no longer used"]) == ("16 of 0.1 s", "3")
+
+
+def test_the_summary_tells_grounds_doubts_recorders_and_bands_that_are_lacking(project):
+    project.record("slow.wav", 1.0, rate=38_400)
+    project.record("narrow.wav", 0.2, rate=144_000, seed=4)
+    project.record("tagged.wav", 0.2, seed=5)
+    add_guano(project.root / "tagged.wav", "GUANO|Version: 1.0\nMake: Titley\nModel: Swift\n")
+    project.list("slow.wav", "narrow.wav", "tagged.wav", time_expansion={"narrow.wav": 1})
+    project.build()
+    facts = summarise(project.store())
+    assert facts["time expansion known by"] == "full-spectrum rate (5), assumed (1), manifest (1)"
+    assert facts["time expansion doubtful"].startswith("1: slow.wav (taken as 1: no bat calls in ")
+    assert facts["lacking upper mel bands"] == "1 of 38,400 Hz lack 13, 1 of 144,000 Hz lack 3"
+    assert facts["recorders"] == "Titley Swift (1)"
 
 
 # Damage.

@@ -1,6 +1,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -50,6 +51,13 @@ def test_a_store_of_another_time_expansion_is_an_error(small: SmallWorld) -> Non
     with pytest.raises(ManifestError, match=r"time_expansion of night0/0\.wav is not the one"):
         join(manifest, small.store)
     join(small.read(["night0/0.wav,1,1"], "filename,Low,time_expansion"), small.store)
+
+
+def test_a_clip_without_a_time_expansion_takes_the_one_that_the_build_found(small: SmallWorld) -> None:
+    manifest = small.read(["night0/0.wav,1"], "filename,Low")
+    slowed = replace(row_of(small, "night0/0.wav"), time_expansion=10.0, ground="guano TE")
+    with mock.patch.object(Store, "find", return_value=slowed):
+        assert join(manifest, small.store).bags[0].row == slowed
 
 
 def test_one_content_in_two_splits_is_an_error(small: SmallWorld) -> None:
