@@ -71,6 +71,9 @@ ConfigPath = Annotated[Path | None, typer.Option("--config", help="Settings as Y
 Runs = Annotated[
     Path | None, typer.Option("--run-dir", help="The folder that holds the runs. [default: runs]", show_default=False)
 ]
+AllowOutside = Annotated[
+    bool, typer.Option("--allow-outside", help="Let filenames lead out of the data dir; only for CSVs you trust.")
+]
 OnDevice = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU where there is one.")]
 
 
@@ -105,6 +108,7 @@ def build(
     config: ConfigPath = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done with each recording.")] = False,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its time says.")] = False,
+    allow_outside: AllowOutside = False,
     device: OnDevice = Device.auto,
 ) -> None:
     """Compute the features of every recording once, into a Zarr store.
@@ -116,7 +120,8 @@ def build(
     """
     flags: Flags = {"data": {"data_dir": data_dir, "cache": cache}}
     settings = _load(config, flags)
-    report = _build(settings, _read_manifest(csv, settings), device, rehash=rehash, dry_run=dry_run)
+    manifest = _read_manifest(csv, settings, allow_outside=allow_outside)
+    report = _build(settings, manifest, device, rehash=rehash, dry_run=dry_run)
     if report is not None and report.rejected:
         raise typer.Exit(1)
 
@@ -156,7 +161,7 @@ def train(
         "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir, "resident": resident},
     }
     settings, store = _load_with_store(config, flags)
-    _train(settings, store, _read_manifest(csv, settings, store), device)
+    _train(settings, store, _read_manifest(csv, settings, store, allow_outside=True), device)
 
 
 @app.command(name="eval")
@@ -191,7 +196,10 @@ def evaluate(
     checkpoint = run / place.parent.name / place.name
     about, settings = read_run(run), read_run_config(run)
     store = Store(cache or (run / about["cache"]).resolve())
-    manifest = _read_manifest(csv, settings, data_dir=data_dir) if csv else _manifest_noted(run, about, data_dir)
+    if csv:
+        manifest = _read_manifest(csv, settings, data_dir=data_dir, allow_outside=True)
+    else:
+        manifest = _manifest_noted(run, about, data_dir)
     _evaluate(choose_clips(checkpoint, store, manifest, split, as_trained=not csv), device)
 
 
@@ -203,6 +211,7 @@ def run(
     cache: CachePath = None,
     pooling: Annotated[Pooling | None, typer.Option(help="How instances become a bag.", show_default=False)] = None,
     run_dir: Runs = None,
+    allow_outside: AllowOutside = False,
     device: OnDevice = Device.auto,
 ) -> None:
     """Run a whole experiment: synth (if asked for), build, train, eval, show; only what is not up to date.
@@ -220,10 +229,10 @@ def run(
     settings = _load(file, flags)
     if settings.synth.manifest is not None:
         _synthesise(settings.synth.manifest, settings.synth.out, force=False)
-    report = _build(settings, _read_manifest(csv, settings), device)
+    report = _build(settings, _read_manifest(csv, settings, allow_outside=allow_outside), device)
     assert report is not None, "this was no dry run"
     settings, store = _load_with_store(file, flags)
-    manifest = _read_manifest(csv, settings, store)
+    manifest = _read_manifest(csv, settings, store, allow_outside=True)
     trained = _train_if_needed(settings, store, manifest, device)
     judging = choose_clips(trained / BEST, store, manifest, "test", as_trained=True)
     page = trained / "test_page.png"
@@ -363,9 +372,16 @@ def _load_with_store(path: Path | None, flags: Flags) -> "tuple[Config, Store]":
 
 
 def _read_manifest(
-    csvs: list[Path] | None, settings: "Config", store: "Store | None" = None, data_dir: Path | None = None
+    csvs: list[Path] | None,
+    settings: "Config",
+    store: "Store | None" = None,
+    data_dir: Path | None = None,
+    allow_outside: bool = False,
 ) -> "Manifest":
-    """The manifest of the CSVs given, else of those in the config, else of those the store was last built from."""
+    """The manifest of the CSVs given, else of those in the config, else of those the store was last built from.
+
+    To what opens no recording a filename is but a key of the index, and may lead anywhere.
+    """
     from batcache.manifest import read_manifest
 
     data = settings.data
@@ -379,7 +395,7 @@ def _read_manifest(
         raise ManifestError(
             "--csv", "no CSV is given", "Pass --csv train.csv, or name it in the config as data.train_csv"
         )
-    return read_manifest(chosen, data_dir, num_classes=data.num_classes, split_of=split_of)
+    return read_manifest(chosen, data_dir, num_classes=data.num_classes, split_of=split_of, allow_outside=allow_outside)
 
 
 def _manifest_noted(run: Path, about: Mapping[str, Any], data_dir: Path | None) -> "Manifest":
@@ -388,7 +404,8 @@ def _manifest_noted(run: Path, about: Mapping[str, Any], data_dir: Path | None) 
 
     csvs = [(run / csv).resolve() for csv in about["csvs"]]
     split_of = {(run / csv).resolve(): split for csv, split in about["split_of"].items()}
-    return read_manifest(csvs, data_dir or (run / about["data_dir"]).resolve(), split_of=split_of)
+    data_dir = data_dir or (run / about["data_dir"]).resolve()
+    return read_manifest(csvs, data_dir, split_of=split_of, allow_outside=True)
 
 
 def _build(
@@ -583,7 +600,7 @@ def _draw_store(cache: Path, output: Path, clips: Sequence[str]) -> None:
 
     store = Store(cache)
     sources = store.sources()
-    manifest = read_manifest(sources.csvs, sources.data_dir, split_of=sources.split_of)
+    manifest = read_manifest(sources.csvs, sources.data_dir, split_of=sources.split_of, allow_outside=True)
     calls = read_calls(manifest.data_dir / "events.csv")
     panels = panels_of_store(store, join(manifest, store).bags, manifest.species, calls, clips)
     draw_page(output, panels, store.features)

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -207,6 +208,9 @@ Layer = Mapping[str, Any]
 """Settings as nested mappings: section, then key. A value of None in a layer of flags means the flag was not given."""
 
 
+_LARGEST = 1 << 20
+
+
 def read_layer(path: Path) -> dict[str, Any]:
     """Return the sections of a YAML file.
 
@@ -214,11 +218,15 @@ def read_layer(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML, or does not hold sections.
     """
     try:
+        if path.stat().st_size > _LARGEST:
+            raise ConfigError(path, f"larger than {_LARGEST:,} bytes, expected settings", "Pass a config")
         document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(path, f"cannot be read ({error.strerror})", "Pass an existing YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise ConfigError(path, f"not YAML: {' '.join(str(error).split())}", "Correct the file") from None
+        raise ConfigError(
+            path, f"not YAML: {_shorten(' '.join(str(error).split()), 400)}", "Correct the file"
+        ) from None
     if document is None:
         return {}
     if not isinstance(document, dict) or not all(isinstance(v, dict | None) for v in document.values()):
@@ -277,7 +285,7 @@ def _explain(error: ValidationError, path: Path | None) -> ConfigError:
     """Turn the most telling of pydantic's findings, a misspelt key or else the deepest, into one line of ours."""
     findings = error.errors(include_url=False)
     first = min(findings, key=lambda found: (found["type"] != "unexpected_keyword_argument", -len(found["loc"])))
-    where = [str(part) for part in first["loc"] if not _names_alternative(part)]
+    where = [_shorten(str(part)) for part in first["loc"] if not _names_alternative(part)]
     place = f"{path or 'configuration'}: {'.'.join(where)}"
     if first["type"] == "unexpected_keyword_argument":
         if len(where) == 1:
@@ -289,7 +297,16 @@ def _explain(error: ValidationError, path: Path | None) -> ConfigError:
         near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.0)
         return ConfigError(place, "no such setting", f"Did you mean {near[0]}? Known: {', '.join(known)}")
     finding = first["msg"].lower().replace("tuple", "list")
-    return ConfigError(place, f"{first['input']!r}: {finding}", "Correct the value")
+    return ConfigError(place, f"{_VALUES.repr(first['input'])}: {finding}", "Correct the value")
+
+
+_VALUES = reprlib.Repr()
+"""Shows a value in a line: with a few anchors, a YAML of a kilobyte stands for lists of a gigabyte."""
+_VALUES.maxlevel, _VALUES.maxlist, _VALUES.maxstring, _VALUES.maxlong = 2, 10, 160, 160
+
+
+def _shorten(text: str, longest: int = 60) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def _names_alternative(part: int | str) -> bool:

@@ -42,7 +42,8 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 class Clip:
     """One row: a recording, or its span ``start_s``, ``duration_s`` in true seconds (None: the whole recording).
 
-    ``filename`` is a POSIX path relative to the data dir, without ``.`` and ``..``. ``line`` is where the row begins,
+    ``filename`` is a POSIX path relative to the data dir, without ``.`` and, unless files outside were allowed, within
+    it: then it may begin with ``..`` or be absolute. ``line`` is where the row begins,
     counted as an editor counts. ``labels`` are 1, 0 or ``UNKNOWN``, in the order of ``Manifest.species``. ``split`` is
     in lower case; ``group`` is a site-night, which must not be cut in two.
     """
@@ -98,6 +99,7 @@ def read_manifest(
     *,
     num_classes: int | None = None,
     split_of: Mapping[Path, str] | None = None,
+    allow_outside: bool = False,
 ) -> Manifest:
     """Read and check CSVs as one manifest.
 
@@ -106,6 +108,8 @@ def read_manifest(
         data_dir: where filenames start from; None is the folder that holds all the CSVs.
         num_classes: how many species the caller expects.
         split_of: the split of a CSV without a ``split`` column. Wins over the names train.csv, val.csv and test.csv.
+        allow_outside: let filenames lead out of the data dir. A CSV from elsewhere could otherwise have any file of
+            this machine read. Links within the data dir are its owner's, and followed.
 
     Raises:
         ManifestError: anything that cannot be trusted, a group or recording in two splits included.
@@ -119,7 +123,7 @@ def read_manifest(
     if num_classes is not None and num_classes != len(species):
         finding = f"{len(species)} species columns, but num_classes is {num_classes}"
         raise ManifestError(csvs[0], finding, "Correct num_classes or the columns")
-    clips = tuple(clip for table in tables for clip in _read_clips(table, species))
+    clips = tuple(clip for table in tables for clip in _read_clips(table, species, allow_outside))
     _check_recordings(clips)
     _refuse_two_splits(clips, "recording", lambda clip: clip.filename, lambda clip: clip.filename)
     _refuse_two_splits(clips, "group", lambda clip: clip.group, lambda clip: str(clip.group))
@@ -175,7 +179,7 @@ def _open_table(csv: Path, split_of: Mapping[Path, str]) -> _Table:
         raise ManifestError(_place(csv, 1), "no header", "Begin the CSV with filename and the species")
     delimiter = _find_delimiter(first_line)
     rows = _read_rows(csv, chain([first_line], lines), delimiter)
-    _, names = next(rows)
+    _, names = next(rows, (1, [""]))  # none: all its cells are quoted nothing
     split = split_of.get(csv, _SPLIT_OF_NAME.get(csv.name.lower()))
     return _Table(csv, _find_columns(csv, names), delimiter != ",", rows, split)
 
@@ -252,12 +256,12 @@ def _refuse_other_species(table: _Table, first: _Table) -> None:
         raise ManifestError(table.csv, "; ".join(findings), "Give both CSVs the same species")
 
 
-def _read_clips(table: _Table, species: Sequence[str]) -> Iterator[Clip]:
+def _read_clips(table: _Table, species: Sequence[str], allow_outside: bool) -> Iterator[Clip]:
     label_columns = {name: table.columns[name] for name in species}
     empty = True
     for line, cells in table.rows:
         try:
-            clip = _read_clip(table, label_columns, line, cells)
+            clip = _read_clip(table, label_columns, line, cells, allow_outside)
         except ValueError as error:
             raise ManifestError(_place(table.csv, line), *error.args) from None
         yield clip
@@ -266,7 +270,9 @@ def _read_clips(table: _Table, species: Sequence[str]) -> Iterator[Clip]:
         raise ManifestError(table.csv, "a header without rows", "Add a row for each clip")
 
 
-def _read_clip(table: _Table, label_columns: Mapping[str, int], line: int, cells: list[str]) -> Clip:
+def _read_clip(
+    table: _Table, label_columns: Mapping[str, int], line: int, cells: list[str], allow_outside: bool
+) -> Clip:
     """Raises ValueError with a finding and a remedy, as all readers of cells do; the caller knows the place."""
     columns, comma = table.columns, table.decimal_comma
     if len(cells) != len(columns):
@@ -275,7 +281,7 @@ def _read_clip(table: _Table, label_columns: Mapping[str, int], line: int, cells
     cells = [*cells, ""]  # where a column that is absent, -1, finds nothing
     split = cells[columns["split"]].strip().lower() if "split" in columns else table.split
     return Clip(
-        _read_filename(cells[0]),
+        _read_filename(cells[0], allow_outside),
         table.csv,
         line,
         _read_labels(cells, label_columns, comma),
@@ -289,16 +295,17 @@ def _read_clip(table: _Table, label_columns: Mapping[str, int], line: int, cells
 
 # The caches below are for speed, and for equal values of a million rows to share one object.
 @lru_cache(maxsize=1024)
-def _read_filename(cell: str) -> str:
+def _read_filename(cell: str, allow_outside: bool) -> str:
     path = cell.strip().replace("\\", "/")
     if not path:
         raise ValueError("no filename", "Name a recording or delete the row")
-    if path.startswith("/") or _DRIVE.match(path):
+    if not allow_outside and (path.startswith("/") or _DRIVE.match(path)):
         finding = f"filename {_shown(cell)} is absolute, expected one relative to the data dir"
-        raise ValueError(finding, "Shorten it, or pass --data-dir")
+        raise ValueError(finding, "Shorten it, pass --data-dir, or build with --allow-outside")
     path = normpath(path)
-    if path == ".." or path.startswith("../"):
-        raise ValueError(f"filename {_shown(cell)} leads out of the data dir", "Correct it, or pass --data-dir")
+    if not allow_outside and (path == ".." or path.startswith("../")):
+        finding = f"filename {_shown(cell)} leads out of the data dir"
+        raise ValueError(finding, "Correct it, pass --data-dir, or build with --allow-outside")
     if path == ".":
         raise ValueError(f"filename {_shown(cell)} is the data dir, expected a recording", "Name a recording")
     return path
@@ -311,7 +318,7 @@ def _read_labels(cells: list[str], columns: Mapping[str, int], decimal_comma: bo
         texts = tuple(_trim(cells[column], decimal_comma) for column in columns.values())
     for species, text in zip(columns, texts, strict=True):
         if text not in _LABELS:
-            finding = f"label {_shown(text)} for {species}, expected 0, 1 or empty"
+            finding = f"label {_shown(text)} for {_shown(species)}, expected 0, 1 or empty"
             raise ValueError(finding, "Correct the cell, or begin the column's name with meta_ if it is no species")
     return _to_labels(texts)
 

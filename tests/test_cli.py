@@ -126,6 +126,27 @@ def test_a_reject_does_not_stop_the_build_but_ends_it_with_1(fresh: Path) -> Non
     assert trained.returncode == 0 and "left out, rejected by build: wav/03.wav" in trained.stderr
 
 
+@pytest.mark.parametrize("absolute", [True, False])
+def test_recordings_elsewhere_are_built_only_with_leave_and_train_without_more_words(
+    fresh: Path, tmp_path: Path, absolute: bool
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (fresh / "train.csv").rename(elsewhere / "train.csv")
+    text = (elsewhere / "train.csv").read_text()
+    (elsewhere / "train.csv").write_text(text.replace("wav/", f"{fresh}/wav/" if absolute else "../project/wav/"))
+    refused = batcache("build", "--csv", "train.csv", cwd=elsewhere)
+    assert refused.returncode == 1 and "--allow-outside" in refused.stderr
+    assert not (elsewhere / "features.zarr").exists()
+    built = batcache("build", "--csv", "train.csv", "--allow-outside", cwd=elsewhere)
+    assert built.returncode == 0 and "12 to compute" in built.stdout, built.stderr
+    (elsewhere / "small.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 1"))
+    trained = batcache("train", "--config", "small.yaml", cwd=elsewhere)
+    assert trained.returncode == 0, trained.stderr
+    judged = batcache("eval", cwd=elsewhere)
+    assert judged.returncode == 0, judged.stderr
+
+
 def test_a_doubtful_time_expansion_is_a_note_with_the_remedy(fresh: Path) -> None:
     soundfile.write(fresh / "wav" / "slow.wav", noise(0.5, 38_400), 38_400)
     (fresh / "slow.csv").write_text("filename,Myotis\nwav/slow.wav,1\nwav/00.wav,0\n")

@@ -364,3 +364,36 @@ def test_five_seconds_are_ten_instances() -> None:
 def test_resampling_keeps_the_duration_to_one_sample(samples: int, rate: int) -> None:
     target = FeatureConfig().target_samples(samples, rate)
     assert 0 <= target * rate - samples * 256_000 < rate
+
+
+def test_a_value_of_gigabytes_in_a_kilobyte_is_shown_in_part(tmp_path: Path) -> None:
+    """Each list holds the one before ten times: printed in full, the last has ten million numbers."""
+    lists = [f"&a{i} [{', '.join([f'*a{i - 1}' if i else '1'] * 10)}]" for i in range(7)]
+    path = tmp_path / "bomb.yaml"
+    path.write_text(f"training: {{seed: [{', '.join(lists)}]}}")
+    with pytest.raises(ConfigError, match=r"training\.seed: \[\[1, 1") as caught:
+        load_config(path)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 9000 + ": {a: 1}", "data: {" + "x" * 900 + ": 1}", "data: {fmin: " + "x" * 9000 + "}"]
+)
+def test_a_long_name_or_value_does_not_fill_the_screen(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "long.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize(
+    "text", ["data: " + "[" * 5000, "data: !!python/object/apply:os.mkdir [went off]", "a" * (2 << 20)]
+)
+def test_yaml_that_nests_executes_or_weighs_too_much_is_refused(tmp_path: Path, text: str, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "hostile.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        load_config(path)
+    assert not (tmp_path / "went off").exists()

@@ -4,6 +4,7 @@ import csv as csv_module
 import dataclasses
 import io
 from pathlib import Path
+from posixpath import normpath
 
 import pytest
 from hypothesis import given, settings
@@ -199,6 +200,30 @@ def test_a_clip_given_in_two_csvs_is_refused(tmp_path):
         read_manifest(csvs)
 
 
+OUTSIDE = [
+    *("/etc/passwd", r"\\server\share\a.wav", "C:/a.wav", "c:a.wav"),
+    *("../a.wav", "a/../../b.wav", r"..\a.wav", ".."),
+]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_filename_that_leads_out_of_the_data_dir_needs_leave(tmp_path, name):
+    assert "--allow-outside" in refusal(tmp_path, "filename,a", f"{name},1")
+    csv = write(tmp_path, "clips.csv", "filename,a", f"{name},1")
+    (clip,) = read_manifest([csv], allow_outside=True).clips
+    assert clip.filename == normpath(name.replace("\\", "/"))
+
+
+def test_a_filename_that_only_looks_like_it_is_taken(tmp_path):
+    names = ["..a/b.wav", "a/../b.wav", "a..b/../c.wav", "~/a.wav", "$HOME/a.wav"]
+    found = read(tmp_path, "filename,a", *(f"{name},1" for name in names)).clips
+    assert [clip.filename for clip in found] == ["..a/b.wav", "b.wav", "c.wav", "~/a.wav", "$HOME/a.wav"]
+
+
+def test_a_long_species_name_does_not_fill_the_screen(tmp_path):
+    assert len(refusal(tmp_path, f"filename,{'a' * 9000}", "a.wav,2")) < 500
+
+
 @pytest.mark.parametrize(
     "header, finding",
     [
@@ -219,7 +244,7 @@ def test_a_header_that_cannot_be_trusted_is_refused(tmp_path, header, finding):
 @pytest.mark.parametrize(
     "row, finding",
     [
-        ("a.wav,,,,yes,1", "label 'yes' for Myotis myotis, expected 0, 1 or empty"),
+        ("a.wav,,,,yes,1", "label 'yes' for 'Myotis myotis', expected 0, 1 or empty"),
         ("a.wav,,,,2,1", "label '2'"),
         ("a.wav,,,,0.5,1", "label '0.5'"),
         ("a.wav,,,,-1,1", "label '-1'"),
@@ -243,7 +268,11 @@ def test_a_row_that_cannot_be_trusted_is_refused_with_its_line(tmp_path, row, fi
 
 def test_a_csv_that_holds_no_rows_or_no_text_is_refused(tmp_path):
     assert "without rows" in refusal(tmp_path, "filename,a", "", ",")
-    for content, finding in [(b"", "no header"), (b"filename,\xe4\na.wav,1\n", "not UTF-8")]:
+    for content, finding in [
+        (b"", "no header"),
+        (b'""', "first column is ''"),
+        (b"filename,\xe4\na.wav,1\n", "not UTF-8"),
+    ]:
         csv = tmp_path / "bytes.csv"
         csv.write_bytes(content)
         with pytest.raises(ManifestError, match=finding):

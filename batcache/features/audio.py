@@ -7,6 +7,7 @@ not the metadata: tagging a file does not make it another recording.
 
 import hashlib
 import re
+import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _HASH_BLOCK = 1 << 20
 _ZERO_CROSSING = re.compile(r"\.(zc|\d\d#)$", re.IGNORECASE)
 _SUBTYPES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"}
 _REMEDY = "Copy it again from the recorder or remove its row"
+_MOST_CHUNKS = 10_000  # a gigabyte of empty ones is not walked through, 8 bytes a step
+_SHORTEST_FRAME = 10  # bytes, of a FLAC: header, one constant subframe, checksums
 _LOUDEST = 1e6  # full scale is 1; near 1e30 features overflow to NaN
 
 
@@ -51,7 +54,10 @@ def read_header(path: Path) -> AudioHeader:
         AudioError: missing, empty, truncated, zero-crossing, not WAV or FLAC, or of a coding that is not lossless.
     """
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise AudioError(path, "a pipe or a device, expected a file", _REMEDY)  # opening one may never return
+        size = status.st_size
         with path.open("rb") as file:
             start = file.read(12)
             if size == 0:
@@ -168,7 +174,9 @@ def _open(path: Path) -> soundfile.SoundFile:
 def _walk_riff(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int, int]:
     """Find a WAV's format and where its samples lie: (``fmt `` bytes, first byte, number of bytes)."""
     form, long_size, place = b"", 0, 12
-    while place + 8 <= size:
+    for _ in range(_MOST_CHUNKS):
+        if place + 8 > size:
+            break
         file.seek(place)
         name, length = struct.unpack("<4sI", file.read(8))
         if not (name.isascii() and name.decode().isprintable()):
@@ -194,7 +202,9 @@ def _walk_riff(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int, int]:
 def _walk_flac(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int, int]:
     """Find a FLAC's STREAMINFO and where its frames lie, past the metadata blocks."""
     form, place, last = b"", 4, False
-    while not last:
+    for _ in range(_MOST_CHUNKS):
+        if last:
+            break
         file.seek(place)
         head = file.read(4)
         if len(head) < 4:
@@ -205,6 +215,11 @@ def _walk_flac(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int, int]:
         place += 4 + length
     if len(form) < 34 or place >= size:
         raise AudioError(path, "truncated: the FLAC holds no samples", _REMEDY)
-    if not int.from_bytes(form[13:18], "big") & (1 << 36) - 1:  # 36 bits; 0 is unknown, as when it was streamed
+    samples = int.from_bytes(form[13:18], "big") & (1 << 36) - 1
+    if not samples:  # 0 is unknown, as when it was streamed
         raise AudioError(path, "a FLAC that does not say how many samples it holds", "Encode it again, to a file")
+    longest, smallest = int.from_bytes(form[2:4], "big"), int.from_bytes(form[4:7], "big")  # samples, bytes of a frame
+    frames = (size - place) // max(smallest, _SHORTEST_FRAME) + 1
+    if samples > frames * longest:  # instances are planned by this number
+        raise AudioError(path, f"truncated: {size - place} bytes cannot hold {samples:,} samples", _REMEDY)
     return form, place, size - place

@@ -150,14 +150,20 @@ class Commit:
             )
         if text[:_HEAD_BYTES] != _head(memoryview(text)[_HEAD_BYTES:]):
             raise StoreError(path, "damaged commit record (its digest does not match)", _REMEDY)
-        del document["digest"]
-        columns = document.pop("recordings")
-        rows = zip(*(_share(columns[name]) for name in _COLUMNS), strict=True)
-        document["crc32c"] = array("I", document["crc32c"])
-        return cls(**document, recordings=tuple(starmap(CachedRecording, rows)))
+        try:
+            del document["digest"]
+            columns = document.pop("recordings")
+            names = [name for name in _COLUMNS if name in columns or name not in _LATER_COLUMNS]
+            rows = zip(*(_share(columns[name]) for name in names), strict=True)
+            document["crc32c"] = array("I", document["crc32c"])
+            return cls(**document, recordings=tuple(starmap(CachedRecording, rows)))
+        except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
+            raise StoreError(path, f"a commit record of other content ({error})", _REMEDY) from None
 
 
 _COLUMNS = CachedRecording.__struct_fields__
+_LATER_COLUMNS = _COLUMNS[_COLUMNS.index("doubt") :]
+"""They have defaults, which a record written before them gets."""
 _HEAD_BYTES = len('{"digest":"",\n') + 64
 
 

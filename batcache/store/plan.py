@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -151,7 +151,7 @@ def _look(
     path: str, expansion: float | None, data_dir: Path, index: Index, config: FeatureConfig, *, rehash: bool
 ) -> Known:
     try:
-        stat = os.stat(f"{data_dir}/{path}")  # noqa: PTH116 (to make a Path takes longer than to look)
+        stat = os.stat(os.path.join(data_dir, path))  # noqa: PTH116, PTH118 (to make a Path takes longer than to look)
     except OSError:
         stat = None
     if stat and not rehash:

@@ -1,7 +1,9 @@
 """The laws of ``batcache.features.audio``: what counts as a recording, what is refused and why, what hashes equal."""
 
+import os
 import shutil
 import struct
+import time
 import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
@@ -226,6 +228,33 @@ def test_a_header_that_claims_4_gb_allocates_nothing(tmp_path) -> None:
     finally:
         tracemalloc.stop()
     assert "truncated: 2000 of 4294967294 bytes" in reason
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    assert "a pipe or a device" in refusal(tmp_path / "a.wav")
+    (tmp_path / "b.wav").symlink_to("/dev/zero")
+    assert "a pipe or a device" in refusal(tmp_path / "b.wav")
+
+
+@pytest.mark.parametrize("start, step", [(b"RIFF....WAVE", chunk(b"junk", b"")), (b"fLaC", b"\1\0\0\0")])
+def test_empty_chunks_without_end_are_not_walked_through(tmp_path, start, step) -> None:
+    path = save(tmp_path, start + 1_000_000 * step)
+    began = time.process_time()
+    assert refusal(path)
+    assert time.process_time() - began < 1  # all of them would take several
+
+
+def test_a_flac_that_claims_more_samples_than_its_bytes_can_hold_is_refused(write_wav: WriteWav, tmp_path) -> None:
+    """The build plans instances by this number: a megabyte could have it write a terabyte of NaN."""
+    content = bytearray(write_wav("a.flac", noise(0.02, 384_000)).read_bytes())
+    content[8 + 13] |= 0x0F
+    content[8 + 14 : 8 + 18] = b"\xff" * 4
+    assert "cannot hold 68,719,476,735 samples" in refusal(save(tmp_path, bytes(content), "b.flac"))
+
+
+def test_silence_as_short_as_a_flac_can_say_it_is_not_refused(write_wav: WriteWav) -> None:
+    assert not samples_of(write_wav("a.flac", np.zeros(3_000_000))).any()
 
 
 def test_a_file_that_shrinks_after_its_header_was_read_is_refused(tmp_path) -> None:

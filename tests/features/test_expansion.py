@@ -22,7 +22,7 @@ NOWHERE = Path("not to be opened.wav")
 
 
 def header_of(rate: int, seconds: float = 1.0) -> AudioHeader:
-    return AudioHeader(rate, 1, round(rate * seconds), "PCM_16", b"", 44, 2 * round(rate * seconds))
+    return AudioHeader(rate, 1, round(rate * seconds), "PCM_16", b"", 44, 2 * round(rate * seconds), False)
 
 
 def says(rate: int, told: float | None = None, seconds: float = 1.0, **metadata: float) -> Expansion:

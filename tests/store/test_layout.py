@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from batcache.config import DataConfig, digest
+from batcache.config import DataConfig
 from batcache.errors import BatcacheError, StoreError
 from batcache.store.layout import (
     CachedRecording,
@@ -53,22 +53,37 @@ FAILED = structs.replace(ROW, path="b.wav", failure="NaN.")
 COMMIT = Commit(1, 2, "f" * 64, 13_000, False, array("I", [1, 2**32 - 1, 7]), (ROW, FAILED))
 
 
+def signed(document: dict[str, object]) -> bytes:
+    """The record of this content, with its digest."""
+    body = json.dumps(document, separators=(",", ":")).encode().removeprefix(b"{")
+    return b'{"digest":"%s",\n' % hashlib.sha256(body).hexdigest().encode() + body
+
+
 def test_a_record_of_before_files_were_asked_is_read():
     document = json.loads(COMMIT.to_json())
     del document["digest"]
-    for name in (
-        "doubt",
-        "recorded_at",
-        "latitude",
-        "longitude",
-        "recorder",
-        "species_auto",
-        "species_manual",
-        "unread",
-    ):
+    later = ["doubt", "recorded_at", "latitude", "longitude", "recorder", "species_auto", "species_manual", "unread"]
+    for name in later:
         del document["recordings"][name]
-    text = json.dumps(document | {"digest": digest(document)}).encode()
-    assert Commit.from_json(Path("1.json"), text) == COMMIT
+    assert Commit.from_json(Path("1.json"), signed(document)) == COMMIT
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recordings": {}},
+        {"recordings": []},
+        {"crc32c": ["x"]},
+        {"crc32c": [-1]},
+        {"more": 1},
+        {"recordings": {"path": 1}},
+    ],
+)
+def test_a_record_whose_digest_fits_but_not_its_content_is_refused(change):
+    document = json.loads(COMMIT.to_json()) | change
+    del document["digest"]
+    with pytest.raises(StoreError, match="of other content"):
+        Commit.from_json(Path("1.json"), signed(document))
 
 
 @pytest.fixture(scope="module")

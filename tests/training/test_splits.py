@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from batcache.errors import ManifestError, RunError
 from batcache.manifest import Clip, read_manifest
@@ -18,7 +19,7 @@ ROW = CachedRecording("", 0, 0, "", 1, 1, 1.0, "", 1, 0.5, 1.0, 0, 1, 500, 0, 0.
 
 def bag(number: int, group: str | None, content: str, split: str | None = "train") -> Bag:
     clip = Clip(f"{number}.wav", Path("a.csv"), number + 2, (1,), split, group)
-    return Bag(clip, replace(ROW, path=clip.filename, content=content), 0, 500)
+    return Bag(clip, structs.replace(ROW, path=clip.filename, content=content), 0, 500)
 
 
 GROUPS_AND_CONTENTS = st.lists(

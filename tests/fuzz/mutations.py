@@ -1,0 +1,198 @@
+"""Files to break, ways to break them, and the readers that must not break: run as a script, in bounds of its own.
+
+``python -m tests.fuzz.mutations KIND CASES SEED FOLDER [REAL]`` breaks files of a kind so many times and prints what it
+met as JSON. It runs as another process since it limits its own memory: once all is imported, 256 MB more than it has.
+"""
+
+import json
+import resource
+import signal
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import yaml
+
+from batcache.config import Config, load_config, to_plain
+from batcache.errors import BatcacheError
+from batcache.features.audio import content_hash, read_blocks, read_header
+from batcache.features.expansion import find_expansion
+from batcache.features.metadata import read_metadata
+from batcache.manifest import read_manifest
+from tests.features.test_audio import chunk, pcm, riff
+from tests.features.test_metadata import GUANO, WAMD, guano
+
+ROOM = 256 << 20
+LONGEST_S = 2.0
+"""Processor time that a case may take: a thousand times what most take."""
+
+HANG_S = 30.0
+KEPT_AUDIO = 4000  # bytes; of the real files only the headers matter
+NUMBERS = [0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF, 1 << 36]
+SCRAPS = [b"guan", b"wamd", b"data", b"fmt ", b"RIFF", b"RF64", b"ds64", b"fLaC", b"riff", b"LIST", b"\0" * 8, b"\n:\n"]
+TEXT_SCRAPS = [
+    *(b"\n", b"\r\n", b",", b";", b"\t", b'"', b"\0", b"\xff", b"\xef\xbb\xbf", b"../", b"/", b"C:\\", b"1e999", b"-1"),
+    *(b"nan", b": ", b"- ", b"[", b"{", b"}", b"&a ", b"*a", b"!!python/name:os.system", b"? ", b"<<: *a", b"|\n"),
+    *(b"0x", b"9" * 5000, b"2024-13-41", b"!!binary x", b"!!int x", b"---\n", b"[" * 2000),
+]
+
+
+def audio_seeds(folder: Path, real: Path | None) -> list[bytes]:
+    """Small files of every container and coding, with metadata; and the real ones with but the start of their audio."""
+    rng = np.random.default_rng(0)
+    ramp = chunk(b"data", np.arange(-2000, 2000, dtype="<i2").tobytes())
+    tags = (guano(GUANO), chunk(b"wamd", WAMD))
+    floats = chunk(b"data", rng.standard_normal(500).astype("<f4").tobytes())
+    seeds = [
+        riff(pcm(38_400), ramp, *tags),
+        riff(*tags, pcm(96_000), chunk(b"LIST", b"INFOIART\4\0\0\0abc\0"), ramp),
+        riff(pcm(384_000, tag=3, bits=32), chunk(b"fact", b"\0\2\0\0"), floats),
+        riff(pcm(48_000, channels=2, bits=24), chunk(b"data", bytes(600)), tags[0]),
+    ]
+    for kind, subtype in (("WAVEX", "PCM_16"), ("RF64", "PCM_24"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24")):
+        place = folder / "seed"
+        soundfile.write(place, rng.integers(-9999, 9999, 3000).astype(np.int16), 96_000, subtype=subtype, format=kind)
+        seeds.append(place.read_bytes())
+        if kind == "FLAC":
+            block = b"riff" + tags[0]
+            seeds.append(seeds[-1][:42] + bytes([2]) + len(block).to_bytes(3, "big") + block + seeds[-1][42:])
+    for path in sorted((real / "audio").iterdir()) if real else ():
+        content, header = path.read_bytes(), read_header(path)
+        start, end = header.audio_start, header.audio_start + header.audio_bytes
+        kept = min(KEPT_AUDIO, header.audio_bytes) & ~15
+        seeds.append(content[: start - 4] + struct.pack("<I", kept) + content[start : start + kept] + content[end:])
+    return seeds
+
+
+def csv_seeds(real: Path | None) -> list[bytes]:
+    rows = "a.wav,train,n1,10,0,2.5,1,0\nb/c.wav,test,n2,,,,,1\n"
+    header = "filename,split,group,time_expansion,start_s,duration_s,Myotis myotis,Nyctalus noctula\n"
+    seeds = [
+        (header + rows).encode(),
+        b"\xef\xbb\xbf" + (header + rows).replace(",", ";").encode(),
+        b'filename,"a b"\n"x, y.wav",1\n',
+    ]
+    if real:
+        seeds.append((real / "manifest.csv").read_bytes()[:6000].rpartition(b"\n")[0])
+    return seeds
+
+
+def yaml_seeds() -> list[bytes]:
+    """Every setting; the pipelines; and lists of lists of one list, which stand for ten million numbers."""
+    lists = [f"&a{i} [{', '.join([f'*a{i - 1}' if i else '1'] * 10)}]" for i in range(7)]
+    bombs = [f"{where}: [{', '.join(lists)}]}}" for where in ("training: {seed", "wandb: {tags", "model: {conv_layers")]
+    pipelines = sorted((Path(__file__).parents[2] / "pipelines").glob("*.yaml"))
+    sound = [yaml.safe_dump(to_plain(Config())).encode(), *(path.read_bytes() for path in pipelines)]
+    return [*sound, *(bomb.encode() for bomb in bombs)]
+
+
+def read_audio(path: Path) -> None:
+    header = read_header(path)
+    metadata = read_metadata(path, header)
+    assert content_hash(path, header)
+    find_expansion(path, header, metadata, None)
+    assert sum(map(len, read_blocks(path, header, 1 << 16))) == header.samples
+
+
+def read_csv(path: Path) -> None:
+    for allow in (False, True):
+        clips = read_manifest([path], allow_outside=allow).clips
+        assert allow or not any(c.filename.startswith(("/", "../")) or c.filename == ".." for c in clips)
+
+
+def read_yaml(path: Path) -> None:
+    load_config(path)
+
+
+def mutate(rng: np.random.Generator, content: bytes, others: Sequence[bytes], scraps: Sequence[bytes]) -> bytes:
+    """Break a file in one to four places, most of them near its start or end, where its headers are."""
+    broken = bytearray(content)
+    for _ in range(rng.integers(1, 5)):
+        size = len(broken)
+        region = rng.choice([min(size, 120), min(size, 800), size])
+        at = int(rng.integers(0, region + 1)) if rng.random() < 0.7 else size - int(rng.integers(0, region + 1))
+        span = int(rng.integers(1, 64))
+        match rng.integers(0, 8):
+            case 0:
+                broken[at : at + 1] = bytes([rng.integers(0, 256)])
+            case 1:
+                width, number = int(rng.choice([2, 4, 8])), int(rng.choice(NUMBERS))
+                order = "little" if rng.random() < 0.8 else "big"
+                broken[at : at + width] = (number % (1 << 8 * width)).to_bytes(width, order)  # type: ignore[arg-type]
+            case 2:
+                del broken[at : at + span]
+            case 3:
+                broken[at:at] = broken[at : at + span] * int(rng.choice([1, 3, 200]))
+            case 4:
+                broken[at:at] = rng.bytes(span)
+            case 5:
+                del broken[at:]
+            case 6:
+                scrap = scraps[rng.integers(0, len(scraps))]
+                broken[at : at + len(scrap) * int(rng.integers(0, 2))] = scrap
+            case 7:
+                other = others[rng.integers(0, len(others))]
+                broken[at:] = other[int(rng.integers(0, len(other))) :]
+    return bytes(broken)
+
+
+def _stop(*_: object) -> None:
+    raise TimeoutError("hangs")
+
+
+def run(
+    reader: Callable[[Path], None], path: Path, seeds: Sequence[bytes], scraps: Sequence[bytes], cases: int, seed: int
+) -> dict[str, Any]:
+    """Break ``cases`` files. Returns how many were refused, what else was raised by which case, and the slowest."""
+    path.write_bytes(seeds[0])
+    reader(path)  # now all is imported that ever will be
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, resource.RLIM_INFINITY))
+    signal.signal(signal.SIGALRM, _stop)
+    rng = np.random.default_rng(seed)
+    refused, slowest, failures = 0, 0.0, []
+    for case in range(cases):
+        content = mutate(rng, seeds[rng.integers(0, len(seeds))], seeds, scraps)
+        path.write_bytes(content)
+        signal.setitimer(signal.ITIMER_REAL, HANG_S)
+        began = time.process_time()
+        try:
+            reader(path)
+        except BatcacheError as error:
+            refused += 1
+            if "\n" in str(error) or len(str(error)) > 2000:
+                failures.append([case, f"{type(error).__name__}: {str(error)[:300]!r}"])
+        except BaseException as error:
+            failures.append([case, "".join(traceback.format_exception(error)[-4:])])
+        took = time.process_time() - began
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        slowest = max(slowest, took)
+        if took > LONGEST_S:
+            failures.append([case, f"took {took:.1f} s"])
+        if failures and failures[-1][0] == case:
+            path.with_name(f"{path.name}-{seed}-{case}").write_bytes(content)
+    return {"cases": cases, "refused": refused, "slowest_s": slowest, "failures": failures}
+
+
+def main(kind: str, cases: str, seed: str, folder: str, real: str = "") -> None:
+    bats = Path(real) if real else None
+    match kind:
+        case "audio":
+            outcome = run(
+                read_audio, Path(folder) / "a.wav", audio_seeds(Path(folder), bats), SCRAPS, int(cases), int(seed)
+            )
+        case "csv":
+            outcome = run(read_csv, Path(folder) / "a.csv", csv_seeds(bats), TEXT_SCRAPS, int(cases), int(seed))
+        case _:
+            outcome = run(read_yaml, Path(folder) / "a.yaml", yaml_seeds(), TEXT_SCRAPS, int(cases), int(seed))
+    sys.stdout.write(json.dumps(outcome))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

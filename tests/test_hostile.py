@@ -1,0 +1,110 @@
+"""Files that others hand on execute nothing: a pickle that would, put wherever one could be read."""
+
+import base64
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from batcache.errors import BatcacheError
+from batcache.evaluation.predict import read_predictions
+from batcache.model.checkpoint import load_checkpoint
+from batcache.store.layout import commit_path
+from batcache.store.reader import Store
+from batcache.store.sources import SOURCES
+from batcache.store.summary import summarise
+from tests.store.project import Project
+from tests.store.test_layout import signed
+
+
+class Bomb:
+    """Makes a folder where it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.fixture
+def bomb(tmp_path: Path) -> Bomb:
+    return Bomb(tmp_path / "went off")
+
+
+def test_the_bomb_is_live(bomb: Bomb) -> None:
+    pickle.loads(pickle.dumps(bomb))
+    assert bomb.target.is_dir()
+
+
+@pytest.mark.parametrize("how", ["raw", "torch", "old torch", "in a dict"])
+def test_a_checkpoint_executes_nothing(bomb: Bomb, tmp_path: Path, how: str) -> None:
+    path = tmp_path / "best_model.pt"
+    if how == "raw":
+        path.write_bytes(pickle.dumps(bomb))
+    elif how == "in a dict":
+        torch.save({"format": "batcache-checkpoint", "format_version": 1, "weights": {"a": bomb}}, path)
+    else:
+        torch.save(bomb, path, _use_new_zipfile_serialization=how == "torch")
+    with pytest.raises(BatcacheError):
+        load_checkpoint(path)
+    assert not bomb.target.exists()
+
+
+@pytest.mark.parametrize("how", ["raw", "npy", "npz"])
+def test_predictions_execute_nothing(bomb: Bomb, tmp_path: Path, how: str) -> None:
+    path = tmp_path / "test_predictions.npz"
+    with path.open("wb") as file:
+        if how == "raw":
+            file.write(pickle.dumps(bomb))
+        elif how == "npy":
+            np.save(file, np.array([bomb], object), allow_pickle=True)
+        else:
+            np.savez(file, scores=np.array([bomb], object), filenames=np.array(["a.wav"]))
+    with pytest.raises(BatcacheError):
+        read_predictions(path)
+    assert not bomb.target.exists()
+
+
+def plant(place: Path, change: dict[str, object]) -> None:
+    place.write_text(json.dumps(json.loads(place.read_bytes()) | change))
+
+
+def test_a_store_executes_nothing(bomb: Bomb, tmp_path: Path) -> None:
+    """Its attributes, its array's codecs, its records, its note of the last build: all JSON, no name is looked up."""
+    project = Project(tmp_path / "project")
+    project.record("a.wav")
+    project.list("a.wav")
+    project.build()
+    payload = base64.b64encode(pickle.dumps(bomb)).decode()
+    hostile = [
+        payload,
+        {"py/object": "os.mkdir", "py/reduce": payload},
+        f"!!python/object/apply:os.mkdir [{bomb.target}]",
+    ]
+    group, array, note = (project.cache / name for name in ("zarr.json", "instances/zarr.json", SOURCES))
+    record = commit_path(project.cache, 0)
+    before = {place: place.read_bytes() for place in (group, array, note, record)}
+    for value in hostile:
+        attributes = json.loads(before[group])["attributes"]
+        commit = json.loads(before[record])
+        commit["recordings"]["recorder"] = [value if isinstance(value, str) else str(value)]
+        del commit["digest"]
+        record.write_bytes(signed(commit))
+        plant(group, {"attributes": attributes | {"versions": value, "more": value}})
+        plant(array, {"codecs": [{"name": "numcodecs.pickle", "configuration": {"payload": value}}]})
+        plant(note, {"rejected": {"b.wav": value}})
+        store = Store(project.cache)
+        store.sources()
+        store.read_frames(store.index.commits[0].recordings[0])
+        plant(group, {"attributes": attributes | {"features": value}})
+        with pytest.raises(BatcacheError):
+            Store(project.cache)
+        for place, content in before.items():
+            place.write_bytes(content)
+    assert summarise(Store(project.cache))["recordings"].startswith("1 ")
+    assert not bomb.target.exists()
