@@ -109,6 +109,9 @@ def build(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done with each recording.")] = False,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its time says.")] = False,
     allow_outside: AllowOutside = False,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Restore an exported HDF5 file instead.", show_default=False)
+    ] = None,
     device: OnDevice = Device.auto,
 ) -> None:
     """Compute the features of every recording once, into a Zarr store.
@@ -118,6 +121,11 @@ def build(
 
     Example: batcache build --csv train.csv --cache features.zarr
     """
+    if source is not None:
+        if any(value is not None for value in (csv, data_dir, config)):
+            raise typer.BadParameter("an exported file has its settings and needs no recordings; give only --cache")
+        _restore(source, cache)
+        return
     flags: Flags = {"data": {"data_dir": data_dir, "cache": cache}}
     settings = _load(config, flags)
     manifest = _read_manifest(csv, settings, allow_outside=allow_outside)
@@ -183,7 +191,7 @@ def evaluate(
     Example: batcache eval --split test
     """
     from batcache.evaluation.predict import choose_clips
-    from batcache.store.reader import Store
+    from batcache.store.opening import open_store
     from batcache.store.sources import portable
     from batcache.training.runs import BEST, newest_run, read_run, read_run_config
 
@@ -195,7 +203,7 @@ def evaluate(
     run = Path(portable(place.parent.parent, Path()))  # through the run's name, wherever one stands
     checkpoint = run / place.parent.name / place.name
     about, settings = read_run(run), read_run_config(run)
-    store = Store(cache or (run / about["cache"]).resolve())
+    store = open_store(cache or (run / about["cache"]).resolve())
     if csv:
         manifest = _read_manifest(csv, settings, data_dir=data_dir, allow_outside=True)
     else:
@@ -335,32 +343,58 @@ def info(cache: Annotated[Path, typer.Argument(help="The store to look at.")] = 
 
     Example: batcache info features.zarr
     """
-    from batcache.store.reader import Store
+    from batcache.store.opening import open_store
     from batcache.store.summary import summarise
 
-    show_table(f"{cache}", [(name, value) for name, value in summarise(Store(cache)).items()])
+    show_table(f"{cache}", [(name, value) for name, value in summarise(open_store(cache)).items()])
+
+
+@app.command()
+def export(
+    cache: Annotated[Path, typer.Argument(help="The store to export.", show_default=False)],
+    target: Annotated[Path, typer.Argument(metavar="OUT.h5", help="The file to write.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a store into one HDF5 file, for archives, R and MATLAB.
+
+    All commands that read a cache read the file too; build --from makes a store of it again.
+
+    Example: batcache export features.zarr features.h5
+    """
+    from batcache.store.export import Exported
+    from batcache.store.export import export as library
+
+    with progress_bar() as bar:
+        task = bar.add_task("exporting", total=None)
+        for event in library(cache, target, force=force):
+            if isinstance(event, Exported):
+                report = event
+            else:
+                bar.update(task, completed=event.done, total=event.total)
+    say(f"exported: {report.recordings:,} recordings, {report.instances:,} instances to {report.path}")
 
 
 def _load(path: Path | None, flags: Flags) -> "Config":
     """Settings from defaults, the store where there is one, the YAML and flags."""
     from batcache.config import load_config
-    from batcache.store.layout import read_attributes
+    from batcache.store.build import is_vacant
+    from batcache.store.opening import read_settings
 
     settings = load_config(path, flags=flags)
     cache = settings.data.cache
-    if not cache.exists() or (cache.is_dir() and not any(cache.iterdir())):
+    if is_vacant(cache):
         return settings
-    features, layout, _ = read_attributes(cache)
+    features, layout = read_settings(cache)
     stored = {**vars(features), "instance_s": layout.frames_per_instance / features.frames_per_second}
     return load_config(path, base={"data": stored}, flags=flags)
 
 
 def _load_with_store(path: Path | None, flags: Flags) -> "tuple[Config, Store]":
     """Settings and the open store; settings that contradict the store's features are an error."""
-    from batcache.store.reader import Store
+    from batcache.store.opening import open_store
 
     settings = _load(path, flags)
-    store = Store(settings.data.cache)
+    store = open_store(settings.data.cache)
     differ = [
         f"{name} is {there!r} in {store.path}, {getattr(settings.data, name)!r} in {path}"
         for name, there in vars(store.features).items()
@@ -444,6 +478,20 @@ def _build(
     return report
 
 
+def _restore(source: Path, cache: Path | None) -> None:
+    from batcache.config import DataConfig
+    from batcache.store.restore import Restored, restore
+
+    with progress_bar() as bar:
+        task = bar.add_task("restoring", total=None)
+        for event in restore(source, cache or DataConfig().cache):
+            if isinstance(event, Restored):
+                report = event
+            else:
+                bar.update(task, completed=event.done, total=event.total)
+    say(f"restored: {report.recordings:,} recordings, {report.instances:,} instances in {report.cache}")
+
+
 def _train(settings: "Config", store: "Store", manifest: "Manifest", device: Device) -> Path:
     from batcache.features.frontend import pick_device
     from batcache.training import loop
@@ -453,12 +501,12 @@ def _train(settings: "Config", store: "Store", manifest: "Manifest", device: Dev
 
 def _resume(run: Path, device: Device) -> Path:
     from batcache.features.frontend import pick_device
-    from batcache.store.reader import Store
+    from batcache.store.opening import open_store
     from batcache.training import loop
     from batcache.training.runs import read_run
 
     about = read_run(run)
-    store = Store((run / about["cache"]).resolve())
+    store = open_store((run / about["cache"]).resolve())
     manifest = _manifest_noted(run, about, None)
     return _show_training(loop.resume(run, store, manifest, pick_device(device.value)))
 
@@ -581,11 +629,11 @@ def _synthesise(manifest_path: Path, out: Path | None, *, force: bool) -> None:
 def _draw_run(run: Path, output: Path, name: str, clips: Sequence[str]) -> None:
     from batcache.evaluation.predict import read_judged
     from batcache.evaluation.report import draw_page, panels_of_run, read_calls
-    from batcache.store.reader import Store
+    from batcache.store.opening import open_store
     from batcache.training.bags import join
 
     about, predictions = read_judged(run, name)
-    store = Store((run / about["cache"]).resolve())
+    store = open_store((run / about["cache"]).resolve())
     manifest = _manifest_noted(run, about, None)
     calls = read_calls(manifest.data_dir / "events.csv")
     panels = panels_of_run(store, join(manifest, store).bags, predictions, calls, clips)
@@ -595,15 +643,18 @@ def _draw_run(run: Path, output: Path, name: str, clips: Sequence[str]) -> None:
 def _draw_store(cache: Path, output: Path, clips: Sequence[str]) -> None:
     from batcache.evaluation.report import draw_page, panels_of_store, read_calls
     from batcache.manifest import read_manifest
-    from batcache.store.reader import Store
-    from batcache.training.bags import join
+    from batcache.store.opening import open_store
+    from batcache.training.bags import join, whole_recordings
 
-    store = Store(cache)
+    store = open_store(cache)
     sources = store.sources()
-    manifest = read_manifest(sources.csvs, sources.data_dir, split_of=sources.split_of, allow_outside=True)
-    calls = read_calls(manifest.data_dir / "events.csv")
-    panels = panels_of_store(store, join(manifest, store).bags, manifest.species, calls, clips)
-    draw_page(output, panels, store.features)
+    if sources.csvs:
+        manifest = read_manifest(sources.csvs, sources.data_dir, split_of=sources.split_of, allow_outside=True)
+        bags, species = join(manifest, store).bags, manifest.species
+        calls = read_calls(manifest.data_dir / "events.csv")
+    else:
+        bags, species, calls = whole_recordings(store), (), {}
+    draw_page(output, panels_of_store(store, bags, species, calls, clips), store.features)
 
 
 def _say_what_next(settings: "Config", run: Path, page: Path) -> None:

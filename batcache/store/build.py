@@ -12,7 +12,7 @@ import shutil
 import socket
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.config import DataConfig
+from batcache.config import DataConfig, FeatureConfig
 from batcache.disk import PARTIAL, free_bytes, replacing, write_file
 from batcache.errors import AudioError, StoreError
 from batcache.manifest import Manifest, check_contents
@@ -118,7 +118,11 @@ def build(
         layout = layout or Layout(config.frames_per_instance, config.n_mels)
         yield (yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash))
         return
-    layout = _find_layout(cache, config) or _create(cache, config)
+    layout = _find_layout(cache, config)
+    if layout is None:
+        create(cache, config.features, Layout(config.frames_per_instance, config.n_mels))
+        layout = _find_layout(cache, config)
+        assert layout is not None, "a store was made"
     with hold(cache):
         index = read_index(cache, config.fingerprint, layout)
         todo = yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash)
@@ -181,7 +185,7 @@ def _find_layout(cache: Path, config: DataConfig) -> Layout | None:
     Raises:
         StoreError: it was made with other settings.
     """
-    if not cache.exists() or (cache.is_dir() and not any(cache.iterdir())):
+    if is_vacant(cache):
         return None
     features, there, _ = read_attributes(cache)
     differ = [
@@ -196,18 +200,25 @@ def _find_layout(cache: Path, config: DataConfig) -> Layout | None:
     return there
 
 
-def _create(cache: Path, config: DataConfig) -> Layout:
-    layout = Layout(config.frames_per_instance, config.n_mels)
+def is_vacant(cache: Path) -> bool:
+    """Whether nothing lies there, or an empty folder."""
+    return not cache.exists() or (cache.is_dir() and not any(cache.iterdir()))
+
+
+def create(cache: Path, features: FeatureConfig, layout: Layout, versions: Mapping[str, str] | None = None) -> None:
+    """Create an empty store where it is vacant.
+
+    Raises:
+        StoreError: nothing can be written there.
+    """
     try:
         if cache.exists():
             cache.rmdir()
         cache.parent.mkdir(parents=True, exist_ok=True)
-        create_store(cache, config.features, layout)
+        create_store(cache, features, layout, versions)
     except OSError as error:
-        if there := _find_layout(cache, config):
-            return there  # another build was quicker
-        raise StoreError(cache, f"cannot be created ({error.strerror})", "Pass a --cache that can") from None
-    return layout
+        if is_vacant(cache):  # else another build was quicker
+            raise StoreError(cache, f"cannot be created ({error.strerror})", "Pass a --cache that can") from None
 
 
 def remove_leftovers(cache: Path, index: Index) -> None:
@@ -279,23 +290,47 @@ def write_task(
     """Write a task's shards and commit them. Returns each recording's row."""
     rows: list[CachedRecording] = []
     instances = _instances(computed, task.recordings, rows, layout)
-    for shard in range(task.first_shard, task.first_shard + task.shards):
-        with replacing(shard_path(cache, shard)) as file:
-            writer = ShardWriter(file, layout)
-            for instance in islice(instances, writer.room):
-                writer.append(instance)
-            last = shard == task.first_shard + task.shards - 1
-            if last:  # runs the generator to its end, so that every row is there
-                surplus = next(instances, None)
-                assert surplus is None
-            shard_bytes, crcs = writer.finish()
-        named = tuple(
+
+    def describe_all() -> tuple[CachedRecording, ...]:
+        return tuple(
             describe(facts, row)
-            for placed, row in zip(task.recordings, rows, strict=False)
+            for placed, row in zip(task.recordings, rows, strict=True)
             for facts in (placed.facts, *placed.also)
         )
-        write_commit(cache, Commit(shard, 0, fingerprint, shard_bytes, not last, crcs, named if last else ()))
+
+    last = task.first_shard + task.shards - 1
+    for shard in range(task.first_shard, last + 1):
+        write_shard(cache, shard, instances, describe_all, fingerprint, layout, continues=shard != last)
     return rows
+
+
+def write_shard(
+    cache: Path,
+    shard: int,
+    instances: Iterator[Frames],
+    describe_all: Callable[[], tuple[CachedRecording, ...]],
+    fingerprint: str,
+    layout: Layout,
+    *,
+    continues: bool = False,
+    generation: int = 0,
+) -> Commit:
+    """Write a shard, then the record that makes it count. Where nothing continues it, it takes all that is left.
+
+    ``describe_all`` gives the record's rows, once there are no more instances.
+    """
+    with replacing(shard_path(cache, shard)) as file:
+        writer = ShardWriter(file, layout)
+        for instance in islice(instances, writer.room):
+            writer.append(instance)
+        if not continues:  # runs the generator to its end, so that every row is there
+            surplus = next(instances, None)
+            assert surplus is None
+        shard_bytes, crcs = writer.finish()
+    rows = () if continues else describe_all()
+    commit = Commit(shard, generation, fingerprint, shard_bytes, continues, crcs, rows)
+    write_commit(cache, commit)
+    return commit
 
 
 def _instances(

@@ -18,7 +18,7 @@ import hashlib
 import json
 import struct
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import starmap
 from pathlib import Path
@@ -218,7 +218,12 @@ class ShardWriter:
         entries[: len(self._crcs), 1] = stored
         index = entries.tobytes()
         self._file.write(index + struct.pack("<I", google_crc32c.value(index)))
-        return len(self._crcs) * stored + len(index) + 4, self._crcs
+        return shard_size(len(self._crcs), self._layout), self._crcs
+
+
+def shard_size(chunks: int, layout: Layout) -> int:
+    """Bytes of a shard of so many chunks: each with its checksum, then the index with its own."""
+    return chunks * (layout.chunk_bytes + 4) + layout.instances_per_shard * 16 + 4
 
 
 def parse_shard_index(shard: memoryview, layout: Layout) -> NDArray[np.uint64]:
@@ -234,8 +239,13 @@ def parse_shard_index(shard: memoryview, layout: Layout) -> NDArray[np.uint64]:
     return np.frombuffer(index, "<u8").reshape(-1, 2)
 
 
-def create_store(path: Path, features: FeatureConfig, layout: Layout) -> None:
-    """Create an empty store, in one step: it is made beside its place and renamed."""
+def create_store(
+    path: Path, features: FeatureConfig, layout: Layout, versions: Mapping[str, str] | None = None
+) -> None:
+    """Create an empty store, in one step: it is made beside its place and renamed.
+
+    ``versions`` are those of the packages that compute its numbers, by default the ones here.
+    """
     import shutil
 
     import zarr
@@ -249,7 +259,7 @@ def create_store(path: Path, features: FeatureConfig, layout: Layout) -> None:
         "features": to_plain(features),
         "fingerprint": features.fingerprint,
         "layout": asdict(layout),
-        "versions": _versions(),
+        "versions": dict(versions or _versions()),
     }
     chunk = (1, layout.frames_per_instance, layout.n_mels)
     group = zarr.create_group(partial, attributes=attributes)
@@ -295,15 +305,23 @@ def read_attributes(store: Path) -> tuple[FeatureConfig, Layout, dict[str, Any]]
     """
     try:
         attributes = json.loads((store / "zarr.json").read_bytes())["attributes"]
-        if attributes["format"] != FORMAT:
-            raise KeyError(FORMAT)
-        version = attributes["format_version"]
     except FileNotFoundError:
         raise StoreError(
             store, "no cache here", "Run `batcache build --csv ...` first, or name another cache"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(store, f"not a batcache store ({error})", "Pass another --cache") from None
+        raise _foreign(store, error) from None
+    return *check_attributes(store, attributes), attributes
+
+
+def check_attributes(store: Path, attributes: dict[str, Any]) -> tuple[FeatureConfig, Layout]:
+    """Return the settings and layout that a store's attributes give. Raises as ``read_attributes``."""
+    try:
+        if attributes["format"] != FORMAT:
+            raise KeyError(FORMAT)
+        version = attributes["format_version"]
+    except (KeyError, TypeError) as error:
+        raise _foreign(store, error) from None
     if version != FORMAT_VERSION:
         raise StoreError(store, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
     try:
@@ -317,7 +335,11 @@ def read_attributes(store: Path) -> tuple[FeatureConfig, Layout, dict[str, Any]]
             f"computed by another front end (fingerprint {fingerprint[:12]}, here {features.fingerprint[:12]})",
             "Build into a new --cache",
         )
-    return features, layout, attributes
+    return features, layout
+
+
+def _foreign(store: Path, error: Exception) -> StoreError:
+    return StoreError(store, f"not a batcache store ({error})", "Pass another --cache")
 
 
 def array_length(commits: Sequence[tuple[int, int]], layout: Layout) -> int:

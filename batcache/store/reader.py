@@ -25,7 +25,7 @@ _REMEDY = "Delete that shard's record in commits/ and run `batcache build` again
 
 
 @dataclass(frozen=True)
-class _Shard:
+class Shard:
     """A mapped shard. Shapes: ``stored`` ``[chunks, bytes and checksum]``, ``missing``
     ``[chunks a shard]``."""
 
@@ -53,8 +53,14 @@ class Store:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._mapped: OrderedDict[int, _Shard] = OrderedDict()
+        self._mapped: OrderedDict[int, Shard] = OrderedDict()
         self._lock = Lock()  # several threads may read
+
+    @property
+    def on_disk(self) -> str:
+        """How much room it takes, in words."""
+        size = sum(commit.shard_bytes for commit in self.index.commits.values())
+        return f"{size / 1e6:,.1f} MB in {len(self.index.commits):,} shards"
 
     def find(self, path: str) -> CachedRecording | None:
         """The row of a file, None where it is not in the store or failed.
@@ -124,7 +130,7 @@ class Store:
                     raise self._damage(first + done + i, "is damaged (its checksum does not match)")
             done += count
 
-    def _map(self, shard: int) -> "_Shard":
+    def _map(self, shard: int) -> Shard:
         with self._lock:
             if shard not in self._mapped:
                 self._mapped[shard] = self._open_shard(shard)
@@ -133,7 +139,7 @@ class Store:
             self._mapped.move_to_end(shard)
             return self._mapped[shard]
 
-    def _open_shard(self, shard: int) -> "_Shard":
+    def _open_shard(self, shard: int) -> Shard:
         place = shard_path(self.path, shard)
         try:
             with place.open("rb") as file:
@@ -146,7 +152,7 @@ class Store:
         whole = min(len(self.index.commits[shard].crc32c), len(mapped) // stored)
         missing = (entries[:, 0] != in_place) | (entries[:, 1] != stored)
         missing[whole:] = True
-        return _Shard(np.frombuffer(mapped, np.uint8, whole * stored).reshape(whole, stored), missing)
+        return Shard(np.frombuffer(mapped, np.uint8, whole * stored).reshape(whole, stored), missing)
 
     def _check_shards(self) -> None:
         for shard, commit in self.index.commits.items():

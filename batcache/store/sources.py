@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from batcache.disk import write_file
 from batcache.errors import StoreError
@@ -15,11 +16,14 @@ SOURCES = "last_build.json"
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the manifest of the last build lies, and what that build rejected and why."""
+    """Where the manifest of the last build lies, and what that build rejected and why.
+
+    Without CSVs and data dir: the frames came from an exported file, which does not know them.
+    """
 
     csvs: tuple[Path, ...]
     split_of: dict[Path, str]
-    data_dir: Path
+    data_dir: Path | None
     rejected: dict[str, str]
 
 
@@ -31,6 +35,15 @@ def write_sources(cache: Path, manifest: Manifest, rejected: Mapping[str, str]) 
         "data_dir": portable(manifest.data_dir, cache),
         "rejected": dict(rejected),
     }
+    _write(cache, document)
+
+
+def write_unknown_sources(cache: Path, rejected: Mapping[str, str]) -> None:
+    """Remember what was rejected, where nothing else is known."""
+    _write(cache, {"csvs": [], "split_of": {}, "data_dir": None, "rejected": dict(rejected)})
+
+
+def _write(cache: Path, document: Mapping[str, Any]) -> None:
     content = json.dumps(document, indent=1).encode()
     place = cache / SOURCES
     if not place.exists() or place.read_bytes() != content:
@@ -48,7 +61,8 @@ def read_sources(cache: Path) -> Sources:
         note = json.loads(place.read_bytes())
         csvs = tuple((cache / csv).resolve() for csv in note["csvs"])
         split_of = {(cache / csv).resolve(): split for csv, split in note["split_of"].items()}
-        return Sources(csvs, split_of, (cache / note["data_dir"]).resolve(), dict(note["rejected"]))
+        data_dir = None if note["data_dir"] is None else (cache / note["data_dir"]).resolve()
+        return Sources(csvs, split_of, data_dir, dict(note["rejected"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(place, f"cannot be read ({error})", "Run `batcache build` again") from None
 
@@ -63,7 +77,7 @@ def find_other_root(cache: Path, data_dir: Path, paths: Iterable[str]) -> Path |
         root = read_sources(cache).data_dir
     except StoreError:
         return None  # the next build writes the note anew
-    if root == data_dir.resolve() or not root.is_dir():
+    if root is None or root == data_dir.resolve() or not root.is_dir():
         return None
     return root if any((root / path).is_file() for path in paths) else None
 

@@ -21,8 +21,7 @@ def summarise(store: Store) -> dict[str, str]:
     facts = {
         "recordings": f"{len(rows):,} ({sum(row.duration_s for row in rows) / 3600:.2f} h)",
         "instances": f"{live:,} of {layout.frames_per_instance / features.frames_per_second:g} s",
-        "on disk": f"{sum(commit.shard_bytes for commit in store.index.commits.values()) / 1e6:,.1f} MB "
-        f"in {len(store.index.commits):,} shards",
+        "on disk": store.on_disk,
         "features": f"{features.n_mels} mel bands, {features.fmin / 1000:g} to {features.fmax / 1000:g} kHz, PCEN; "
         f"{features.frames_per_second:g} frames a second",
         "window": f"{features.n_fft} samples every {features.hop_length} at {features.target_sample_rate:,} Hz",

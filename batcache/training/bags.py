@@ -76,6 +76,12 @@ def join(manifest: Manifest, store: Store) -> Joined:
     return Joined(tuple(bags), left_out)
 
 
+def whole_recordings(store: Store) -> tuple[Bag, ...]:
+    """A bag for each recording of a store of which no CSV is known: without labels."""
+    rows = [row for row in store.index.recordings if not row.failure]
+    return tuple(Bag(Clip(row.path, store.path, 0, ()), row, 0, row.frames) for row in rows)
+
+
 def _bag(clip: Clip, row: CachedRecording, frames_per_second: float) -> Bag:
     start = round((clip.start_s or 0.0) * frames_per_second)
     stop = row.frames if clip.duration_s is None else start + max(1, round(clip.duration_s * frames_per_second))
