@@ -27,6 +27,7 @@ EVERYTHING_HEAVY = (
     "torchaudio",
     "nnAudio",
     "zarr",
+    "h5py",
     "wandb",
     "sklearn",
     "librosa",
@@ -96,9 +97,10 @@ def test_nothing_imports_the_command_line() -> None:
     assert {name_of(m) for m in MODULES if "terminal" in rooms_imported_by(m)} <= {"cli"}
 
 
-def test_only_the_store_knows_zarr() -> None:
+def test_only_the_store_knows_zarr_and_hdf5() -> None:
     """The benchmark reads by it too, as a peer."""
     assert {room_of(name) for name in modules_importing("zarr")} <= {"store", "bench"}
+    assert {room_of(name) for name in modules_importing("h5py")} <= {"store", "bench"}
 
 
 def test_only_tracking_knows_wandb() -> None:

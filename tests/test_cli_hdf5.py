@@ -21,6 +21,7 @@ def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # n
     return folder
 
 
+@pytest.mark.slow
 def test_a_file_is_trained_on_judged_shown_and_described(built: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(built, tmp_path / "project"))
     shutil.rmtree(folder / "features.zarr")

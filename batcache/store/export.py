@@ -1,6 +1,7 @@
 """Writing a store into one HDF5 file: the same store gives the same bytes."""
 
 import json
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def _choose(store: Store) -> _Contents:
     per, commits = store.layout.instances_per_shard, store.index.commits
     rows = list(store.index.recordings)
     spans = sorted({(row.first_instance, row.instances) for row in rows})
-    firsts, counts, crcs, total = {}, dict.fromkeys(sorted(commits), 0), [], 0
+    firsts, counts, crcs, total = {}, dict.fromkeys(sorted(commits), 0), array("I"), 0
     for first, count in spans:
         firsts[first] = total
         total += count
@@ -167,10 +168,20 @@ def _write_instances(hdf5: h5py.File, store: Store, contents: _Contents) -> Iter
 
 def _find_instances(instances: h5py.Dataset, target: Path) -> int:
     """Where the first instance lies in the file, once all others follow it without a gap."""
-    places: list[tuple[int, int, int]] = []
-    instances.id.chunk_iter(lambda chunk: places.append((chunk.chunk_offset[0], chunk.byte_offset, chunk.size)))
-    _, start, size = min(places)
-    if sorted(places) != [(i, start + i * size, size) for i in range(len(instances))]:
+    start, found, stored = 0, 0, 0
+
+    def follows(chunk: Any) -> bool | None:
+        """Ends the iteration, which goes by instances, at the first that lies elsewhere."""
+        nonlocal start, found, stored
+        if not found:
+            start, stored = chunk.byte_offset, chunk.size
+        if (chunk.chunk_offset[0], chunk.byte_offset, chunk.size) != (found, start + found * stored, stored):
+            return True
+        found += 1
+        return None
+
+    instances.id.chunk_iter(follows)
+    if found != len(instances):
         finding = f"HDF5 {h5py.version.hdf5_version} does not write instances one after the other"
         raise StoreError(target, finding, "Install another h5py")
     return start

@@ -233,8 +233,9 @@ def test_a_stopped_restore_goes_on_and_ends_as_if_undisturbed(exported: Path, tm
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")
-def test_killed_at_any_point_it_reads_true_or_not_at_all_and_ends_as_if_undisturbed(exported, tmp_path) -> None:
-    """At every rename, half-done write and new folder, in a process of its own."""
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_killed_it_reads_true_or_not_at_all_and_ends_as_if_undisturbed(every, exported, tmp_path) -> None:
+    """Before every operation on the disk, or every second rename, half-done write and new folder."""
     from tests.store.killing import Death
 
     whole = tmp_path / "undisturbed" / "features.zarr"
@@ -267,7 +268,7 @@ def test_killed_at_any_point_it_reads_true_or_not_at_all_and_ends_as_if_undistur
     telling = [i for i, (kind, _) in enumerate(passed, 1) if kind in ("rename", "half of write", "mkdir")]
     assert len(telling) > 30
     with mock.patch("os.fsync", lambda handle: None):
-        for point in telling[:: 1 if len(telling) < 80 else 2]:
+        for point in range(1, len(passed) + 1) if every else telling[::2]:
             root = folder(f"{point}")
             assert run(root, point)[0] == -signal.SIGKILL
             cache = root / "features.zarr"
