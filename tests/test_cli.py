@@ -223,7 +223,7 @@ def test_a_missing_split_names_the_csv_lying_beside(fresh: Path) -> None:
     assert "no clip of split test (there are: train (8), val (2))" in judged.stderr and "test.csv" in judged.stderr
 
 
-@pytest.mark.parametrize("command", ["build", "train", "eval", "run", "show", "synth", "bench", "info"])
+@pytest.mark.parametrize("command", ["build", "train", "eval", "run", "show", "synth", "bench", "info", "export"])
 def test_every_help_has_an_example(command: str, tmp_path: Path) -> None:
     shown = batcache(command, "--help", cwd=tmp_path)
     assert shown.returncode == 0 and f"Example: batcache {command}" in " ".join(shown.stdout.split())
