@@ -13,6 +13,7 @@ from batcache.store.build import create, is_vacant, remove_leftovers, write_shar
 from batcache.store.hdf5 import Copied, Hdf5Store
 from batcache.store.index import Index, read_index
 from batcache.store.layout import array_length, read_attributes, resize
+from batcache.store.lock import hold
 from batcache.store.sources import SOURCES, write_unknown_sources
 
 
@@ -38,31 +39,32 @@ def restore(source: Path, cache: Path) -> Iterator[Copied | Restored]:
     store = Hdf5Store(source)
     if is_vacant(cache):
         create(cache, store.features, store.layout, store.attributes["versions"])
-    index = _read_begun(cache, store)
-    wanted = store.index.commits
-    remove_leftovers(cache, index)
-    used = [(shard, len(commit.crc32c)) for shard, commit in wanted.items()]
-    resize(cache, array_length(used, store.layout))
-    total = sum(count for _, count in used)
-    done = sum(len(commit.crc32c) for commit in index.commits.values())
-    for shard, commit in wanted.items():
-        if shard in index.commits:
-            continue
-        written = write_shard(
-            cache,
-            shard,
-            _instances(store, shard),
-            partial(getattr, commit, "recordings"),
-            commit.fingerprint,
-            store.layout,
-            continues=commit.continues,
-            generation=commit.generation,
-        )
-        assert written == commit
-        done += len(commit.crc32c)
-        yield Copied(done, total)
-    if not (cache / SOURCES).exists():
-        write_unknown_sources(cache, store.sources().rejected)
+    with hold(cache):
+        index = _read_begun(cache, store)
+        wanted = store.index.commits
+        remove_leftovers(cache, index)
+        used = [(shard, len(commit.crc32c)) for shard, commit in wanted.items()]
+        resize(cache, array_length(used, store.layout))
+        total = sum(count for _, count in used)
+        done = sum(len(commit.crc32c) for commit in index.commits.values())
+        for shard, commit in wanted.items():
+            if shard in index.commits:
+                continue
+            written = write_shard(
+                cache,
+                shard,
+                _instances(store, shard),
+                partial(getattr, commit, "recordings"),
+                commit.fingerprint,
+                store.layout,
+                continues=commit.continues,
+                generation=commit.generation,
+            )
+            assert written == commit
+            done += len(commit.crc32c)
+            yield Copied(done, total)
+        if not (cache / SOURCES).exists():
+            write_unknown_sources(cache, store.sources().rejected)
     yield Restored(cache, sum(1 for _ in store.index.recordings), total, len(index.commits))
 
 
