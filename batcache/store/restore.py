@@ -39,6 +39,7 @@ def restore(source: Path, cache: Path) -> Iterator[Copied | Restored]:
     store = Hdf5Store(source)
     if is_vacant(cache):
         create(cache, store.features, store.layout, store.attributes["versions"])
+    _read_begun(cache, store)  # before anything is written there
     with hold(cache):
         index = _read_begun(cache, store)
         wanted = store.index.commits
