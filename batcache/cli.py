@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # all else is imported by the command that needs it, so that 
     from batcache.bench.suite import Effort
     from batcache.config import Config
     from batcache.manifest import Manifest
+    from batcache.s3 import Place
     from batcache.store.build import BuildReport
     from batcache.store.reader import Store
 
@@ -65,7 +66,19 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Where filenames start from. [default: the folder of the CSV]", show_default=False)
 ]
 CachePath = Annotated[
-    Path | None, typer.Option("--cache", help="The store. [default: features.zarr]", show_default=False)
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="PATH",
+        help="The store: a path, or s3://bucket/path. [default: features.zarr]",
+        show_default=False,
+    ),
+]
+Endpoint = Annotated[
+    str | None, typer.Option(help="Of a cache on S3: the server's URL. [default: AWS]", show_default=False)
+]
+Region = Annotated[
+    str | None, typer.Option(help="Of a cache on S3. [default: that of your AWS settings]", show_default=False)
 ]
 ConfigPath = Annotated[Path | None, typer.Option("--config", help="Settings as YAML.", show_default=False)]
 Runs = Annotated[
@@ -105,6 +118,8 @@ def build(
     csv: Csvs = None,
     data_dir: DataDir = None,
     cache: CachePath = None,
+    endpoint: Endpoint = None,
+    region: Region = None,
     config: ConfigPath = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done with each recording.")] = False,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its time says.")] = False,
@@ -124,9 +139,9 @@ def build(
     if source is not None:
         if any(value is not None for value in (csv, data_dir, config)):
             raise typer.BadParameter("an exported file has its settings and needs no recordings; give only --cache")
-        _restore(source, cache)
+        _restore(source, cache, endpoint, region)
         return
-    flags: Flags = {"data": {"data_dir": data_dir, "cache": cache}}
+    flags: Flags = {"data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region}}
     settings = _load(config, flags)
     manifest = _read_manifest(csv, settings, allow_outside=allow_outside)
     report = _build(settings, manifest, device, rehash=rehash, dry_run=dry_run)
@@ -140,6 +155,8 @@ def train(
     csv: Csvs = None,
     data_dir: DataDir = None,
     cache: CachePath = None,
+    endpoint: Endpoint = None,
+    region: Region = None,
     config: ConfigPath = None,
     run_dir: Runs = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many epochs.", show_default=False)] = None,
@@ -159,12 +176,13 @@ def train(
     Example: batcache train --pooling max
     """
     if resume is not None:
-        if any(value is not None for value in (pooling, csv, data_dir, cache, config, run_dir, epochs, seed, resident)):
+        others = (pooling, csv, data_dir, cache, endpoint, region, config, run_dir, epochs, seed, resident)
+        if any(value is not None for value in others):
             raise typer.BadParameter("a resumed run keeps its settings; give only --device with --resume")
         _resume(resume, device)
         return
     flags: Flags = {
-        "data": {"data_dir": data_dir, "cache": cache},
+        "data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region},
         "model": {"pooling_type": pooling},
         "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir, "resident": resident},
     }
@@ -181,6 +199,8 @@ def evaluate(
     csv: Csvs = None,
     data_dir: DataDir = None,
     cache: CachePath = None,
+    endpoint: Endpoint = None,
+    region: Region = None,
     run_dir: Runs = None,
     device: OnDevice = Device.auto,
 ) -> None:
@@ -203,7 +223,7 @@ def evaluate(
     run = Path(portable(place.parent.parent, Path()))  # through the run's name, wherever one stands
     checkpoint = run / place.parent.name / place.name
     about, settings = read_run(run), read_run_config(run)
-    store = open_store(cache or (run / about["cache"]).resolve())
+    store = open_store(_find_cache(run, about, cache, endpoint, region))
     if csv:
         manifest = _read_manifest(csv, settings, data_dir=data_dir, allow_outside=True)
     else:
@@ -217,6 +237,8 @@ def run(
     csv: Csvs = None,
     data_dir: DataDir = None,
     cache: CachePath = None,
+    endpoint: Endpoint = None,
+    region: Region = None,
     pooling: Annotated[Pooling | None, typer.Option(help="How instances become a bag.", show_default=False)] = None,
     run_dir: Runs = None,
     allow_outside: AllowOutside = False,
@@ -230,7 +252,7 @@ def run(
     from batcache.training.runs import BEST
 
     flags: Flags = {
-        "data": {"data_dir": data_dir, "cache": cache},
+        "data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region},
         "model": {"pooling_type": pooling},
         "training": {"run_dir": run_dir},
     }
@@ -256,12 +278,16 @@ def run(
 
 @app.command()
 def show(
-    target: Annotated[Path, typer.Argument(help="A cache, or the folder of a run.", show_default=False)],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A cache, or the folder of a run.", show_default=False)
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.", show_default=False)],
     clip: Annotated[
         list[str] | None, typer.Option(help="A clip's filename, as in the CSV; may be repeated.", show_default=False)
     ] = None,
     split: Annotated[str, typer.Option(help="Of a run: what was judged, as metrics.json names it.")] = "test",
+    endpoint: Endpoint = None,
+    region: Region = None,
 ) -> None:
     """Draw clips as PCEN spectrograms, with the calls that are known; of a run also its scores and evidence.
 
@@ -270,10 +296,10 @@ def show(
 
     Example: batcache show features.zarr --clip meadow/0412_2210.wav -o clip.png
     """
-    if (target / "run.json").exists():
-        _draw_run(target, output, split, clip or ())
+    if (Path(target) / "run.json").exists():
+        _draw_run(Path(target), output, split, clip or (), endpoint, region)
     else:
-        _draw_store(target, output, clip or ())
+        _draw_store(_reach(target, endpoint, region), output, clip or ())
     say(f"drawn: {output}")
 
 
@@ -338,7 +364,11 @@ def bench(
 
 
 @app.command()
-def info(cache: Annotated[Path, typer.Argument(help="The store to look at.")] = Path("features.zarr")) -> None:
+def info(
+    cache: Annotated[str, typer.Argument(metavar="[CACHE]", help="The store to look at.")] = "features.zarr",
+    endpoint: Endpoint = None,
+    region: Region = None,
+) -> None:
     """Show what a store holds.
 
     Example: batcache info features.zarr
@@ -346,13 +376,16 @@ def info(cache: Annotated[Path, typer.Argument(help="The store to look at.")] = 
     from batcache.store.opening import open_store
     from batcache.store.summary import summarise
 
-    show_table(f"{cache}", [(name, value) for name, value in summarise(open_store(cache)).items()])
+    store = open_store(_reach(cache, endpoint, region))
+    show_table(f"{cache}", [(name, value) for name, value in summarise(store).items()])
 
 
 @app.command()
 def export(
-    cache: Annotated[Path, typer.Argument(help="The store to export.", show_default=False)],
+    cache: Annotated[str, typer.Argument(help="The store to export.", show_default=False)],
     target: Annotated[Path, typer.Argument(metavar="OUT.h5", help="The file to write.", show_default=False)],
+    endpoint: Endpoint = None,
+    region: Region = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a store into one HDF5 file, for archives, R and MATLAB.
@@ -366,7 +399,7 @@ def export(
 
     with progress_bar() as bar:
         task = bar.add_task("exporting", total=None)
-        for event in library(cache, target, force=force):
+        for event in library(_reach(cache, endpoint, region), target, force=force):
             if isinstance(event, Exported):
                 report = event
             else:
@@ -377,12 +410,12 @@ def export(
 def _load(path: Path | None, flags: Flags) -> "Config":
     """Settings from defaults, the store where there is one, the YAML and flags."""
     from batcache.config import load_config
-    from batcache.store.build import is_vacant
+    from batcache.store.layout import is_free
     from batcache.store.opening import read_settings
 
     settings = load_config(path, flags=flags)
-    cache = settings.data.cache
-    if is_vacant(cache):
+    cache = settings.data.place
+    if is_free(cache):
         return settings
     features, layout = read_settings(cache)
     stored = {**vars(features), "instance_s": layout.frames_per_instance / features.frames_per_second}
@@ -394,7 +427,7 @@ def _load_with_store(path: Path | None, flags: Flags) -> "tuple[Config, Store]":
     from batcache.store.opening import open_store
 
     settings = _load(path, flags)
-    store = open_store(settings.data.cache)
+    store = open_store(settings.data.place)
     differ = [
         f"{name} is {there!r} in {store.path}, {getattr(settings.data, name)!r} in {path}"
         for name, there in vars(store.features).items()
@@ -432,6 +465,30 @@ def _read_manifest(
     return read_manifest(chosen, data_dir, num_classes=data.num_classes, split_of=split_of, allow_outside=allow_outside)
 
 
+def _reach(cache: str, endpoint: str | None, region: str | None) -> "Place":
+    """The cache that a command is given without settings."""
+    from batcache.config import load_config
+
+    flags: Flags = {"data": {"cache": cache, "endpoint": endpoint, "region": region}}
+    return load_config(flags=flags).data.place
+
+
+def _find_cache(
+    run: Path,
+    about: Mapping[str, Any],
+    cache: str | None = None,
+    endpoint: str | None = None,
+    region: str | None = None,
+) -> "Place":
+    """The cache given, else the one that a run's record names; reached as the run reached it, unless told otherwise."""
+    from batcache.store.sources import locate_cache
+    from batcache.training.runs import read_run_config
+
+    data = read_run_config(run).data
+    endpoint, region = endpoint or data.endpoint, region or data.region
+    return _reach(cache or str(locate_cache(about["cache"], run)), endpoint, region)
+
+
 def _manifest_noted(run: Path, about: Mapping[str, Any], data_dir: Path | None) -> "Manifest":
     """The manifest that a run's record names, read from where its CSVs lie now."""
     from batcache.manifest import read_manifest
@@ -450,7 +507,7 @@ def _build(
     from batcache.store import build as library
     from batcache.store.plan import Plan
 
-    cache, report = settings.data.cache, None
+    cache, report = settings.data.place, None
     events = library.build(manifest, cache, settings.data, device.value, rehash=rehash, dry_run=dry_run)
     try:
         with progress_bar() as bar:
@@ -506,7 +563,7 @@ def _resume(run: Path, device: Device) -> Path:
     from batcache.training.runs import read_run
 
     about = read_run(run)
-    store = open_store((run / about["cache"]).resolve())
+    store = open_store(_find_cache(run, about))
     manifest = _manifest_noted(run, about, None)
     return _show_training(loop.resume(run, store, manifest, pick_device(device.value)))
 
@@ -626,21 +683,28 @@ def _synthesise(manifest_path: Path, out: Path | None, *, force: bool) -> None:
     say(f"simulated: {report.clips:,} clips in {out}, {report.written:,} written, {kept}{counted}")
 
 
-def _draw_run(run: Path, output: Path, name: str, clips: Sequence[str]) -> None:
+def _draw_run(
+    run: Path,
+    output: Path,
+    name: str,
+    clips: Sequence[str],
+    endpoint: str | None = None,
+    region: str | None = None,
+) -> None:
     from batcache.evaluation.predict import read_judged
     from batcache.evaluation.report import draw_page, panels_of_run, read_calls
     from batcache.store.opening import open_store
     from batcache.training.bags import join
 
     about, predictions = read_judged(run, name)
-    store = open_store((run / about["cache"]).resolve())
+    store = open_store(_find_cache(run, about, None, endpoint, region))
     manifest = _manifest_noted(run, about, None)
     calls = read_calls(manifest.data_dir / "events.csv")
     panels = panels_of_run(store, join(manifest, store).bags, predictions, calls, clips)
     draw_page(output, panels, store.features)
 
 
-def _draw_store(cache: Path, output: Path, clips: Sequence[str]) -> None:
+def _draw_store(cache: "Place", output: Path, clips: Sequence[str]) -> None:
     from batcache.evaluation.report import draw_page, panels_of_store, read_calls
     from batcache.manifest import read_manifest
     from batcache.store.opening import open_store

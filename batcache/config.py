@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from batcache.errors import ConfigError
+from batcache.s3 import Place, check_endpoint, parse_place, reach
 
 FRONT_END_VERSION = 1
 """Raised whenever code changes the cached numbers; the golden test fails when that was forgotten."""
@@ -29,6 +30,8 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Size = Count | tuple[Count, Count]
 Padding = Annotated[int, Field(ge=0)]
+CachePlace = Annotated[Place, BeforeValidator(parse_place)]
+Endpoint = Annotated[str, AfterValidator(check_endpoint)]
 
 
 class _Section:
@@ -82,7 +85,10 @@ class FeatureConfig(_Section):
 
 @dataclass(frozen=True)
 class DataConfig(FeatureConfig):
-    """What is read and how it is cut. ``sample_rate`` is the expected true rate of the recordings, Hz."""
+    """What is read and how it is cut. ``sample_rate`` is the expected true rate of the recordings, Hz.
+
+    ``cache`` is a path or ``s3://bucket/path``, reached at ``endpoint`` and ``region`` (AWS's, where not given).
+    """
 
     sample_rate: Count = 384_000
     instance_s: Positive = 0.5
@@ -92,7 +98,9 @@ class DataConfig(FeatureConfig):
     train_csv: Path | None = None
     val_csv: Path | None = None
     test_csv: Path | None = None
-    cache: Path = Path("features.zarr")
+    cache: CachePlace = Path("features.zarr")
+    endpoint: Endpoint | None = None
+    region: str | None = None
 
     @property
     def features(self) -> FeatureConfig:
@@ -102,6 +110,11 @@ class DataConfig(FeatureConfig):
     @property
     def frames_per_instance(self) -> int:
         return max(1, round(self.instance_s * self.frames_per_second))
+
+    @property
+    def place(self) -> Place:
+        """Where the cache lies, and how to reach it."""
+        return reach(self.cache, self.endpoint, self.region)
 
     @property
     def csvs(self) -> tuple[Path, ...]:
@@ -260,11 +273,13 @@ def to_plain(config: Any) -> Any:
     """Return a config dataclass as mappings, lists, strings and numbers, fit for YAML and JSON."""
     if isinstance(config, Mapping):
         return {key: to_plain(value) for key, value in config.items()}
+    if isinstance(config, Place):
+        return config.as_posix()
     if dataclasses.is_dataclass(config):
         return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
     if isinstance(config, tuple | list):
         return [to_plain(value) for value in config]
-    return config.as_posix() if isinstance(config, Path) else config
+    return config
 
 
 def digest(document: Any) -> str:

@@ -1,21 +1,31 @@
 """Writing that survives being killed: a file is either whole and in place, or not there.
 
 Every file of a store or run is written under a temporary name, flushed to the disk, renamed, and its folder flushed.
+On S3 an upload has all of that.
 """
 
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from batcache.s3 import Place, S3Path
 
 PARTIAL = ".partial"
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Place) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the place of ``path`` once the block ends without an error."""
+    if isinstance(path, S3Path):
+        with tempfile.TemporaryFile() as file:
+            yield file
+            file.seek(0)
+            path.upload(file)
+        return
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + PARTIAL)
@@ -32,16 +42,29 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         sync(folder)
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Place, content: bytes) -> None:
     """Write a whole file, or leave what was there."""
+    if isinstance(path, S3Path):
+        path.write_bytes(content)
+        return
     with replacing(path) as file:
         file.write(content)
 
 
-def free_bytes(place: Path) -> int:
-    """What is free on the disk of a file or folder, which need not be there yet."""
+def free_bytes(place: Place) -> int | None:
+    """What is free on the disk of a file or folder, which need not be there yet; None where nobody can tell: on S3."""
+    if isinstance(place, S3Path):
+        return None
     there = next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
     return shutil.disk_usage(there).free
+
+
+def remove_tree(path: Place) -> None:
+    """Remove a folder and all that is in it."""
+    if isinstance(path, S3Path):
+        path.remove_tree()
+    else:
+        shutil.rmtree(path)
 
 
 def sync(path: Path) -> None:

@@ -43,6 +43,10 @@ class StoreError(BatcacheError):
     """A cache that is missing, damaged, of another format, or built with other settings."""
 
 
+class UnreachableError(StoreError):
+    """A cache whose object store does not answer, or refuses: it may be whole."""
+
+
 class SynthError(BatcacheError):
     """A simulation that would overwrite what is there, or that the disk has no room for."""
 

@@ -36,9 +36,9 @@ def describe_plan(plan: "Plan") -> str:
     return "recordings: " + ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
-def describe_work(plan: "Plan", free_bytes: int) -> str:
-    hours, gigabytes = plan.audio_s / 3600, plan.bytes_to_write / 1e9
-    return f"{hours:,.2f} h of audio to compute, {gigabytes:,.2f} GB to write, {free_bytes / 1e9:,.1f} GB free"
+def describe_work(plan: "Plan", free_bytes: int | None) -> str:
+    work = f"{plan.audio_s / 3600:,.2f} h of audio to compute, {plan.bytes_to_write / 1e9:,.2f} GB to write"
+    return work if free_bytes is None else f"{work}, {free_bytes / 1e9:,.1f} GB free"
 
 
 def list_decisions(plan: "Plan") -> list[str]:

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "evaluation": {"features", "store", "model", "training"},
     "bench": {"features", "store", "model", "training", "evaluation", "synth"},
 }
-GROUND = {"__init__", "ahead", "config", "disk", "errors", "manifest", "memory"}
+GROUND = {"__init__", "ahead", "config", "disk", "errors", "manifest", "memory", "s3"}
 COMMAND_LINE = {"cli", "terminal"}
 EVERYTHING_HEAVY = (
     "torch",

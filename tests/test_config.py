@@ -336,6 +336,8 @@ def test_no_other_setting_changes_the_fingerprint() -> None:
         "val_csv": Path("b.csv"),
         "test_csv": Path("c.csv"),
         "cache": Path("d.zarr"),
+        "endpoint": "http://localhost:9000",
+        "region": "eu-central-1",
     }
     assert set(others) | set(OTHER_FEATURES) == {field.name for field in dataclasses.fields(DataConfig)}
     for name, value in others.items():

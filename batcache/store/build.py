@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import os
-import shutil
 import socket
 import time
 from collections import deque
@@ -24,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.config import DataConfig, FeatureConfig
-from batcache.disk import PARTIAL, free_bytes, replacing, write_file
+from batcache.disk import PARTIAL, free_bytes, remove_tree, replacing, write_file
 from batcache.errors import AudioError, StoreError
 from batcache.manifest import Manifest, check_contents
+from batcache.s3 import Place, S3Path
 from batcache.store.index import Index, read_index, reread
 from batcache.store.layout import (
     CachedRecording,
@@ -35,6 +35,7 @@ from batcache.store.layout import (
     ShardWriter,
     array_length,
     create_store,
+    is_free,
     read_attributes,
     resize,
     shard_path,
@@ -71,7 +72,7 @@ class BuildReport:
     it is doubted; ``unread`` what of a file's metadata could not be read.
     """
 
-    cache: Path
+    cache: Place
     computed: int
     kept: int
     duplicates: int
@@ -91,7 +92,7 @@ class BuildReport:
 
 def build(
     manifest: Manifest,
-    cache: Path,
+    cache: Place,
     config: DataConfig,
     device: str = "auto",
     workers: int | None = None,
@@ -166,26 +167,26 @@ def _plan(
     return plan(paths, facts, rejected, index, config.features, layout)
 
 
-def count_committed(cache: Path, config: DataConfig) -> int:
+def count_committed(cache: Place, config: DataConfig) -> int:
     """How many recordings a store holds, whole or not yet."""
     layout = _find_layout(cache, config)
     return len(list(read_index(cache, config.fingerprint, layout).recordings)) if layout else 0
 
 
-def _require_room(cache: Path, todo: Plan) -> None:
+def _require_room(cache: Place, todo: Plan) -> None:
     free = free_bytes(cache)
-    if todo.bytes_to_write > free:
+    if free is not None and todo.bytes_to_write > free:
         finding = f"{todo.bytes_to_write / 1e9:.2f} GB to write, {free / 1e9:.2f} GB free"
         raise StoreError(cache, finding, "Free some space, build fewer recordings, or pass another --cache")
 
 
-def _find_layout(cache: Path, config: DataConfig) -> Layout | None:
+def _find_layout(cache: Place, config: DataConfig) -> Layout | None:
     """Return the layout that a store was made with, None where there is no store yet.
 
     Raises:
         StoreError: it was made with other settings.
     """
-    if is_vacant(cache):
+    if is_free(cache):
         return None
     features, there, _ = read_attributes(cache)
     differ = [
@@ -200,28 +201,20 @@ def _find_layout(cache: Path, config: DataConfig) -> Layout | None:
     return there
 
 
-def is_vacant(cache: Path) -> bool:
-    """Whether nothing lies there, or an empty folder."""
-    return not cache.exists() or (cache.is_dir() and not any(cache.iterdir()))
-
-
-def create(cache: Path, features: FeatureConfig, layout: Layout, versions: Mapping[str, str] | None = None) -> None:
-    """Create an empty store where it is vacant.
+def create(cache: Place, features: FeatureConfig, layout: Layout, versions: Mapping[str, str] | None = None) -> None:
+    """Create an empty store where it is free.
 
     Raises:
         StoreError: nothing can be written there.
     """
     try:
-        if cache.exists():
-            cache.rmdir()
-        cache.parent.mkdir(parents=True, exist_ok=True)
         create_store(cache, features, layout, versions)
     except OSError as error:
-        if is_vacant(cache):  # else another build was quicker
+        if is_free(cache):  # else another build was quicker
             raise StoreError(cache, f"cannot be created ({error.strerror})", "Pass a --cache that can") from None
 
 
-def remove_leftovers(cache: Path, index: Index) -> None:
+def remove_leftovers(cache: Place, index: Index) -> None:
     """Remove what a killed build left: partial files, records that do not count, shards without a record."""
     for folder in (cache, cache / "instances", cache / "commits"):
         for partial in folder.glob(f"*{PARTIAL}"):
@@ -231,10 +224,10 @@ def remove_leftovers(cache: Path, index: Index) -> None:
             record.unlink()
     for shard in (cache / "instances" / "c").glob("*"):
         if shard.name.isdecimal() and int(shard.name) not in index.commits:  # a file manager may have been here
-            shutil.rmtree(shard)
+            remove_tree(shard)
 
 
-def _resize_for(cache: Path, index: Index, tasks: Iterable[Task], layout: Layout) -> None:
+def _resize_for(cache: Place, index: Index, tasks: Iterable[Task], layout: Layout) -> None:
     """Set the array's length, once, to hold all that is committed and all that is planned."""
     used = [(commit.shard, len(commit.crc32c)) for commit in index.commits.values()]
     ends = [placed.first_instance + placed.instances for task in tasks for placed in task.recordings]
@@ -242,7 +235,7 @@ def _resize_for(cache: Path, index: Index, tasks: Iterable[Task], layout: Layout
 
 
 def _compute(
-    cache: Path, tasks: tuple[Task, ...], data_dir: Path, config: DataConfig, layout: Layout, device: str, workers: int
+    cache: Place, tasks: tuple[Task, ...], data_dir: Path, config: DataConfig, layout: Layout, device: str, workers: int
 ) -> Iterator[Progress]:
     """Compute recordings ahead, across tasks, while the shards of earlier tasks are being written."""
     if not tasks:
@@ -285,7 +278,7 @@ def _compute(
 
 
 def write_task(
-    cache: Path, task: Task, computed: "list[Computed]", fingerprint: str, layout: Layout
+    cache: Place, task: Task, computed: "list[Computed]", fingerprint: str, layout: Layout
 ) -> list[CachedRecording]:
     """Write a task's shards and commit them. Returns each recording's row."""
     rows: list[CachedRecording] = []
@@ -359,7 +352,7 @@ def _instances(
 
 
 def _report(
-    cache: Path, index: Index, todo: Plan, paths: Iterable[str], config: DataConfig, seconds: float
+    cache: Place, index: Index, todo: Plan, paths: Iterable[str], config: DataConfig, seconds: float
 ) -> BuildReport:
     rejected = todo.rejected
     rows = [row for path in paths if path not in rejected for row in index.by_path.get(path, ())]
@@ -387,7 +380,7 @@ def _report(
     )
 
 
-def _write_rejected(cache: Path, rejected: Mapping[str, str]) -> None:
+def _write_rejected(cache: Place, rejected: Mapping[str, str]) -> None:
     """List rejects in ``rejected.csv`` beside the cache; no rejects, no file."""
     place = cache.parent / "rejected.csv"
     header = "filename,reason"
@@ -404,7 +397,7 @@ def _write_rejected(cache: Path, rejected: Mapping[str, str]) -> None:
     write_file(place, text.getvalue().encode())
 
 
-def _log(cache: Path, report: BuildReport, began: float) -> None:
+def _log(cache: Place, report: BuildReport, began: float) -> None:
     """Append to the build log beside the cache what must not be in it: clock, host, duration."""
     entry: dict[str, Any] = {
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
@@ -414,5 +407,9 @@ def _log(cache: Path, report: BuildReport, began: float) -> None:
         "kept": report.kept,
         "rejected": len(report.rejected),
     }
-    with cache.with_name(cache.name + ".log").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(entry) + "\n")
+    place, line = cache.with_name(cache.name + ".log"), json.dumps(entry) + "\n"
+    if isinstance(place, S3Path):  # where nothing can be appended
+        write_file(place, (place.read_bytes() if place.exists() else b"") + line.encode())
+        return
+    with place.open("a", encoding="utf-8") as log:
+        log.write(line)

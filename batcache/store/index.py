@@ -1,12 +1,16 @@
 """The index: every commit record of a store, read, checked and made searchable."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
+from batcache.ahead import map_ahead
 from batcache.errors import StoreError
+from batcache.s3 import Place, S3Path
 from batcache.store.layout import CachedRecording, Commit, Layout, commit_path
+
+_REQUESTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Index:
         return (row for shard in sorted(self.commits) for row in self.commits[shard].recordings)
 
 
-def read_index(store: Path, fingerprint: str, layout: Layout) -> Index:
+def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
     """Read every commit record that counts.
 
     The shards of a long recording count together or not at all: where one of them lacks its record, because a build
@@ -45,10 +49,11 @@ def read_index(store: Path, fingerprint: str, layout: Layout) -> Index:
         StoreError: a damaged or foreign record.
     """
     commits = {}
-    for place in (store / "commits").glob("*.json"):
-        if place.stem.isdecimal():  # macOS leaves ._0.json beside 0.json on foreign disks
-            commit = _read_commit(store, place, fingerprint)
-            commits[commit.shard] = commit
+    records = (store / "commits").glob("*.json")
+    places = [place for place in records if place.stem.isdecimal()]  # macOS leaves ._0.json beside 0.json
+    for place, text in zip(places, _read_files(places), strict=True):
+        commit = _check_commit(store, place, text, fingerprint)
+        commits[commit.shard] = commit
     for shard in sorted(commits):
         first = min(
             (row.first_instance // layout.instances_per_shard for row in commits[shard].recordings), default=shard
@@ -61,18 +66,29 @@ def read_index(store: Path, fingerprint: str, layout: Layout) -> Index:
     return Index(commits)
 
 
-def reread(index: Index, store: Path, fingerprint: str, shards: Iterable[int]) -> Index:
+def reread(index: Index, store: Place, fingerprint: str, shards: Iterable[int]) -> Index:
     """The index once the records of these shards were written, all others being as they were.
 
     Raises:
         StoreError: as ``read_index``.
     """
-    written = {shard: _read_commit(store, commit_path(store, shard), fingerprint) for shard in shards}
+    places = {shard: commit_path(store, shard) for shard in shards}
+    texts = zip(places.items(), _read_files(list(places.values())), strict=True)
+    written = {shard: _check_commit(store, place, text, fingerprint) for (shard, place), text in texts}
     return Index(index.commits | written)
 
 
-def _read_commit(store: Path, place: Path, fingerprint: str) -> Commit:
-    commit = Commit.from_json(place, place.read_bytes())
+def _read_files(places: Sequence[Place]) -> Iterator[bytes]:
+    """The content of each. Of an object store many are asked for at a time: each takes long to answer."""
+    if not any(isinstance(place, S3Path) for place in places):
+        yield from (place.read_bytes() for place in places)
+        return
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        yield from map_ahead(pool, lambda place: place.read_bytes(), places, 2 * _REQUESTS_AT_ONCE)
+
+
+def _check_commit(store: Place, place: Place, text: bytes, fingerprint: str) -> Commit:
+    commit = Commit.from_json(place, text)
     if commit.fingerprint != fingerprint or commit_path(store, commit.shard) != place:
         raise StoreError(place, "a commit record of another store or shard", "Restore the store from a copy")
     return commit

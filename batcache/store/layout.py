@@ -18,11 +18,12 @@ import hashlib
 import json
 import struct
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import starmap
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Self, TypeVar
 
 import google_crc32c
 import msgspec
@@ -32,12 +33,14 @@ from numpy.typing import NDArray
 from batcache.config import FeatureConfig, to_plain
 from batcache.disk import sync, write_file
 from batcache.errors import ConfigError, StoreError
+from batcache.s3 import Place, S3Path
 
 FORMAT = "batcache"
 FORMAT_VERSION = 1
 NO_CHUNK = 2**64 - 1
 """Offset and size that Zarr's shard index gives to a chunk that is not there."""
 
+Somewhere = TypeVar("Somewhere", bound=Place)
 _REMEDY = "Restore it from a copy, or delete it: `batcache build` makes the shard again"
 
 
@@ -133,7 +136,7 @@ class Commit:
         return _head(body) + body
 
     @classmethod
-    def from_json(cls, path: Path, text: bytes) -> Self:
+    def from_json(cls, path: Place, text: bytes) -> Self:
         """Read a record.
 
         Raises:
@@ -178,15 +181,30 @@ def _share(column: list[Any]) -> Iterable[Any]:
     return map(seen.setdefault, column, column)
 
 
-def shard_path(store: Path, shard: int) -> Path:
-    return store / "instances" / "c" / str(shard) / "0" / "0"
+def shard_path(store: Somewhere, shard: int) -> Somewhere:
+    return store / "instances" / "c" / str(shard) / "0" / "0"  # type: ignore[return-value]  # it is of one kind
 
 
-def commit_path(store: Path, shard: int) -> Path:
-    return store / "commits" / f"{shard}.json"
+def shard_sizes(store: Place) -> Callable[[int], int | None]:
+    """A function that says a shard's size in bytes, None where it is not there. On S3 it was asked for all at once."""
+    if isinstance(store, S3Path):
+        sizes = (store / "instances" / "c").sizes()
+        return lambda shard: sizes.get(f"{shard}/0/0")
+
+    def stat(shard: int) -> int | None:
+        try:
+            return shard_path(store, shard).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    return stat
 
 
-def write_commit(store: Path, commit: Commit) -> None:
+def commit_path(store: Somewhere, shard: int) -> Somewhere:
+    return store / "commits" / f"{shard}.json"  # type: ignore[return-value]
+
+
+def write_commit(store: Place, commit: Commit) -> None:
     write_file(commit_path(store, commit.shard), commit.to_json())
 
 
@@ -239,18 +257,39 @@ def parse_shard_index(shard: memoryview, layout: Layout) -> NDArray[np.uint64]:
     return np.frombuffer(index, "<u8").reshape(-1, 2)
 
 
+def is_free(path: Place) -> bool:
+    """Whether a store may be made here: nothing is there, or an empty folder, or on S3 one that was being made."""
+    if isinstance(path, S3Path):
+        return {there.name for there in path.glob("*")} <= {"instances"}  # uploaded first, see ``create_store``
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
 def create_store(
-    path: Path, features: FeatureConfig, layout: Layout, versions: Mapping[str, str] | None = None
+    path: Place, features: FeatureConfig, layout: Layout, versions: Mapping[str, str] | None = None
 ) -> None:
-    """Create an empty store, in one step: it is made beside its place and renamed.
+    """Create an empty store, in one step: it is made beside its place and renamed, or ends with the upload that counts.
 
     ``versions`` are those of the packages that compute its numbers, by default the ones here.
+
+    Raises:
+        OSError: the disk refuses.
     """
+    if isinstance(path, S3Path):
+        with TemporaryDirectory() as folder:
+            made = Path(folder) / path.name
+            create_store(made, features, layout, versions)
+            for name in ("instances/zarr.json", "zarr.json"):
+                write_file(path / name, (made / name).read_bytes())
+        return
+
     import shutil
 
     import zarr
     from zarr.codecs import Crc32cCodec
 
+    if path.exists():
+        path.rmdir()
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     attributes = {
@@ -280,7 +319,7 @@ def create_store(
     sync(path.parent)
 
 
-def resize(store: Path, instances: int) -> None:
+def resize(store: Place, instances: int) -> None:
     """Set the length of the ``instances`` array; nothing is written where it has that length.
 
     Raises:
@@ -297,7 +336,7 @@ def resize(store: Path, instances: int) -> None:
         write_file(place, json.dumps(metadata, indent=2).encode())
 
 
-def read_attributes(store: Path) -> tuple[FeatureConfig, Layout, dict[str, Any]]:
+def read_attributes(store: Place) -> tuple[FeatureConfig, Layout, dict[str, Any]]:
     """Return a store's settings, layout and all its attributes.
 
     Raises:

@@ -3,26 +3,27 @@
 from pathlib import Path
 
 from batcache.config import FeatureConfig
+from batcache.s3 import Place
 from batcache.store.layout import Layout, read_attributes
 from batcache.store.reader import Store
 
 
-def open_store(path: Path) -> Store:
+def open_store(path: Place) -> Store:
     """Open a cache of either kind.
 
     Raises:
         StoreError: missing, damaged, or of a format, settings or front end that this batcache does not know.
     """
-    if path.is_file():
+    if isinstance(path, Path) and path.is_file():
         from batcache.store.hdf5 import Hdf5Store
 
         return Hdf5Store(path)
     return Store(path)
 
 
-def read_settings(path: Path) -> tuple[FeatureConfig, Layout]:
+def read_settings(path: Place) -> tuple[FeatureConfig, Layout]:
     """The settings of a cache of either kind. Raises as above."""
-    if path.is_file():
+    if isinstance(path, Path) and path.is_file():
         store = open_store(path)
         return store.features, store.layout
     features, layout, _ = read_attributes(path)

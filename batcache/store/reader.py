@@ -1,13 +1,13 @@
 """Reading a store: every promise of the index checked at opening, every chunk's checksum at reading.
 
-A shard is mapped into memory once and its index parsed once; an instance is then one checksum and one copy. Threads may
-share a store.
+A shard is mapped into memory once and its index parsed once; an instance is then one checksum and one copy. On S3
+consecutive instances are one request; where they lie follows from the format, and what they are from their checksums.
+Threads may share a store.
 """
 
 import mmap
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.errors import StoreError, list_some
+from batcache.s3 import Place, S3Path
 from batcache.store.index import Index, read_index
-from batcache.store.layout import CachedRecording, parse_shard_index, read_attributes, shard_path
+from batcache.store.layout import CachedRecording, parse_shard_index, read_attributes, shard_path, shard_sizes
 from batcache.store.sources import Sources, read_sources
 
 _MAPPED_SHARDS = 512
@@ -32,6 +33,23 @@ class Shard:
     stored: NDArray[np.uint8]
     missing: NDArray[np.bool_]
 
+    def read(self, slot: int, count: int) -> NDArray[np.uint8]:
+        return self.stored[slot : slot + count]
+
+
+@dataclass(frozen=True)
+class RemoteShard:
+    """A shard on S3. Shapes as above."""
+
+    place: S3Path
+    stored_bytes: int
+    missing: NDArray[np.bool_]
+
+    def read(self, slot: int, count: int) -> NDArray[np.uint8]:
+        """Raises FileNotFoundError; ValueError where the shard ends before."""
+        content = self.place.read_range(slot * self.stored_bytes, count * self.stored_bytes)
+        return np.frombuffer(content, np.uint8).reshape(count, self.stored_bytes)
+
 
 class Store:
     """An open store.
@@ -40,7 +58,7 @@ class Store:
         StoreError: missing, damaged, or of a format, settings or front end that this batcache does not know.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
         self.features, self.layout, self.attributes = read_attributes(path)
         self.index: Index = read_index(path, self.features.fingerprint, self.layout)
@@ -53,7 +71,7 @@ class Store:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._mapped: OrderedDict[int, Shard] = OrderedDict()
+        self._mapped: OrderedDict[int, Shard | RemoteShard] = OrderedDict()
         self._lock = Lock()  # several threads may read
 
     @property
@@ -123,14 +141,20 @@ class Store:
             missing = chunks.missing[slot : slot + count]
             if missing.any():
                 raise self._damage(first + done + int(missing.argmax()), "is missing from its shard")
-            flat[done : done + count] = chunks.stored[slot : slot + count, :size]
+            flat[done : done + count] = self._read(chunks, shard, slot, count)[:, :size]
             crcs = self.index.commits[shard].crc32c
             for i in range(count):
                 if google_crc32c.value(flat[done + i]) != crcs[slot + i]:
                     raise self._damage(first + done + i, "is damaged (its checksum does not match)")
             done += count
 
-    def _map(self, shard: int) -> Shard:
+    def _read(self, chunks: "Shard | RemoteShard", shard: int, slot: int, count: int) -> NDArray[np.uint8]:
+        try:
+            return chunks.read(slot, count)
+        except (FileNotFoundError, ValueError) as error:
+            raise self._damaged_shard(shard, error) from None
+
+    def _map(self, shard: int) -> "Shard | RemoteShard":
         with self._lock:
             if shard not in self._mapped:
                 self._mapped[shard] = self._open_shard(shard)
@@ -139,31 +163,35 @@ class Store:
             self._mapped.move_to_end(shard)
             return self._mapped[shard]
 
-    def _open_shard(self, shard: int) -> Shard:
-        place = shard_path(self.path, shard)
+    def _open_shard(self, shard: int) -> "Shard | RemoteShard":
+        place, used = shard_path(self.path, shard), len(self.index.commits[shard].crc32c)
+        if isinstance(place, S3Path):
+            missing = np.arange(self.layout.instances_per_shard) >= used
+            return RemoteShard(place, self.layout.chunk_bytes + 4, missing)
         try:
             with place.open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             entries = parse_shard_index(memoryview(mapped), self.layout)
         except (OSError, ValueError) as error:
-            raise StoreError(place, f"damaged shard ({error}), which holds {self._names(shard)}", _REMEDY) from None
+            raise self._damaged_shard(shard, error) from None
         stored = self.layout.chunk_bytes + 4
         in_place = np.arange(len(entries), dtype=np.uint64) * stored  # format 1 writes them one after the other
-        whole = min(len(self.index.commits[shard].crc32c), len(mapped) // stored)
+        whole = min(used, len(mapped) // stored)
         missing = (entries[:, 0] != in_place) | (entries[:, 1] != stored)
         missing[whole:] = True
         return Shard(np.frombuffer(mapped, np.uint8, whole * stored).reshape(whole, stored), missing)
 
     def _check_shards(self) -> None:
+        size_of = shard_sizes(self.path)
         for shard, commit in self.index.commits.items():
-            place = shard_path(self.path, shard)
-            try:
-                size = place.stat().st_size
-            except (FileNotFoundError, NotADirectoryError):
-                size = None
+            place, size = shard_path(self.path, shard), size_of(shard)
             if size != commit.shard_bytes:
                 finding = "missing shard" if size is None else f"shard of {size} bytes, committed {commit.shard_bytes}"
                 raise StoreError(place, f"{finding}, which holds {self._names(shard)}", _REMEDY)
+
+    def _damaged_shard(self, shard: int, error: Exception) -> StoreError:
+        finding = f"damaged shard ({error}), which holds {self._names(shard)}"
+        return StoreError(shard_path(self.path, shard), finding, _REMEDY)
 
     def _damage(self, instance: int, finding: str) -> StoreError:
         rows = [r for r in self.index.recordings if r.first_instance <= instance < r.first_instance + r.instances]

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.errors import StoreError
-from batcache.store.build import create, is_vacant, remove_leftovers, write_shard
+from batcache.store.build import create, remove_leftovers, write_shard
 from batcache.store.hdf5 import Copied, Hdf5Store
 from batcache.store.index import Index, read_index
-from batcache.store.layout import array_length, read_attributes, resize
+from batcache.store.layout import array_length, is_free, read_attributes, resize
 from batcache.store.lock import hold
 from batcache.store.sources import SOURCES, write_unknown_sources
 
@@ -37,7 +37,7 @@ def restore(source: Path, cache: Path) -> Iterator[Copied | Restored]:
         StoreError: the file is damaged, or the cache holds anything else.
     """
     store = Hdf5Store(source)
-    if is_vacant(cache):
+    if is_free(cache):
         create(cache, store.features, store.layout, store.attributes["versions"])
     _read_begun(cache, store)  # before anything is written there
     with hold(cache):

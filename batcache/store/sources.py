@@ -8,8 +8,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from batcache.disk import write_file
-from batcache.errors import StoreError
+from batcache.errors import StoreError, UnreachableError
 from batcache.manifest import Manifest
+from batcache.s3 import SCHEME, Place, S3Path
 
 SOURCES = "last_build.json"
 
@@ -27,7 +28,7 @@ class Sources:
     rejected: dict[str, str]
 
 
-def write_sources(cache: Path, manifest: Manifest, rejected: Mapping[str, str]) -> None:
+def write_sources(cache: Place, manifest: Manifest, rejected: Mapping[str, str]) -> None:
     """Remember where the manifest lies, relative to the store where they share a drive, so that both can be moved."""
     document = {
         "csvs": [portable(csv, cache) for csv in manifest.csvs],
@@ -50,7 +51,7 @@ def _write(cache: Path, document: Mapping[str, Any]) -> None:
         write_file(place, content)
 
 
-def read_sources(cache: Path) -> Sources:
+def read_sources(cache: Place) -> Sources:
     """Read what ``write_sources`` wrote.
 
     Raises:
@@ -59,15 +60,15 @@ def read_sources(cache: Path) -> Sources:
     place = cache / SOURCES
     try:
         note = json.loads(place.read_bytes())
-        csvs = tuple((cache / csv).resolve() for csv in note["csvs"])
-        split_of = {(cache / csv).resolve(): split for csv, split in note["split_of"].items()}
-        data_dir = None if note["data_dir"] is None else (cache / note["data_dir"]).resolve()
+        csvs = tuple(locate(csv, cache) for csv in note["csvs"])
+        split_of = {locate(csv, cache): split for csv, split in note["split_of"].items()}
+        data_dir = None if note["data_dir"] is None else locate(note["data_dir"], cache)
         return Sources(csvs, split_of, data_dir, dict(note["rejected"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(place, f"cannot be read ({error})", "Run `batcache build` again") from None
 
 
-def find_other_root(cache: Path, data_dir: Path, paths: Iterable[str]) -> Path | None:
+def find_other_root(cache: Place, data_dir: Path, paths: Iterable[str]) -> Path | None:
     """The data dir of the last build, where it is another than this one and holds a file of one of these names.
 
     Files of one name in two folders would take each other's place, and each other's labels. A cache that was moved, or
@@ -75,6 +76,8 @@ def find_other_root(cache: Path, data_dir: Path, paths: Iterable[str]) -> Path |
     """
     try:
         root = read_sources(cache).data_dir
+    except UnreachableError:
+        raise
     except StoreError:
         return None  # the next build writes the note anew
     if root is None or root == data_dir.resolve() or not root.is_dir():
@@ -82,12 +85,27 @@ def find_other_root(cache: Path, data_dir: Path, paths: Iterable[str]) -> Path |
     return root if any((root / path).is_file() for path in paths) else None
 
 
-def portable(path: Path, start: Path) -> str:
+def portable(path: Place, start: Place) -> str:
     """A path as POSIX text, relative to ``start``; absolute where Windows has them on different drives.
 
-    Links are followed first: ``..`` out of a linked folder leads elsewhere.
+    Links are followed first: ``..`` out of a linked folder leads elsewhere. An S3 URL stays one, and from S3 every path
+    is absolute.
     """
+    if isinstance(path, S3Path):
+        return str(path)
+    if isinstance(start, S3Path):
+        return path.resolve().as_posix()
     try:
         return PurePath(os.path.relpath(os.path.realpath(path), os.path.realpath(start))).as_posix()
     except ValueError:
         return path.resolve().as_posix()
+
+
+def locate(text: str, start: Place) -> Path:
+    """The path that ``portable`` made this text of."""
+    return Path(text) if isinstance(start, S3Path) else (start / text).resolve()
+
+
+def locate_cache(text: str, start: Path) -> Place:
+    """The cache that ``portable`` made this text of."""
+    return S3Path.parse(text) if text.startswith(SCHEME) else locate(text, start)
