@@ -99,9 +99,9 @@ class S3Path:
 
     def exists(self) -> bool:
         """Whether there is an object of this name."""
-        import obstore
-
         with self._asking() as client:
+            import obstore
+
             try:
                 obstore.head(client, self.key)
             except FileNotFoundError:
@@ -110,29 +110,35 @@ class S3Path:
 
     def read_bytes(self) -> bytes:
         """Raises FileNotFoundError besides."""
-        import obstore
-
         with self._asking() as client:
+            import obstore
+
             return bytes(obstore.get(client, self.key).bytes())
 
     def read_range(self, start: int, count: int) -> memoryview:
         """Read ``count`` bytes, or those of them that there are. Raises FileNotFoundError besides."""
-        import obstore
-
         with self._asking() as client:
-            return memoryview(obstore.get_range(client, self.key, start=start, length=count))
+            import obstore
+            from obstore.exceptions import GenericError
+
+            try:
+                return memoryview(obstore.get_range(client, self.key, start=start, length=count))
+            except GenericError as error:
+                if _status(error).startswith("416"):  # all of them lie behind its end
+                    return memoryview(b"")
+                raise
 
     def write_bytes(self, content: bytes) -> None:
-        import obstore
-
         with self._asking() as client:
+            import obstore
+
             obstore.put(client, self.key, content, use_multipart=False)
 
     def upload(self, file: BinaryIO) -> None:
         """Upload what a file holds, in parts where it is large."""
-        import obstore
-
         with self._asking() as client:
+            import obstore
+
             obstore.put(client, self.key, file, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
 
     def create_exclusively(self, content: bytes) -> bool:
@@ -141,10 +147,10 @@ class S3Path:
         An answer may get lost and the request be repeated: who finds its own content there has written it. Contents
         must therefore differ.
         """
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
-
         with self._asking() as client:
+            import obstore
+            from obstore.exceptions import AlreadyExistsError
+
             try:
                 obstore.put(client, self.key, content, mode="create")
             except AlreadyExistsError:
@@ -153,9 +159,9 @@ class S3Path:
 
     def glob(self, pattern: str) -> Iterator[Self]:
         """The objects and folders right under this folder, sorted, whose name matches."""
-        import obstore
-
         with self._asking() as client:
+            import obstore
+
             found = obstore.list_with_delimiter(client, self.key)
         keys = [*found["common_prefixes"], *(there["path"] for there in found["objects"])]
         names = sorted(key.rpartition("/")[2] for key in keys)
@@ -163,27 +169,25 @@ class S3Path:
 
     def sizes(self) -> dict[str, int]:
         """The size of every object under this folder, by its name from here on."""
-        import obstore
-
         with self._asking() as client:
+            import obstore
+
             pages = list(obstore.list(client, f"{self.key}/", chunk_size=1000))
         return {there["path"].removeprefix(f"{self.key}/"): there["size"] for page in pages for there in page}
 
     def unlink(self, *, missing_ok: bool = False) -> None:
         """Delete an object. S3 does not say whether there was one."""
-        import obstore
-
+        if missing_ok and not self.exists():  # which takes no right to delete
+            return
         with self._asking() as client:
-            try:
-                obstore.delete(client, self.key)
-            except FileNotFoundError:
-                if not missing_ok:
-                    raise
+            import obstore
+
+            obstore.delete(client, self.key)
 
     def remove_tree(self) -> None:
         """Delete every object under this folder."""
         for name in self.sizes():
-            (self / name).unlink(missing_ok=True)
+            (self / name).unlink()
 
     @contextmanager
     def _asking(self) -> "Iterator[S3Store]":
@@ -202,8 +206,7 @@ class S3Path:
         try:
             yield client
         except from_client as error:
-            code = re.search(r"<Code>(\w+)</Code>", str(error))
-            if isinstance(error, FileNotFoundError) and (code is None or code[1] == "NoSuchKey"):
+            if isinstance(error, FileNotFoundError) and _code(error) in ("", "NoSuchKey"):
                 raise FileNotFoundError(errno.ENOENT, "no such object", str(self)) from None
             raise self._unreachable(error) from None
 
@@ -211,19 +214,21 @@ class S3Path:
         if isinstance(error, _NoCredentialsError):
             remedy = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
             return UnreachableError(self, "no AWS credentials are set", remedy)
-        text = str(error)
-        status = re.search(r"status code: (\d{3}[A-Za-z ]*)", text)
-        code = re.search(r"<Code>(\w+)</Code>", text)
-        said = ", ".join(found[1].strip() for found in (status, code) if found)
+        status, code = _status(error), _code(error)
+        said = f"{status}, {code}" if code else status
         where = f"the object store{f' at {self.endpoint}' if self.endpoint else ''}"
-        if code and code[1] == "NoSuchBucket":
+        if code == "NoSuchBucket":
             return UnreachableError(self, f"there is no bucket {self.bucket}", "Create it, or correct the URL")
-        if status and status[1].startswith(("400", "401", "403")):
+        if status.startswith(("400", "401", "403")):
             remedy = "Check the credentials, what they allow, and --region"
             return UnreachableError(self, f"{where} refuses ({said})", remedy)
         if status:
             return UnreachableError(self, f"{where} fails ({said})", _GIVE_UP)
-        kind = "does not answer in time" if re.search(r"time[d]?[ -]?out", text, re.I) else "cannot be reached"
+        kind = (
+            "does not answer in time"
+            if re.search(r"timed out|TimedOut|kind: Timeout", str(error))
+            else "cannot be reached"
+        )
         return UnreachableError(self, f"{where} {kind} ({type(error).__name__})", _GIVE_UP)
 
 
@@ -269,6 +274,18 @@ def check_endpoint(endpoint: str) -> str:
 
 class _NoCredentialsError(Exception):
     pass
+
+
+def _status(error: Exception) -> str:
+    """The HTTP status in a client's error, in S3's words; empty where there was no answer."""
+    found = re.search(r"status code: (\d{3}[A-Za-z ]*)", str(error))
+    return found[1].strip() if found else ""
+
+
+def _code(error: Exception) -> str:
+    """S3's own word for what is wrong."""
+    found = re.search(r"<Code>(\w+)</Code>", str(error))
+    return found[1] if found else ""
 
 
 @lru_cache(maxsize=8)

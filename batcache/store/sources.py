@@ -102,8 +102,8 @@ def portable(path: Place, start: Place) -> str:
 
 
 def locate(text: str, start: Place) -> Path:
-    """The path that ``portable`` made this text of."""
-    return Path(text) if isinstance(start, S3Path) else (start / text).resolve()
+    """The path that ``portable`` made this text of. There is none where a store was copied to S3 from a folder."""
+    return Path(str(start)) / text if isinstance(start, S3Path) else (start / text).resolve()
 
 
 def locate_cache(text: str, start: Path) -> Place:

@@ -1,0 +1,575 @@
+"""The laws of a cache on S3: the bytes and numbers of a local one, or one line that says what is wrong."""
+
+import io
+import pickle
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batcache import s3
+from batcache.config import load_config, to_plain
+from batcache.errors import BatcacheError, ConfigError, StoreError, UnreachableError
+from batcache.s3 import Patience, S3Path, parse_place
+from batcache.store.layout import commit_path, shard_path
+from batcache.store.reader import Store
+from batcache.store.sources import SOURCES, locate_cache, portable
+from tests import test_cli
+from tests.store.bucket import BUCKET, ENVIRONMENT, FAILURES, SECRETS, Fault, Proxy, proxy, serve
+from tests.store.project import Project, assert_equal_trees, copy, read_all, snapshot
+
+NEEDED = ("moto", "obstore", "boto3")
+pytestmark = pytest.mark.skipif(not all(map(find_spec, NEEDED)), reason=f"not all of {', '.join(NEEDED)} are installed")
+LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2}
+QUICK = Patience(connect_s=2, request_s=1, retries=4, retrying_s=10, first_wait_s=0.01, longest_wait_s=0.05)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, serve() as endpoint:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+            patch.delenv(name, raising=False)
+        yield endpoint
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are given up soon."""
+    monkeypatch.setattr(s3, "PATIENCE", QUICK)
+
+
+@pytest.fixture
+def between(server: str) -> Iterator[Proxy]:
+    with proxy(server) as made:
+        yield made
+
+
+def somewhere(endpoint: str) -> S3Path:
+    return S3Path(BUCKET, f"{uuid.uuid4()}/features.zarr", endpoint)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Shards: 0 of two recordings, 1 to 3 of a long one, 4 of one. Not to be changed."""
+    project = Project(tmp_path_factory.mktemp("local"))
+    for name, seconds in LENGTHS.items():
+        project.record(name, seconds)
+    project.list(*LENGTHS)
+    project.build()
+    return project
+
+
+@pytest.fixture(scope="module")
+def truth(local: Project) -> dict[str, np.ndarray]:
+    return read_all(local.store())
+
+
+def at(cache: S3Path, local: Project) -> Project:
+    """The same recordings, to be built into a bucket."""
+    project = Project(local.root)
+    project.cache = cache  # type: ignore[assignment]
+    return project
+
+
+@pytest.fixture
+def project(server: str, local: Project) -> Project:
+    """Its store is a copy of the local one, to be spoilt."""
+    made = at(somewhere(server), local)
+    upload(local.cache, made.cache)
+    return made
+
+
+def upload(folder: Path, there: S3Path) -> None:
+    for place in folder.rglob("*"):
+        if place.is_file():
+            (there / place.relative_to(folder).as_posix()).write_bytes(place.read_bytes())
+
+
+def contents(cache: S3Path) -> dict[str, bytes]:
+    return {name: (cache / name).read_bytes() for name in cache.sizes()}
+
+
+def files(cache: Path) -> dict[str, bytes]:
+    return {name: content for name, content in snapshot(cache).items() if content != b"<folder>"}
+
+
+def assert_equal_stores(there: S3Path, here: Path) -> None:
+    """All but the note of where the CSVs lie, which is relative on a disk."""
+    one, other = contents(there), files(here)
+    assert one.pop(SOURCES) and other.pop(SOURCES)
+    assert_equal_trees(one, other)
+
+
+def assert_reads_as(truth: dict[str, np.ndarray], store: Store) -> None:
+    found = read_all(store)
+    assert found.keys() == truth.keys()
+    for name, frames in truth.items():
+        np.testing.assert_array_equal(found[name], frames)
+
+
+def refusal(act: Callable[[], object], kind: type[BatcacheError] = StoreError) -> str:
+    with pytest.raises(kind) as caught:
+        act()
+    said = str(caught.value)
+    assert "\n" not in said and len(said) < 400
+    assert not any(secret in said for secret in SECRETS.values())
+    return said
+
+
+def flip(place: S3Path, at: int) -> None:
+    content = bytearray(place.read_bytes())
+    content[at] ^= 1
+    place.write_bytes(bytes(content))
+
+
+# The same as on a disk.
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_store_on_s3_has_the_bytes_of_a_local_one(server, local, truth, workers):
+    project = at(somewhere(server), local)
+    assert project.build(workers=workers).computed == set(LENGTHS)
+    assert_equal_stores(project.cache, local.cache)
+    assert_reads_as(truth, project.store())
+
+
+def test_a_second_build_computes_nothing_and_writes_nothing_but_the_log(between, local):
+    project = at(somewhere(between.endpoint), local)
+    project.build()
+    between.requests.clear()
+    built = project.build()
+    assert built.computed == set() and built.report.kept == len(LENGTHS)
+    assert [path for method, path in between.requests if method not in ("GET", "HEAD")] == [
+        f"/{BUCKET}/{project.cache.key}.log"
+    ]
+    assert len((project.cache.parent / "features.zarr.log").read_bytes().splitlines()) == 2
+
+
+def test_new_changed_and_renamed_recordings_change_a_store_as_on_a_disk(server, local, tmp_path):
+    here = Project(copy(local.root, tmp_path / "project"))
+    there = at(somewhere(server), here)
+    there.build()
+    here.record("new.wav", 0.3)
+    here.record("a.wav", 0.15, seed=9)
+    (here.root / "c.wav").rename(here.root / "renamed.wav")
+    here.list("new.wav", "a.wav", "b.wav", "long.wav", "renamed.wav")
+    assert there.build().computed == here.build().computed == {"new.wav", "a.wav"}
+    assert_equal_stores(there.cache, here.cache)
+
+
+def test_a_reject_is_listed_beside_the_cache_until_it_is_mended(server, tmp_path):
+    project = Project(tmp_path)
+    project.record("good.wav")
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    project.list("good.wav", "bad.wav")
+    project.cache = somewhere(server)
+    place = project.cache.parent / "rejected.csv"
+    assert set(project.build().report.rejected) == {"bad.wav"}
+    assert b"bad.wav" in place.read_bytes()
+    project.record("bad.wav")
+    assert not project.build().report.rejected
+    assert not place.exists()
+
+
+def test_any_span_reads_as_on_a_disk(project, truth):
+    store = project.store()
+    for name, whole in truth.items():
+        row = store.find(name)
+        for start, stop in [(0, None), (0, 1), (7, 7), (99, 101), (100, 300), (150, 10_000), (len(whole) - 1, None)]:
+            np.testing.assert_array_equal(store.read_frames(row, start, stop), whole[start:stop])
+
+
+def test_consecutive_instances_are_one_request(between, local, truth):
+    cache = somewhere(between.endpoint)
+    upload(local.cache, cache)
+    store = Store(cache)
+    between.requests.clear()
+    np.testing.assert_array_equal(store.read_frames(store.find("a.wav")), truth["a.wav"])
+    assert len(between.requests) == 1
+
+
+def test_a_store_that_travels_to_another_process_reads_the_same(project, truth):
+    store = project.store()
+    read_all(store)
+    travelling = pickle.dumps(store)
+    assert not any(secret.encode() in travelling for secret in SECRETS.values())
+    assert_reads_as(truth, pickle.loads(travelling))
+
+
+def test_threads_read_the_same(project, truth):
+    store = project.store()
+    names = [*truth] * 8
+    with ThreadPoolExecutor(8) as pool:
+        for name, frames in zip(names, pool.map(lambda name: store.read_frames(store.find(name)), names), strict=True):
+            np.testing.assert_array_equal(frames, truth[name])
+
+
+def test_zarr_reads_the_array(project, server):
+    import zarr
+    from obstore.store import S3Store
+    from zarr.storage import ObjectStore
+
+    client = S3Store(BUCKET, prefix=project.cache.key, endpoint=server, client_options={"allow_http": True})
+    array = zarr.open_array(ObjectStore(client, read_only=True), path="instances", mode="r")
+    store = project.store()
+    row = store.find("long.wav")
+    first, last = row.first_instance, row.first_instance + row.instances
+    np.testing.assert_array_equal(np.asarray(array[first:last]), store.read_instances(first, row.instances))
+
+
+def test_leftovers_of_a_killed_build_are_removed(project, local):
+    shard_path(project.cache, 7).write_bytes(b"half a shard")
+    commit_path(project.cache, 2).unlink()  # the records of the same recording count no more
+    assert project.build().computed == {"long.wav"}
+    assert_equal_stores(project.cache, local.cache)
+
+
+def test_a_store_whose_making_was_cut_off_is_made(server, local):
+    project = at(somewhere(server), local)
+    (project.cache / "instances" / "zarr.json").write_bytes((local.cache / "instances" / "zarr.json").read_bytes())
+    project.build()
+    assert_equal_stores(project.cache, local.cache)
+
+
+def test_what_is_no_store_stays(server, local):
+    project = at(somewhere(server), local)
+    (project.cache / "thesis.txt").write_bytes(b"years")
+    assert "no cache here" in refusal(project.build)
+    assert contents(project.cache) == {"thesis.txt": b"years"}
+
+
+def test_a_store_copied_from_a_folder_names_no_csv_by_chance(project, tmp_path, monkeypatch):
+    """Its note holds paths relative to that folder. They must not be found from where one happens to be."""
+    (tmp_path / "deeper").mkdir()
+    monkeypatch.chdir(tmp_path / "deeper")
+    (tmp_path / "clips.csv").write_text("filename,Myotis\n")
+    sources = project.store().sources()
+    assert not any(csv.exists() for csv in sources.csvs) and not sources.data_dir.exists()
+
+
+def test_large_files_go_up_in_parts_and_come_back_whole(between):
+    place = somewhere(between.endpoint) / "shard"
+    content = np.random.default_rng(0).bytes(PARTS := 2 * s3.PART_BYTES + 12_345)
+    place.upload(io.BytesIO(content))
+    assert sum("partNumber" in path for _, path in between.requests) == 3
+    assert place.read_bytes() == content and place.parent.sizes() == {"shard": PARTS}
+
+
+# Damage.
+
+
+@pytest.mark.parametrize("at", [0, 1600, 3199])
+@pytest.mark.parametrize(("name", "shard", "slot", "number"), [("b.wav", 0, 3, 0), ("long.wav", 2, 1, 5)])
+def test_a_flipped_byte_names_the_recording_and_the_instance(project, truth, name, shard, slot, number, at):
+    flip(shard_path(project.cache, shard), slot * 3204 + at)
+    store = project.store()
+    said = refusal(lambda: store.read_frames(store.find(name)))
+    assert f"instance {number} of {name} is damaged (its checksum does not match)" in said
+    for other in LENGTHS.keys() - {name}:
+        np.testing.assert_array_equal(store.read_frames(store.find(other)), truth[other])
+
+
+def test_a_record_without_its_shard_is_refused_at_opening(project):
+    shard_path(project.cache, 0).unlink()
+    said = refusal(project.store)
+    assert f"{shard_path(project.cache, 0)}: missing shard, which holds a.wav, b.wav" in said
+
+
+def test_a_truncated_shard_is_refused_at_opening(project):
+    place = shard_path(project.cache, 0)
+    place.write_bytes(place.read_bytes()[:-1])
+    assert "shard of 12883 bytes, committed 12884" in refusal(project.store)
+
+
+def test_a_shard_that_shrinks_or_goes_after_opening_is_named_at_reading(project):
+    store, place = project.store(), shard_path(project.cache, 4)
+    for content in (place.read_bytes()[:5000], place.read_bytes()[:100], b""):
+        place.write_bytes(content)
+        said = refusal(lambda: store.read_frames(store.find("c.wav")))
+        assert str(place) in said and "c.wav" in said
+    place.unlink()
+    assert "which holds c.wav" in refusal(lambda: store.read_frames(store.find("c.wav")))
+
+
+def test_a_damaged_record_is_refused(project):
+    place = commit_path(project.cache, 0)
+    flip(place, place.read_bytes().index(b'"frames":[') + 10)
+    for act in (project.store, project.build):
+        assert f"{place}: damaged commit record" in refusal(act)
+
+
+# Who may write.
+
+
+def test_of_many_who_create_an_object_one_does(server):
+    place = somewhere(server)
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda i: place.create_exclusively(b"%d" % i), range(8)))
+    assert sum(won) == 1
+    assert place.read_bytes() == b"%d" % won.index(True)
+
+
+def test_who_created_an_object_knows_even_if_the_answer_was_lost(between):
+    place = somewhere(between.endpoint)
+    between.fault = lambda number, method, _: "lost answer" if number == 1 else None
+    try:
+        created = place.create_exclusively(b"mine")
+    except UnreachableError:  # not knowing is allowed, too
+        created = place.read_bytes() == b"mine"
+    assert created
+    assert not place.create_exclusively(b"yours")
+
+
+# What a user gets wrong.
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3://bats", "s3://bats/", "s3:///x", "s3://bats//x", "s3://bats/../x"])
+def test_an_incomplete_url_is_refused(url):
+    assert "s3://bucket/path/features.zarr" in refusal(lambda: parse_place(url), ConfigError)
+
+
+def test_other_kinds_of_urls_are_refused_and_windows_paths_are_not():
+    assert "gs://" in refusal(lambda: parse_place("gs://bats/x"), ConfigError)
+    assert parse_place("C:\\caches\\x.zarr") == Path("C:\\caches\\x.zarr")
+    assert parse_place("s3://bats/a/b.zarr/") == S3Path("bats", "a/b.zarr")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"endpoint": f"https://user:{SECRETS['AWS_SECRET_ACCESS_KEY']}@example.org"},
+        {"endpoint": f"https://{SECRETS['AWS_ACCESS_KEY_ID']}@example.org"},
+        {"endpoint": "example.org:9000"},
+        {"endpoint": ""},
+        {"cache": f"s3://{SECRETS['AWS_ACCESS_KEY_ID']}:x@bats/x"},
+    ],
+)
+def test_credentials_in_a_url_are_refused_and_not_repeated(data):
+    refusal(lambda: load_config(flags={"data": data}), ConfigError)
+
+
+def test_settings_keep_the_url_and_how_it_is_reached(tmp_path):
+    data = {"cache": "s3://bats/x.zarr", "endpoint": "http://localhost:9000/", "region": "eu-central-1"}
+    config = load_config(flags={"data": data})
+    assert config.data.place == S3Path("bats", "x.zarr", "http://localhost:9000", "eu-central-1")
+    assert to_plain(config)["data"]["cache"] == "s3://bats/x.zarr"
+    assert load_config(base=to_plain(config)) == config
+    assert locate_cache(portable(config.data.place, tmp_path), tmp_path) == S3Path("bats", "x.zarr")
+
+
+def test_a_bucket_that_is_not_there_is_named(server, local):
+    project = at(S3Path("bast", "x.zarr", server), local)
+    for act in (project.build, project.store):
+        assert "there is no bucket bast" in refusal(act) or "no cache here" in refusal(act)
+    assert "there is no bucket bast" in refusal(project.build)
+
+
+def test_a_cache_that_is_not_there_is_named(server):
+    cache = somewhere(server)
+    assert refusal(lambda: Store(cache)).startswith(f"{cache}: no cache here")
+
+
+def test_nobody_at_the_endpoint_is_said(local):
+    with proxy("http://127.0.0.1:1") as closed:
+        pass
+    project = at(somewhere(closed.endpoint), local)
+    for act in (project.build, project.store):
+        assert f"{closed.endpoint} cannot be reached" in refusal(act, UnreachableError)
+
+
+def test_refused_credentials_are_said_and_not_repeated(between, local):
+    between.fault = lambda *_: "403"
+    project = at(somewhere(between.endpoint), local)
+    for act in (project.build, project.store, lambda: (project.cache / "x").write_bytes(b"x")):
+        assert "refuses (403 Forbidden" in refusal(act, UnreachableError)
+
+
+def test_missing_credentials_are_said(server, local, monkeypatch):
+    s3._connect.cache_clear()
+    for name in SECRETS:
+        monkeypatch.delenv(name)
+    assert "AWS_ACCESS_KEY_ID" in refusal(lambda: Store(somewhere(server)), UnreachableError)
+
+
+@pytest.mark.parametrize("package", ["obstore", "boto3"])
+def test_missing_packages_are_named_by_how_to_install_them(server, monkeypatch, package):
+    s3._connect.cache_clear()
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert "pip install 'batcache[s3]'" in refusal(lambda: Store(somewhere(server)))
+
+
+# Training and evaluation.
+
+
+def test_training_and_evaluation_give_the_same_numbers_as_on_a_disk(server, small, trained, tmp_path):
+    from batcache.evaluation.predict import choose_clips, evaluate, read_judged
+    from batcache.training.runs import BEST, read_run
+    from tests.small_world import CPU, train_fully
+
+    cache = somewhere(server)
+    upload(small.store.path, cache)
+    run, _ = train_fully(small.config, Store(cache), small.manifest, tmp_path / "runs")
+    here = Path(shutil.copytree(trained, tmp_path / "here"))
+    for place, store in ((run, Store(cache)), (here, small.store)):
+        list(evaluate(choose_clips(place / BEST, store, small.manifest, "test", as_trained=True), CPU))
+    assert read_run(run)["cache"] == str(cache)
+    assert read_run(run)["inputs"] == read_run(here)["inputs"]
+    (about, predictions), (_, expected) = read_judged(run, "test"), read_judged(here, "test")
+    assert about["cache"] == str(cache)
+    for name, values in vars(expected).items():
+        np.testing.assert_array_equal(getattr(predictions, name), values)
+
+
+# Faults.
+
+
+def survive(act: Callable[[], object]) -> bool:
+    """Whether it succeeded; if not, it said so in one line. Either way it ended."""
+    began = time.monotonic()
+    try:
+        act()
+        return True
+    except StoreError as error:
+        assert "\n" not in str(error) and not any(secret in str(error) for secret in SECRETS.values())
+        return False
+    finally:
+        assert time.monotonic() - began < 60, "bounded by what QUICK allows, times some requests"
+
+
+def every_third(fault: Fault) -> Callable[[int, str, str], Fault | None]:
+    return lambda number, _method, _path: fault if number % 3 == 0 else None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAILURES)
+def test_builds_and_reads_outlast_every_third_request_failing(between, local, truth, fault):
+    between.fault = every_third(fault)
+    project = at(somewhere(between.endpoint), local)
+    assert survive(lambda: project.build(workers=4))
+    assert_reads_as(truth, project.store())
+    between.heal()
+    assert_equal_stores(project.cache, local.cache)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["500", "lost answer"])
+def test_a_build_that_failed_at_any_request_is_finished_by_the_next(between, local, monkeypatch, fault):
+    """From each request on nothing succeeds; the next build, undisturbed, gives the undisturbed store."""
+    monkeypatch.setattr(s3, "PATIENCE", Patience(2, 1, 1, 2, 0.001, 0.001))
+    whole = at(somewhere(between.endpoint), local)
+    whole.build()
+    total = len(between.requests)
+    assert total > 20
+    for last in range(1, total + 1, 1 if fault == "500" else 3):
+        project = at(somewhere(between.endpoint), local)
+        between.requests.clear()
+        between.fault = lambda number, _method, _path, last=last: fault if number >= last else None
+        assert not survive(project.build)
+        between.heal()
+        project.build()
+        assert_equal_stores(project.cache, local.cache)
+        assert project.build().computed == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["/commits/", "/instances/c/", "/zarr.json", f"/{SOURCES}", ".log"])
+@pytest.mark.parametrize("fault", FAILURES)
+def test_a_build_that_can_never_write_some_kind_of_object_ends_and_is_finished_by_the_next(
+    between, local, truth, monkeypatch, what, fault
+):
+    monkeypatch.setattr(s3, "PATIENCE", Patience(2, 0.5, 1, 2, 0.001, 0.001))
+    between.fault = lambda _, method, path: fault if method == "PUT" and what in path else None
+    project = at(somewhere(between.endpoint), local)
+    survive(project.build)
+    between.heal()
+    survive(lambda: assert_reads_as({}, project.store()) if "commits" in what and fault == "500" else None)
+    project.build()
+    assert_equal_stores(project.cache, local.cache)
+    assert_reads_as(truth, project.store())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [*FAILURES, "flipped byte"])
+def test_a_read_gives_right_numbers_or_an_error(between, local, truth, monkeypatch, fault):
+    monkeypatch.setattr(s3, "PATIENCE", Patience(2, 0.5, 2, 3, 0.001, 0.001))
+    cache = somewhere(between.endpoint)
+    upload(local.cache, cache)
+    store = Store(cache)
+    for every in (1, 2, 3):
+        between.requests.clear()
+        between.fault = lambda number, _method, _path, every=every: fault if number % every == 0 else None
+        for name, frames in truth.items():
+            found = []
+            if survive(lambda name=name, found=found: found.append(store.read_frames(store.find(name)))):
+                np.testing.assert_array_equal(found[0], frames)
+                assert every > 1
+        survive(lambda: assert_reads_as(truth, Store(cache)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAILURES)
+@pytest.mark.parametrize("what", ["uploads", "partNumber=2", "uploadId"])
+def test_an_upload_in_parts_is_whole_or_not_there(between, fault, what):
+    content = np.random.default_rng(0).bytes(s3.PART_BYTES + 12_345)
+    hit: list[str] = []
+
+    def once(_number: int, _method: str, path: str) -> Fault | None:
+        if what in path and not hit:
+            hit.append(path)
+            return fault
+        return None
+
+    between.fault = once
+    place = somewhere(between.endpoint)
+    done = survive(lambda: place.upload(io.BytesIO(content)))
+    assert hit
+    assert done or not place.exists() or place.read_bytes() == content
+    place.upload(io.BytesIO(content))
+    assert place.read_bytes() == content
+
+
+# The command line.
+
+wavs = test_cli.project
+
+
+@pytest.mark.slow
+def test_every_command_works_on_a_url_and_tells_nobody_the_credentials(server, tmp_path, wavs):
+    folder = Path(shutil.copytree(wavs, tmp_path / "project"))
+    cache = somewhere(server)
+    at_cache = ["--endpoint", server, "--region", "eu-central-1"]
+    said = []
+
+    def run(*arguments: str) -> None:
+        outcome = test_cli.batcache(*arguments, cwd=folder)
+        said.extend([outcome.stdout, outcome.stderr])
+        assert outcome.returncode == 0, outcome.stderr
+
+    settings = ["--csv", "train.csv", "--config", "small.yaml", "--cache", str(cache), *at_cache]
+    run("build", *settings, "--device", "cpu")
+    run("info", str(cache), *at_cache)
+    run("train", *settings[2:], "--device", "cpu")
+    run("eval", "--device", "cpu")
+    made = test_cli.run_of(folder)
+    run("show", str(cache), *at_cache, "-o", "clips.png")
+    run("show", f"runs/{made.name}", "-o", "page.png")
+    run("run", "small.yaml", "--csv", "train.csv", "--cache", str(cache), *at_cache, "--device", "cpu")
+    assert "train: up to date" in said[-2]
+    assert str(cache) in (made / "run.json").read_text() and str(cache) in (made / "config.yaml").read_text()
+    nobody = test_cli.batcache("info", str(cache), "--endpoint", "http://127.0.0.1:1", cwd=folder)
+    assert nobody.returncode == 1 and len(nobody.stderr.splitlines()) == 1, nobody.stderr
+    said.append(nobody.stderr)
+    written = [*said, *(place.read_bytes().decode("latin-1") for place in folder.rglob("*") if place.is_file())]
+    written += [content.decode("latin-1") for content in contents(cache.parent).values()]
+    assert not any(secret in text for text in written for secret in SECRETS.values())
