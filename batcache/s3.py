@@ -10,14 +10,15 @@ S3 writes key ids and signatures into it; its status and code are.
 
 import errno
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from batcache.errors import ConfigError, UnreachableError
@@ -25,6 +26,7 @@ from batcache.errors import ConfigError, UnreachableError
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
+T = TypeVar("T")
 SCHEME = "s3://"
 PART_BYTES = 8 << 20  # of an upload in parts
 PARTS_AT_ONCE = 4
@@ -152,7 +154,7 @@ class S3Path:
             from obstore.exceptions import AlreadyExistsError
 
             try:
-                obstore.put(client, self.key, content, mode="create")
+                _repeat(lambda: obstore.put(client, self.key, content, mode="create"))
             except AlreadyExistsError:
                 return bytes(obstore.get(client, self.key).bytes()) == content
         return True
@@ -162,7 +164,7 @@ class S3Path:
         with self._asking() as client:
             import obstore
 
-            found = obstore.list_with_delimiter(client, self.key)
+            found = _repeat(lambda: obstore.list_with_delimiter(client, self.key))
         keys = [*found["common_prefixes"], *(there["path"] for there in found["objects"])]
         names = sorted(key.rpartition("/")[2] for key in keys)
         return (self / name for name in names if fnmatchcase(name, pattern))
@@ -172,7 +174,7 @@ class S3Path:
         with self._asking() as client:
             import obstore
 
-            pages = list(obstore.list(client, f"{self.key}/", chunk_size=1000))
+            pages = _repeat(lambda: list(obstore.list(client, f"{self.key}/", chunk_size=1000)))
         return {there["path"].removeprefix(f"{self.key}/"): there["size"] for page in pages for there in page}
 
     def unlink(self, *, missing_ok: bool = False) -> None:
@@ -182,7 +184,7 @@ class S3Path:
         with self._asking() as client:
             import obstore
 
-            obstore.delete(client, self.key)
+            _repeat(lambda: obstore.delete(client, self.key))
 
     def remove_tree(self) -> None:
         """Delete every object under this folder."""
@@ -201,8 +203,12 @@ class S3Path:
         except ImportError:
             remedy = "pip install 'batcache[s3]'"
             raise UnreachableError(self, "obstore and boto3, which S3 takes, are not installed", remedy) from None
+        except _NoCredentialsError:
+            remedy = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            raise UnreachableError(self, "no AWS credentials are set", remedy) from None
         except Exception as error:  # boto3 has as many kinds as AWS has ways to give credentials
-            raise self._unreachable(error) from None
+            finding = f"the AWS settings cannot be used ({type(error).__name__})"
+            raise UnreachableError(self, finding, "Check AWS_PROFILE, --region and ~/.aws") from None
         try:
             yield client
         except from_client as error:
@@ -211,9 +217,6 @@ class S3Path:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: Exception) -> UnreachableError:
-        if isinstance(error, _NoCredentialsError):
-            remedy = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-            return UnreachableError(self, "no AWS credentials are set", remedy)
         status, code = _status(error), _code(error)
         said = f"{status}, {code}" if code else status
         where = f"the object store{f' at {self.endpoint}' if self.endpoint else ''}"
@@ -224,12 +227,10 @@ class S3Path:
             return UnreachableError(self, f"{where} refuses ({said})", remedy)
         if status:
             return UnreachableError(self, f"{where} fails ({said})", _GIVE_UP)
-        kind = (
-            "does not answer in time"
-            if re.search(r"timed out|TimedOut|kind: Timeout", str(error))
-            else "cannot be reached"
-        )
-        return UnreachableError(self, f"{where} {kind} ({type(error).__name__})", _GIVE_UP)
+        if "kind: Interrupted" in str(error):
+            return UnreachableError(self, f"{where} breaks off its answers", _GIVE_UP)
+        kind = "does not answer in time" if "kind: Timeout" in str(error) else "cannot be reached"
+        return UnreachableError(self, f"{where} {kind}", _GIVE_UP)
 
 
 Place = Path | S3Path
@@ -274,6 +275,23 @@ def check_endpoint(endpoint: str) -> str:
 
 class _NoCredentialsError(Exception):
     pass
+
+
+def _repeat(ask: Callable[[], T]) -> T:
+    """Ask again where an answer breaks off and the client does not do so by itself: it does for most requests."""
+    from obstore.exceptions import GenericError
+
+    until = time.monotonic() + PATIENCE.retrying_s
+    for _ in range(PATIENCE.retries):
+        try:
+            return ask()
+        except GenericError as error:
+            asked_before = re.search(r"\bretries: [1-9]", str(error))
+            broke_off = re.search(r"kind: (Interrupted|Timeout)", str(error))
+            if asked_before or not broke_off or time.monotonic() > until:
+                raise
+        time.sleep(PATIENCE.first_wait_s)
+    return ask()
 
 
 def _status(error: Exception) -> str:

@@ -320,12 +320,8 @@ def test_of_many_who_create_an_object_one_does(server):
 
 def test_who_created_an_object_knows_even_if_the_answer_was_lost(between):
     place = somewhere(between.endpoint)
-    between.fault = lambda number, method, _: "lost answer" if number == 1 else None
-    try:
-        created = place.create_exclusively(b"mine")
-    except UnreachableError:  # not knowing is allowed, too
-        created = place.read_bytes() == b"mine"
-    assert created
+    between.fault = lambda number, *_: "lost answer" if number == 1 else None
+    assert place.create_exclusively(b"mine")
     assert not place.create_exclusively(b"yours")
 
 
@@ -493,7 +489,8 @@ def test_a_build_that_can_never_write_some_kind_of_object_ends_and_is_finished_b
     project = at(somewhere(between.endpoint), local)
     survive(project.build)
     between.heal()
-    survive(lambda: assert_reads_as({}, project.store()) if "commits" in what and fault == "500" else None)
+    if "commits" in what and fault == "500":
+        assert_reads_as({}, project.store())  # shards there may be, but none counts
     project.build()
     assert_equal_stores(project.cache, local.cache)
     assert_reads_as(truth, project.store())
