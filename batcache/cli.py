@@ -535,13 +535,13 @@ def _build(
     return report
 
 
-def _restore(source: Path, cache: Path | None) -> None:
+def _restore(source: Path, cache: str | None, endpoint: str | None, region: str | None) -> None:
     from batcache.config import DataConfig
     from batcache.store.restore import Restored, restore
 
     with progress_bar() as bar:
         task = bar.add_task("restoring", total=None)
-        for event in restore(source, cache or DataConfig().cache):
+        for event in restore(source, _reach(cache or str(DataConfig().cache), endpoint, region)):
             if isinstance(event, Restored):
                 report = event
             else:

@@ -147,7 +147,7 @@ def build(
 
 
 def _plan(
-    manifest: Manifest, cache: Path, config: DataConfig, index: Index, layout: Layout, workers: int, *, rehash: bool
+    manifest: Manifest, cache: Place, config: DataConfig, index: Index, layout: Layout, workers: int, *, rehash: bool
 ) -> Generator[Progress, None, Plan]:
     """Look at every file, then decide. Changes nothing."""
     paths = {path: clip.time_expansion for path, clip in manifest.recordings().items()}
@@ -298,7 +298,7 @@ def write_task(
 
 
 def write_shard(
-    cache: Path,
+    cache: Place,
     shard: int,
     instances: Iterator[Frames],
     describe_all: Callable[[], tuple[CachedRecording, ...]],

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from batcache.disk import replacing
 from batcache.errors import StoreError
+from batcache.s3 import Place
 from batcache.store.columns import INTEGER, TEXT, write_column
 from batcache.store.hdf5 import (
     FLETCHER_BYTES,
@@ -55,7 +56,7 @@ class _Contents:
     crc32c: "np.ndarray[Any, np.dtype[np.uint32]]"
 
 
-def export(cache: Path, target: Path, *, force: bool = False) -> Iterator[Copied | Exported]:
+def export(cache: Place, target: Path, *, force: bool = False) -> Iterator[Copied | Exported]:
     """Write the store at ``cache`` into an HDF5 file, which is whole or not there; yields progress, the outcome last.
 
     Raises:

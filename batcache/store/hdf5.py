@@ -169,7 +169,7 @@ class Hdf5Store(Store):
         within = begin % mmap.ALLOCATIONGRANULARITY
         length = count * self._head.stored
         try:
-            with self.path.open("rb") as file:
+            with Path(str(self.path)).open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), within + length, offset=begin - within, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise StoreError(self.path, f"cannot be read ({error})", _REMEDY) from None

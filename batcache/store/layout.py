@@ -353,7 +353,7 @@ def read_attributes(store: Place) -> tuple[FeatureConfig, Layout, dict[str, Any]
     return *check_attributes(store, attributes), attributes
 
 
-def check_attributes(store: Path, attributes: dict[str, Any]) -> tuple[FeatureConfig, Layout]:
+def check_attributes(store: Place, attributes: dict[str, Any]) -> tuple[FeatureConfig, Layout]:
     """Return the settings and layout that a store's attributes give. Raises as ``read_attributes``."""
     try:
         if attributes["format"] != FORMAT:
@@ -377,7 +377,7 @@ def check_attributes(store: Path, attributes: dict[str, Any]) -> tuple[FeatureCo
     return features, layout
 
 
-def _foreign(store: Path, error: Exception) -> StoreError:
+def _foreign(store: Place, error: Exception) -> StoreError:
     return StoreError(store, f"not a batcache store ({error})", "Pass another --cache")
 
 

@@ -18,12 +18,13 @@ import psutil
 
 from batcache.disk import PARTIAL
 from batcache.errors import StoreError
+from batcache.s3 import Place, S3Path
 
 LOCK = "building.json"
 
 
 @contextmanager
-def hold(store: Path) -> Iterator[None]:
+def hold(store: Place) -> Iterator[None]:
     """Be the only one who changes a store.
 
     Raises:
@@ -48,8 +49,10 @@ def hold(store: Path) -> Iterator[None]:
                 place.unlink()
 
 
-def _make(place: Path, content: bytes) -> bool:
+def _make(place: Place, content: bytes) -> bool:
     """Make a file with this content, unless there is one."""
+    if isinstance(place, S3Path):
+        return place.create_exclusively(content)
     whole = place.with_name(f"{place.name}.{uuid4().hex}{PARTIAL}")
     try:
         whole.write_bytes(content)
@@ -75,7 +78,7 @@ def _make_in_two_steps(place: Path, content: bytes) -> bool:
     return True
 
 
-def _remove_stale(place: Path) -> None:
+def _remove_stale(place: Place) -> None:
     """Remove the lock of a builder that is gone.
 
     It is renamed first: were two to find the same stale lock, the second would remove the lock of the first.
@@ -85,6 +88,9 @@ def _remove_stale(place: Path) -> None:
     except FileNotFoundError:
         return  # just released
     _require_gone(place, found)
+    if isinstance(place, S3Path):
+        place.unlink()  # two who start at the same moment on one machine after a kill are not kept apart there
+        return
     aside = place.with_name(f"{place.name}.{uuid4().hex}{PARTIAL}")
     with suppress(FileNotFoundError):
         place.rename(aside)
@@ -94,7 +100,7 @@ def _remove_stale(place: Path) -> None:
             aside.unlink()
 
 
-def _require_gone(place: Path, found: bytes) -> None:
+def _require_gone(place: Place, found: bytes) -> None:
     remedy = f"Wait for it; if nothing builds this store any more, delete {place}"
     try:
         holder = json.loads(found)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.errors import StoreError
+from batcache.s3 import Place
 from batcache.store.build import create, remove_leftovers, write_shard
 from batcache.store.hdf5 import Copied, Hdf5Store
 from batcache.store.index import Index, read_index
@@ -21,13 +22,13 @@ from batcache.store.sources import SOURCES, write_unknown_sources
 class Restored:
     """``recordings`` counts rows, ``already_there`` the shards that an earlier, stopped run had committed."""
 
-    cache: Path
+    cache: Place
     recordings: int
     instances: int
     already_there: int
 
 
-def restore(source: Path, cache: Path) -> Iterator[Copied | Restored]:
+def restore(source: Path, cache: Place) -> Iterator[Copied | Restored]:
     """Make the store that ``source`` was exported from, at ``cache``; yields progress, the outcome last.
 
     Stopped, it goes on where it was. Slots that no recording used are gone; but for them the store is the same, byte
@@ -69,7 +70,7 @@ def restore(source: Path, cache: Path) -> Iterator[Copied | Restored]:
     yield Restored(cache, sum(1 for _ in store.index.recordings), total, len(index.commits))
 
 
-def _read_begun(cache: Path, store: Hdf5Store) -> Index:
+def _read_begun(cache: Place, store: Hdf5Store) -> Index:
     """What of the store is there already; anything else is an error, before anything is touched."""
     features, layout, _ = read_attributes(cache)
     same = features == store.features and layout == store.layout

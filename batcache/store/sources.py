@@ -39,12 +39,12 @@ def write_sources(cache: Place, manifest: Manifest, rejected: Mapping[str, str])
     _write(cache, document)
 
 
-def write_unknown_sources(cache: Path, rejected: Mapping[str, str]) -> None:
+def write_unknown_sources(cache: Place, rejected: Mapping[str, str]) -> None:
     """Remember what was rejected, where nothing else is known."""
     _write(cache, {"csvs": [], "split_of": {}, "data_dir": None, "rejected": dict(rejected)})
 
 
-def _write(cache: Path, document: Mapping[str, Any]) -> None:
+def _write(cache: Place, document: Mapping[str, Any]) -> None:
     content = json.dumps(document, indent=1).encode()
     place = cache / SOURCES
     if not place.exists() or place.read_bytes() != content:

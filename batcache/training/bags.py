@@ -1,6 +1,7 @@
 """Bags: every label joined from the CSV, every frame read from the store."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -79,7 +80,7 @@ def join(manifest: Manifest, store: Store) -> Joined:
 def whole_recordings(store: Store) -> tuple[Bag, ...]:
     """A bag for each recording of a store of which no CSV is known: without labels."""
     rows = [row for row in store.index.recordings if not row.failure]
-    return tuple(Bag(Clip(row.path, store.path, 0, ()), row, 0, row.frames) for row in rows)
+    return tuple(Bag(Clip(row.path, Path(str(store.path)), 0, ()), row, 0, row.frames) for row in rows)
 
 
 def _bag(clip: Clip, row: CachedRecording, frames_per_second: float) -> Bag:

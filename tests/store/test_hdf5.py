@@ -544,7 +544,7 @@ def test_later_columns_come_along_and_their_lack_is_their_default(sound, exporte
     """A batcache that knows more of a recording reads older files, and an older one refuses newer files."""
     later = msgspec.defstruct(
         "CachedRecording",
-        [("site", str | None, None), ("latitude", float | None, None), ("serial", str, ""), ("gain", int, 7)],
+        [("site", str | None, None), ("height", float | None, None), ("serial", str, ""), ("gain", int, 7)],
         bases=(CachedRecording,),
         frozen=True,
     )
@@ -561,8 +561,8 @@ def test_later_columns_come_along_and_their_lack_is_their_default(sound, exporte
     told = iter([(None, None), ("", 51.5), ("Wald", -0.25), *[("Größe", None)] * 9])
     for commit in old.index.commits.values():
         rows = [
-            msgspec.structs.replace(row, site=site, latitude=latitude)
-            for row, (site, latitude) in zip(commit.recordings, told, strict=False)
+            msgspec.structs.replace(row, site=site, height=height)
+            for row, (site, height) in zip(commit.recordings, told, strict=False)
         ]
         write_commit(cache, type(commit)(**vars(commit) | {"recordings": tuple(rows)}))
     new = export_to(cache, tmp_path / "new.h5")
@@ -570,7 +570,7 @@ def test_later_columns_come_along_and_their_lack_is_their_default(sound, exporte
     restore_to(new, tmp_path / "again.zarr")
     assert_equal_trees(snapshot(cache / "commits"), snapshot(tmp_path / "again.zarr" / "commits"))
     monkeypatch.undo()
-    assert "unknown columns: gain, latitude, serial and 1 more" in refusal(lambda: Hdf5Store(new))
+    assert "unknown columns: gain, height, serial and 1 more" in refusal(lambda: Hdf5Store(new))
 
 
 def test_text_that_hdf5_cannot_hold_is_an_error_and_leaves_no_file(sound: Project, tmp_path: Path) -> None:

@@ -142,15 +142,16 @@ def test_a_store_on_s3_has_the_bytes_of_a_local_one(server, local, truth, worker
     assert_reads_as(truth, project.store())
 
 
-def test_a_second_build_computes_nothing_and_writes_nothing_but_the_log(between, local):
+def test_a_second_build_computes_nothing_and_writes_nothing_but_its_lock_and_the_log(between, local):
     project = at(somewhere(between.endpoint), local)
     project.build()
     between.requests.clear()
     built = project.build()
     assert built.computed == set() and built.report.kept == len(LENGTHS)
-    assert [path for method, path in between.requests if method not in ("GET", "HEAD")] == [
-        f"/{BUCKET}/{project.cache.key}.log"
-    ]
+    key = f"/{BUCKET}/{project.cache.key}"
+    changes = [path for method, path in between.requests if method not in ("GET", "HEAD")]
+    assert changes[0] == f"{key}/building.json"  # the lock, made and removed
+    assert f"{key}.log" in changes and len(changes) == 3
     assert len((project.cache.parent / "features.zarr.log").read_bytes().splitlines()) == 2
 
 
