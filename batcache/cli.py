@@ -20,7 +20,10 @@ from batcache.terminal import (
     show_build,
     show_measured,
     show_metrics,
+    show_pruned,
+    show_repaired,
     show_table,
+    show_verified,
     warn,
 )
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:  # all else is imported by the command that needs it, so that 
     from batcache.s3 import Place
     from batcache.store.build import BuildReport
     from batcache.store.reader import Store
+    from batcache.store.verify import VerifyReport
 
 app = typer.Typer(
     help="Train bat call classifiers from weak labels, with features that are computed once.",
@@ -364,6 +368,60 @@ def bench(
 
 
 @app.command()
+def verify(
+    cache: Annotated[str, typer.Argument(metavar="[CACHE]", help="The store to check.")] = "features.zarr",
+    endpoint: Endpoint = None,
+    region: Region = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Also compute some recordings anew and compare.")] = False,
+    sample: Annotated[int, typer.Option(min=1, help="With --deep: so many, drawn at random.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="With --deep: decides which.")] = 0,
+    repair: Annotated[bool, typer.Option("--repair", help="Make what is damaged anew, from the recordings.")] = False,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the recordings are. [default: as in the last build]", show_default=False)
+    ] = None,
+) -> None:
+    """Read a whole store and check every checksum; exit code 1 if anything is damaged.
+
+    Compared features count as equal within one step of float16 (and 0.006 in quiet bins): another kind of machine may
+    have computed them. A recording whose file is gone or was changed is not comparable, and not damaged.
+
+    Example: batcache verify features.zarr --deep
+    """
+    report = _verify(_reach(cache, endpoint, region), sample if deep else 0, seed, data_dir)
+    if report.damages and not (repair and _repair(report, data_dir)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def prune(
+    cache: Annotated[Path, typer.Argument(help="The store to shrink, on a disk.")] = Path("features.zarr"),
+    csv: Csvs = None,
+    data_dir: DataDir = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+) -> None:
+    """Give back the space of deleted and changed recordings.
+
+    Deleted are those that the CSV of the last build does not list and whose file is gone; with --csv, all that these
+    CSVs do not list. What is kept is copied bit by bit; nothing is computed. Takes space for the copies while it runs.
+
+    Example: batcache prune features.zarr --dry-run
+    """
+    from batcache.manifest import read_manifest
+    from batcache.store import prune as library
+
+    if data_dir is not None and not csv:
+        raise typer.BadParameter("--data-dir goes with --csv")
+    with progress_bar() as bar:
+        task = bar.add_task("copying instances", total=None)
+        for event in library.prune(cache, read_manifest(csv, data_dir) if csv else None, dry_run=dry_run):
+            if isinstance(event, library.Progress):
+                bar.update(task, completed=event.done, total=event.total)
+            else:
+                report = event
+    show_pruned(report)
+
+
+@app.command()
 def info(
     cache: Annotated[str, typer.Argument(metavar="[CACHE]", help="The store to look at.")] = "features.zarr",
     endpoint: Endpoint = None,
@@ -547,6 +605,40 @@ def _restore(source: Path, cache: str | None, endpoint: str | None, region: str 
             else:
                 bar.update(task, completed=event.done, total=event.total)
     say(f"restored: {report.recordings:,} recordings, {report.instances:,} instances in {report.cache}")
+
+
+def _verify(cache: "Place", sample: int, seed: int, data_dir: Path | None) -> "VerifyReport":
+    from batcache.store import verify as library
+
+    with progress_bar() as bar:
+        tasks: dict[str, Any] = {}
+        for event in library.verify(cache, sample=sample, seed=seed, data_dir=data_dir):
+            if isinstance(event, library.Progress):
+                title = "reading shards" if event.stage == "read" else "computing anew"
+                if event.stage not in tasks:
+                    tasks[event.stage] = bar.add_task(title, total=event.total)
+                bar.update(tasks[event.stage], completed=event.done)
+            else:
+                report = event
+    show_verified(report)
+    return report
+
+
+def _repair(found: "VerifyReport", data_dir: Path | None) -> bool:
+    """Whether all damage is gone."""
+    from batcache.store import repair as library
+
+    with progress_bar() as bar:
+        tasks: dict[str, Any] = {}
+        for event in library.repair(found.cache, found, data_dir):
+            if isinstance(event, library.RepairReport):
+                report = event
+                continue
+            if event.stage not in tasks:
+                tasks[event.stage] = bar.add_task(f"repair: {event.stage}", total=event.total)
+            bar.update(tasks[event.stage], completed=event.done)
+    show_repaired(report)
+    return not (report.left or report.impossible)
 
 
 def _train(settings: "Config", store: "Store", manifest: "Manifest", device: Device) -> Path:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from batcache.evaluation.predict import EvalReport
     from batcache.store.build import BuildReport
     from batcache.store.plan import Plan
+    from batcache.store.prune import PruneReport
+    from batcache.store.repair import RepairReport
+    from batcache.store.verify import Damage, VerifyReport
     from batcache.training.loop import Epoch
 
 _ENDLESS = 100_000  # columns of a file, so that no path is cut
@@ -98,6 +101,74 @@ def show_build(report: "BuildReport", settings: "Config") -> None:
             f"{len(report.rejected)} recordings rejected, listed in {report.cache.parent / 'rejected.csv'}; "
             "the rest is built, and they are tried again next time"
         )
+
+
+def show_verified(report: "VerifyReport") -> None:
+    rows = [
+        ("shards", f"{report.shards:,}"),
+        ("instances", f"{report.instances:,}"),
+        ("read", f"{report.bytes / 1e6:,.1f} MB"),
+        ("took", f"{report.seconds:.1f} s"),
+        ("damages", f"{len(report.damages):,}"),
+    ]
+    if report.exact or report.rounded or report.not_comparable:
+        rows[3:3] = [
+            ("computed anew, equal bit by bit", f"{len(report.exact):,}"),
+            ("computed anew, equal but for rounding", f"{len(report.rounded):,}"),
+            ("not comparable", f"{len(report.not_comparable):,}"),
+        ]
+    show_table(f"{report.cache}", rows)
+    _show_damages(report.damages)
+    if report.not_comparable:
+        show_table("not comparable", list(report.not_comparable.items()), ("recording", "why"))
+
+
+def _show_damages(damages: "Sequence[Damage]") -> None:
+    if damages:
+        rows = [
+            (one.place, ", ".join(one.recordings), _spans(one.instances), one.finding, one.remedy) for one in damages
+        ]
+        show_table("damages", rows, ("file", "recordings", "instances", "finding", "remedy"))
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Ascending numbers, runs of them as ``2-5``."""
+    runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
+    ends = [[number for _, number in run] for _, run in runs]
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in ends)
+
+
+def show_repaired(report: "RepairReport") -> None:
+    rows = [
+        ("shards written again", f"{report.shards:,}"),
+        ("recordings computed again", f"{len(report.recomputed):,}"),
+        ("records withdrawn", f"{report.withdrawn:,}"),
+        ("damages left", f"{len(report.left):,}"),
+        ("took", f"{report.seconds:.1f} s"),
+    ]
+    show_table("repair", rows)
+    if report.impossible:
+        show_table("could not be repaired", list(report.impossible.items()), ("", "why"))
+        warn("bring those files back and repair again; or give them up: `batcache prune --csv` with a CSV without them")
+    _show_damages(report.left)
+
+
+def show_pruned(report: "PruneReport") -> None:
+    would = "would be " if report.dry_run else ""
+    plan = report.plan
+    rows = [
+        ("recordings kept", f"{report.recordings:,}"),
+        (f"recordings {would}dropped", f"{len(plan.dropped):,}"),
+        (f"instances {would}freed", f"{report.instances_freed:,}"),
+        (f"shards {would}removed", f"{len(plan.dead) + len(plan.emptied):,}"),
+        (f"shards {would}written", f"{len(plan.moves):,}"),
+        ("before", f"{report.bytes_before / 1e6:,.1f} MB"),
+        ("after", f"{report.bytes_after / 1e6:,.1f} MB"),
+        ("took", f"{report.seconds:.1f} s"),
+    ]
+    show_table(f"{report.cache}", rows)
+    if report.note:
+        warn(report.note)
 
 
 def describe_epoch(epoch: "Epoch") -> str:

@@ -282,7 +282,7 @@ def write_task(
 ) -> list[CachedRecording]:
     """Write a task's shards and commit them. Returns each recording's row."""
     rows: list[CachedRecording] = []
-    instances = _instances(computed, task.recordings, rows, layout)
+    instances = cut(computed, task.recordings, rows, layout)
 
     def describe_all() -> tuple[CachedRecording, ...]:
         return tuple(
@@ -326,7 +326,7 @@ def write_shard(
     return commit
 
 
-def _instances(
+def cut(
     computed: "list[Computed]", recordings: tuple[Placed, ...], rows: list[CachedRecording], layout: Layout
 ) -> Iterator[Frames]:
     """Cut each recording's frames into instances, the last padded with 0; append its row when it is done.

@@ -21,10 +21,16 @@ class Index:
 
     @cached_property
     def by_path(self) -> dict[str, tuple[CachedRecording, ...]]:
-        """Rows of each path. More than one: a build was stopped after computing a changed file anew."""
+        """Rows of each path. More than one: a build was stopped after computing a changed file anew.
+
+        Of rows that say the same of the same samples, as a stopped ``prune`` leaves them, one counts: either's frames
+        are right.
+        """
         found: dict[str, tuple[CachedRecording, ...]] = {}
         for recording in self.recordings:
-            found[recording.path] = (*found.get(recording.path, ()), recording)
+            others = found.get(recording.path, ())
+            if not any(other.key == recording.key and other.failure == recording.failure for other in others):
+                found[recording.path] = (*others, recording)
         return found
 
     @cached_property
@@ -48,12 +54,29 @@ def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
     Raises:
         StoreError: a damaged or foreign record.
     """
-    commits = {}
+    commits, refused = read_records(store, fingerprint)
+    if refused:
+        raise refused[min(refused)]
+    return Index(that_count(commits, layout))
+
+
+def read_records(store: Place, fingerprint: str) -> tuple[dict[int, Commit], dict[int, StoreError]]:
+    """Read every commit record: those that are as they were written, and what is wrong with the others."""
+    commits, refused = {}, {}
     records = (store / "commits").glob("*.json")
     places = [place for place in records if place.stem.isdecimal()]  # macOS leaves ._0.json beside 0.json
     for place, text in zip(places, _read_files(places), strict=True):
-        commit = _check_commit(store, place, text, fingerprint)
-        commits[commit.shard] = commit
+        try:
+            commit = _check_commit(store, place, text, fingerprint)
+            commits[commit.shard] = commit
+        except StoreError as error:
+            refused[int(place.stem)] = error
+    return commits, refused
+
+
+def that_count(commits: dict[int, Commit], layout: Layout) -> dict[int, Commit]:
+    """The records without those of long recordings that are not all there."""
+    commits = dict(commits)
     for shard in sorted(commits):
         first = min(
             (row.first_instance // layout.instances_per_shard for row in commits[shard].recordings), default=shard
@@ -63,7 +86,7 @@ def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
     for shard in sorted(commits, reverse=True):
         if commits[shard].continues and shard + 1 not in commits:
             del commits[shard]
-    return Index(commits)
+    return commits
 
 
 def reread(index: Index, store: Place, fingerprint: str, shards: Iterable[int]) -> Index:

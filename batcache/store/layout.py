@@ -44,6 +44,9 @@ Somewhere = TypeVar("Somewhere", bound=Place)
 _REMEDY = "Restore it from a copy, or delete it: `batcache build` makes the shard again"
 
 
+_REMEDY_ARRAY = "Run `batcache verify --repair`"
+
+
 @dataclass(frozen=True)
 class Layout:
     """How frames are cut into chunks and shards. Not in the fingerprint: it changes no number."""
@@ -151,7 +154,7 @@ class Commit:
             raise StoreError(
                 path, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache"
             )
-        if text[:_HEAD_BYTES] != _head(memoryview(text)[_HEAD_BYTES:]):
+        if not is_intact(text):
             raise StoreError(path, "damaged commit record (its digest does not match)", _REMEDY)
         try:
             del document["digest"]
@@ -168,6 +171,11 @@ _COLUMNS = CachedRecording.__struct_fields__
 _LATER_COLUMNS = _COLUMNS[_COLUMNS.index("doubt") :]
 """They have defaults, which a record written before them gets."""
 _HEAD_BYTES = len('{"digest":"",\n') + 64
+
+
+def is_intact(record: bytes) -> bool:
+    """Whether a commit record is what its digest says."""
+    return record[:_HEAD_BYTES] == _head(memoryview(record)[_HEAD_BYTES:])
 
 
 def _head(body: "bytes | memoryview") -> bytes:
@@ -222,26 +230,50 @@ class ShardWriter:
     def append(self, instance: NDArray[np.float16]) -> None:
         """Add one chunk. Shape: ``[frames_per_instance, n_mels]``."""
         payload = np.ascontiguousarray(instance, "<f2").reshape(-1).view(np.uint8)
+        self.append_bytes(payload, google_crc32c.value(payload))
+
+    def append_bytes(self, payload: NDArray[np.uint8], crc: int) -> None:
+        """Add one chunk as it is stored, under this checksum."""
         assert len(payload) == self._layout.chunk_bytes and self.room
-        crc = google_crc32c.value(payload)
         self._file.write(payload.data)
         self._file.write(struct.pack("<I", crc))
         self._crcs.append(crc)
 
     def finish(self) -> "tuple[int, array[int]]":
         """Write the index. Returns the shard's size in bytes and the crc32c of each chunk."""
-        stored = self._layout.chunk_bytes + 4
-        entries = np.full((self._layout.instances_per_shard, 2), NO_CHUNK, "<u8")
-        entries[: len(self._crcs), 0] = np.arange(len(self._crcs), dtype="<u8") * stored
-        entries[: len(self._crcs), 1] = stored
-        index = entries.tobytes()
-        self._file.write(index + struct.pack("<I", google_crc32c.value(index)))
+        index = shard_index(len(self._crcs), self._layout)
+        self._file.write(index)
         return shard_size(len(self._crcs), self._layout), self._crcs
 
 
 def shard_size(chunks: int, layout: Layout) -> int:
     """Bytes of a shard of so many chunks: each with its checksum, then the index with its own."""
     return chunks * (layout.chunk_bytes + 4) + layout.instances_per_shard * 16 + 4
+
+
+def shard_index(used: int, layout: Layout) -> bytes:
+    """The end of a shard that has so many chunks: where each lies, one behind the other, and a checksum of that."""
+    stored = layout.chunk_bytes + 4
+    entries = np.full((layout.instances_per_shard, 2), NO_CHUNK, "<u8")
+    entries[:used, 0] = np.arange(used, dtype="<u8") * stored
+    entries[:used, 1] = stored
+    index = entries.tobytes()
+    return index + struct.pack("<I", google_crc32c.value(index))
+
+
+def read_chunk(cache: Place, instance: int, layout: Layout) -> NDArray[np.uint8]:
+    """A chunk as it is stored, its checksum last, unverified; empty where there is none. Shorter at a file's end."""
+    shard, slot = divmod(instance, layout.instances_per_shard)
+    stored = layout.chunk_bytes + 4
+    place = shard_path(cache, shard)
+    try:
+        if isinstance(place, S3Path):
+            return np.frombuffer(place.read_range(slot * stored, stored), np.uint8)
+        with place.open("rb") as file:
+            file.seek(slot * stored)
+            return np.frombuffer(file.read(stored), np.uint8)
+    except OSError:
+        return np.empty(0, np.uint8)
 
 
 def parse_shard_index(shard: memoryview, layout: Layout) -> NDArray[np.uint64]:
@@ -285,7 +317,6 @@ def create_store(
     import shutil
 
     import zarr
-    from zarr.codecs import Crc32cCodec
 
     if path.exists():
         path.rmdir()
@@ -300,23 +331,68 @@ def create_store(
         "layout": asdict(layout),
         "versions": dict(versions or _versions()),
     }
-    chunk = (1, layout.frames_per_instance, layout.n_mels)
     group = zarr.create_group(partial, attributes=attributes)
-    group.create_array(
-        "instances",
-        shape=(0, *chunk[1:]),
-        chunks=chunk,
-        shards=(layout.instances_per_shard, *chunk[1:]),
-        dtype="float16",
-        compressors=Crc32cCodec(),
-        fill_value=float("nan"),
-        dimension_names=("instance", "frame", "mel"),
-    )
+    group.create_array("instances", **_array_options(layout))
     (partial / "commits").mkdir()
     for place in (partial, *partial.rglob("*")):
         sync(place)
     partial.replace(path)
     sync(path.parent)
+
+
+def _array_options(layout: Layout) -> dict[str, Any]:
+    """What makes the ``instances`` array of a new store, as zarr-python names it."""
+    from zarr.codecs import Crc32cCodec
+
+    chunk = (1, layout.frames_per_instance, layout.n_mels)
+    return {
+        "shape": (0, *chunk[1:]),
+        "chunks": chunk,
+        "shards": (layout.instances_per_shard, *chunk[1:]),
+        "dtype": "float16",
+        "compressors": Crc32cCodec(),
+        "fill_value": float("nan"),
+        "dimension_names": ("instance", "frame", "mel"),
+    }
+
+
+def array_metadata(layout: Layout, instances: int) -> dict[str, Any]:
+    """What ``instances/zarr.json`` says of an array of so many instances."""
+    import zarr
+
+    metadata = zarr.create_array({}, **_array_options(layout)).metadata.to_dict()
+    document: dict[str, Any] = json.loads(json.dumps(metadata))
+    document["shape"][0] = instances
+    return document
+
+
+def read_array_metadata(store: Place) -> dict[str, Any]:
+    """What the array's metadata say, as zarr-python understands them: left-out defaults filled in.
+
+    Raises:
+        StoreError: they are missing or damaged.
+    """
+    import zarr
+
+    try:
+        text = (store / "instances" / "zarr.json").read_bytes()
+        metadata = zarr.open_array({"zarr.json": zarr.core.buffer.cpu.Buffer.from_bytes(text)}, mode="r").metadata
+        document: dict[str, Any] = json.loads(json.dumps(metadata.to_dict()))
+        if not _is_part(json.loads(text), document):  # zarr passes over some keys that it does not know
+            raise ValueError(text)
+    except Exception as error:  # zarr raises what it will
+        finding = f"damaged metadata of the array ({type(error).__name__})"
+        raise StoreError(store / "instances" / "zarr.json", finding, _REMEDY_ARRAY) from None
+    return document
+
+
+def _is_part(part: object, whole: object) -> bool:
+    """Whether ``whole`` holds all that ``part`` does, and perhaps more keys."""
+    if isinstance(part, dict) and isinstance(whole, dict):
+        return all(key in whole and _is_part(value, whole[key]) for key, value in part.items())
+    if isinstance(part, list) and isinstance(whole, list):
+        return len(part) == len(whole) and all(map(_is_part, part, whole))
+    return part == whole
 
 
 def resize(store: Place, instances: int) -> None:
@@ -330,7 +406,7 @@ def resize(store: Place, instances: int) -> None:
         metadata = json.loads(place.read_bytes())
         length = metadata["shape"][0]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise StoreError(place, f"cannot be read ({error})", "Restore it from a copy, or pass a new --cache") from None
+        raise StoreError(place, f"cannot be read ({error})", _REMEDY_ARRAY) from None
     if length != instances:
         metadata["shape"][0] = instances
         write_file(place, json.dumps(metadata, indent=2).encode())

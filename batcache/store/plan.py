@@ -276,9 +276,33 @@ def pack(groups: Sequence[Sequence[Facts]], taken: set[int], config: FeatureConf
     A recording takes consecutive instances; it straddles shards only where it is longer than one, and then has its
     shards to itself.
     """
-    capacity = layout.instances_per_shard
-    tasks: list[Task] = []
-    open_recordings: list[Placed] = []
+    frames = [config.target_samples(first.header.samples, first.true_rate) // config.hop_length for first, *_ in groups]
+    instances = [layout.instances(count) for count in frames]
+    return tuple(
+        Task(
+            part.first_shard,
+            part.shards,
+            tuple(
+                Placed(groups[i][0], first, instances[i], frames[i], tuple(groups[i][1:])) for i, first in part.members
+            ),
+        )
+        for part in allot(instances, taken, layout.instances_per_shard)
+    )
+
+
+@dataclass(frozen=True)
+class Allotted:
+    """Shards and what goes there: ``(which, first instance)`` of each recording."""
+
+    first_shard: int
+    shards: int
+    members: tuple[tuple[int, int], ...]
+
+
+def allot(instances: Sequence[int], taken: set[int], capacity: int) -> list[Allotted]:
+    """Place recordings of so many instances, as ``pack`` says. Returns shards in order of their number."""
+    parts: list[Allotted] = []
+    members: list[tuple[int, int]] = []
     open_shard, used = -1, capacity
     next_shard = 0
 
@@ -294,24 +318,21 @@ def pack(groups: Sequence[Sequence[Facts]], taken: set[int], config: FeatureConf
         return shard
 
     taken = set(taken)
-    for group in groups:
-        frames = config.target_samples(group[0].header.samples, group[0].true_rate) // config.hop_length
-        instances = layout.instances(frames)
-        if instances > capacity:
-            shards = -(-instances // capacity)
+    for which, count in enumerate(instances):
+        if count > capacity:
+            shards = -(-count // capacity)
             shard = claim(shards)
-            placed = Placed(group[0], shard * capacity, instances, frames, tuple(group[1:]))
-            tasks.append(Task(shard, shards, (placed,)))
+            parts.append(Allotted(shard, shards, ((which, shard * capacity),)))
             continue
-        if used + instances > capacity:
-            if open_recordings:
-                tasks.append(Task(open_shard, 1, tuple(open_recordings)))
-            open_shard, used, open_recordings = claim(1), 0, []
-        open_recordings.append(Placed(group[0], open_shard * capacity + used, instances, frames, tuple(group[1:])))
-        used += instances
-    if open_recordings:
-        tasks.append(Task(open_shard, 1, tuple(open_recordings)))
-    return tuple(sorted(tasks, key=lambda task: task.first_shard))
+        if used + count > capacity:
+            if members:
+                parts.append(Allotted(open_shard, 1, tuple(members)))
+            open_shard, used, members = claim(1), 0, []
+        members.append((which, open_shard * capacity + used))
+        used += count
+    if members:
+        parts.append(Allotted(open_shard, 1, tuple(members)))
+    return sorted(parts, key=lambda part: part.first_shard)
 
 
 def _revise(

@@ -9,7 +9,7 @@ from typing import Any
 
 from batcache.disk import write_file
 from batcache.errors import StoreError, UnreachableError
-from batcache.manifest import Manifest
+from batcache.manifest import Manifest, read_manifest
 from batcache.s3 import SCHEME, Place, S3Path
 
 SOURCES = "last_build.json"
@@ -66,6 +66,17 @@ def read_sources(cache: Place) -> Sources:
         return Sources(csvs, split_of, data_dir, dict(note["rejected"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(place, f"cannot be read ({error})", "Run `batcache build` again") from None
+
+
+def read_last_manifest(cache: Place, data_dir: Path | None = None) -> Manifest:
+    """The manifest of the last build, as its CSVs are now; ``data_dir`` where the recordings were moved.
+
+    Raises:
+        StoreError, ManifestError: the note or the CSVs are missing or damaged.
+    """
+    sources = read_sources(cache)
+    data_dir = data_dir or sources.data_dir
+    return read_manifest(sources.csvs, data_dir, split_of=sources.split_of, allow_outside=True)
 
 
 def find_other_root(cache: Place, data_dir: Path, paths: Iterable[str]) -> Path | None:

@@ -8,7 +8,7 @@ from batcache.store.reader import Store
 
 def summarise(store: Store) -> dict[str, str]:
     """Return a store's facts in the order in which one would ask for them."""
-    rows = [row for row in store.index.recordings if not row.failure]
+    rows = [row for named in store.index.by_path.values() for row in named if not row.failure]
     failed = sum(1 for row in store.index.recordings if row.failure)
     distinct = {row.first_instance: row for row in rows}.values()
     used = sum(len(commit.crc32c) for commit in store.index.commits.values())

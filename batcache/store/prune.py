@@ -1,0 +1,278 @@
+"""Giving back the space of recordings that were deleted or replaced.
+
+A shard of which nothing is kept is removed. What is kept of the others is copied, every checksum verified, into new
+shards, packed as a build packs; once these are committed, the old ones go, each one's record first. Killed at any
+point, the store reads right: at worst some recordings stand in two shards with the same frames, and the next prune
+ends what this one began.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from batcache.disk import replacing, sync
+from batcache.errors import BatcacheError, StoreError
+from batcache.manifest import Manifest
+from batcache.store.build import remove_leftovers
+from batcache.store.index import Index
+from batcache.store.layout import (
+    CachedRecording,
+    Commit,
+    Layout,
+    ShardWriter,
+    array_length,
+    commit_path,
+    read_chunk,
+    resize,
+    shard_index,
+    shard_path,
+    write_commit,
+)
+from batcache.store.plan import Allotted, allot
+from batcache.store.reader import Store
+from batcache.store.sources import read_last_manifest
+
+Rows = tuple[CachedRecording, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far copying has come, in instances."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class PrunePlan:
+    """What goes and what moves.
+
+    ``dead`` shards hold nothing that is kept and go first; ``emptied`` ones hold some, which ``moves`` copies (rows of
+    one content in each group, where they go in each part), and go last. ``revisions`` are the rows of other shards
+    that change. ``dropped`` are the paths whose rows go.
+    """
+
+    dead: tuple[int, ...] = ()
+    emptied: tuple[int, ...] = ()
+    groups: tuple[Rows, ...] = ()
+    moves: tuple[Allotted, ...] = ()
+    revisions: Mapping[int, Rows] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """Sizes are those of all shards, in bytes; with ``dry_run`` the second is what it would be."""
+
+    cache: Path
+    plan: PrunePlan
+    recordings: int
+    instances_freed: int
+    bytes_before: int
+    bytes_after: int
+    seconds: float
+    note: str = ""
+    dry_run: bool = False
+
+
+def prune(cache: Path, manifest: Manifest | None = None, *, dry_run: bool = False) -> Iterator[Progress | PruneReport]:
+    """Remove what no recording uses any more, and recordings that were deleted.
+
+    With a ``manifest`` those are deleted that it does not list. Without, those that the manifest of the last build
+    does not list and whose file is gone: a store may hold recordings of several CSVs.
+
+    Raises:
+        StoreError: the store is damaged, or has no recording of the manifest.
+    """
+    began = time.monotonic()
+    store = Store(cache)
+    index, layout = store.index, store.layout
+    is_kept, note = _what_to_keep(cache, index, manifest)
+    plan = plan_prune(index, is_kept, layout)
+    before = _bytes_of_shards(cache)
+    freed = _instances(index, [*plan.dead, *plan.emptied])
+    moved = sum(rows[0].instances for rows in plan.groups)
+    if dry_run:
+        after = sum(commit.shard_bytes for k, commit in index.commits.items() if k not in {*plan.dead, *plan.emptied})
+        after += sum(_size(plan, part, layout) for part in plan.moves)
+    else:
+        yield from _carry_out(store, plan)
+        after = _bytes_of_shards(cache)
+    yield PruneReport(
+        cache=cache,
+        plan=plan,
+        recordings=len({row.path for row in index.recordings} - set(plan.dropped)),
+        instances_freed=freed - moved,
+        bytes_before=before,
+        bytes_after=after,
+        seconds=time.monotonic() - began,
+        note=note,
+        dry_run=dry_run,
+    )
+
+
+def _what_to_keep(
+    cache: Path, index: Index, manifest: Manifest | None
+) -> tuple[Callable[[CachedRecording], bool], str]:
+    """Which rows stay, and what to tell of how that was decided."""
+    if manifest is not None:
+        listed = set(manifest.recordings())
+        if index.by_path and listed.isdisjoint(index.by_path):
+            finding = "holds no recording that the CSV lists, and would be emptied"
+            raise StoreError(cache, finding, "Pass the --csv it was built from, or delete the cache")
+        return lambda row: row.path in listed, ""
+    try:
+        last = read_last_manifest(cache)
+    except BatcacheError as error:
+        return (
+            lambda row: True,
+            f"no recording is taken for deleted, since the last build's CSV cannot be read: {error}",
+        )
+    listed = set(last.recordings())
+    there = {path for path in index.by_path if (last.data_dir / path).is_file()}
+    if not there:
+        return lambda row: True, f"no recording is taken for deleted, since none of their files is in {last.data_dir}"
+    return lambda row: row.path in listed or row.path in there, ""
+
+
+def plan_prune(index: Index, is_kept: Callable[[CachedRecording], bool], layout: Layout) -> PrunePlan:
+    """Decide what goes and what moves. Pure."""
+    capacity = layout.instances_per_shard
+    kept = {shard: [row for row in commit.recordings if is_kept(row)] for shard, commit in index.commits.items()}
+    places: dict[tuple[tuple[str, int], str], dict[int, list[CachedRecording]]] = {}
+    spans: dict[int, dict[int, int]] = {shard: {} for shard in index.commits}  # instances in use, by first instance
+    for rows in kept.values():
+        for row in rows:
+            places.setdefault((row.key, row.failure), {}).setdefault(row.first_instance, []).append(row)
+            for shard in _shards_of(row, capacity):
+                spans[shard][row.first_instance] = row.instances
+    dead = {shard for shard, used in spans.items() if not used}
+    full = {
+        shard
+        for shard, used in spans.items()
+        if any(count > capacity for count in used.values()) or sum(used.values()) == len(index.commits[shard].crc32c)
+    }
+    wanted: dict[int, Rows] = {}  # rows of one content, by the place that is kept of it
+    for copies in places.values():
+        first = min(copies, key=lambda at: (at // capacity not in full, at))
+        named = {row.path: row for at in sorted(copies, key=lambda at: at == first) for row in copies[at]}
+        wanted[first] = tuple(replace(row, first_instance=first) for row in named.values())
+    live = {shard: [first for first in used if first in wanted] for shard, used in spans.items()}
+    emptied = {
+        shard
+        for shard in index.commits
+        if shard not in dead and (shard not in full or len(live[shard]) < len(spans[shard]))
+    }
+    groups = tuple(wanted[first] for shard in sorted(emptied) for first in sorted(live[shard]))
+    taken = set(index.commits) - dead
+    revisions = {}
+    for shard in sorted(set(index.commits) - dead - emptied):
+        rows_now = _in_order(index.commits[shard].recordings, [row for first in live[shard] for row in wanted[first]])
+        if index.commits[shard].continues:
+            continue
+        if rows_now != index.commits[shard].recordings:
+            revisions[shard] = rows_now
+    names = {row.path for rows in kept.values() for row in rows}
+    return PrunePlan(
+        dead=tuple(sorted(dead)),
+        emptied=tuple(sorted(emptied)),
+        groups=groups,
+        moves=tuple(allot([rows[0].instances for rows in groups], taken, capacity)),
+        revisions=revisions,
+        dropped=tuple(path for path in index.by_path if path not in names),
+    )
+
+
+def _shards_of(row: CachedRecording, capacity: int) -> range:
+    return range(row.first_instance // capacity, (row.first_instance + row.instances - 1) // capacity + 1)
+
+
+def _in_order(old: Rows, wanted: Sequence[CachedRecording]) -> Rows:
+    """The rows wanted, in the order that they have, new ones last."""
+    position = {(row.path, row.first_instance): i for i, row in enumerate(old)}
+    return tuple(sorted(wanted, key=lambda row: position.get((row.path, row.first_instance), len(old))))
+
+
+def _carry_out(store: Store, plan: PrunePlan) -> Iterator[Progress]:
+    cache, index, layout = store.path, store.index, store.layout
+    remove_leftovers(cache, index)
+    _remove(cache, plan.dead)
+    for shard, rows in plan.revisions.items():
+        commit = index.commits[shard]
+        write_commit(cache, replace_fields(commit, generation=commit.generation + 1, recordings=rows))
+    left = {k: len(commit.crc32c) for k, commit in index.commits.items() if k not in plan.dead}
+    ends = {part.first_shard: _used(plan, part) for part in plan.moves}
+    resize(cache, array_length([*left.items(), *ends.items()], layout))
+    done, total = 0, sum(ends.values())
+    for part in plan.moves:
+        _write(store, plan, part)
+        done += ends[part.first_shard]
+        yield Progress(done, total)
+    _remove(cache, plan.emptied)
+    for shard in plan.emptied:
+        del left[shard]
+    resize(cache, array_length([*left.items(), *ends.items()], layout))
+
+
+def _write(store: Store, plan: PrunePlan, part: Allotted) -> None:
+    """Copy recordings into one new shard and commit it."""
+    rows: list[CachedRecording] = []
+    with replacing(shard_path(store.path, part.first_shard)) as file:
+        writer = ShardWriter(file, store.layout)
+        for which, first in part.members:
+            group = plan.groups[which]
+            for instance in range(group[0].first_instance, group[0].first_instance + group[0].instances):
+                writer.append_bytes(*_read(store, instance))
+            rows += [replace(row, first_instance=first) for row in group]
+        shard_bytes, crcs = writer.finish()
+    commit = Commit(part.first_shard, 0, store.features.fingerprint, shard_bytes, False, crcs, tuple(rows))
+    write_commit(store.path, commit)
+
+
+def _read(store: Store, instance: int) -> tuple[NDArray[np.uint8], int]:
+    """A chunk and its checksum, verified. The shard is not kept mapped: Windows removes no mapped file."""
+    shard, slot = divmod(instance, store.layout.instances_per_shard)
+    payload, crc = read_chunk(store.path, instance, store.layout)[:-4], store.index.commits[shard].crc32c[slot]
+    if len(payload) != store.layout.chunk_bytes or google_crc32c.value(payload) != crc:
+        raise StoreError(shard_path(store.path, shard), "damaged shard", "Run `batcache verify --repair` first")
+    return payload, crc
+
+
+def _remove(cache: Path, shards: Collection[int]) -> None:
+    """Remove shards; once none of their records is there any more."""
+    for shard in shards:
+        commit_path(cache, shard).unlink()
+    if shards:
+        sync(cache / "commits")
+    for shard in shards:
+        shutil.rmtree(shard_path(cache, shard).parent.parent)
+
+
+def _instances(index: Index, shards: Collection[int]) -> int:
+    return sum(len(index.commits[shard].crc32c) for shard in shards)
+
+
+def _used(plan: PrunePlan, part: Allotted) -> int:
+    return sum(plan.groups[which][0].instances for which, _ in part.members)
+
+
+def _size(plan: PrunePlan, part: Allotted, layout: Layout) -> int:
+    used = _used(plan, part)
+    return used * (layout.chunk_bytes + 4) + len(shard_index(used, layout))
+
+
+def _bytes_of_shards(cache: Path) -> int:
+    total = 0
+    for place in (cache / "instances" / "c").rglob("*"):
+        with suppress(FileNotFoundError):
+            total += place.stat().st_size if place.is_file() else 0
+    return total

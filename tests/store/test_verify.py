@@ -1,0 +1,480 @@
+"""Every damage is found and named, nothing sound is; repair brings back the same bytes."""
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec.structs
+import numpy as np
+import pytest
+
+from batcache.config import FeatureConfig
+from batcache.errors import StoreError
+from batcache.features.frontend import FrontEnd
+from batcache.store.layout import Commit, ShardWriter, commit_path, shard_path, write_commit
+from batcache.store.repair import RepairReport, repair
+from batcache.store.verify import VerifyReport, verify
+from tests.store.project import Project, add_guano, assert_equal_trees, copy, snapshot
+
+LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2, "d.wav": 0.15, "e.wav": 0.18}
+"""Shards of four instances: 0 of a and b, 1 to 3 of the long one, 4 of c and d, 5 of e and one that fails."""
+CHUNK = 3204
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Not to be changed."""
+    project = Project(tmp_path_factory.mktemp("verify"))
+    for name, seconds in LENGTHS.items():
+        project.record(name, seconds)
+    project.record("nan.wav", samples=[0.1] * 20_000 + [np.nan] * 1000)
+    shutil.copy2(project.root / "a.wav", project.root / "copy of a.wav")
+    project.list(*LENGTHS, "nan.wav", "copy of a.wav")
+    project.build()
+    return project
+
+
+@pytest.fixture(scope="module")
+def expected(sound: Project) -> dict[str, bytes]:
+    return snapshot(sound.cache)
+
+
+@pytest.fixture
+def project(sound: Project, tmp_path: Path) -> Project:
+    return Project(copy(sound.root, tmp_path / "project"))
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The recordings that go through the front end, by name."""
+    names: list[str] = []
+    stream = FrontEnd.stream
+
+    def stream_seen(self: FrontEnd, path: Path, *rest: object) -> Iterator[np.ndarray]:
+        names.append(path.name)
+        return stream(self, path, *rest)
+
+    monkeypatch.setattr(FrontEnd, "stream", stream_seen)
+    return names
+
+
+def check(cache: Path, **options: object) -> VerifyReport:
+    report = list(verify(cache, workers=2, **options))[-1]
+    assert isinstance(report, VerifyReport)
+    return report
+
+
+def mend(cache: Path, found: VerifyReport | None = None) -> RepairReport:
+    report = list(repair(cache, found or check(cache), workers=2))[-1]
+    assert isinstance(report, RepairReport)
+    return report
+
+
+def flip(place: Path, at: int, bits: int = 0x01) -> None:
+    content = bytearray(place.read_bytes())
+    content[at] ^= bits
+    place.write_bytes(content)
+
+
+def swap(one: Path, other: Path) -> None:
+    first = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(first)
+
+
+def edit_commit(cache: Path, shard: int, **changes: object) -> None:
+    place = commit_path(cache, shard)
+    write_commit(cache, replace(Commit.from_json(place, place.read_bytes()), **changes))
+
+
+def edit_row(cache: Path, shard: int, which: int, **changes: object) -> None:
+    """Change a row and give the record a new digest, as a writer with a fault would."""
+    place = commit_path(cache, shard)
+    rows = list(Commit.from_json(place, place.read_bytes()).recordings)
+    rows[which] = msgspec.structs.replace(rows[which], **changes)
+    edit_commit(cache, shard, recordings=tuple(rows))
+
+
+def edit_json(place: Path, edit: Callable[[dict], object]) -> None:
+    document = json.loads(place.read_bytes())
+    edit(document)
+    place.write_text(json.dumps(document, indent=2))
+
+
+def rewrite_chunk(cache: Path, shard: int, slot: int) -> None:
+    """Put other numbers in the place of a chunk, under a checksum of their own, as if they had been computed."""
+    layout = Project(cache.parent).store().layout
+    place = shard_path(cache, shard)
+    commit = Commit.from_json(commit_path(cache, shard), commit_path(cache, shard).read_bytes())
+    old = place.read_bytes()
+    with place.open("wb") as file:
+        writer = ShardWriter(file, layout)
+        for i in range(len(commit.crc32c)):
+            chunk = np.frombuffer(old[i * CHUNK :][: CHUNK - 4], np.float16).reshape(100, 16)
+            writer.append(chunk + np.float16(0.1) if i == slot else chunk)
+        _, crcs = writer.finish()
+    write_commit(cache, replace(commit, crc32c=crcs))
+
+
+Damaging = Callable[[Path], object]
+
+# What is done to the store; the file that is named; what is said of it; the recordings named.
+DAMAGES: dict[str, tuple[Damaging, str, str, set[str]]] = {
+    "flipped first byte of a shard": (
+        lambda c: flip(shard_path(c, 0), 0),
+        "instances/c/0/0/0", "its checksum does not match", {"a.wav", "copy of a.wav"},
+    ),
+    "flipped byte amid a long recording": (
+        lambda c: flip(shard_path(c, 2), CHUNK + 5),
+        "instances/c/2/0/0", "its checksum does not match", {"long.wav"},
+    ),
+    "flipped byte of a stored checksum": (
+        lambda c: flip(shard_path(c, 0), CHUNK - 1),
+        "instances/c/0/0/0", "has a damaged checksum; its bytes are right", {"a.wav", "copy of a.wav"},
+    ),
+    "flipped byte of a shard's index": (
+        lambda c: flip(shard_path(c, 4), -20), "instances/c/4/0/0", "index of chunks is damaged", set(),
+    ),
+    "flipped byte of a recording that failed": (
+        lambda c: flip(shard_path(c, 5), 2 * CHUNK + 7), "instances/c/5/0/0", "is damaged", {"nan.wav"},
+    ),
+    "truncated shard": (
+        lambda c: shard_path(c, 4).write_bytes(shard_path(c, 4).read_bytes()[: 2 * CHUNK + 9]),
+        "instances/c/4/0/0", "shard of 6,417 bytes, committed", set(),
+    ),
+    "empty shard": (
+        lambda c: shard_path(c, 0).write_bytes(b""),
+        "instances/c/0/0/0", "shard of 0 bytes", {"a.wav", "copy of a.wav", "b.wav"},
+    ),
+    "shard with something behind": (
+        lambda c: shard_path(c, 0).write_bytes(shard_path(c, 0).read_bytes() + b"x"),
+        "instances/c/0/0/0", "bytes, committed", set(),
+    ),
+    "missing shard": (
+        lambda c: shard_path(c, 0).unlink(),
+        "instances/c/0/0/0", "missing shard", {"a.wav", "copy of a.wav", "b.wav"},
+    ),
+    "missing shard of a long recording": (
+        lambda c: shutil.rmtree(shard_path(c, 2).parents[1]), "instances/c/2/0/0", "missing shard", {"long.wav"},
+    ),
+    "swapped shards": (
+        lambda c: swap(shard_path(c, 0), shard_path(c, 1)),
+        "instances/c/1/0/0", "holds other bytes than were committed", {"long.wav"},
+    ),
+    "flipped byte of a record": (
+        lambda c: flip(commit_path(c, 4), 200), "commits/4.json", "damaged commit record", set(),
+    ),
+    "flipped byte of a record's digest": (
+        lambda c: flip(commit_path(c, 0), 20), "commits/0.json", "its digest does not match", set(),
+    ),
+    "flipped byte of a path": (
+        lambda c: flip(commit_path(c, 4), commit_path(c, 4).read_bytes().index(b"c.wav")),
+        "commits/4.json", "its digest does not match", set(),
+    ),
+    "empty record": (
+        lambda c: commit_path(c, 5).write_bytes(b""), "commits/5.json", "damaged commit record", set(),
+    ),
+    "missing record": (
+        lambda c: commit_path(c, 4).unlink(), "commits/4.json", "no commit record for a shard that is there", set(),
+    ),
+    "missing record of a long recording": (
+        lambda c: commit_path(c, 2).unlink(),
+        "commits/3.json", "lacks the record of another shard", {"long.wav"},
+    ),
+    "swapped records": (
+        lambda c: swap(commit_path(c, 0), commit_path(c, 4)), "commits/4.json", "of another store or shard", set(),
+    ),
+    "record of other settings": (
+        lambda c: edit_commit(c, 4, fingerprint=FeatureConfig(n_mels=20).fingerprint),
+        "commits/4.json", "of another store or shard", set(),
+    ),
+    "record of another length": (
+        lambda c: edit_commit(c, 0, shard_bytes=77), "commits/0.json", "4 chunks do not make a shard of 77", set(),
+    ),
+    "record that claims to go on": (
+        lambda c: edit_commit(c, 0, continues=True), "commits/0.json", "goes on in the next shard", set(),
+    ),
+    "rows that overlap": (
+        lambda c: edit_row(c, 0, 2, first_instance=2), "commits/0.json", "a.wav and b.wav overlap", set(),
+    ),
+    "row outside its shard": (
+        lambda c: edit_row(c, 4, 1, first_instance=19), "commits/4.json", "d.wav lies outside its shard", set(),
+    ),
+    "row before its shard": (
+        lambda c: edit_row(c, 4, 0, first_instance=13), "commits/4.json", "c.wav lies outside its shard", set(),
+    ),
+    "row of too many frames": (
+        lambda c: edit_row(c, 4, 0, frames=260), "commits/4.json", "c.wav has 260 frames in 2 instances", set(),
+    ),
+    "rows of different contents at the same instances": (
+        lambda c: edit_row(c, 0, 1, content="0" * 64),
+        "commits/0.json", "a.wav and copy of a.wav stand at the same instances with different contents", set(),
+    ),
+    "wrong length of the array": (
+        lambda c: edit_json(c / "instances" / "zarr.json", lambda d: d["shape"].__setitem__(0, 5)),
+        "instances/zarr.json", "says 5 instances, expected 23", set(),
+    ),
+    "length of the array beyond its end": (
+        lambda c: edit_json(c / "instances" / "zarr.json", lambda d: d["shape"].__setitem__(0, 24)),
+        "instances/zarr.json", "says 24 instances, expected 23", set(),
+    ),
+    "another array": (
+        lambda c: edit_json(c / "instances" / "zarr.json", lambda d: d.update(fill_value=0.0)),
+        "instances/zarr.json", "does not describe the array", set(),
+    ),
+    "missing metadata of the array": (
+        lambda c: (c / "instances" / "zarr.json").unlink(), "instances/zarr.json", "damaged metadata", set(),
+    ),
+    "garbage for metadata of the array": (
+        lambda c: (c / "instances" / "zarr.json").write_text("{}"), "instances/zarr.json", "damaged metadata", set(),
+    ),
+}  # fmt: skip
+
+
+def test_a_sound_store_has_no_damage_and_is_not_changed(project, expected):
+    report = check(project.cache)
+    assert report.damages == ()
+    shards = [content for name, content in expected.items() if name.endswith("0/0") and content != b"<folder>"]
+    assert (report.shards, report.instances, report.bytes) == (6, 21, sum(map(len, shards)))
+    assert not report.unsound and not report.doubtful and not report.array
+    assert_equal_trees(snapshot(project.cache), expected)
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_each_damage_is_named_and_nothing_is_changed(project, name):
+    damage, place, finding, recordings = DAMAGES[name]
+    damage(project.cache)
+    before = snapshot(project.cache)
+    report = check(project.cache)
+    said = [one for one in report.damages if one.place == place and finding in one.finding]
+    assert said, report.damages
+    assert recordings <= {path for one in said for path in one.recordings}
+    assert all(one.remedy for one in report.damages)
+    assert_equal_trees(snapshot(project.cache), before)
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_repair_brings_the_same_bytes_back(project, expected, name):
+    DAMAGES[name][0](project.cache)
+    report = mend(project.cache)
+    assert not report.left and not report.impossible
+    assert_equal_trees(snapshot(project.cache), expected, name)
+
+
+def test_all_damages_are_listed_and_repaired_together(project, expected):
+    names = ["flipped byte amid a long recording", "truncated shard", "flipped byte of a recording that failed"]
+    names += ["flipped byte of a record's digest", "missing metadata of the array"]
+    for name in names:
+        DAMAGES[name][0](project.cache)
+    report = check(project.cache)
+    for name in names:
+        _, place, finding, _ = DAMAGES[name]
+        assert any(one.place == place and finding in one.finding for one in report.damages), name
+    assert not mend(project.cache, report).left
+    assert_equal_trees(snapshot(project.cache), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "anew"),
+    [
+        ("flipped first byte of a shard", ["a.wav"]),
+        ("flipped byte of a stored checksum", ["a.wav"]),
+        ("flipped byte of a shard's index", []),
+        ("truncated shard", ["d.wav"]),
+        ("wrong length of the array", []),
+    ],
+)
+def test_repair_computes_only_what_is_damaged(project, computed, name, anew):
+    DAMAGES[name][0](project.cache)
+    mend(project.cache)
+    assert computed == anew
+
+
+def test_sound_chunks_are_copied_though_their_files_are_gone(project, expected):
+    DAMAGES["truncated shard"][0](project.cache)
+    for name in LENGTHS.keys() - {"d.wav"}:
+        (project.root / name).unlink()
+    assert not mend(project.cache).left
+    assert_equal_trees(snapshot(project.cache), expected)
+
+
+@pytest.mark.parametrize("how", ["gone", "changed"])
+def test_a_recording_whose_file_is_gone_or_changed_stays_damaged_and_the_others_are_repaired(project, how):
+    shard_path(project.cache, 4).unlink()
+    kept = project.root / "kept"
+    (project.root / "c.wav").rename(kept)
+    if how == "changed":
+        project.record("c.wav", 0.2, seed=99)
+    truth = Project(copy(project.root, project.root.parent / "truth"))
+    report = mend(project.cache)
+    assert set(report.impossible) == {"c.wav"}
+    assert ("no such file" if how == "gone" else "its audio changed") in report.impossible["c.wav"]
+    assert {path for one in report.left for path in one.recordings} == {"c.wav"}
+    store = project.store()
+    with pytest.raises(StoreError, match=r"instance 0 of c\.wav is damaged"):
+        store.read_frames(store.find("c.wav"))
+    del truth
+    assert len(store.read_frames(store.find("d.wav")))
+    kept.replace(project.root / "c.wav")
+    assert not mend(project.cache).left
+
+
+def test_a_record_is_not_removed_while_files_of_its_recordings_are_gone(project):
+    flip(commit_path(project.cache, 4), commit_path(project.cache, 4).read_bytes().index(b'"frames":[') + 10)
+    (project.root / "c.wav").unlink()
+    before = snapshot(project.cache)
+    report = mend(project.cache)
+    assert "gone" in report.impossible["commits/4.json"] and "c.wav" in report.impossible["commits/4.json"]
+    assert report.left
+    assert_equal_trees(snapshot(project.cache), before)
+
+
+def test_a_record_of_a_newer_format_is_named_and_left_alone(project):
+    place = commit_path(project.cache, 4)
+    body = place.read_bytes().split(b"\n", 1)[1].replace(b'"format_version":1', b'"format_version":2')
+    import hashlib
+
+    place.write_bytes(b'{"digest":"%s",\n' % hashlib.sha256(body).hexdigest().encode() + body)
+    report = check(project.cache)
+    (said,) = [one for one in report.damages if one.place == "commits/4.json"]
+    assert "format version 2, this batcache reads 1" in said.finding
+    before = snapshot(project.cache)
+    assert "upgrade" in mend(project.cache).impossible["commits/4.json"]
+    assert_equal_trees(snapshot(project.cache), before)
+
+
+def test_a_damaged_slot_that_no_recording_uses_is_mended_with_nan(project):
+    project.record("a.wav", 0.25, seed=3)
+    (project.root / "copy of a.wav").unlink()
+    project.list(*LENGTHS, "nan.wav")
+    edit_row(project.cache, 0, 1, path="a.wav")  # as if the copy had never been
+    rows = Commit.from_json(place := commit_path(project.cache, 0), place.read_bytes()).recordings
+    edit_commit(project.cache, 0, recordings=rows[1:])
+    project.build()
+    flip(shard_path(project.cache, 0), 10)
+    (said,) = check(project.cache).damages
+    assert said.recordings == () and "no recording uses it" in said.finding and said.instances == (0,)
+    assert not mend(project.cache).left
+    assert np.isnan(project.store().read_instances(0, 1)).all()
+    assert not check(project.cache, sample=9).damages
+
+
+# With the recordings.
+
+
+def test_features_equal_those_computed_anew(project, computed):
+    report = check(project.cache, sample=100)
+    assert not report.damages and not report.rounded and not report.not_comparable
+    assert set(report.exact) == set(LENGTHS)
+    assert sorted(computed) == sorted(LENGTHS), "each content once, none that failed"
+    assert len(check(project.cache, sample=2, seed=1).exact) == 2
+    draws = {check(project.cache, sample=2, seed=seed).exact for seed in range(5)}
+    assert len(draws) > 1 and draws == {check(project.cache, sample=2, seed=seed).exact for seed in range(5)}
+
+
+def test_features_that_were_never_right_are_found_and_repaired(project, expected):
+    rewrite_chunk(project.cache, 4, 2)
+    assert not check(project.cache).damages, "every checksum fits"
+    report = check(project.cache, sample=100)
+    (said,) = report.damages
+    assert said.recordings == ("d.wav",) and "are not those of its file: off by up to 0.1" in said.finding
+    mend(project.cache, report)
+    after = check(project.cache, sample=100)
+    assert not after.damages and set(after.exact) == set(LENGTHS)
+    assert snapshot(project.cache)["instances/c/4/0/0"] == expected["instances/c/4/0/0"]
+
+
+def test_rounding_is_no_damage(project, monkeypatch):
+    stream = FrontEnd.stream
+
+    def rounded(self: FrontEnd, *rest: object) -> Iterator[np.ndarray]:
+        for frames in stream(self, *rest):
+            yield np.nextafter(frames, np.float16(10))
+
+    monkeypatch.setattr(FrontEnd, "stream", rounded)
+    report = check(project.cache, sample=100)
+    assert not report.damages and not report.exact and set(report.rounded) == set(LENGTHS)
+
+
+def test_a_file_that_is_gone_or_changed_is_not_comparable_and_one_that_was_tagged_is(project):
+    (project.root / "b.wav").unlink()
+    project.record("c.wav", 0.2, seed=99)
+    add_guano(project.root / "d.wav")
+    (project.root / "a.wav").unlink()  # its copy is there
+    report = check(project.cache, sample=100)
+    assert not report.damages
+    assert report.not_comparable.keys() == {"b.wav", "c.wav"}
+    assert "no such file" in report.not_comparable["b.wav"]
+    assert report.not_comparable["c.wav"] == "its audio changed"
+    assert set(report.exact) == {"a.wav", "d.wav", "e.wav", "long.wav"}
+
+
+def test_recordings_that_were_moved_are_found_by_their_data_dir(project, tmp_path):
+    for name in LENGTHS:
+        (tmp_path / "moved").mkdir(exist_ok=True)
+        (project.root / name).rename(tmp_path / "moved" / name)
+    assert set(check(project.cache, sample=100, data_dir=tmp_path / "moved").exact) == set(LENGTHS)
+
+
+# Flips anywhere.
+
+
+def promised(name: str, content: bytes, flipped: bytes) -> bool:
+    """Whether the store promises that these bytes stay. JSON may be spaced otherwise; versions are for people."""
+    if not name.endswith("zarr.json"):
+        return True
+    try:
+        documents = [json.loads(content), json.loads(flipped)]
+    except ValueError:
+        return True
+    for document in documents:
+        document.get("attributes", {}).pop("versions", None)
+    return documents[0] != documents[1] or b'"versions"' in content and b'"versions"' not in flipped
+
+
+def flips_are_found(sound: Project, folder: Path, count: int, seed: int) -> int:
+    """Flip a random bit, so often in each kind of file; verify must see each. Returns how many it saw."""
+    cache = copy(sound.cache, folder / "features.zarr")
+    files = {name: c for name, c in snapshot(cache).items() if c != b"<folder>" and name != "last_build.json"}
+    draw, seen = random.Random(seed), 0
+    for turn in range(count):
+        kind = ("zarr.json", "commits/", "instances/c/")[turn % 3]
+        name = draw.choice(sorted(name for name in files if kind in name))
+        at, bit = draw.randrange(len(files[name])), 1 << draw.randrange(8)
+        flip(cache / name, at, bit)
+        flipped = (cache / name).read_bytes()
+        try:
+            found = bool(check(cache).damages)
+        except StoreError:
+            found = True  # without zarr.json nothing can be read
+        assert found == promised(name, files[name], flipped), f"{name} byte {at} ^ {bit}"
+        seen += found
+        (cache / name).write_bytes(files[name])
+    return seen
+
+
+def test_flipped_bits_anywhere_are_found(sound, tmp_path):
+    assert flips_are_found(sound, tmp_path, 90, seed=0) > 60
+
+
+@pytest.mark.slow
+def test_hundreds_of_flipped_bits_anywhere_are_found(sound, tmp_path):
+    assert flips_are_found(sound, tmp_path, 900, seed=1) > 700
+
+
+@pytest.mark.slow
+def test_after_any_flip_in_shards_records_or_array_metadata_repair_brings_the_same_bytes_back(project, expected):
+    draw = random.Random(2)
+    names = [name for name, content in expected.items() if content != b"<folder>"]
+    names = [name for name in names if name not in ("last_build.json", "zarr.json")]
+    for _ in range(150):
+        name = draw.choice(names)
+        flip(project.cache / name, draw.randrange(len(expected[name])), 1 << draw.randrange(8))
+        if not promised(name, expected[name], (project.cache / name).read_bytes()):
+            (project.cache / name).write_bytes(expected[name])
+        report = mend(project.cache)
+        assert not report.left and not report.impossible, name
+        assert_equal_trees(snapshot(project.cache), expected, name)
