@@ -169,9 +169,7 @@ class _Shards:
             if crcs != expected:
                 withdraw(self.cache, commit.shard)
         if crcs != expected:
-            write_commit(
-                self.cache, replace(commit, shard_bytes=shard_bytes, crc32c=crcs, generation=commit.generation + 1)
-            )
+            write_commit(self.cache, replace(commit, shard_bytes=shard_bytes, crc32c=crcs))
         self.done.shards += 1
 
     def _compute(self, rows: list[CachedRecording], begin: int, slots: frozenset[int]) -> Fresh | str:

@@ -8,8 +8,9 @@ from batcache.store.reader import Store
 
 def summarise(store: Store) -> dict[str, str]:
     """Return a store's facts in the order in which one would ask for them."""
-    rows = [row for named in store.index.by_path.values() for row in named if not row.failure]
-    failed = sum(1 for row in store.index.recordings if row.failure)
+    known = [row for named in store.index.by_path.values() for row in named]
+    rows = [row for row in known if not row.failure]
+    failed = len(known) - len(rows)
     distinct = {row.first_instance: row for row in rows}.values()
     used = sum(len(commit.crc32c) for commit in store.index.commits.values())
     live = sum(row.instances for row in distinct)
@@ -39,8 +40,9 @@ def summarise(store: Store) -> dict[str, str]:
     }
     if failed:
         facts["failed while being computed"] = f"{failed:,}"
-    if used > live:
-        facts["instances no longer used"] = f"{used - live:,}"
+    unused = used - sum({row.first_instance: row.instances for row in known}.values())
+    if unused:
+        facts["instances no longer used"] = f"{unused:,} (`batcache prune` gives them back)"
     return facts
 
 

@@ -1,4 +1,4 @@
-"""Builds that die: a process that forks one build after another and kills each at a given point.
+"""Builds, repairs and prunes that die: a process that forks one after another and kills each at a given point.
 
     python -m tests.store.killing        reads jobs from stdin and answers on stdout, one JSON a line
 
@@ -20,7 +20,10 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from subprocess import PIPE, Popen
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.store.project import Project
 
 _CHANGES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _EVENTS = {
@@ -123,13 +126,15 @@ class Builder:
 
     process: "Popen[str]"
 
-    def build(self, root: Path, cache: Path, point: int | None) -> tuple[int, list[tuple[str, str]]]:
+    def build(
+        self, root: Path, cache: Path, point: int | None, action: str = "build"
+    ) -> tuple[int, list[tuple[str, str]]]:
         """Build ``root``'s CSV into ``cache``, dying at a point. Returns the exit status and the operations passed.
 
-        The operations are known only of a build that lives.
+        ``action`` may be another of ``_ACTIONS``, done to ``cache``. The operations are known only of one that lives.
         """
         assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(json.dumps([str(root), str(cache), point]) + "\n")
+        self.process.stdin.write(json.dumps([str(root), str(cache), point, action]) + "\n")
         self.process.stdin.flush()
         status, passed = json.loads(self.process.stdout.readline())
         return status, [(operation, name) for operation, name in passed]
@@ -147,7 +152,28 @@ def builder() -> Iterator[Builder]:
         process.stdin.close()
 
 
-def _build_in_child(root: Path, cache: Path, point: int | None, answer: int) -> None:
+def _build(project: "Project") -> None:
+    project.build(workers=2)
+
+
+def _repair(project: "Project") -> None:
+    from batcache.store.repair import repair
+    from batcache.store.verify import verify
+
+    *_, found = verify(project.cache, sample=100, workers=1)
+    list(repair(project.cache, found, workers=1))  # type: ignore[arg-type]
+
+
+def _prune(project: "Project") -> None:
+    from batcache.store.prune import prune
+
+    list(prune(project.cache))
+
+
+_ACTIONS: "dict[str, Callable[[Project], None]]" = {"build": _build, "repair": _repair, "prune": _prune}
+
+
+def _act_in_child(root: Path, cache: Path, point: int | None, action: str, answer: int) -> None:
     from batcache.store import build
     from tests.store.project import Project
 
@@ -157,7 +183,7 @@ def _build_in_child(root: Path, cache: Path, point: int | None, answer: int) -> 
         project.cache = cache
         death = Death(cache.parent, point)
         death.watch()
-        project.build(workers=2)
+        _ACTIONS[action](project)
         os.write(answer, json.dumps(death.passed).encode())
         os._exit(0)
     except BaseException:
@@ -166,14 +192,14 @@ def _build_in_child(root: Path, cache: Path, point: int | None, answer: int) -> 
 
 
 def _serve() -> None:
-    for module in ("zarr.codecs", "batcache.features.frontend", "tests.store.project"):
+    for module in ("zarr.codecs", "batcache.features.frontend", "batcache.store.repair", "tests.store.project"):
         import_module(module)
     for line in sys.stdin:
-        root, cache, point = json.loads(line)
+        root, cache, point, action = json.loads(line)
         receive, answer = os.pipe()
         child = os.fork()
         if not child:
-            _build_in_child(Path(root), Path(cache), point, answer)
+            _act_in_child(Path(root), Path(cache), point, action, answer)
         os.close(answer)
         with os.fdopen(receive) as file:
             passed = json.loads(file.read() or "[]")

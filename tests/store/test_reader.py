@@ -143,7 +143,10 @@ def test_the_summary_counts_what_is_there(project):
     project.record("a.wav", 0.25, seed=3)
     project.build()
     facts = summarise(project.store())
-    assert (facts["instances"], facts["instances no longer used"]) == ("16 of 0.1 s", "3")
+    assert (facts["instances"], facts["instances no longer used"]) == (
+        "16 of 0.1 s",
+        "3 (`batcache prune` gives them back)",
+    )
 
 
 def test_the_summary_tells_grounds_doubts_recorders_and_bands_that_are_lacking(project):

@@ -1,8 +1,11 @@
 """Every damage is found and named, nothing sound is; repair brings back the same bytes."""
 
+import hashlib
 import json
+import os
 import random
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +17,10 @@ import pytest
 from batcache.config import FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
-from batcache.store.layout import Commit, ShardWriter, commit_path, shard_path, write_commit
+from batcache.store.layout import Commit, ShardWriter, commit_path, read_attributes, shard_path, write_commit
 from batcache.store.repair import RepairReport, repair
 from batcache.store.verify import VerifyReport, verify
+from tests.store.killing import builder
 from tests.store.project import Project, add_guano, assert_equal_trees, copy, snapshot
 
 LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2, "d.wav": 0.15, "e.wav": 0.18}
@@ -106,7 +110,7 @@ def edit_json(place: Path, edit: Callable[[dict], object]) -> None:
 
 def rewrite_chunk(cache: Path, shard: int, slot: int) -> None:
     """Put other numbers in the place of a chunk, under a checksum of their own, as if they had been computed."""
-    layout = Project(cache.parent).store().layout
+    _, layout, _ = read_attributes(cache)
     place = shard_path(cache, shard)
     commit = Commit.from_json(commit_path(cache, shard), commit_path(cache, shard).read_bytes())
     old = place.read_bytes()
@@ -308,7 +312,6 @@ def test_a_recording_whose_file_is_gone_or_changed_stays_damaged_and_the_others_
     (project.root / "c.wav").rename(kept)
     if how == "changed":
         project.record("c.wav", 0.2, seed=99)
-    truth = Project(copy(project.root, project.root.parent / "truth"))
     report = mend(project.cache)
     assert set(report.impossible) == {"c.wav"}
     assert ("no such file" if how == "gone" else "its audio changed") in report.impossible["c.wav"]
@@ -316,7 +319,6 @@ def test_a_recording_whose_file_is_gone_or_changed_stays_damaged_and_the_others_
     store = project.store()
     with pytest.raises(StoreError, match=r"instance 0 of c\.wav is damaged"):
         store.read_frames(store.find("c.wav"))
-    del truth
     assert len(store.read_frames(store.find("d.wav")))
     kept.replace(project.root / "c.wav")
     assert not mend(project.cache).left
@@ -335,8 +337,6 @@ def test_a_record_is_not_removed_while_files_of_its_recordings_are_gone(project)
 def test_a_record_of_a_newer_format_is_named_and_left_alone(project):
     place = commit_path(project.cache, 4)
     body = place.read_bytes().split(b"\n", 1)[1].replace(b'"format_version":1', b'"format_version":2')
-    import hashlib
-
     place.write_bytes(b'{"digest":"%s",\n' % hashlib.sha256(body).hexdigest().encode() + body)
     report = check(project.cache)
     (said,) = [one for one in report.damages if one.place == "commits/4.json"]
@@ -432,7 +432,7 @@ def promised(name: str, content: bytes, flipped: bytes) -> bool:
         return True
     for document in documents:
         document.get("attributes", {}).pop("versions", None)
-    return documents[0] != documents[1] or b'"versions"' in content and b'"versions"' not in flipped
+    return documents[0] != documents[1] or (b'"versions"' in content and b'"versions"' not in flipped)
 
 
 def flips_are_found(sound: Project, folder: Path, count: int, seed: int) -> int:
@@ -478,3 +478,68 @@ def test_after_any_flip_in_shards_records_or_array_metadata_repair_brings_the_sa
         report = mend(project.cache)
         assert not report.left and not report.impossible, name
         assert_equal_trees(snapshot(project.cache), expected, name)
+
+
+# Killed.
+
+BEFORE_KILLS = [
+    "flipped byte amid a long recording",
+    "missing shard",
+    "flipped byte of a recording that failed",
+    "garbage for metadata of the array",
+]
+
+
+def damage_for_kills(cache: Path, *, records: bool) -> None:
+    """Shards to be written again; then records that are withdrawn, or numbers that were never right."""
+    for name in BEFORE_KILLS:
+        DAMAGES[name][0](cache)
+    if records:
+        flip(commit_path(cache, 4), 200)
+        commit_path(cache, 2).unlink()
+    else:
+        rewrite_chunk(cache, 4, 2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")
+@pytest.mark.parametrize("records", [False, True])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 31])
+def test_a_repair_killed_at_any_point_leaves_right_numbers_or_our_error_and_ends_when_run_again(
+    project, expected, records, every, monkeypatch
+):
+    truth = {row.path: project.frames(row.path) for row in project.store().index.recordings if not row.failure}
+    damaged = copy(project.root, project.root.parent / "damaged" / "project")
+    damage_for_kills(damaged / "features.zarr", records=records)
+
+    def begin(name: str) -> Project:
+        return Project(copy(damaged, project.root.parent / name / "project"))
+
+    with builder() as killer:
+        whole = begin("whole")
+        status, operations = killer.build(whole.root, whole.cache, None, "repair")
+        assert status == 0
+        assert_equal_trees(snapshot(whole.cache), expected)
+        assert len(operations) > 50 and "rename" in dict(operations)
+        monkeypatch.setattr("os.fsync", lambda handle: None)
+        for point in range(1, len(operations) + 1, every):
+            said = f"killed before operation {point}, {operations[point - 1]}"
+            again = begin("again")
+            status, _ = killer.build(again.root, again.cache, point, "repair")
+            assert status == -signal.SIGKILL, said
+            try:
+                store = again.store()
+            except StoreError:
+                store = None
+            for name, frames in truth.items() if store else ():
+                try:
+                    row = store.find(name)
+                    if row is not None and (name != "d.wav" or records):  # whose numbers were wrong to begin with
+                        np.testing.assert_array_equal(store.read_frames(row), frames)
+                except StoreError:
+                    pass
+            report = mend(again.cache, check(again.cache, sample=100))
+            assert not report.left and not report.impossible, said
+            if records:
+                again.build()  # the killed one may have removed a shard whose record it had withdrawn before
+            assert_equal_trees(snapshot(again.cache), expected, said)
+            shutil.rmtree(again.root)
