@@ -21,8 +21,9 @@ if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from batcache.store.build import BuildReport
     from batcache.store.plan import Plan
     from batcache.store.prune import PruneReport
+    from batcache.store.records import Damage
     from batcache.store.repair import RepairReport
-    from batcache.store.verify import Damage, VerifyReport
+    from batcache.store.verify import VerifyReport
     from batcache.training.loop import Epoch
 
 _ENDLESS = 100_000  # columns of a file, so that no path is cut

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -223,7 +224,10 @@ def test_a_missing_split_names_the_csv_lying_beside(fresh: Path) -> None:
     assert "no clip of split test (there are: train (8), val (2))" in judged.stderr and "test.csv" in judged.stderr
 
 
-@pytest.mark.parametrize("command", ["build", "train", "eval", "run", "show", "synth", "bench", "info", "export"])
+@pytest.mark.parametrize(
+    "command",
+    ["build", "train", "eval", "run", "show", "synth", "bench", "info", "export", "verify", "prune"],
+)
 def test_every_help_has_an_example(command: str, tmp_path: Path) -> None:
     shown = batcache(command, "--help", cwd=tmp_path)
     assert shown.returncode == 0 and f"Example: batcache {command}" in " ".join(shown.stdout.split())
@@ -391,3 +395,37 @@ def test_a_pipeline_simulates_its_recordings_first(tmp_path: Path) -> None:
     assert "0 written, 8 there already" in again.stdout and "8 up to date" in again.stdout
     assert "train: up to date" in again.stdout
     assert (run / "test_page.png").exists(), "a page that is gone is drawn again"
+
+
+def test_a_cache_is_verified_repaired_and_pruned(project: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(project, tmp_path / "project"))
+    assert batcache("build", "--csv", "train.csv", "--config", "small.yaml", cwd=folder).returncode == 0
+    outcome = batcache("verify", "--deep", "--sample", "3", cwd=folder)
+    assert outcome.returncode == 0, outcome.stderr
+    assert re.search(r"computed anew, equal bit by bit +3 *\n", outcome.stdout)
+    assert re.search(r"damages +0 *\n", outcome.stdout)
+    shard = folder / "features.zarr" / "instances" / "c" / "0" / "0" / "0"
+    content = bytearray(shard.read_bytes())
+    content[5] ^= 1
+    shard.write_bytes(content)
+    outcome = batcache("verify", "features.zarr", cwd=folder)
+    assert outcome.returncode == 1 and outcome.stderr == ""
+    line = next(line for line in outcome.stdout.splitlines() if "instances/c/0/0/0" in line)
+    assert "wav/00.wav" in line and "its checksum does not match" in line and "verify --repair" in line
+    outcome = batcache("verify", "--repair", cwd=folder)
+    assert outcome.returncode == 0, outcome.stdout
+    assert re.search(r"recordings computed again +1 *\n", outcome.stdout)
+    assert batcache("verify", cwd=folder).returncode == 0
+    text = (folder / "train.csv").read_text().splitlines()
+    (folder / "fewer.csv").write_text("\n".join(text[:7]) + "\n")
+    size = shard.stat().st_size
+    outcome = batcache("prune", "--csv", "fewer.csv", "--dry-run", cwd=folder)
+    assert outcome.returncode == 0 and re.search(r"recordings would be dropped +6 *\n", outcome.stdout), outcome
+    assert shard.stat().st_size == size
+    outcome = batcache("prune", "--csv", "fewer.csv", cwd=folder)
+    assert outcome.returncode == 0 and re.search(r"recordings dropped +6 *\n", outcome.stdout), outcome
+    assert not shard.exists()
+    assert batcache("verify", cwd=folder).returncode == 0
+    assert batcache("prune", "--data-dir", ".", cwd=folder).returncode == 2
+    (folder / "features.zarr" / "zarr.json").write_text("{")
+    assert batcache("verify", cwd=folder).returncode == 1

@@ -1,20 +1,27 @@
-"""A cached recording computed once more from its file, where the file is still what it was."""
+"""A cached recording computed once more from its file, where the file is still what it was; and both compared."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from batcache.ahead import map_ahead
+from batcache.config import FeatureConfig
 from batcache.errors import AudioError
 from batcache.features.audio import content_hash, read_header
 from batcache.features.frontend import FrontEnd
 from batcache.store.build import cut
 from batcache.store.compute import stream
-from batcache.store.layout import CachedRecording, Layout
+from batcache.store.layout import CachedRecording, Layout, read_chunk
 from batcache.store.plan import Facts, Placed
+
+RELATIVE, ABSOLUTE = 2.0**-10, 6e-3
+"""How far features computed on another kind of machine may be off: one step of float16, and in quiet bins of loud
+recordings what float32 rounding before the mel filters becomes. The front end is held to the same beside a reference
+in float64."""
 
 
 def find_file(rows: Iterable[CachedRecording], data_dir: Path) -> Placed | str:
@@ -48,12 +55,42 @@ def compute_again(placed: Placed, data_dir: Path, front_end: FrontEnd, layout: L
     return cut([stream(placed, data_dir, front_end)], (placed,), [], layout)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """As in a build: one recording, one thread, so that sums come in the same order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def compare(
+    cache: Path,
+    groups: Sequence[list[CachedRecording]],
+    data_dir: Path,
+    features: FeatureConfig,
+    workers: int,
+    layout: Layout,
+) -> Iterator[tuple[list[CachedRecording], tuple[str, str]]]:
+    """Yield for each content whether its stored features are ``exact``, ``rounded`` or ``differs`` from those that its
+    file gives now (with what is off), or ``not comparable`` (with why)."""
+    front_end = FrontEnd(features)
+
+    def judge(rows: list[CachedRecording]) -> tuple[str, str]:
+        placed = find_file(rows, data_dir)
+        if isinstance(placed, str):
+            return "not comparable", placed
+        exact, worst, instance = True, 0.0, 0
+        for fresh in compute_again(placed, data_dir, front_end, layout):
+            stored = read_chunk(cache, rows[0].first_instance + instance, layout)
+            if len(stored) < layout.chunk_bytes or instance >= rows[0].instances:
+                return "differs", "are of another length than those of its file"
+            frames = stored[:-4].view("<f2").reshape(fresh.shape).astype(float)
+            off = np.abs(frames - fresh.astype(float))
+            exact &= bool((off == 0).all())
+            within = off <= ABSOLUTE + RELATIVE * np.abs(fresh.astype(float))  # NaN is not
+            if not within.all():
+                worst = max(worst, float(np.nan_to_num(off, nan=np.inf).max()))
+            instance += 1
+        if instance != rows[0].instances:
+            return "differs", "are of another length than those of its file"
+        if worst:
+            return "differs", f"are not those of its file: off by up to {worst:.3g}"
+        return ("exact", "") if exact else ("rounded", "")
+
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield
+        yield from zip(groups, map_ahead(pool, judge, groups, 2 * workers), strict=True)
     finally:
-        torch.set_num_threads(threads)
+        pool.shutdown(cancel_futures=True)

@@ -45,8 +45,9 @@ from batcache.store.layout import (
     write_commit,
 )
 from batcache.store.plan import Plan
+from batcache.store.records import Damage
 from batcache.store.sources import read_last_manifest, read_sources
-from batcache.store.verify import Damage, Owners, Progress, VerifyReport, owners_of, verify
+from batcache.store.verify import Owners, Progress, VerifyReport, owners_of, verify
 
 Frames = NDArray[np.float16]
 Fresh = dict[int, Frames]

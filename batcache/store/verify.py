@@ -6,15 +6,13 @@ features of some recordings and those computed now from their files. What promis
 of the last build, the versions that made the store, temporary files of a build that was stopped.
 """
 
-import json
 import os
 import random
 import struct
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -23,31 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.ahead import map_ahead
-from batcache.config import FeatureConfig
-from batcache.errors import StoreError
 from batcache.store.index import Index, read_records, that_count
-from batcache.store.layout import (
-    CachedRecording,
-    Commit,
-    Layout,
-    array_length,
-    array_metadata,
-    commit_path,
-    read_array_metadata,
-    read_attributes,
-    read_chunk,
-    shard_index,
-    shard_path,
-)
+from batcache.store.layout import CachedRecording, Commit, Layout, read_attributes, shard_index, shard_path
+from batcache.store.records import Damage, check_array, check_group, check_layout, check_records, name_in
 from batcache.store.sources import read_sources
-
-RELATIVE, ABSOLUTE = 2.0**-10, 6e-3
-"""How far features computed on another kind of machine may be off: one step of float16, and in quiet bins of loud
-recordings what float32 rounding before the mel filters becomes. The front end is held to the same beside a reference
-in float64."""
-
-REPAIR = "Run `batcache verify --repair`"
-_ATTRIBUTES = {"format", "format_version", "features", "fingerprint", "layout", "versions"}
 
 
 @dataclass(frozen=True)
@@ -57,18 +34,6 @@ class Progress:
     stage: Literal["read", "compare", "repair"]
     done: int
     total: int
-
-
-@dataclass(frozen=True)
-class Damage:
-    """Something that is not as promised. ``place`` is a file of the store, ``instances`` count from the recording's
-    first."""
-
-    place: str
-    finding: str
-    remedy: str = REPAIR
-    recordings: tuple[str, ...] = ()
-    instances: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,12 +96,12 @@ def verify(
     workers = workers or os.cpu_count() or 1
     features, layout, attributes = read_attributes(cache)
     records, refused = read_records(cache, features.fingerprint)
-    _check_layout(cache, features, layout, records.values())
+    check_layout(cache, features, layout, records.values())
     index = Index(that_count(records, layout))
-    wrong, doubtful = _check_records(cache, records, refused, index, layout)
-    damages = [*_check_group(cache, set(attributes)), *wrong]
+    wrong, doubtful = check_records(cache, records, refused, index, layout)
+    damages = [*check_group(cache, set(attributes)), *wrong]
     sound = [commit for shard, commit in sorted(index.commits.items()) if shard not in doubtful]
-    array = _check_array(cache, sound, layout, exact=not doubtful)
+    array = check_array(cache, sound, layout, exact=not doubtful)
     damages += array
 
     unsound, read = {}, 0
@@ -158,7 +123,9 @@ def verify(
     if sample:
         groups = _draw(owners, unsound, sample, seed, layout)
         folder = data_dir or read_sources(cache).data_dir
-        for done, (rows, (outcome, detail)) in enumerate(_compare(cache, groups, folder, features, workers, layout), 1):
+        from batcache.store.fresh import compare  # only where there is something to compute
+
+        for done, (rows, (outcome, detail)) in enumerate(compare(cache, groups, folder, features, workers, layout), 1):
             compared[rows[0].path] = outcome, detail
             if outcome == "differs":
                 damages.append(_describe_difference(cache, rows, detail, layout))
@@ -216,106 +183,6 @@ def _judge_chunk(chunk: NDArray[np.uint8], got: int, expected: int) -> str:
     return "holds other bytes than were committed" if fits_itself else "is damaged (its checksum does not match)"
 
 
-def _check_layout(cache: Path, features: FeatureConfig, layout: Layout, records: Iterable[Commit]) -> None:
-    """Refuse a layout by which every record and shard would look damaged."""
-    fits = [commit.shard_bytes == _shard_bytes(commit, layout) for commit in records]
-    if layout.n_mels != features.n_mels or (fits and not any(fits)):
-        raise StoreError(
-            cache / "zarr.json", "its layout is damaged: it fits no commit record", "Restore it from a copy"
-        )
-
-
-def _shard_bytes(commit: Commit, layout: Layout) -> int:
-    return len(commit.crc32c) * (layout.chunk_bytes + 4) + 16 * layout.instances_per_shard + 4
-
-
-def _check_group(cache: Path, attributes: set[str]) -> list[Damage]:
-    document = json.loads((cache / "zarr.json").read_bytes())
-    lacking = sorted(_ATTRIBUTES - attributes)
-    remedy = "Restore it from a copy"
-    damages = [Damage("zarr.json", f"lacks {', '.join(lacking)}", remedy)] if lacking else []
-    if (document.get("zarr_format"), document.get("node_type")) != (3, "group"):
-        damages.append(Damage("zarr.json", "not the metadata of a Zarr v3 group", remedy))
-    return damages
-
-
-def _check_array(cache: Path, commits: Sequence[Commit], layout: Layout, *, exact: bool) -> list[Damage]:
-    """Zarr's metadata of the array. Where records are damaged, nobody knows how long it should be: long enough."""
-    place, length = "instances/zarr.json", array_length([(c.shard, len(c.crc32c)) for c in commits], layout)
-    try:
-        found = read_array_metadata(cache)
-    except StoreError as error:
-        return [Damage(place, error.finding)]
-    there = found["shape"][0]
-    if found != array_metadata(layout, there):
-        return [Damage(place, "does not describe the array that this layout has")]
-    if there < length or (exact and there != length):
-        return [Damage(place, f"says {there:,} instances, expected {length:,}")]
-    return []
-
-
-def _check_records(
-    cache: Path, records: Mapping[int, Commit], refused: Mapping[int, StoreError], index: Index, layout: Layout
-) -> tuple[list[Damage], set[int]]:
-    """What is wrong with records, and the shards whose record is missing or not to be believed."""
-    damages = [Damage(_name(cache, commit_path(cache, k)), error.finding) for k, error in sorted(refused.items())]
-    doubtful = set(refused)
-    for shard in sorted(_shards_on_disk(cache) - {*records, *refused}):
-        finding = "no commit record for a shard that is there: a build was stopped, or the record was removed"
-        damages.append(Damage(_name(cache, commit_path(cache, shard)), finding, f"Run `batcache build`, or {_LOWER}"))
-        doubtful.add(shard)
-    for shard, commit in sorted(records.items()):
-        finding = (
-            "; ".join(_judge_rows(commit, records, layout))
-            if shard in index.commits
-            else "belongs to a long recording that lacks the record of another shard"
-        )
-        if finding:
-            names = tuple(row.path for row in commit.recordings)
-            damages.append(Damage(_name(cache, commit_path(cache, shard)), finding, recordings=names))
-            doubtful.add(shard)
-    return damages, doubtful
-
-
-_LOWER = REPAIR[0].lower() + REPAIR[1:]
-
-
-def _judge_rows(commit: Commit, records: Mapping[int, Commit], layout: Layout) -> Iterator[str]:
-    """What in a record contradicts itself or the format."""
-    capacity, used = layout.instances_per_shard, len(commit.crc32c)
-    if not 0 < used <= capacity or commit.shard_bytes != _shard_bytes(commit, layout):
-        yield f"{used} chunks do not make a shard of {commit.shard_bytes:,} bytes"
-    if commit.continues and (commit.recordings or used != capacity):
-        yield "its recording goes on in the next shard, and yet it is not full or has rows"
-    spans: dict[int, CachedRecording] = {}
-    for row in commit.recordings:
-        other = spans.setdefault(row.first_instance, row)
-        if (other.key, other.instances, other.frames) != (row.key, row.instances, row.frames):
-            yield f"{other.path} and {row.path} stand at the same instances with different contents"
-        if row.instances != layout.instances(row.frames):
-            yield f"{row.path} has {row.frames} frames in {row.instances} instances"
-        elif not _lies_within(row, commit, records, capacity):
-            yield f"{row.path} lies outside its shard"
-    for one, other in pairwise(sorted(spans.values(), key=lambda row: row.first_instance)):
-        if one.first_instance + one.instances > other.first_instance:
-            yield f"{one.path} and {other.path} overlap"
-
-
-def _lies_within(row: CachedRecording, commit: Commit, records: Mapping[int, Commit], capacity: int) -> bool:
-    begin, end = commit.shard * capacity, row.first_instance + row.instances
-    if not begin < end <= begin + len(commit.crc32c):
-        return False
-    if row.first_instance >= begin:
-        return True
-    earlier = range(row.first_instance // capacity, commit.shard)
-    return row.first_instance % capacity == 0 and all(k in records and records[k].continues for k in earlier)
-
-
-def _shards_on_disk(cache: Path) -> set[int]:
-    folders = (cache / "instances" / "c").glob("*")
-    return {int(place.name) for place in folders if place.name.isdecimal() and (place / "0" / "0").is_file()}
-
-
 Owners = dict[int, dict[int, list[CachedRecording]]]
 
 
@@ -334,7 +201,7 @@ def _describe(
     cache: Path, state: ShardState, commit: Commit, owners: Mapping[int, list[CachedRecording]], layout: Layout
 ) -> list[Damage]:
     """One damage for the file, then one for each recording and kind of finding in it."""
-    place, begin = _name(cache, shard_path(cache, state.shard)), state.shard * layout.instances_per_shard
+    place, begin = name_in(cache, shard_path(cache, state.shard)), state.shard * layout.instances_per_shard
     hit: dict[tuple[tuple[str, ...], str], list[int]] = {}
     claimed = set()
     for first, rows in sorted(owners.items()):
@@ -373,54 +240,6 @@ def _draw(
     return [groups[first] for first in sorted(chosen)]
 
 
-def _compare(
-    cache: Path,
-    groups: Sequence[list[CachedRecording]],
-    data_dir: Path,
-    features: FeatureConfig,
-    workers: int,
-    layout: Layout,
-) -> Iterator[tuple[list[CachedRecording], tuple[str, str]]]:
-    import torch  # only where there is something to compute
-
-    from batcache.features.frontend import FrontEnd
-    from batcache.store.fresh import compute_again, find_file
-
-    front_end = FrontEnd(features)
-
-    def compare(rows: list[CachedRecording]) -> tuple[str, str]:
-        placed = find_file(rows, data_dir)
-        if isinstance(placed, str):
-            return "not comparable", placed
-        exact, worst, instance = True, 0.0, 0
-        for fresh in compute_again(placed, data_dir, front_end, layout):
-            stored = read_chunk(cache, rows[0].first_instance + instance, layout)
-            if len(stored) < layout.chunk_bytes or instance >= rows[0].instances:
-                return "differs", "are of another length than those of its file"
-            frames = stored[:-4].view("<f2").reshape(fresh.shape).astype(float)
-            off = np.abs(frames - fresh.astype(float))
-            exact &= bool((off == 0).all())
-            within = off <= ABSOLUTE + RELATIVE * np.abs(fresh.astype(float))  # NaN is not
-            if not within.all():
-                worst = max(worst, float(np.nan_to_num(off, nan=np.inf).max()))
-            instance += 1
-        if instance != rows[0].instances:
-            return "differs", "are of another length than those of its file"
-        if worst:
-            return "differs", f"are not those of its file: off by up to {worst:.3g}"
-        return ("exact", "") if exact else ("rounded", "")
-
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield from zip(groups, map_ahead(pool, compare, groups, 2 * workers), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _describe_difference(cache: Path, rows: Sequence[CachedRecording], detail: str, layout: Layout) -> Damage:
-    place = _name(cache, shard_path(cache, rows[0].first_instance // layout.instances_per_shard))
+    place = name_in(cache, shard_path(cache, rows[0].first_instance // layout.instances_per_shard))
     return Damage(place, f"its features {detail}", recordings=tuple(row.path for row in rows))
-
-
-def _name(cache: Path, place: Path) -> str:
-    return place.relative_to(cache).as_posix()
