@@ -387,8 +387,11 @@ def verify(
 
     Example: batcache verify features.zarr --deep
     """
-    report = _verify(_reach(cache, endpoint, region), sample if deep else 0, seed, data_dir)
-    if report.damages and not (repair and _repair(report, data_dir)):
+    place = _reach(cache, endpoint, region)
+    if repair and not isinstance(place, Path):
+        raise typer.BadParameter("--repair works on a disk only: build the recordings into the bucket again")
+    report = _verify(place, sample if deep else 0, seed, data_dir)
+    if report.damages and not (repair and isinstance(place, Path) and _repair(place, report, data_dir)):
         raise typer.Exit(1)
 
 
@@ -624,13 +627,13 @@ def _verify(cache: "Place", sample: int, seed: int, data_dir: Path | None) -> "V
     return report
 
 
-def _repair(found: "VerifyReport", data_dir: Path | None) -> bool:
+def _repair(cache: Path, found: "VerifyReport", data_dir: Path | None) -> bool:
     """Whether all damage is gone."""
     from batcache.store import repair as library
 
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
-        for event in library.repair(found.cache, found, data_dir):
+        for event in library.repair(cache, found, data_dir):
             if isinstance(event, library.RepairReport):
                 report = event
                 continue

@@ -13,6 +13,7 @@ from batcache.config import FeatureConfig
 from batcache.errors import AudioError
 from batcache.features.audio import content_hash, read_header
 from batcache.features.frontend import FrontEnd
+from batcache.s3 import Place
 from batcache.store.build import cut
 from batcache.store.compute import stream
 from batcache.store.layout import CachedRecording, Layout, read_chunk
@@ -30,12 +31,12 @@ def find_file(rows: Iterable[CachedRecording], data_dir: Path) -> Placed | str:
     for row in rows:
         place = data_dir / row.path
         try:
-            header = read_header(place)
+            header, now = read_header(place), place.stat()
             if content_hash(place, header) == row.content:
                 facts = Facts(
                     path=row.path,
-                    size=row.size,
-                    mtime_ns=row.mtime_ns,
+                    size=now.st_size,
+                    mtime_ns=now.st_mtime_ns,
                     content=row.content,
                     header_rate=header.rate,
                     channels=header.channels,
@@ -56,7 +57,7 @@ def compute_again(placed: Placed, data_dir: Path, front_end: FrontEnd, layout: L
 
 
 def compare(
-    cache: Path,
+    cache: Place,
     groups: Sequence[list[CachedRecording]],
     data_dir: Path,
     features: FeatureConfig,

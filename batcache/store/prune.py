@@ -9,7 +9,7 @@ ends what this one began.
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 from pathlib import Path
@@ -37,6 +37,7 @@ from batcache.store.layout import (
     shard_path,
     write_commit,
 )
+from batcache.store.lock import hold
 from batcache.store.plan import Allotted, allot
 from batcache.store.reader import Store
 from batcache.store.sources import read_last_manifest
@@ -94,19 +95,22 @@ def prune(cache: Path, manifest: Manifest | None = None, *, dry_run: bool = Fals
         StoreError: the store is damaged, or has no recording of the manifest.
     """
     began = time.monotonic()
-    store = Store(cache)
-    index, layout = store.index, store.layout
-    is_kept, note = _what_to_keep(cache, index, manifest)
-    plan = plan_prune(index, is_kept, layout)
-    before = _bytes_of_shards(cache)
-    freed = _instances(index, [*plan.dead, *plan.emptied])
-    moved = sum(rows[0].instances for rows in plan.groups)
-    if dry_run:
-        after = sum(commit.shard_bytes for k, commit in index.commits.items() if k not in {*plan.dead, *plan.emptied})
-        after += sum(_size(plan, part, layout) for part in plan.moves)
-    else:
-        yield from _carry_out(store, plan)
-        after = _bytes_of_shards(cache)
+    with nullcontext() if dry_run else hold(cache):
+        store = Store(cache)
+        index, layout = store.index, store.layout
+        is_kept, note = _what_to_keep(cache, index, manifest)
+        plan = plan_prune(index, is_kept, layout)
+        before = _bytes_of_shards(cache)
+        freed = _instances(index, [*plan.dead, *plan.emptied])
+        moved = sum(rows[0].instances for rows in plan.groups)
+        if dry_run:
+            after = sum(
+                commit.shard_bytes for k, commit in index.commits.items() if k not in {*plan.dead, *plan.emptied}
+            )
+            after += sum(_size(plan, part, layout) for part in plan.moves)
+        else:
+            yield from _carry_out(store, plan)
+            after = _bytes_of_shards(cache)
     yield PruneReport(
         cache=cache,
         plan=plan,
@@ -203,7 +207,7 @@ def _in_order(old: Rows, wanted: Sequence[CachedRecording]) -> Rows:
 
 
 def _carry_out(store: Store, plan: PrunePlan) -> Iterator[Progress]:
-    cache, index, layout = store.path, store.index, store.layout
+    cache, index, layout = Path(str(store.path)), store.index, store.layout
     remove_leftovers(cache, index)
     _remove(cache, plan.dead)
     for shard, rows in plan.revisions.items():

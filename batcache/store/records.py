@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 from batcache.config import FeatureConfig
 from batcache.errors import StoreError
+from batcache.s3 import Place
 from batcache.store.index import Index
 from batcache.store.layout import (
     CachedRecording,
@@ -35,7 +35,7 @@ class Damage:
     instances: tuple[int, ...] = ()
 
 
-def check_layout(cache: Path, features: FeatureConfig, layout: Layout, records: Iterable[Commit]) -> None:
+def check_layout(cache: Place, features: FeatureConfig, layout: Layout, records: Iterable[Commit]) -> None:
     """Refuse a layout by which every record and shard would look damaged."""
     fits = [commit.shard_bytes == _shard_bytes(commit, layout) for commit in records]
     if layout.n_mels != features.n_mels or (fits and not any(fits)):
@@ -48,7 +48,7 @@ def _shard_bytes(commit: Commit, layout: Layout) -> int:
     return len(commit.crc32c) * (layout.chunk_bytes + 4) + 16 * layout.instances_per_shard + 4
 
 
-def check_group(cache: Path, attributes: set[str]) -> list[Damage]:
+def check_group(cache: Place, attributes: set[str]) -> list[Damage]:
     document = json.loads((cache / "zarr.json").read_bytes())
     lacking = sorted(_ATTRIBUTES - attributes)
     remedy = "Restore it from a copy"
@@ -58,7 +58,7 @@ def check_group(cache: Path, attributes: set[str]) -> list[Damage]:
     return damages
 
 
-def check_array(cache: Path, commits: Sequence[Commit], layout: Layout, *, exact: bool) -> list[Damage]:
+def check_array(cache: Place, commits: Sequence[Commit], layout: Layout, *, exact: bool) -> list[Damage]:
     """Zarr's metadata of the array. Where records are damaged, nobody knows how long it should be: long enough."""
     place, length = "instances/zarr.json", array_length([(c.shard, len(c.crc32c)) for c in commits], layout)
     try:
@@ -74,7 +74,7 @@ def check_array(cache: Path, commits: Sequence[Commit], layout: Layout, *, exact
 
 
 def check_records(
-    cache: Path, records: Mapping[int, Commit], refused: Mapping[int, StoreError], index: Index, layout: Layout
+    cache: Place, records: Mapping[int, Commit], refused: Mapping[int, StoreError], index: Index, layout: Layout
 ) -> tuple[list[Damage], set[int]]:
     """What is wrong with records, and the shards whose record is missing or not to be believed."""
     damages = [Damage(name_in(cache, commit_path(cache, k)), error.finding) for k, error in sorted(refused.items())]
@@ -130,10 +130,10 @@ def _lies_within(row: CachedRecording, commit: Commit, records: Mapping[int, Com
     return row.first_instance % capacity == 0 and all(k in records and records[k].continues for k in earlier)
 
 
-def _shards_on_disk(cache: Path) -> set[int]:
+def _shards_on_disk(cache: Place) -> set[int]:
     folders = (cache / "instances" / "c").glob("*")
-    return {int(place.name) for place in folders if place.name.isdecimal() and (place / "0" / "0").is_file()}
+    return {int(place.name) for place in folders if place.name.isdecimal() and (place / "0" / "0").exists()}
 
 
-def name_in(cache: Path, place: Path) -> str:
-    return place.relative_to(cache).as_posix()
+def name_in(cache: Place, place: Place) -> str:
+    return place.as_posix().removeprefix(f"{cache.as_posix()}/")

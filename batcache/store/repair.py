@@ -44,6 +44,7 @@ from batcache.store.layout import (
     shard_path,
     write_commit,
 )
+from batcache.store.lock import hold
 from batcache.store.plan import Plan
 from batcache.store.records import Damage
 from batcache.store.sources import read_last_manifest, read_sources
@@ -90,13 +91,13 @@ def repair(
     index = Index({k: c for k, c in that_count(records, layout).items() if k not in found.doubtful})
     folder = data_dir or _last_data_dir(cache)
     shards = _Shards(cache, folder, FrontEnd(features), layout, owners_of(index, layout), done)
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with hold(cache), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for count, (shard, slots) in enumerate(sorted(found.unsound.items()), 1):
             shards.write_again(index.commits[shard], slots, pool, workers)
             yield Progress("repair", count, len(found.unsound))
-    if found.array:
-        _write_array_metadata(cache, index, layout)
-    if found.doubtful:
+        if found.array:
+            _write_array_metadata(cache, index, layout)
+    if found.doubtful:  # a build holds the store itself
         yield from _build_again(cache, index, found.doubtful, data_dir, done, workers)
     left = found.damages
     sound = set(records) - found.unsound.keys() - set(found.doubtful)

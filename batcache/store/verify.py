@@ -6,6 +6,7 @@ features of some recordings and those computed now from their files. What promis
 of the last build, the versions that made the store, temporary files of a build that was stopped.
 """
 
+import io
 import os
 import random
 import struct
@@ -21,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.ahead import map_ahead
+from batcache.errors import StoreError
+from batcache.s3 import Place, S3Path
 from batcache.store.index import Index, read_records, that_count
 from batcache.store.layout import CachedRecording, Commit, Layout, read_attributes, shard_index, shard_path
 from batcache.store.records import Damage, check_array, check_group, check_layout, check_records, name_in
@@ -45,7 +48,7 @@ class VerifyReport:
     ``exact``, ``rounded`` and ``not_comparable`` (with reasons) are recordings that were compared with their files.
     """
 
-    cache: Path
+    cache: Place
     damages: tuple[Damage, ...]
     shards: int
     instances: int
@@ -70,7 +73,7 @@ class ShardState:
 
 
 def verify(
-    cache: Path,
+    cache: Place,
     *,
     sample: int = 0,
     seed: int = 0,
@@ -123,6 +126,8 @@ def verify(
     if sample:
         groups = _draw(owners, unsound, sample, seed, layout)
         folder = data_dir or read_sources(cache).data_dir
+        if folder is None:
+            raise StoreError(cache, "where its recordings lie is not known", "Pass --data-dir")
         from batcache.store.fresh import compare  # only where there is something to compute
 
         for done, (rows, (outcome, detail)) in enumerate(compare(cache, groups, folder, features, workers, layout), 1):
@@ -149,14 +154,15 @@ def verify(
     )
 
 
-def examine(cache: Path, commit: Commit, layout: Layout) -> ShardState:
+def examine(cache: Place, commit: Commit, layout: Layout) -> ShardState:
     """Read a shard, a chunk at a time, and hold it against its record."""
     place, used = shard_path(cache, commit.shard), len(commit.crc32c)
     chunk = np.empty(layout.chunk_bytes + 4, np.uint8)
     slots: dict[int, str] = {}
     try:
-        with place.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+        with io.BytesIO(place.read_bytes()) if isinstance(place, S3Path) else place.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
             for slot, expected in enumerate(commit.crc32c):
                 if finding := _judge_chunk(chunk, file.readinto(chunk.data), expected):
                     slots[slot] = finding
@@ -198,7 +204,7 @@ def owners_of(index: Index, layout: Layout) -> Owners:
 
 
 def _describe(
-    cache: Path, state: ShardState, commit: Commit, owners: Mapping[int, list[CachedRecording]], layout: Layout
+    cache: Place, state: ShardState, commit: Commit, owners: Mapping[int, list[CachedRecording]], layout: Layout
 ) -> list[Damage]:
     """One damage for the file, then one for each recording and kind of finding in it."""
     place, begin = name_in(cache, shard_path(cache, state.shard)), state.shard * layout.instances_per_shard
@@ -240,6 +246,6 @@ def _draw(
     return [groups[first] for first in sorted(chosen)]
 
 
-def _describe_difference(cache: Path, rows: Sequence[CachedRecording], detail: str, layout: Layout) -> Damage:
+def _describe_difference(cache: Place, rows: Sequence[CachedRecording], detail: str, layout: Layout) -> Damage:
     place = name_in(cache, shard_path(cache, rows[0].first_instance // layout.instances_per_shard))
     return Damage(place, f"its features {detail}", recordings=tuple(row.path for row in rows))
