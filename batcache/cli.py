@@ -99,17 +99,24 @@ Flags = dict[str, dict[str, Any]]
 
 def main() -> None:
     """Run the command line; our errors are one line and exit code 1."""
-    keep_freed_memory()
     try:
+        keep_freed_memory()
         app()
     except SystemExit as leaving:
         if leaving.code == 130:  # Ctrl-C
-            typer.echo("stopped: run the same command again to go on, a training with --resume", err=True)
+            _say_how_to_go_on()
         raise
+    except KeyboardInterrupt:  # before the command began
+        _say_how_to_go_on()
+        sys.exit(130)
     except BatcacheError as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'disk'}: {error.strerror or error}")
+
+
+def _say_how_to_go_on() -> None:
+    typer.echo("stopped: run the same command again to go on, a training with --resume", err=True)
 
 
 def _fail(message: str) -> None:

@@ -19,7 +19,11 @@ PARTIAL = ".partial"
 
 @contextlib.contextmanager
 def replacing(path: Place) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the place of ``path`` once the block ends without an error."""
+    """Open a temporary file that takes the place of ``path`` once the block ends without an error.
+
+    Raises:
+        OSError: naming ``path`` where the system names no file, as when a disk is full.
+    """
     if isinstance(path, S3Path):
         with tempfile.TemporaryFile() as file:
             yield file
@@ -35,8 +39,11 @@ def replacing(path: Place) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # what went wrong first is what matters
+            partial.unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         raise
     for folder in (path.parent, *(new.parent for new in made)):
         sync(folder)

@@ -5,15 +5,18 @@ and flushed, and only then its record appears. Whatever a kill leaves behind eit
 """
 
 import csv
+import errno
+import glob
 import io
 import json
 import os
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -124,7 +127,7 @@ def build(
         create(cache, config.features, Layout(config.frames_per_instance, config.n_mels))
         layout = _find_layout(cache, config)
         assert layout is not None, "a store was made"
-    with hold(cache):
+    with hold(cache), _naming(cache):
         index = read_index(cache, config.fingerprint, layout)
         todo = yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash)
         yield todo
@@ -144,6 +147,16 @@ def build(
         _write_rejected(cache, report.rejected)
         _log(cache, report, began)
     yield report
+
+
+@contextmanager
+def _naming(cache: Place) -> Iterator[None]:
+    """Turn what the disk refuses into an error that names the place."""
+    try:
+        yield
+    except OSError as error:
+        place, finding = error.filename or cache, error.strerror or str(error)
+        raise StoreError(place, finding, "See to the disk and build again: what is done stays done") from error
 
 
 def _plan(
@@ -176,7 +189,7 @@ def count_committed(cache: Place, config: DataConfig) -> int:
 def _require_room(cache: Place, todo: Plan) -> None:
     free = free_bytes(cache)
     if free is not None and todo.bytes_to_write > free:
-        finding = f"{todo.bytes_to_write / 1e9:.2f} GB to write, {free / 1e9:.2f} GB free"
+        finding = f"{todo.bytes_to_write / 1e6:,.2f} MB to write, {free / 1e6:,.2f} MB free"
         raise StoreError(cache, finding, "Free some space, build fewer recordings, or pass another --cache")
 
 
@@ -210,12 +223,17 @@ def create(cache: Place, features: FeatureConfig, layout: Layout, versions: Mapp
     try:
         create_store(cache, features, layout, versions)
     except OSError as error:
-        if is_free(cache):  # else another build was quicker
-            raise StoreError(cache, f"cannot be created ({error.strerror})", "Pass a --cache that can") from None
+        in_the_way = isinstance(error, FileExistsError | FileNotFoundError | PermissionError)
+        if (in_the_way or error.errno == errno.ENOTEMPTY) and not is_free(cache):
+            return  # another build was quicker
+        raise StoreError(cache, f"cannot be created ({error.strerror})", "Pass a --cache that can") from None
 
 
 def remove_leftovers(cache: Place, index: Index) -> None:
     """Remove what a killed build left: partial files, records that do not count, shards without a record."""
+    made = cache.parent.glob(f"{glob.escape(cache.name)}.{'[0-9a-f]' * 32}{PARTIAL}") if isinstance(cache, Path) else ()
+    for created in made:
+        remove_tree(created)
     for folder in (cache, cache / "instances", cache / "commits"):
         for partial in folder.glob(f"*{PARTIAL}"):
             partial.unlink()
@@ -256,7 +274,9 @@ def _compute(
         torch.set_num_threads(1)  # one recording, one thread: the same sums in the same order on any machine
         stack.callback(computed.close)
         at_once = min(max(workers, 2), _MOST_WRITERS)
-        writers = stack.enter_context(ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)))
+        named = f"writes {cache}"
+        stack.callback(_join_threads, named)
+        writers = stack.enter_context(ThreadPoolExecutor(at_once, named, torch.set_num_threads, (1,)))
         stack.callback(writers.shutdown, wait=True, cancel_futures=True)
 
         def written() -> Iterator[Progress]:
@@ -275,6 +295,13 @@ def _compute(
                 yield from written()
         while writing:
             yield from written()
+
+
+def _join_threads(named: str) -> None:
+    """Wait for a pool's threads, also for one whose start Ctrl-C interrupted: the pool does not know it."""
+    for thread in threading.enumerate():
+        if thread.name.startswith(named):
+            thread.join()
 
 
 def write_task(

@@ -154,9 +154,9 @@ def _changed(data_dir: Path, placed: Placed) -> str:
     try:
         stat = (data_dir / facts.path).stat()
     except OSError:
-        return "gone while it was being read. Build again"
+        return "gone while it was being read. Build again."
     same = (stat.st_size, stat.st_mtime_ns) == (facts.size, facts.mtime_ns)
-    return "" if same else "changed while it was being read. Build again"
+    return "" if same else "changed while it was being read. Build again."
 
 
 def _row(placed: Placed, front_end: FrontEnd, outside: tuple[float, float], failure: str) -> CachedRecording:

@@ -24,6 +24,7 @@ from itertools import starmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Self, TypeVar
+from uuid import uuid4
 
 import google_crc32c
 import msgspec
@@ -31,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.config import FeatureConfig, to_plain
-from batcache.disk import sync, write_file
+from batcache.disk import PARTIAL, sync, write_file
 from batcache.errors import ConfigError, StoreError
 from batcache.s3 import Place, S3Path
 
@@ -321,8 +322,7 @@ def create_store(
     if path.exists():
         path.rmdir()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = path.with_name(f"{path.name}.{uuid4().hex}{PARTIAL}")  # two may create one store at once
     attributes = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -331,12 +331,16 @@ def create_store(
         "layout": asdict(layout),
         "versions": dict(versions or _versions()),
     }
-    group = zarr.create_group(partial, attributes=attributes)
-    group.create_array("instances", **_array_options(layout))
-    (partial / "commits").mkdir()
-    for place in (partial, *partial.rglob("*")):
-        sync(place)
-    partial.replace(path)
+    try:
+        group = zarr.create_group(partial, attributes=attributes)
+        group.create_array("instances", **_array_options(layout))
+        (partial / "commits").mkdir()
+        for place in (partial, *partial.rglob("*")):
+            sync(place)
+        partial.replace(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     sync(path.parent)
 
 

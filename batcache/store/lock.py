@@ -20,6 +20,11 @@ from batcache.disk import PARTIAL
 from batcache.errors import StoreError
 from batcache.s3 import Place, S3Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 LOCK = "building.json"
 
 
@@ -66,23 +71,43 @@ def _make(place: Place, content: bytes) -> bool:
     except OSError as error:
         raise StoreError(place.parent, f"cannot be written ({error.strerror})", "Make it writable") from None
     finally:
-        whole.unlink(missing_ok=True)
+        with suppress(OSError):  # not made
+            whole.unlink()
 
 
 def _make_in_two_steps(place: Path, content: bytes) -> bool:
     try:
-        with place.open("xb") as file:
-            file.write(content)
+        file = place.open("xb")
     except FileExistsError:
         return False
+    try:
+        with file:
+            file.write(content)
+    except BaseException:  # half a lock would stop every later build
+        place.unlink()
+        raise
     return True
 
 
 def _remove_stale(place: Place) -> None:
     """Remove the lock of a builder that is gone.
 
-    It is renamed first: were two to find the same stale lock, the second would remove the lock of the first.
+    Were two to find the same stale lock, the second could remove the lock that the first has made since. So a lock is
+    removed only by who has the system's own lock on that very file, and only while the name still stands for it.
     """
+    if fcntl is None:
+        _move_stale_aside(place)
+        return
+    with suppress(FileNotFoundError), place.open("r+b") as file:  # none: just released
+        _require_gone(place, file.read())
+        with suppress(OSError):  # a network disk may not know such locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.path.samestat(os.fstat(file.fileno()), place.stat()):
+            place.unlink()
+
+
+def _move_stale_aside(place: Path) -> None:
+    """The same where an open file cannot be removed: renamed first, put back if it was another's."""
     try:
         found = place.read_bytes()
     except FileNotFoundError:

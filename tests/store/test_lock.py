@@ -1,0 +1,316 @@
+"""One builder a store: who comes second is told of the first; who was killed is in nobody's way."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from batcache.errors import AudioError, StoreError
+from batcache.store import lock
+from batcache.store.lock import LOCK, hold
+from tests.store.afflicted import CONFIG
+from tests.store.project import Project, assert_equal_trees, snapshot
+
+HERE = Path(__file__).parents[2]
+BUILD_SLOWLY = """
+import sys, time
+from pathlib import Path
+from batcache import cli
+from batcache.features import frontend
+awaited, read_blocks = Path(sys.argv.pop(1)), frontend.read_blocks
+def slowly(*arguments):
+    while not awaited.exists():
+        time.sleep(0.01)
+    yield from read_blocks(*arguments)
+frontend.read_blocks = slowly
+cli.main()
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path / "project")
+    made.record("a.wav")
+    made.list("a.wav")
+    (made.root / "small.yaml").write_text(CONFIG)
+    return made
+
+
+def start(project: Project, awaited: str = "clips.csv") -> "subprocess.Popen[str]":
+    """A build by the command line, which decodes nothing until a certain file is there."""
+    words = ["build", "--csv", "clips.csv", "--config", "small.yaml", "--device", "cpu", "--cache", "features.zarr"]
+    command = [sys.executable, "-c", BUILD_SLOWLY, awaited, *words]
+    environment = os.environ | {"PYTHONPATH": str(HERE), "PYTHONUTF8": "1"}
+    return subprocess.Popen(
+        command, cwd=project.root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def wait_for(there: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 60
+    while not there():
+        assert time.monotonic() < limit, "it never came"
+        time.sleep(0.005)
+
+
+def write_lock(store: Path, **changed: object) -> bytes:
+    """The lock of this very process, or as changed."""
+    store.mkdir(parents=True, exist_ok=True)
+    document = {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "process_began": psutil.Process().create_time(),
+        "since": "2026-05-01T20:15:00+00:00",
+    }
+    content = json.dumps(document | changed).encode()
+    (store / LOCK).write_bytes(content)
+    return content
+
+
+def process_that_is_gone() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+def test_of_two_builders_at_once_one_works_and_the_other_is_told_who_since_when_and_how_to_go_on(project):
+    with start(project, awaited="go on") as first:
+        wait_for((project.cache / LOCK).exists)
+        with start(project) as second:
+            out, error = second.communicate(timeout=60)
+        assert first.poll() is None, "the first is at work"
+        holder = json.loads((project.cache / LOCK).read_bytes())
+        assert second.returncode == 1, out + error
+        (line,) = error.splitlines()
+        assert line.startswith("error: features.zarr: ")
+        lock_place = Path("features.zarr") / LOCK
+        for said in (f"process {first.pid} of this machine", f"since {holder['since']}", f"delete {lock_place}"):
+            assert said in line, line
+        assert holder["host"] == socket.gethostname()
+        (project.root / "go on").touch()
+        first.communicate(timeout=60)
+    assert first.returncode == 0
+    assert not (project.cache / LOCK).exists(), "gone after a build"
+    assert project.build(per_shard=640).computed == set()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_four_builders_that_start_together_on_nothing_leave_one_whole_store(project):
+    other = Project(project.root.parent / "other")
+    other.record("a.wav")
+    other.list("a.wav")
+    other.build(per_shard=640)
+    for _ in range(3):
+        running = [start(project) for _ in range(4)]
+        told = [process.communicate(timeout=120)[1] for process in running]
+        statuses = [process.returncode for process in running]
+        assert set(statuses) <= {0, 1} and 0 in statuses, told
+        for status, error in zip(statuses, told, strict=True):
+            assert ("is being built by process" in error) == (status == 1), error
+        assert_equal_trees(snapshot(project.cache), snapshot(other.cache))
+        assert not list(project.root.glob("*.partial"))
+        shutil.rmtree(project.cache)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_the_lock_of_a_killed_builder_is_taken_over_by_itself(project):
+    with start(project, awaited="nothing") as first:
+        wait_for((project.cache / LOCK).exists)
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+    assert (project.cache / LOCK).exists(), "nobody removed it"
+    assert project.build(per_shard=640).computed == {"a.wav"}
+    assert not (project.cache / LOCK).exists()
+
+
+def test_a_lock_of_another_machine_is_refused_with_the_remedy_and_stays(tmp_path):
+    content = write_lock(tmp_path, host="night-2", process=4711)
+    with pytest.raises(StoreError) as caught, hold(tmp_path):
+        pass
+    said = str(caught.value)
+    assert "process 4711 on night-2 since 2026-05-01T20:15:00+00:00" in said
+    assert f"if nothing builds this store any more, delete {tmp_path / LOCK}" in said
+    assert (tmp_path / LOCK).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"null", b"[]", b'"text"', b'{"host": "x"}', b"\xff\xfe", b'{"host": 1, "process": "x"}']
+)
+def test_a_lock_that_cannot_be_read_is_refused_with_the_remedy_and_stays(tmp_path, content):
+    (tmp_path / LOCK).write_bytes(content)
+    with pytest.raises(StoreError, match="by a process that cannot be told") as caught, hold(tmp_path):
+        pass
+    assert f"delete {tmp_path / LOCK}" in str(caught.value)
+    assert (tmp_path / LOCK).read_bytes() == content
+
+
+def test_a_lock_of_a_process_whose_number_was_given_to_another_is_taken_over(tmp_path):
+    began = psutil.Process().create_time()
+    write_lock(tmp_path, process_began=began - 3600)
+    with hold(tmp_path):
+        assert json.loads((tmp_path / LOCK).read_bytes())["process_began"] == pytest.approx(began, abs=1)
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_a_lock_of_a_process_that_runs_is_refused(tmp_path):
+    with hold(tmp_path):
+        with pytest.raises(StoreError, match=f"process {os.getpid()} of this machine"), hold(tmp_path):
+            pass
+        assert (tmp_path / LOCK).exists(), "the second did not take the first's lock along"
+
+
+def test_a_builder_removes_no_lock_but_its_own(tmp_path):
+    with hold(tmp_path):
+        other = write_lock(tmp_path, host="night-2")  # a user deleted ours and began another build
+    assert (tmp_path / LOCK).read_bytes() == other
+
+
+RACE = """
+import os, sys, time
+from pathlib import Path
+from batcache.errors import StoreError
+from batcache.store import lock
+store, me, rounds, two_steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4] == "two steps"
+if two_steps:
+    def link(*_):
+        raise OSError(95, "Operation not supported")
+    os.link = link
+marker = store / "holder"
+for number in range(rounds):
+    (store / f"ready {number} {me}").touch()
+    while not (store / f"go {number}").exists():
+        pass
+    for _ in range(4):
+        try:
+            with lock.hold(store):
+                os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                print(number, flush=True)
+                time.sleep(0.001)
+                os.unlink(marker)
+        except StoreError as error:
+            assert "being built" in str(error), error
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["link", "two steps"])
+def test_of_many_that_race_for_a_stale_lock_there_are_never_two_holders(tmp_path, way):
+    """Eight processes, fifty rounds; each holder makes a file that must not be there yet."""
+    racers, rounds, gone = 8, 50, process_that_is_gone()
+    environment = os.environ | {"PYTHONPATH": str(HERE)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, str(tmp_path), str(racer), str(rounds), way],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for racer in range(racers)
+    ]
+    for number in range(rounds):
+        wait_for(
+            lambda n=number: (
+                len(list(tmp_path.glob(f"ready {n} *"))) == racers  # type: ignore[misc]
+                or any(process.poll() for process in running)
+            )
+        )
+        if not (tmp_path / LOCK).exists():
+            staged = tmp_path / "staged"
+            write_lock(tmp_path / "stale", process=gone)
+            (tmp_path / "stale" / LOCK).rename(staged)
+            staged.rename(tmp_path / LOCK)
+        (tmp_path / f"go {number}").touch()
+    outcomes = [process.communicate(timeout=120) for process in running]
+    assert not any(process.returncode for process in running), [error[-500:] for _, error in outcomes]
+    held = {int(line) for out, _ in outcomes for line in out.splitlines()}
+    assert held == set(range(rounds)), "in every round someone took the stale lock over"
+    assert not (tmp_path / LOCK).exists() and not list(tmp_path.glob("*.partial"))
+
+
+# A file system without links.
+
+
+@pytest.fixture
+def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("os.link", link)
+
+
+def test_without_links_a_lock_is_made_refused_taken_over_and_removed_all_the_same(without_links, tmp_path):
+    with hold(tmp_path):
+        assert json.loads((tmp_path / LOCK).read_bytes())["process"] == os.getpid()
+        with pytest.raises(StoreError, match="being built"), hold(tmp_path):
+            pass
+    assert not list(tmp_path.iterdir())
+    write_lock(tmp_path, process=process_that_is_gone())
+    with hold(tmp_path):
+        assert json.loads((tmp_path / LOCK).read_bytes())["process"] == os.getpid()
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_links_a_full_disk_leaves_no_half_a_lock(without_links, tmp_path, monkeypatch):
+    """It would stop every later build."""
+    path_open = Path.open
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.file.close()
+
+        def write(self, content):
+            raise OSError(28, "No space left on device")
+
+    def open_full(path, mode="r", *rest, **named):
+        file = path_open(path, mode, *rest, **named)
+        return Full(file) if mode == "xb" else file
+
+    monkeypatch.setattr(Path, "open", open_full)
+    with pytest.raises(StoreError, match="No space left"), hold(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_open_files_cannot_be_removed_a_stale_lock_is_taken_over_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "fcntl", None)
+    write_lock(tmp_path, process=process_that_is_gone())
+    with hold(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+# The lock goes.
+
+
+@pytest.mark.parametrize(
+    "error", [StoreError("x", "y"), OSError(28, "full"), KeyboardInterrupt(), AudioError("x", "y")]
+)
+def test_the_lock_is_gone_after_an_error_and_after_ctrl_c(project, monkeypatch, error):
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("batcache.store.build._resize_for", fail)
+        with pytest.raises((StoreError, KeyboardInterrupt, AudioError)):
+            project.build()
+    assert project.cache.exists()
+    assert not (project.cache / LOCK).exists()
+    project.build()
+    assert not (project.cache / LOCK).exists()
