@@ -95,7 +95,7 @@ def _remove_stale(place: Place) -> None:
     Were two to find the same stale lock, the second could remove the lock that the first has made since. So a lock is
     removed only by who has the system's own lock on that very file, and only while the name still stands for it.
     """
-    if fcntl is None:
+    if fcntl is None or isinstance(place, S3Path):
         _move_stale_aside(place)
         return
     with suppress(FileNotFoundError), place.open("r+b") as file:  # none: just released
@@ -106,7 +106,7 @@ def _remove_stale(place: Place) -> None:
             place.unlink()
 
 
-def _move_stale_aside(place: Path) -> None:
+def _move_stale_aside(place: Place) -> None:
     """The same where an open file cannot be removed: renamed first, put back if it was another's."""
     try:
         found = place.read_bytes()
