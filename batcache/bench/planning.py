@@ -125,7 +125,7 @@ def _record(home: Path, number: int, first_instance: int, instances: int, frames
         header_rate=384_000,
         channels=1,
         time_expansion=1.0,
-        ground="assumed",
+        ground="full-spectrum rate",
         true_rate=384_000,
         nyquist_hz=192_000.0,
         duration_s=float(SECONDS),
