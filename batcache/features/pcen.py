@@ -21,7 +21,7 @@ from batcache.config import FeatureConfig
 
 SCALE = 2.0**31
 START_S = 0.5
-_BLOCK = {"cpu": 64, "cuda": 256}  # frames a product
+_BLOCK = {"cpu": 128, "cuda": 256}  # frames a product
 
 
 def smoothing(config: FeatureConfig) -> float:
