@@ -26,6 +26,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK = "building.json"
+_held: set[str] = set()
+"""Tokens of the locks that this process holds."""
 
 
 @contextmanager
@@ -35,21 +37,24 @@ def hold(store: Place) -> Iterator[None]:
     Raises:
         StoreError: someone else holds it; says who, since when, and how to break a lock that is stale.
     """
-    place = store / LOCK
+    place, token = store / LOCK, uuid4().hex
     mine = json.dumps(
         {
             "host": socket.gethostname(),
             "process": os.getpid(),
             "process_began": psutil.Process().create_time(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "token": token,
         }
     ).encode()
-    while not _make(place, mine):
-        _remove_stale(place)
+    _held.add(token)
     try:
+        while not _make(place, mine):
+            _remove_stale(place)
         yield
     finally:
-        with suppress(OSError):
+        _held.discard(token)
+        with suppress(OSError, StoreError):  # else it is found stale: this process does not hold it any more
             if place.read_bytes() == mine:
                 place.unlink()
 
@@ -137,6 +142,8 @@ def _require_gone(place: Place, found: bytes) -> None:
         with suppress(psutil.NoSuchProcess):
             if abs(psutil.Process(process).create_time() - began) > 1:
                 return  # the number was given to another process since
+            if process == os.getpid() and holder.get("token") not in _held:
+                return  # an earlier build of this process could not remove it
             finding = f"is being built by process {process} of this machine since {since}"
             raise StoreError(place.parent, finding, remedy)
         return
