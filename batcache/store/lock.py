@@ -51,12 +51,20 @@ def hold(store: Place) -> Iterator[None]:
     try:
         while not _make(place, mine):
             _remove_stale(place)
+        _remove_halves(place)
         yield
     finally:
         _held.discard(token)
         with suppress(OSError, StoreError):  # else it is found stale: this process does not hold it any more
             if place.read_bytes() == mine:
                 place.unlink()
+
+
+def _remove_halves(place: Place) -> None:
+    """Remove what builders left that were killed while they made a lock. One that is making one now tries again."""
+    if isinstance(place, Path):
+        for half in place.parent.glob(f"{place.name}.*{PARTIAL}"):
+            half.unlink(missing_ok=True)
 
 
 def _make(place: Place, content: bytes) -> bool:
@@ -68,7 +76,7 @@ def _make(place: Place, content: bytes) -> bool:
         whole.write_bytes(content)
         try:
             os.link(whole, place)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
             return False
         except OSError:  # no links on this file system; Windows' rename does not replace
             return _make_in_two_steps(place, content)
