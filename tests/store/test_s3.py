@@ -473,7 +473,7 @@ def test_a_build_that_failed_at_any_request_is_finished_by_the_next(between, loc
         between.requests.clear()
         between.fault = lambda number, _method, _path, last=last: fault if number >= last else None
         survived = survive(project.build)
-        assert survived == (last > total - 2), "all is done but the lock's removal: asked for, deleted"
+        assert not survived or last > total - 4, "only the lock's removal, the last requests, may fail unsaid"
         between.heal()
         project.build()
         assert_equal_stores(project.cache, local.cache)
