@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAda
 from batcache.errors import ConfigError
 from batcache.s3 import Place, check_endpoint, parse_place, reach
 
-FRONT_END_VERSION = 1
+FRONT_END_VERSION = 2
 """Raised whenever code changes the cached numbers; the golden test fails when that was forgotten."""
 
 PoolingType = Literal["max", "attention", "linear_softmax"]
@@ -36,6 +36,15 @@ Endpoint = Annotated[str, AfterValidator(check_endpoint)]
 
 class _Section:
     __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a recording is cut for its spectrum: ``rate`` in Hz, ``size`` and ``hop`` in samples at that rate."""
+
+    rate: int
+    size: int
+    hop: int
 
 
 @dataclass(frozen=True)
@@ -70,9 +79,21 @@ class FeatureConfig(_Section):
     def frames_per_second(self) -> float:
         return self.target_sample_rate / self.hop_length
 
-    def target_samples(self, samples: int, true_rate: int) -> int:
-        """Number of samples of a recording once it is resampled: ``ceil(samples * target / rate)``."""
-        return -(-samples * self.target_sample_rate // true_rate)
+    def windows(self, true_rate: int) -> Windows:
+        """How a recording of this rate is cut: in windows that last as long as ``n_fft`` samples at the target rate.
+
+        Where window and hop are whole numbers of its own samples (1,536 and 384 at 384 kHz), they are cut from those:
+        spectra of equally long windows have the same bins at any rate. Else it is resampled to the target rate first.
+        """
+        target = self.target_sample_rate
+        (size, part), (hop, rest) = divmod(self.n_fft * true_rate, target), divmod(self.hop_length * true_rate, target)
+        whole = not part and not rest and not size % 2
+        return Windows(true_rate, size, hop) if whole else Windows(target, self.n_fft, self.hop_length)
+
+    def frames(self, samples: int, true_rate: int) -> int:
+        """Number of frames of a recording: the whole hops in ``ceil(samples * rate / true_rate)`` samples."""
+        windows = self.windows(true_rate)
+        return -(-samples * windows.rate // true_rate) // windows.hop
 
     @property
     def fingerprint(self) -> str:

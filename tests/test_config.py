@@ -12,6 +12,7 @@ from batcache.config import (
     ConvLayer,
     DataConfig,
     FeatureConfig,
+    Windows,
     load_config,
     read_layer,
     to_plain,
@@ -313,7 +314,7 @@ def test_read_layer_gives_the_file_without_defaults(tmp_path: Path) -> None:
 
 def test_the_fingerprint_of_the_defaults_stands() -> None:
     """A cache built with the defaults is worth days. This changes only with FRONT_END_VERSION, on purpose."""
-    assert FeatureConfig().fingerprint == "b03ea719052bb988b3371afd8891855f650515bea5f0f17b348647838027f9a0"
+    assert FeatureConfig().fingerprint == "69cbc95764c4fd69469f272a3f3877ddb4545ea470cfb61683e732ec7f342d21"
     assert DataConfig().fingerprint == FeatureConfig().fingerprint
 
 
@@ -346,7 +347,7 @@ def test_no_other_setting_changes_the_fingerprint() -> None:
 
 def test_the_front_end_version_is_part_of_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     before = FeatureConfig().fingerprint
-    monkeypatch.setattr("batcache.config.FRONT_END_VERSION", 2)
+    monkeypatch.setattr("batcache.config.FRONT_END_VERSION", 99)
     assert FeatureConfig().fingerprint != before
 
 
@@ -359,13 +360,43 @@ def test_five_seconds_are_ten_instances() -> None:
     data = DataConfig()
     assert data.frames_per_second == 1000
     assert data.frames_per_instance == 500
-    assert data.target_samples(5 * 384_000, 384_000) // data.hop_length == 10 * data.frames_per_instance
+    assert data.frames(5 * 384_000, 384_000) == 10 * data.frames_per_instance
 
 
 @given(samples=st.integers(0, 10**9), rate=st.integers(8_000, 2_000_000))
-def test_resampling_keeps_the_duration_to_one_sample(samples: int, rate: int) -> None:
-    target = FeatureConfig().target_samples(samples, rate)
-    assert 0 <= target * rate - samples * 256_000 < rate
+def test_a_recording_has_as_many_frames_as_whole_milliseconds(samples: int, rate: int) -> None:
+    """But for the sample by which resampling may round up."""
+    exact = samples * 1000 // rate
+    assert FeatureConfig().frames(samples, rate) - exact in ((0, 1) if rate % 1000 else (0,))
+
+
+@given(rate=st.integers(8_000, 2_000_000))
+def test_windows_last_equally_long_at_every_rate(rate: int) -> None:
+    """4.096 ms would be no whole number of samples at most rates: there, and only there, one resamples."""
+    windows = FeatureConfig().windows(rate)
+    assert (windows.size * 256_000, windows.hop * 256_000) == (1024 * windows.rate, 256 * windows.rate)
+    assert windows.rate == (rate if rate % 1000 == 0 else 256_000)
+
+
+@pytest.mark.parametrize(
+    "rate, expected",
+    [
+        (256_000, Windows(256_000, 1024, 256)),
+        (384_000, Windows(384_000, 1536, 384)),
+        (500_000, Windows(500_000, 2000, 500)),
+        (192_000, Windows(192_000, 768, 192)),
+        (312_500, Windows(256_000, 1024, 256)),
+        (44_100, Windows(256_000, 1024, 256)),
+    ],
+)
+def test_windows_at_usual_rates(rate: int, expected: Windows) -> None:
+    assert FeatureConfig().windows(rate) == expected
+
+
+def test_a_window_of_an_odd_number_of_samples_has_no_centre_so_it_is_resampled() -> None:
+    config = FeatureConfig(target_sample_rate=200_000, n_fft=300, hop_length=200)
+    assert config.windows(100_000) == Windows(100_000, 150, 100)
+    assert config.windows(50_000) == Windows(200_000, 300, 200)
 
 
 def test_a_value_of_gigabytes_in_a_kilobyte_is_shown_in_part(tmp_path: Path) -> None:

@@ -5,18 +5,18 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from batcache.bench.peers import TorchaudioMel, librosa_processes, why_missing
 from batcache.bench.recordings import Sample
 from batcache.bench.rows import Mark, Row
 from batcache.bench.timing import take_turns, threads
 from batcache.config import DataConfig, FeatureConfig
-from batcache.features.audio import read_blocks
+from batcache.features.audio import AudioHeader, read_blocks
 from batcache.features.frontend import FrontEnd
-from batcache.features.mel import ENGINES, stream_spans
-from batcache.features.pcen import Pcen
+from batcache.features.mel import ENGINES
 from batcache.features.resample import uses_sinc
 from batcache.store.build import build
 
@@ -103,61 +103,47 @@ class Builder:
 
 
 def measure_engines(sample: Sample, config: FeatureConfig, device: str, rounds: int) -> Iterator[Row]:
-    """Yield a row of mel + PCEN by the front end's engine on a device beside the other: same samples, same blocks.
-
-    On the CPU with one thread each.
-    """
-    front_end = FrontEnd(config, device)
-    with torch.inference_mode(), threads(1):
-        resampled = [list(_resample(front_end, sample, i)) for i in range(len(sample))]
-        pcen = Pcen(config).to(device)
-        tasks = {
-            name: EngineRun(config, engine(config).to(device), pcen, resampled) for name, engine in ENGINES.items()
-        }
-        for task in tasks.values():
-            task()
-        taken = take_turns(tasks, rounds)
-    ours, other = sorted(ENGINES, key=lambda name: not isinstance(front_end.mel, ENGINES[name]))
-    names = {"fft": "FFT", "nnaudio": "nnAudio's convolutions"}
+    """Yield a row of features of decoded samples by FFT beside nnAudio's convolutions, on a CPU with one thread."""
+    sources = zip(sample.sources(), sample.facts, strict=True)
+    decoded = [(rate, _decode(path, fact.header)) for (path, rate), fact in sources]
+    with threads(1):
+        runs = {engine: EngineRun(FrontEnd(config, device, engine), decoded) for engine in ENGINES}
+        for run in runs.values():
+            run()
+        taken = take_turns(runs, rounds)
     where = "one thread" if device == "cpu" else device
     yield Row(
-        f"mel + PCEN of resampled samples, {where}",
-        names[ours],
-        len(sample) / taken[ours],
+        f"mel + PCEN of decoded samples, {where}",
+        "FFT",
+        len(sample) / taken["fft"],
         "recordings/s",
-        f"{names[other]}, same PCEN",
-        len(sample) / taken[other],
+        "nnAudio's convolutions, same PCEN",
+        len(sample) / taken["nnaudio"],
         mark=ENGINE_MARK if device == "cpu" else None,
-        note=f"{sample.seconds / taken[ours]:,.0f} times real time",
+        note=f"{sample.seconds / taken['fft']:,.0f} times real time",
     )
 
 
 class EngineRun:
-    """Mel frames by one engine, then PCEN, of recordings already resampled, in the front end's blocks."""
+    """Features of recordings that are decoded already: each its true rate and its samples, ``[1, n]``."""
 
-    def __init__(
-        self, config: FeatureConfig, mel: nn.Module, pcen: Pcen, resampled: Sequence[Sequence[Tensor]]
-    ) -> None:
-        self.config, self.mel, self.pcen, self.resampled = config, mel, pcen, resampled
+    def __init__(self, front_end: FrontEnd, decoded: Sequence[tuple[int, Tensor]]) -> None:
+        self.front_end, self.decoded = front_end, decoded
 
     def __call__(self) -> None:
-        for blocks in self.resampled:
-            self.compute(blocks)
-        if blocks[0].is_cuda:
+        for rate, samples in self.decoded:
+            self.compute(rate, samples)
+        if self.front_end.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def compute(self, blocks: Sequence[Tensor]) -> Tensor:
+    def compute(self, rate: int, samples: Tensor) -> Tensor:
         """Shape: ``[frames, n_mels]``."""
-        spans = stream_spans(blocks, self.config.n_fft, self.config.hop_length)
-        return torch.cat(list(self.pcen.stream(self.mel(span) for span in spans)), 1)[0]
+        blocks = torch.split(samples, self.front_end.block_samples(rate), 1)
+        return torch.cat(list(self.front_end.stream_batch(blocks, rate)), 1)[0]
 
 
-def _resample(front_end: FrontEnd, sample: Sample, number: int) -> Iterator[Tensor]:
-    (path, rate), header = sample.sources()[number], sample.facts[number].header
-    blocks = read_blocks(path, header, front_end.block_samples(rate))
-    samples = (torch.from_numpy(block)[None].to(front_end.device) for block in blocks)
-    floats = (block.float() / 32768 if block.dtype == torch.int16 else block for block in samples)
-    yield from front_end.resample(floats, rate)
+def _decode(path: Path, header: AudioHeader) -> Tensor:
+    return torch.from_numpy(np.concatenate(list(read_blocks(path, header, header.samples))))[None]
 
 
 def _run_torchaudio(mel: TorchaudioMel, sources: Sequence[tuple[Path, int]], cores: int) -> None:

@@ -23,24 +23,24 @@ from batcache.bench.rows import Row
 from batcache.bench.timing import threads
 from batcache.config import FeatureConfig
 from batcache.features.audio import AudioHeader, content_hash
-from batcache.features.frontend import BandEnergy, FrontEnd
+from batcache.features.frontend import FrontEnd
+from batcache.features.mel import BandEnergy
 from batcache.features.pcen import Pcen
 from batcache.store.layout import Layout, ShardWriter
 
 T = TypeVar("T")
 
-DECODE, COPY, RESAMPLE, ENERGY, MEL, PCEN, QUANTISE, WRITE, HASH = (
+DECODE, COPY, RESAMPLE, MEL, PCEN, QUANTISE, WRITE, HASH = (
     "decode",
     "copy to the device, as float32",
     "resample",
-    "energy in and beside the bands",
-    "mel",
+    "mel, and energy beside the bands",
     "PCEN",
     "quantise to float16",
     "checksum and write",
     "content hash",
 )
-STAGES = (DECODE, COPY, RESAMPLE, ENERGY, MEL, PCEN, QUANTISE)
+STAGES = (DECODE, COPY, RESAMPLE, MEL, PCEN, QUANTISE)
 
 
 class Stopwatch:
@@ -94,14 +94,11 @@ class ClockedFrontEnd(FrontEnd):
     def _to_device(self, block: Tensor) -> Tensor:
         return next(self.watch.clock(COPY, map(super()._to_device, [block])))
 
-    def _measure(self, spans: Iterable[Tensor], energy: BandEnergy | None) -> Iterator[Tensor]:
-        yield from self.watch.clock(ENERGY, super()._measure(spans, energy))
-
     def take_times(self) -> dict[str, float]:
         """Seconds that each stage itself took since the last call."""
         total = {name: self.watch.spent.get(name, 0.0) for name in STAGES}
         self.watch.spent.clear()
-        chain = [DECODE, RESAMPLE, ENERGY, MEL, PCEN, QUANTISE]
+        chain = [DECODE, RESAMPLE, MEL, PCEN, QUANTISE]
         own = {name: total[name] - total[upstream] for upstream, name in pairwise(chain)}
         return {**total, **own, DECODE: total[DECODE] - total[COPY]}
 
@@ -131,7 +128,9 @@ def _run(front_end: ClockedFrontEnd, sample: Sample, layout: Layout) -> dict[str
         writer = ShardWriter(file, layout)
         for fact in sample.facts:
             path = sample.manifest.data_dir / fact.path
-            frames = np.concatenate(list(front_end.stream(path, fact.header, fact.true_rate, BandEnergy())))
+            frames = np.concatenate(
+                list(front_end.stream(path, fact.header, fact.true_rate, BandEnergy(front_end.config)))
+            )
             began = time.perf_counter()
             for start in range(0, len(frames), layout.frames_per_instance):
                 if not writer.room:

@@ -5,7 +5,6 @@ it shortens a truncated file in silence, and because the content hash must cover
 not the metadata: tagging a file does not make it another recording.
 """
 
-import hashlib
 import re
 import stat
 import struct
@@ -18,6 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 import soundfile
+from blake3 import blake3
 from numpy.typing import NDArray
 
 from batcache.errors import AudioError
@@ -92,12 +92,12 @@ def read_header(path: Path) -> AudioHeader:
 
 
 def content_hash(path: Path, header: AudioHeader) -> str:
-    """SHA-256 of the samples as stored and of their format; metadata does not enter.
+    """BLAKE3 of the samples as stored and of their format; metadata does not enter.
 
     Raises:
         AudioError: the file cannot be read to the end of its audio.
     """
-    digest = hashlib.sha256(header.format)
+    digest = blake3(header.format)
     left = header.audio_bytes
     try:
         with path.open("rb") as file:

@@ -2,8 +2,9 @@
 
     decode -> to the device -> resample -> spans of whole windows -> mel -> PCEN -> dead bands to 0 -> float16
 
-Each stage is a generator that carries its own state, so the result does not depend on how long the recording is, nor
-on what else is being processed. On a GPU recordings of equal length and rate go through together.
+Most recordings need no resampling (``FeatureConfig.windows``). Each stage is a generator that carries its own state, so
+the result does not depend on how long the recording is, nor on what else is being processed. On a GPU recordings of
+equal length and rate go through together.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from batcache.config import FeatureConfig
 from batcache.errors import ConfigError
 from batcache.features.audio import AudioHeader, read_blocks
-from batcache.features.mel import ENGINES, check_bands, dead_bands, magnitude, stream_spans
+from batcache.features.mel import BandEnergy, Mel, check_bands, dead_bands, stream_spans
 from batcache.features.pcen import Pcen
 from batcache.features.resample import SincResampler, stream_soxr, uses_sinc
 
@@ -36,18 +37,6 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and there) else "cpu")
 
 
-class BandEnergy:
-    """Running sums of spectral energy below ``fmin``, within the bands, and above ``fmax``, of some recordings."""
-
-    def __init__(self, recordings: int = 1) -> None:
-        self.sums = np.zeros((recordings, 3))
-
-    def shares(self, recording: int = 0) -> tuple[float, float]:
-        """Shares of a recording's energy that lie below ``fmin`` and above ``fmax``, to four decimals."""
-        below, _, above = (self.sums[recording] / (self.sums[recording].sum() or 1.0)).tolist()
-        return round(below, 4), round(above, 4)
-
-
 class FrontEnd(nn.Module):
     """PCEN-mel features by one engine (a key of ``mel.ENGINES``) on one device.
 
@@ -55,18 +44,15 @@ class FrontEnd(nn.Module):
         ConfigError: mel bands too narrow for the FFT.
     """
 
-    window: Tensor
-
     def __init__(self, config: FeatureConfig, device: torch.device | str = "cpu", engine: str = "fft") -> None:
         super().__init__()
         check_bands(config)
         self.config = config
         self.device = torch.device(device)
-        self.mel = ENGINES[engine](config)
+        self.engine = engine
         self.pcen = Pcen(config)
         self.block_frames = _FRAMES_A_BLOCK[self.device.type]
-        self.resamplers = nn.ModuleDict()
-        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.mels, self.resamplers = nn.ModuleDict(), nn.ModuleDict()  # by rate
         self.to(self.device)
 
     def stream(
@@ -92,24 +78,21 @@ class FrontEnd(nn.Module):
 
         Shape: ``[B, samples]`` each, int16 or float32 -> ``[B, frames, n_mels]`` each, float16.
         """
-        spans = stream_spans(
-            self.resample((self._to_device(block) for block in blocks), true_rate),
-            self.config.n_fft,
-            self.config.hop_length,
-        )
-        mel = (self.mel(span) for span in self._measure(spans, energy))
+        mel = self.mel_at(true_rate)
+        samples = self.resample((self._to_device(block) for block in blocks), true_rate)
+        frames = (mel(span, energy) for span in stream_spans(samples, mel.windows.size, mel.windows.hop))
         alive = self.config.n_mels - dead_bands(self.config, true_rate)
-        for frames in self.pcen.stream(mel):
-            frames[..., alive:] = 0
-            yield frames.half()
+        for normalised in self.pcen.stream(frames):
+            normalised[..., alive:] = 0
+            yield normalised.half()
 
     def block_samples(self, true_rate: int) -> int:
         """How many samples make a block that suits the device."""
         return max(1, self.block_frames * self.config.hop_length * true_rate // self.config.target_sample_rate)
 
     def resample(self, blocks: Iterable[Tensor], true_rate: int) -> Iterator[Tensor]:
-        """Bring float32 blocks from ``true_rate`` to the target rate."""
-        target = self.config.target_sample_rate
+        """Bring float32 blocks from ``true_rate`` to the rate at which their spectra are taken."""
+        target = self.config.windows(true_rate).rate
         if true_rate == target:
             return iter(blocks)
         if not uses_sinc(true_rate, target):
@@ -121,17 +104,15 @@ class FrontEnd(nn.Module):
         assert isinstance(resampler, SincResampler)
         return resampler.stream(blocks)
 
+    def mel_at(self, true_rate: int) -> Mel:
+        """The mel frames of recordings of this rate, made once."""
+        key = str(self.config.windows(true_rate).rate)
+        if key not in self.mels:
+            self.mels[key] = Mel(self.config, true_rate, self.engine).to(self.device)
+        mel = self.mels[key]
+        assert isinstance(mel, Mel)
+        return mel
+
     def _to_device(self, block: Tensor) -> Tensor:
         there = block.to(self.device, non_blocking=True)
         return there.float().mul_(2.0**-15) if block.dtype == torch.int16 else there
-
-    def _measure(self, spans: Iterable[Tensor], energy: BandEnergy | None) -> Iterator[Tensor]:
-        """Pass the spans on, adding up the energy of every n_fft-th sample's window on the way."""
-        n_fft, spacing = self.config.n_fft, self.config.target_sample_rate / self.config.n_fft
-        below, above = int(self.config.fmin / spacing), int(self.config.fmax / spacing) + 1
-        for span in spans:
-            if energy is not None:
-                power = magnitude(torch.fft.rfft(span.unfold(-1, n_fft, n_fft) * self.window)).square_().sum(1)
-                parts = (power[:, 1:below], power[:, below:above], power[:, above:])
-                energy.sums += torch.stack([part.sum(1) for part in parts], 1).cpu().numpy()
-            yield span

@@ -1,9 +1,11 @@
-"""Samples at the target rate to mel frames: one definition, two engines.
+"""Samples to mel frames: one definition, at any rate, by two engines.
 
-Hann window of ``n_fft`` samples, zeros beyond the ends, magnitude (power 1), triangles on the Slaney mel scale, each
-of area 1. Frame *i* is centred on sample ``i * hop_length``; a recording has ``floor(samples / hop_length)`` frames.
+Hann windows that last as long as ``n_fft`` samples at the target rate, zeros beyond the ends, magnitude (power 1),
+triangles on the Slaney mel scale, each of area 1. Frame *i* is centred ``i`` hops after the first sample; a recording
+has as many frames as whole hops. Windows of equal duration have the same bins at any rate, so that recordings are not
+resampled where a window is a whole number of their samples (``FeatureConfig.windows``).
 
-``FftMel`` is the faster, on CPUs and on CUDA devices; ``NnAudioMel`` does the same as convolutions. Recordings of equal
+The FFT is the faster engine, on CPUs and on CUDA devices; nnAudio does the same as convolutions. Recordings of equal
 length go through together, ``B`` of them.
 """
 
@@ -12,11 +14,11 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from nnAudio.features import MelSpectrogram
+from nnAudio.features import STFT
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
-from batcache.config import FeatureConfig
+from batcache.config import FeatureConfig, Windows
 from batcache.errors import ConfigError
 from batcache.features.resample import zero_padded
 
@@ -49,17 +51,92 @@ def dead_bands(config: FeatureConfig, true_rate: int) -> int:
     return int((band_edges_hz(config)[:, 2] > 0.95 * true_rate / 2).sum())
 
 
-class FftMel(nn.Module):
-    """Mel frames by FFT, using only the bins that the bands use.
+class FftMagnitude(nn.Module):
+    """Magnitudes of the spectra of Hann windows, the lowest ``bins`` of them, by FFT."""
+
+    window: Tensor
+
+    def __init__(self, windows: Windows, bins: int) -> None:
+        super().__init__()
+        self.windows, self.bins = windows, bins
+        self.register_buffer("window", torch.hann_window(windows.size), persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Shape: ``[B, (frames - 1) * hop + size]`` -> ``[B, frames, bins]``."""
+        framed = samples.unfold(-1, self.windows.size, self.windows.hop)
+        spectrum = torch.fft.rfft(framed * self.window)[..., : self.bins]
+        if spectrum.device.type == "cpu":
+            return torch.from_numpy(np.abs(spectrum.numpy()))  # six times faster than torch 2.14's
+        magnitude: Tensor = spectrum.abs()
+        return magnitude
+
+
+class NnAudioMagnitude(nn.Module):
+    """The same by nnAudio's convolutions."""
+
+    def __init__(self, windows: Windows, bins: int) -> None:
+        super().__init__()
+        self.stft = STFT(
+            n_fft=windows.size,
+            freq_bins=bins,
+            hop_length=windows.hop,
+            sr=windows.rate,
+            center=False,  # the stream has placed the zeros
+            output_format="Magnitude",
+            verbose=False,
+        )
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Shape: ``[B, (frames - 1) * hop + size]`` -> ``[B, frames, bins]``.
+
+        TF32 would keep 10 of float32's 23 bits: off here, whatever the caller has set.
+        """
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            return self.stft(samples).transpose(-1, -2)  # type: ignore[no-any-return]
+
+
+ENGINES: dict[str, type[FftMagnitude | NnAudioMagnitude]] = {"fft": FftMagnitude, "nnaudio": NnAudioMagnitude}
+
+
+class BandEnergy:
+    """Running sums of the energy below ``fmin``, within the bands, and above ``fmax``, of some recordings.
+
+    Each window that does not overlap with the one before counts, whatever blocks they come in.
+    """
+
+    def __init__(self, config: FeatureConfig, recordings: int = 1) -> None:
+        spacing = config.target_sample_rate / config.n_fft
+        self.below, self.above = int(config.fmin / spacing), int(config.fmax / spacing) + 1
+        self.step = -(-config.n_fft // config.hop_length)
+        self.seen = 0
+        self.sums = np.zeros((recordings, 3))
+
+    def add(self, magnitudes: Tensor) -> None:
+        """Take the next frames. Shape: ``[recordings, frames, bins]``."""
+        power = magnitudes[:, -self.seen % self.step :: self.step].square().sum(1)
+        self.seen += magnitudes.shape[1]
+        parts = (power[:, 1 : self.below], power[:, self.below : self.above], power[:, self.above :])
+        self.sums += torch.stack([part.sum(1) for part in parts], 1).cpu().numpy()
+
+    def shares(self, recording: int = 0) -> tuple[float, float]:
+        """Shares of a recording's energy that lie below ``fmin`` and above ``fmax``, to four decimals."""
+        below, _, above = (self.sums[recording] / (self.sums[recording].sum() or 1.0)).tolist()
+        return round(below, 4), round(above, 4)
+
+
+class Mel(nn.Module):
+    """Mel frames of recordings of one true rate, by one engine (a key of ``ENGINES``).
 
     A triangle is narrow: the bank is cut into groups of neighbouring bands, each multiplied with its own bins only.
     """
 
-    window: Tensor
-
-    def __init__(self, config: FeatureConfig) -> None:
+    def __init__(self, config: FeatureConfig, true_rate: int, engine: str = "fft") -> None:
         super().__init__()
-        self.n_fft, self.hop = config.n_fft, config.hop_length
+        self.windows = config.windows(true_rate)
+        bins = (
+            min(config.n_fft, self.windows.size) // 2 + 1
+        )  # beyond the target's Nyquist frequency nothing is looked at
+        self.magnitude = ENGINES[engine](self.windows, bins)
         bank = melscale_fbanks(
             config.n_fft // 2 + 1,
             config.fmin,
@@ -68,58 +145,22 @@ class FftMel(nn.Module):
             config.target_sample_rate,
             norm="slaney",
             mel_scale="slaney",
-        )
-        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        )[:bins]
+        bank *= config.n_fft / self.windows.size  # a longer window holds more samples of the same sound
         self.bins: list[slice] = []
         for group, bands in enumerate(bank.chunk(_BAND_GROUPS, dim=1)):
-            used = bands.any(1).nonzero().flatten()
-            self.bins.append(slice(int(used[0]), int(used[-1]) + 1))
+            used = [0, *bands.any(1).nonzero().flatten().tolist()]
+            self.bins.append(slice(used[1] if len(used) > 1 else 0, used[-1] + 1))
             self.register_buffer(f"bank_{group}", bands[self.bins[-1]].contiguous(), persistent=False)
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """Shape: ``[B, (frames - 1) * hop + n_fft]`` -> ``[B, frames, n_mels]``."""
-        spectrum = torch.fft.rfft(samples.unfold(-1, self.n_fft, self.hop) * self.window)
-        first, last = self.bins[0].start, self.bins[-1].stop
-        size = magnitude(spectrum[..., first:last])
-        parts = [
-            size[..., bins.start - first : bins.stop - first] @ self.get_buffer(f"bank_{group}")
-            for group, bins in enumerate(self.bins)
-        ]
-        return torch.cat(parts, -1)
-
-
-def magnitude(spectrum: Tensor) -> Tensor:
-    """``spectrum.abs()``; on a CPU by numpy, six times faster than torch 2.14's."""
-    return torch.from_numpy(np.abs(spectrum.numpy())) if spectrum.device.type == "cpu" else spectrum.abs()
-
-
-class NnAudioMel(nn.Module):
-    """Mel frames by nnAudio's convolutions."""
-
-    def __init__(self, config: FeatureConfig) -> None:
-        super().__init__()
-        self.mel = MelSpectrogram(
-            sr=config.target_sample_rate,
-            n_fft=config.n_fft,
-            hop_length=config.hop_length,
-            n_mels=config.n_mels,
-            fmin=config.fmin,
-            fmax=config.fmax,
-            center=False,  # the stream has placed the zeros
-            power=1.0,
-            verbose=False,
+    def forward(self, samples: Tensor, energy: BandEnergy | None = None) -> Tensor:
+        """Shape: ``[B, (frames - 1) * hop + size]`` -> ``[B, frames, n_mels]``. ``energy`` hears what passes."""
+        size = self.magnitude(samples)
+        if energy is not None:
+            energy.add(size)
+        return torch.cat(
+            [size[..., bins] @ self.get_buffer(f"bank_{group}") for group, bins in enumerate(self.bins)], -1
         )
-
-    def forward(self, samples: Tensor) -> Tensor:
-        """Shape: ``[B, (frames - 1) * hop + n_fft]`` -> ``[B, frames, n_mels]``.
-
-        TF32 would keep 10 of float32's 23 bits: off here, whatever the caller has set.
-        """
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            return self.mel(samples).transpose(-1, -2)  # type: ignore[no-any-return]
-
-
-ENGINES: dict[str, type[FftMel | NnAudioMel]] = {"fft": FftMel, "nnaudio": NnAudioMel}
 
 
 def check_bands(config: FeatureConfig) -> None:
@@ -141,19 +182,19 @@ def check_bands(config: FeatureConfig) -> None:
         )
 
 
-def stream_spans(blocks: Iterable[Tensor], n_fft: int, hop: int) -> Iterator[Tensor]:
-    """Re-cut samples ``[B, n]`` into spans that hold whole windows: ``[B, (frames - 1) * hop + n_fft]`` each.
+def stream_spans(blocks: Iterable[Tensor], size: int, hop: int) -> Iterator[Tensor]:
+    """Re-cut samples ``[B, n]`` into spans that hold whole windows: ``[B, (frames - 1) * hop + size]`` each.
 
     Half a window of zeros stands before the first sample, and as many behind the last as the last frame needs.
     """
     held, total, made = None, 0, 0
     for block in blocks:
         total += block.shape[-1]
-        held = torch.cat([block.new_zeros(len(block), n_fft // 2) if held is None else held, block], -1)
-        frames = min((held.shape[-1] - n_fft) // hop + 1, total // hop - made)
+        held = torch.cat([block.new_zeros(len(block), size // 2) if held is None else held, block], -1)
+        frames = min((held.shape[-1] - size) // hop + 1, total // hop - made)
         if frames > 0:
-            yield held[:, : (frames - 1) * hop + n_fft]
+            yield held[:, : (frames - 1) * hop + size]
             held, made = held[:, frames * hop :], made + frames
     frames = total // hop - made
     if held is not None and frames > 0:
-        yield zero_padded(held, (frames - 1) * hop + n_fft)
+        yield zero_padded(held, (frames - 1) * hop + size)

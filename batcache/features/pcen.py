@@ -21,7 +21,7 @@ from batcache.config import FeatureConfig
 
 SCALE = 2.0**31
 START_S = 0.5
-_BLOCK = {"cpu": 128, "cuda": 256}  # frames a product
+_ROW, _ROWS = 32, 32  # frames smoothed by one product, and such products carried on by another
 
 
 def smoothing(config: FeatureConfig) -> float:
@@ -50,12 +50,17 @@ def rounding_level(config: FeatureConfig) -> float:
 class Pcen(nn.Module):
     """PCEN of a stream of mel frames.
 
-    Within a block of K frames the recursion unrolls to a product with a lower-triangular matrix:
+    Over K frames the recursion unrolls to a product with a lower-triangular matrix:
     M[k] = sum_{j<=k} s (1-s)^(k-j) E[j] + (1-s)^(k+1) M[-1].
+
+    So do the levels M[-1] of rows of K frames: each is that of the row before, decayed over K frames, plus what that
+    row has added. Two small products then take the place of one large one.
     """
 
     kernel: Tensor
     decay: Tensor
+    carry: Tensor
+    row_decay: Tensor
 
     def __init__(self, config: FeatureConfig) -> None:
         super().__init__()
@@ -63,26 +68,25 @@ class Pcen(nn.Module):
         self.eps = rounding_level(config)
         self.start_frames = max(1, round(START_S * config.frames_per_second))
         s = smoothing(config)
-        size = max(_BLOCK.values())
-        lag = torch.arange(size)[:, None] - torch.arange(size)
-        kernel = torch.where(lag >= 0, s * (1 - s) ** lag.clamp(min=0).double(), 0.0)
-        decay = (1 - s) ** torch.arange(1, size + 1).double()
-        self.register_buffer("kernel", kernel.float(), persistent=False)
-        self.register_buffer("decay", decay.float()[:, None], persistent=False)
+        self.register_buffer("kernel", s * _powers(1 - s, _ROW), persistent=False)
+        self.register_buffer("decay", _powers(1 - s, _ROW)[:, :1] * (1 - s), persistent=False)
+        rows = _powers((1 - s) ** _ROW, _ROWS)
+        self.register_buffer("carry", torch.cat([torch.zeros(1, _ROWS), rows[:-1]]), persistent=False)
+        self.register_buffer("row_decay", rows[:, :1], persistent=False)
 
     def smooth(self, energy: Tensor, level: Tensor) -> Tensor:
         """Run the smoother from ``level``, the state before the first frame.
 
         Shape: energy ``[B, frames, bands]``, level ``[B, bands]`` -> ``[B, frames, bands]``.
         """
-        out = torch.empty_like(energy)
-        state, size = level.unsqueeze(1), _BLOCK[energy.device.type]
-        for block, smoothed in zip(torch.split(energy, size, 1), torch.split(out, size, 1), strict=True):
-            k = block.shape[1]
-            kernel = self.kernel[:k, :k].expand(len(block), k, k)
-            torch.baddbmm(self.decay[:k] * state, kernel, block, out=smoothed)
-            state = smoothed[:, -1:]
-        return out
+        frames, out = energy.shape[1], []
+        for span in torch.split(nn.functional.pad(energy, (0, 0, 0, -frames % _ROW)), _ROW * _ROWS, 1):
+            rows = self.kernel @ span.reshape(len(span), -1, _ROW, span.shape[2])  # each as if from silence
+            count = rows.shape[1]
+            before = self.carry[:count, :count] @ rows[:, :, -1] + self.row_decay[:count] * level[:, None]
+            out.append(rows.addcmul_(self.decay, before[:, :, None]).flatten(1, 2))
+            level = out[-1][:, -1]
+        return torch.cat(out, 1)[:, :frames]
 
     def compress(self, energy: Tensor, level: Tensor) -> Tensor:
         """Divide by the level and compress. Shapes: all ``[..., frames, bands]``."""
@@ -110,3 +114,9 @@ class Pcen(nn.Module):
         energy = mel * SCALE
         smoothed = self.smooth(energy, level)
         return self.compress(energy, smoothed), smoothed[:, -1]
+
+
+def _powers(base: float, size: int) -> Tensor:
+    """The lower-triangular matrix of ``base ** (row - column)``. Shape: ``[size, size]``."""
+    lag = torch.arange(size)[:, None] - torch.arange(size)
+    return torch.where(lag >= 0, base ** lag.clamp(min=0).double(), 0.0).float()

@@ -20,8 +20,8 @@ from torch import Tensor
 from batcache.ahead import map_ahead
 from batcache.errors import AudioError
 from batcache.features.audio import read_blocks
-from batcache.features.frontend import BandEnergy, FrontEnd
-from batcache.features.mel import dead_bands
+from batcache.features.frontend import FrontEnd
+from batcache.features.mel import BandEnergy, dead_bands
 from batcache.store.layout import CachedRecording
 from batcache.store.plan import Placed, columns_of
 
@@ -66,7 +66,7 @@ def _whole(placed: Placed, data_dir: Path, front_end: FrontEnd) -> Computed:
 
 
 def _stream(computed: Computed, placed: Placed, data_dir: Path, front_end: FrontEnd) -> Iterator[Frames]:
-    energy, failure = BandEnergy(), ""
+    energy, failure = BandEnergy(front_end.config), ""
     facts = placed.facts
     try:
         yield from front_end.stream(data_dir / facts.path, facts.header, facts.true_rate, energy)
@@ -136,7 +136,7 @@ def _begin_decoding(batch: list[Placed], data_dir: Path, pool: ThreadPoolExecuto
 
 def _compute_batch(batch: _Batch, front_end: FrontEnd) -> Iterator[Computed]:
     failures = [failure.result() for failure in batch.failures]
-    energy, rate = BandEnergy(len(batch.recordings)), batch.recordings[0].facts.true_rate
+    energy, rate = BandEnergy(front_end.config, len(batch.recordings)), batch.recordings[0].facts.true_rate
     step = front_end.block_samples(rate)
     blocks = list(front_end.stream_batch(torch.split(batch.samples, step, 1), rate, energy))
     if not blocks:

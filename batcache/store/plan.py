@@ -213,7 +213,7 @@ def _check_rate(place: Path, facts: Facts, config: FeatureConfig) -> None:
         )
     if rate > HIGHEST_RATE:
         raise AudioError(place, f"true rate {said} is above {HIGHEST_RATE:,} Hz", "Correct its time_expansion")
-    if config.target_samples(facts.header.samples, rate) < config.n_fft:
+    if facts.header.samples * config.target_sample_rate < config.n_fft * rate:
         window_ms = config.n_fft / config.target_sample_rate * 1e3
         finding = f"{facts.header.samples} samples are shorter than one FFT window ({window_ms:g} ms)"
         raise AudioError(place, finding, "Remove its row")
@@ -276,7 +276,7 @@ def pack(groups: Sequence[Sequence[Facts]], taken: set[int], config: FeatureConf
     A recording takes consecutive instances; it straddles shards only where it is longer than one, and then has its
     shards to itself.
     """
-    frames = [config.target_samples(first.header.samples, first.true_rate) // config.hop_length for first, *_ in groups]
+    frames = [config.frames(first.header.samples, first.true_rate) for first, *_ in groups]
     instances = [layout.instances(count) for count in frames]
     return tuple(
         Task(

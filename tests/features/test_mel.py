@@ -13,7 +13,7 @@ from torch import Tensor
 
 from batcache.config import FeatureConfig
 from batcache.errors import ConfigError
-from batcache.features.mel import ENGINES, FftMel, band_edges_hz, check_bands, dead_bands, stream_spans
+from batcache.features.mel import ENGINES, Mel, band_edges_hz, check_bands, dead_bands, stream_spans
 from tests.conftest import noise, tone
 
 DEFAULT = FeatureConfig()
@@ -23,7 +23,7 @@ engines = pytest.mark.parametrize("engine", ENGINES)
 
 @pytest.fixture(scope="module")
 def mels() -> dict[str, torch.nn.Module]:
-    return {name: engine(DEFAULT) for name, engine in ENGINES.items()}
+    return {engine: Mel(DEFAULT, RATE, engine) for engine in ENGINES}
 
 
 def mel_of(engine: torch.nn.Module, samples: np.ndarray) -> Tensor:
@@ -73,7 +73,7 @@ def test_band_edges_are_librosas(low, width, bands) -> None:
     "config", [DEFAULT, FeatureConfig(n_mels=64), FeatureConfig(384_000, 2048, 384, 96, 15_000.0, 190_000.0)]
 )
 def test_the_bank_is_librosas(config) -> None:
-    mel = FftMel(config)
+    mel = Mel(config, config.target_sample_rate)
     bank = np.zeros((config.n_mels, config.n_fft // 2 + 1))
     for group, (bins, bands) in enumerate(zip(mel.bins, np.array_split(np.arange(config.n_mels), 4), strict=True)):
         bank[bands, bins] = mel.get_buffer(f"bank_{group}").T
@@ -120,6 +120,26 @@ def test_bands_are_dead_where_their_upper_edge_lies_above_95_percent_of_nyquist(
 @pytest.mark.parametrize("rate, dead", [(384_000, 0), (214_285, 0), (192_000, 6), (144_000, 22), (20_000, 128)])
 def test_dead_bands_of_usual_rates(rate, dead) -> None:
     assert dead_bands(DEFAULT, rate) == dead
+
+
+@engines
+@pytest.mark.parametrize("rate", [384_000, 500_000, 192_000, 48_000])
+def test_mel_frames_at_another_rate_are_librosas_there(engine, rate) -> None:
+    """Of windows that last as long, at the level that they have at the target rate."""
+    mel, samples = Mel(DEFAULT, rate, engine), noise(0.1, rate, 0.1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Empty filters detected")  # above 24 kHz of the last
+        expected = librosa.feature.melspectrogram(
+            y=samples, sr=rate, n_fft=rate * 1024 // RATE, hop_length=rate // 1000,
+            n_mels=128, fmin=DEFAULT.fmin, fmax=DEFAULT.fmax, power=1, pad_mode="constant",
+        )[:, :100].T  # fmt: skip
+    spans = stream_spans([torch.from_numpy(samples).float()[None]], mel.windows.size, mel.windows.hop)
+    made = torch.cat([mel(span)[0] for span in spans])
+    alive = DEFAULT.n_mels - dead_bands(DEFAULT, rate)  # in the others librosa cuts triangles otherwise
+    level = RATE / rate
+    np.testing.assert_allclose(
+        made[:, :alive], level * expected[:, :alive], rtol=2e-4, atol=1e-6 * level * expected.max()
+    )
 
 
 @engines

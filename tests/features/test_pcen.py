@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from batcache.config import FeatureConfig
-from batcache.features.mel import FftMel
+from batcache.features.mel import Mel
 from batcache.features.pcen import SCALE, Pcen, rounding_level, smoothing
 from tests.conftest import noise
 
@@ -115,7 +115,7 @@ def rounding_noise(seconds: float) -> np.ndarray:
 
 
 def test_the_rounding_level_is_that_of_rounding_to_16_bits() -> None:
-    engine = FftMel(DEFAULT)
+    engine = Mel(DEFAULT, DEFAULT.target_sample_rate)
     measured = engine(torch.from_numpy(rounding_noise(2)).float()).double().mean() * 2**31
     # 3 %: 256,000 magnitudes scatter by 0.1 %, and triangles of three bins do not sum to n_fft / rate exactly.
     assert rounding_level(DEFAULT) == pytest.approx(float(measured), rel=0.03)
@@ -124,6 +124,6 @@ def test_the_rounding_level_is_that_of_rounding_to_16_bits() -> None:
 
 def test_rounding_noise_is_not_amplified() -> None:
     """At M = eps the gain is halved: half of what the same noise gives 60 dB up."""
-    engine = FftMel(DEFAULT)
+    engine = Mel(DEFAULT, DEFAULT.target_sample_rate)
     wave = torch.from_numpy(rounding_noise(1)).float()
     assert float(pcen(engine(wave)).mean()) < 0.6 * float(pcen(engine(wave * 1000)).mean())
