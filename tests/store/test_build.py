@@ -452,7 +452,7 @@ def test_each_reject_is_listed_with_its_reason_and_the_others_are_built(project)
         "calls.zc": "a zero-crossing file",
         "slow.wav": "true rate 19,900 Hz (19,900 in the header x 1) is below 2 x fmin = 20,000 Hz",
         "fast.wav": "true rate 2,304,000 Hz (384,000 in the header x 6) is above 2,000,000 Hz",
-        "short.wav": "1534 samples are shorter than one FFT window (4 ms)",
+        "short.wav": "1535 samples are shorter than one FFT window (4 ms)",
         "nan.wav": "NaN",
         "infinite.wav": "infinite",
     }
