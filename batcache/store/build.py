@@ -1,7 +1,8 @@
 """Carrying out a plan: compute each task's recordings, write its shard, then its commit record.
 
-The order on disk is what makes a build safe to kill: leftovers go, the array is resized once, each shard is written
-and flushed, and only then its record appears. Whatever a kill leaves behind either counts or is removed next time.
+The order on disk is what makes a build safe to kill: leftovers go, the array is resized once, shards are written and
+flushed side by side, and their records appear in the order of the tasks: what is left to do is then packed as it would
+have been. Whatever a kill leaves behind either counts or is removed next time.
 """
 
 import csv
@@ -13,8 +14,9 @@ import os
 import socket
 import threading
 import time
+from array import array
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from batcache.store.compute import Computed
 
 Frames = NDArray[np.float16]
+Written = tuple[list[CachedRecording], list[Commit]]
 _MOST_WRITERS = 4  # each holds a shard of 82 MB
 
 
@@ -255,7 +258,10 @@ def _resize_for(cache: Place, index: Index, tasks: Iterable[Task], layout: Layou
 def _compute(
     cache: Place, tasks: tuple[Task, ...], data_dir: Path, config: DataConfig, layout: Layout, device: str, workers: int
 ) -> Iterator[Progress]:
-    """Compute recordings ahead, across tasks, while the shards of earlier tasks are being written."""
+    """Compute recordings ahead, across tasks, while the shards of earlier tasks are being written.
+
+    Records are written here alone, in the order of the tasks.
+    """
     if not tasks:
         return
     import torch  # only where there is something to compute
@@ -268,33 +274,44 @@ def _compute(
     computed = compute(
         (placed for task in tasks if not task.streams for placed in task.recordings), data_dir, front_end, workers
     )
-    writing: deque[Future[list[CachedRecording]]] = deque()
+    writing: deque[Future[Written]] = deque()
+
+    def commit_first() -> Iterator[Progress]:
+        """Wait for the first task's shards, then make them count."""
+        nonlocal done
+        rows, commits = writing[0].result()
+        for commit in commits:
+            write_commit(cache, commit)
+        writing.popleft()
+        for row in rows:
+            done += 1
+            yield Progress("build", done, total, row.duration_s)
+
+    def commit_written() -> Iterator[Progress]:
+        """Make count what is written, up to the first task that is not, or that failed."""
+        while writing and writing[0].done() and not writing[0].cancelled() and writing[0].exception() is None:
+            yield from commit_first()
+
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(1)  # one recording, one thread: the same sums in the same order on any machine
+        stack.callback(lambda: deque(commit_written(), 0))  # stopped by Ctrl-C: what is done by now stays done
         stack.callback(computed.close)
         at_once = min(max(workers, 2), _MOST_WRITERS)
         named = f"writes {cache}"
         stack.callback(_join_threads, named)
         writers = stack.enter_context(ThreadPoolExecutor(at_once, named, torch.set_num_threads, (1,)))
         stack.callback(writers.shutdown, wait=True, cancel_futures=True)
-
-        def written() -> Iterator[Progress]:
-            nonlocal done
-            for row in writing.popleft().result():
-                done += 1
-                yield Progress("build", done, total, row.duration_s)
-
         for task in tasks:
-            if task.streams:
-                ready = [stream(task.recordings[0], data_dir, front_end)]
-            else:
-                ready = list(islice(computed, len(task.recordings)))
+            ready = [stream(task.recordings[0], data_dir, front_end)] if task.streams else []
+            for recording in islice(computed, len(task.recordings) - len(ready)):
+                ready.append(recording)
+                yield from commit_written()
+            while len(writing) >= at_once:
+                yield from commit_first()
             writing.append(writers.submit(write_task, cache, task, ready, config.fingerprint, layout))
-            if len(writing) > at_once:
-                yield from written()
         while writing:
-            yield from written()
+            yield from commit_first()
 
 
 def _join_threads(named: str) -> None:
@@ -304,40 +321,32 @@ def _join_threads(named: str) -> None:
             thread.join()
 
 
-def write_task(
-    cache: Place, task: Task, computed: "list[Computed]", fingerprint: str, layout: Layout
-) -> list[CachedRecording]:
-    """Write a task's shards and commit them. Returns each recording's row."""
+def write_task(cache: Place, task: Task, computed: "list[Computed]", fingerprint: str, layout: Layout) -> Written:
+    """Write a task's shards. Returns each recording's row, and the records that will make the shards count."""
     rows: list[CachedRecording] = []
     instances = cut(computed, task.recordings, rows, layout)
-
-    def describe_all() -> tuple[CachedRecording, ...]:
-        return tuple(
-            describe(facts, row)
-            for placed, row in zip(task.recordings, rows, strict=True)
-            for facts in (placed.facts, *placed.also)
-        )
-
     last = task.first_shard + task.shards - 1
-    for shard in range(task.first_shard, last + 1):
-        write_shard(cache, shard, instances, describe_all, fingerprint, layout, continues=shard != last)
-    return rows
+    written = {
+        shard: write_shard(cache, shard, instances, layout, continues=shard != last)
+        for shard in range(task.first_shard, last + 1)
+    }
+    described = tuple(
+        describe(facts, row)
+        for placed, row in zip(task.recordings, rows, strict=True)
+        for facts in (placed.facts, *placed.also)
+    )
+    return rows, [
+        Commit(shard, 0, fingerprint, size, shard != last, crcs, described if shard == last else ())
+        for shard, (size, crcs) in written.items()
+    ]
 
 
 def write_shard(
-    cache: Place,
-    shard: int,
-    instances: Iterator[Frames],
-    describe_all: Callable[[], tuple[CachedRecording, ...]],
-    fingerprint: str,
-    layout: Layout,
-    *,
-    continues: bool = False,
-    generation: int = 0,
-) -> Commit:
-    """Write a shard, then the record that makes it count. Where nothing continues it, it takes all that is left.
+    cache: Place, shard: int, instances: Iterator[Frames], layout: Layout, *, continues: bool = False
+) -> "tuple[int, array[int]]":
+    """Write a shard, which counts only once its record is there. Where nothing continues it, it takes all that is left.
 
-    ``describe_all`` gives the record's rows, once there are no more instances.
+    Returns its size in bytes and the crc32c of each chunk.
     """
     with replacing(shard_path(cache, shard)) as file:
         writer = ShardWriter(file, layout)
@@ -346,11 +355,7 @@ def write_shard(
         if not continues:  # runs the generator to its end, so that every row is there
             surplus = next(instances, None)
             assert surplus is None
-        shard_bytes, crcs = writer.finish()
-    rows = () if continues else describe_all()
-    commit = Commit(shard, generation, fingerprint, shard_bytes, continues, crcs, rows)
-    write_commit(cache, commit)
-    return commit
+        return writer.finish()
 
 
 def cut(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from batcache.s3 import Place
 from batcache.store.build import create, remove_leftovers, write_shard
 from batcache.store.hdf5 import Copied, Hdf5Store
 from batcache.store.index import Index, read_index
-from batcache.store.layout import array_length, is_free, read_attributes, resize
+from batcache.store.layout import array_length, is_free, read_attributes, resize, write_commit
 from batcache.store.lock import hold
 from batcache.store.sources import SOURCES, write_unknown_sources
 
@@ -52,17 +51,9 @@ def restore(source: Path, cache: Place) -> Iterator[Copied | Restored]:
         for shard, commit in wanted.items():
             if shard in index.commits:
                 continue
-            written = write_shard(
-                cache,
-                shard,
-                _instances(store, shard),
-                partial(getattr, commit, "recordings"),
-                commit.fingerprint,
-                store.layout,
-                continues=commit.continues,
-                generation=commit.generation,
-            )
-            assert written == commit
+            written = write_shard(cache, shard, _instances(store, shard), store.layout)
+            assert written == (commit.shard_bytes, commit.crc32c)
+            write_commit(cache, commit)
             done += len(commit.crc32c)
             yield Copied(done, total)
         if not (cache / SOURCES).exists():

@@ -1,10 +1,13 @@
 """The laws of ``batcache.store.build``: equal bytes, nothing computed twice, rejects that reject only themselves."""
 
 import csv
+import errno
 import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -164,6 +167,71 @@ def test_the_store_knows_no_clock_and_no_host_and_the_log_beside_it_does(project
     assert entry["began"].endswith("Z")
     held = b"".join(snapshot(project.cache).values())
     assert entry["host"].encode() not in held and str(project.root).encode() not in held
+
+
+# Several writers.
+
+
+@pytest.fixture
+def slow_first_writer(monkeypatch):
+    """Shard 0 reaches the disk once three later ones are there; ``outcome`` is then raised, if it is an error."""
+    from batcache.store import build as module
+
+    outcome: list[BaseException] = []
+    replacing = module.replacing
+
+    @contextmanager
+    def slowly(path):
+        with replacing(path) as file:
+            yield file
+            if path.parts[-3] == "0":
+                limit = time.monotonic() + 60
+                while not all(path.parents[2].joinpath(k, "0", "0").exists() for k in "123"):
+                    assert time.monotonic() < limit
+                    time.sleep(0.01)
+                time.sleep(0.3)
+                if outcome:
+                    raise outcome[0]
+
+    monkeypatch.setattr(module, "replacing", slowly)
+    return outcome
+
+
+@pytest.fixture
+def four_shards(tmp_path: Path) -> Project:
+    project = Project(tmp_path / "four shards")
+    names = [f"{i}.wav" for i in range(8)]
+    for name in names:
+        project.record(name, 0.15)
+    project.list(*names)
+    return project
+
+
+def test_records_appear_in_order_though_the_first_shard_is_written_last(four_shards, slow_first_writer):
+    four_shards.build(workers=4)
+    times = [(four_shards.cache / "commits" / f"{k}.json").stat().st_mtime_ns for k in range(4)]
+    assert times == sorted(times)
+    shard = four_shards.cache / "instances" / "c" / "0" / "0" / "0"
+    assert times[0] >= shard.stat().st_mtime_ns
+
+
+def test_what_comes_behind_a_shard_that_cannot_be_written_does_not_count(four_shards, slow_first_writer):
+    slow_first_writer.append(OSError(errno.EIO, os.strerror(errno.EIO)))
+    with pytest.raises(StoreError, match=os.strerror(errno.EIO)):
+        four_shards.build(workers=4)
+    assert list(four_shards.store().index.recordings) == []
+    slow_first_writer.clear()
+    four_shards.build(workers=4)
+    assert len(list(four_shards.store().index.recordings)) == 8
+
+
+def test_stopped_while_shards_are_written_those_in_hand_are_finished_and_count(four_shards):
+    with few_a_shard():
+        events = build(read_manifest([four_shards.csv]), four_shards.cache, four_shards.config, device="cpu", workers=4)
+        next(event for event in events if isinstance(event, Progress) and event.stage == "build")
+        events.close()
+    written = len(list((four_shards.cache / "instances" / "c").iterdir()))
+    assert 1 <= written == len(four_shards.store().index.commits)
 
 
 # What changes a recording and what does not.

@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -258,12 +260,53 @@ def test_a_file_is_flushed_before_it_takes_its_name_and_its_folder_before_the_ne
     assert renamed > 10
 
 
-def test_each_record_appears_after_its_shard(first):
+def test_records_appear_in_order_each_after_all_shards_of_its_recordings(first):
     renamed = [name for operation, name in first.operations if operation == "rename"]
-    numbers = sorted(int(PurePosixPath(name).stem) for name in renamed if "/commits/" in name)
-    for shard in numbers:
-        content = renamed.index(f"features.zarr/instances/c/{shard}/0/0")
-        assert renamed[content + 1] == f"features.zarr/commits/{shard}.json"
+    numbers = [int(PurePosixPath(name).stem) for name in renamed if "/commits/" in name]
+    assert numbers == sorted(numbers)
+    store = Store(first.end / "features.zarr")
+    for row in store.index.recordings:
+        for shard in range(row.first_instance // 4, (row.first_instance + row.instances - 1) // 4 + 1):
+            content = renamed.index(f"features.zarr/instances/c/{shard}/0/0")
+            assert content < min(
+                renamed.index(f"features.zarr/commits/{k}.json") for k in range(shard, numbers[-1] + 1)
+            )
+
+
+SECOND_SHARD_FIRST = """
+import os, signal, sys, time
+from pathlib import Path
+from tests.store.project import Project
+fsync = os.fsync
+project = Project(Path(sys.argv[1]))
+def slow_but_for_the_second(handle):
+    if os.readlink(f"/proc/self/fd/{handle}").endswith(("c/0/0/0.partial", "c/2/0/0.partial")):
+        limit = time.monotonic() + 60
+        while not (project.cache / "instances/c/1/0/0").exists() and time.monotonic() < limit:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(handle)
+os.fsync = slow_but_for_the_second
+project.build(workers=4)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux which file is flushed")
+def test_a_build_killed_while_only_a_later_shard_is_written_ends_as_if_undisturbed(tmp_path):
+    """Else what is small would fill the gap in the first shard: ``small.wav`` beside ``a.wav``."""
+    project = Project(tmp_path / "killed")
+    for name, seconds in {"a.wav": 0.25, "b.wav": 0.2, "c.wav": 0.15, "small.wav": 0.05}.items():
+        project.record(name, seconds)
+    project.list("a.wav", "b.wav", "c.wav", "small.wav")
+    undisturbed = Project(copy(project.root, tmp_path / "undisturbed"))
+    undisturbed.build()
+    here = Path(__file__).parents[2]
+    code = [sys.executable, "-c", SECOND_SHARD_FIRST, str(project.root)]
+    assert subprocess.run(code, cwd=here, check=False).returncode == -signal.SIGKILL
+    assert (project.cache / "instances" / "c" / "1" / "0" / "0").exists()
+    project.build()
+    assert_equal_trees(snapshot(project.root), snapshot(undisturbed.root))
 
 
 def test_a_new_store_is_flushed_whole_before_it_takes_its_name(first):
