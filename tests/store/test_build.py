@@ -550,6 +550,36 @@ def test_a_repaired_recording_is_built_and_the_list_of_rejects_goes(project):
     assert project.store().sources().rejected == {}
 
 
+def test_a_reject_is_remembered_until_its_file_is_built_whatever_other_csvs_are_built_meanwhile(project):
+    for name in ("new.wav", "z.wav"):
+        (project.root / name).write_text("no recording")
+    project.list("z.wav", *NAMES, "new.wav")
+    known = project.build().report.rejected
+    project.record("more.wav", 0.3)
+    project.list("more.wav", "missing.wav")
+    assert list(project.build().report.rejected) == ["missing.wav"]
+    notes = project.store().sources().rejected
+    assert notes == {**known, "missing.wav": notes["missing.wav"]}
+    before = snapshot(project.root)
+    project.build()
+    assert_equal_trees(snapshot(project.root), before)
+    project.record("new.wav", 0.3)
+    project.list(*NAMES, "new.wav")
+    project.build()
+    assert set(project.store().sources().rejected) == {"missing.wav", "z.wav"}
+
+
+def test_what_was_rejected_does_not_depend_on_the_order_of_builds(project, tmp_path):
+    notes = []
+    for order in [("x.wav", "a b.wav"), ("a b.wav", "x.wav")]:
+        other = Project(copy(project.root, tmp_path / order[0]))
+        for name in order:
+            other.list(*NAMES, name)
+            other.build()
+        notes.append((other.cache / "last_build.json").read_bytes())
+    assert notes[0] == notes[1] and b"x.wav" in notes[0]
+
+
 def test_half_a_list_of_rejects_that_a_killed_build_left_goes_too(project):
     (project.root / "rejected.csv.partial").write_text("filename,rea")
     project.build()
