@@ -42,7 +42,7 @@ def describe_plan(plan: "Plan") -> str:
 
 def describe_work(plan: "Plan", free_bytes: int | None) -> str:
     work = f"{plan.audio_s / 3600:,.2f} h of audio to compute, {plan.bytes_to_write / 1e9:,.2f} GB to write"
-    return work if free_bytes is None else f"{work}, {free_bytes / 1e9:,.1f} GB free"
+    return work if free_bytes is None else f"{work}, {(free_bytes + plan.leftover_bytes) / 1e9:,.1f} GB free"
 
 
 def list_decisions(plan: "Plan") -> list[str]:

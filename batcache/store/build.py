@@ -7,7 +7,6 @@ have been. Whatever a kill leaves behind either counts or is removed next time.
 
 import csv
 import errno
-import glob
 import io
 import json
 import os
@@ -28,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.config import DataConfig, FeatureConfig
-from batcache.disk import PARTIAL, free_bytes, remove_tree, replacing, write_file
+from batcache.disk import PARTIAL, free_bytes, replacing, write_file
 from batcache.errors import AudioError, StoreError
 from batcache.manifest import Manifest, check_contents
 from batcache.s3 import Place, S3Path
@@ -46,6 +45,7 @@ from batcache.store.layout import (
     shard_path,
     write_commit,
 )
+from batcache.store.leftovers import count_leftovers, remove_leftovers
 from batcache.store.lock import hold
 from batcache.store.plan import Known, Placed, Plan, Task, describe, plan, scan
 from batcache.store.sources import find_other_root, write_sources
@@ -123,7 +123,8 @@ def build(
         layout = _find_layout(cache, config)
         index = read_index(cache, config.fingerprint, layout) if layout else Index({})
         layout = layout or Layout(config.frames_per_instance, config.n_mels)
-        yield (yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash))
+        todo = yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash)
+        yield replace(todo, leftover_bytes=count_leftovers(cache, index))
         return
     layout = _find_layout(cache, config)
     if layout is None:
@@ -133,10 +134,10 @@ def build(
     with hold(cache), _naming(cache):
         index = read_index(cache, config.fingerprint, layout)
         todo = yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash)
+        remove_leftovers(cache, index)  # they may take the room that is needed
         yield todo
         _require_room(cache, todo)
 
-        remove_leftovers(cache, index)
         _resize_for(cache, index, todo.tasks, layout)
         yield from _compute(cache, todo.tasks, manifest.data_dir, config, layout, device, workers)
         for shard, rows in todo.revisions.items():
@@ -230,22 +231,6 @@ def create(cache: Place, features: FeatureConfig, layout: Layout, versions: Mapp
         if (in_the_way or error.errno == errno.ENOTEMPTY) and not is_free(cache):
             return  # another build was quicker
         raise StoreError(cache, f"cannot be created ({error.strerror})", "Pass a --cache that can") from None
-
-
-def remove_leftovers(cache: Place, index: Index) -> None:
-    """Remove what a killed build left: partial files, records that do not count, shards without a record."""
-    made = cache.parent.glob(f"{glob.escape(cache.name)}.{'[0-9a-f]' * 32}{PARTIAL}") if isinstance(cache, Path) else ()
-    for created in made:
-        remove_tree(created)
-    for folder in (cache, cache / "instances", cache / "commits"):
-        for partial in folder.glob(f"*{PARTIAL}"):
-            partial.unlink()
-    for record in (cache / "commits").glob("*.json"):
-        if record.stem.isdecimal() and int(record.stem) not in index.commits:
-            record.unlink()
-    for shard in (cache / "instances" / "c").glob("*"):
-        if shard.name.isdecimal() and int(shard.name) not in index.commits:  # a file manager may have been here
-            remove_tree(shard)
 
 
 def _resize_for(cache: Place, index: Index, tasks: Iterable[Task], layout: Layout) -> None:

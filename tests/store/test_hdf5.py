@@ -29,7 +29,7 @@ from batcache.store.opening import open_store, read_settings
 from batcache.store.reader import Store
 from batcache.store.restore import Restored, restore
 from batcache.store.summary import summarise
-from tests.store.project import Project, assert_equal_trees, copy, read_all, snapshot
+from tests.store.project import Project, assert_equal_trees, copy, let_an_hour_pass, read_all, snapshot
 
 LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "übung/c.wav": 0.2, "d.wav": 0.15}
 
@@ -275,6 +275,7 @@ def test_killed_it_reads_true_or_not_at_all_and_ends_as_if_undisturbed(every, ex
             if cache.exists():
                 for name, frames in read_all(Store(cache)).items():
                     np.testing.assert_array_equal(frames, truth[name])
+            let_an_hour_pass(root)
             restore_to(exported, cache)
             assert_equal_trees(snapshot(root), expected, f"killed before {passed[point - 1]}")
             shutil.rmtree(root)

@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,9 +18,10 @@ import pytest
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
 from batcache.store.layout import CachedRecording
+from batcache.store.leftovers import remove_leftovers
 from batcache.store.reader import Store
 from tests.store.killing import Builder, builder
-from tests.store.project import Project, add_guano, assert_equal_trees, copy, snapshot
+from tests.store.project import Project, add_guano, assert_equal_trees, copy, let_an_hour_pass, snapshot
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")
 
@@ -154,6 +157,7 @@ def kill_at(points: Iterable[int], case: Case, killer: Builder, monkeypatch: pyt
         again = Project(case.project.root)
         again.cache = cache
         computed.clear()
+        let_an_hour_pass(folder)
         again.build()
         assert len(computed) == len({final[path].key for path in computed}), f"{said}: {computed}"
         keys_left = {final[path].key for path in fresh} - committed
@@ -208,6 +212,51 @@ def test_what_a_killed_build_left_goes_though_the_next_has_other_recordings(firs
     assert {place.name for place in (cache / "commits").iterdir()} == {"0.json"}
     assert not list(folder.rglob("*.partial"))
     shutil.rmtree(folder)
+
+
+def half_made(project: Project) -> Path:
+    """A store that someone makes, or made until he was killed."""
+    place = project.cache.with_name(f"{project.cache.name}.{'0123456789abcdef' * 2}.partial")
+    (place / "instances").mkdir(parents=True)
+    (place / "zarr.json").write_text("{}")
+    return place
+
+
+def test_a_store_that_another_process_is_making_is_left_alone_and_one_that_was_never_ended_goes(first, tmp_path):
+    project = Project(copy(first.project.root, tmp_path / "project", ["a.wav"]))
+    project.list("a.wav")
+    made = half_made(project)
+    project.build()
+    assert (made / "zarr.json").exists()
+    let_an_hour_pass(project.root)
+    project.build()
+    assert not made.exists()
+
+
+def test_leftovers_that_vanish_while_they_are_removed_are_gone_too(first, tmp_path):
+    """Another process, which killed builds left no less, clears up at the same time."""
+    project = Project(copy(first.project.root, tmp_path / "project", ["a.wav"]))
+    project.list("a.wav")
+    project.build()
+    index, done = project.store().index, threading.Event()
+
+    def clear_up() -> None:
+        while not done.is_set():
+            with suppress(OSError):
+                made = half_made(project)
+                let_an_hour_pass(project.root)
+                (project.cache / "building.json.1.partial").touch()
+                (project.cache / "building.json.1.partial").unlink()
+                shutil.rmtree(made)
+
+    other = threading.Thread(target=clear_up)
+    other.start()
+    try:
+        for _ in range(2000):
+            remove_leftovers(project.cache, index)
+    finally:
+        done.set()
+        other.join()
 
 
 @pytest.mark.slow
