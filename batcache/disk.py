@@ -5,6 +5,7 @@ On S3 an upload has all of that.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from batcache.errors import StoreError
 from batcache.s3 import Place, S3Path
 
 PARTIAL = ".partial"
@@ -64,6 +66,31 @@ def free_bytes(place: Place) -> int | None:
         return None
     there = next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
     return shutil.disk_usage(there).free
+
+
+def require_room(place: Place, size: int, remedy: str) -> None:
+    """See that so many bytes are free.
+
+    Raises:
+        StoreError: fewer are; says both numbers.
+    """
+    free = free_bytes(place)
+    if free is not None and size > free:
+        raise StoreError(place, f"{size / 1e6:,.2f} MB to write, {free / 1e6:,.2f} MB free", remedy)
+
+
+def reserve(file: BinaryIO, size: int) -> None:
+    """Give a file its room beforehand, where the system can: no later write within it then finds the disk full.
+
+    Raises:
+        OSError: there is no such room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that knows no such thing
+                raise
 
 
 def remove_tree(path: Place) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.config import DataConfig, FeatureConfig
-from batcache.disk import PARTIAL, free_bytes, replacing, write_file
+from batcache.disk import PARTIAL, replacing, require_room, write_file
 from batcache.errors import AudioError, StoreError
 from batcache.manifest import Manifest, check_contents
 from batcache.s3 import Place, S3Path
@@ -136,7 +136,7 @@ def build(
         todo = yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash)
         remove_leftovers(cache, index)  # they may take the room that is needed
         yield todo
-        _require_room(cache, todo)
+        require_room(cache, todo.bytes_to_write, "Free some space, build fewer recordings, or pass another --cache")
 
         _resize_for(cache, index, todo.tasks, layout)
         yield from _compute(cache, todo.tasks, manifest.data_dir, config, layout, device, workers)
@@ -188,13 +188,6 @@ def count_committed(cache: Place, config: DataConfig) -> int:
     """How many recordings a store holds, whole or not yet."""
     layout = _find_layout(cache, config)
     return len(list(read_index(cache, config.fingerprint, layout).recordings)) if layout else 0
-
-
-def _require_room(cache: Place, todo: Plan) -> None:
-    free = free_bytes(cache)
-    if free is not None and todo.bytes_to_write > free:
-        finding = f"{todo.bytes_to_write / 1e6:,.2f} MB to write, {free / 1e6:,.2f} MB free"
-        raise StoreError(cache, finding, "Free some space, build fewer recordings, or pass another --cache")
 
 
 def _find_layout(cache: Place, config: DataConfig) -> Layout | None:
