@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from batcache.disk import require_room
 from batcache.errors import StoreError
 from batcache.s3 import Place
 from batcache.store.build import create, write_shard
@@ -35,7 +36,7 @@ def restore(source: Path, cache: Place) -> Iterator[Copied | Restored]:
     for byte. Where its CSVs lie is not known, until they are built into it.
 
     Raises:
-        StoreError: the file is damaged, or the cache holds anything else.
+        StoreError: the file is damaged, the cache holds anything else, or has no room.
     """
     store = Hdf5Store(source)
     if is_free(cache):
@@ -45,6 +46,8 @@ def restore(source: Path, cache: Place) -> Iterator[Copied | Restored]:
         index = _read_begun(cache, store)
         wanted = store.index.commits
         remove_leftovers(cache, index)
+        missing = [commit.shard_bytes for shard, commit in wanted.items() if shard not in index.commits]
+        require_room(cache, sum(missing), "Free some space, or pass another --cache")
         used = [(shard, len(commit.crc32c)) for shard, commit in wanted.items()]
         resize(cache, array_length(used, store.layout))
         total = sum(count for _, count in used)

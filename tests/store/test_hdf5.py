@@ -246,6 +246,24 @@ def test_the_room_that_is_asked_for_is_never_less_than_an_export_takes(
     assert export_to(project.cache, tmp_path / "features.h5").stat().st_size <= most
 
 
+def test_a_restore_that_the_disk_has_no_room_for_is_refused_and_goes_on_with_more(
+    sound: Project, exported: Path, tmp_path: Path
+) -> None:
+    disk, shards = tmp_path / "disk", sorted(Hdf5Store(exported).index.commits.items())
+    with mounted(disk, "size=64k"):
+        assert re.search(
+            r"0\.\d\d MB to write, 0\.0\d MB free", refusal(lambda: restore_to(exported, disk / "copy.zarr"))
+        )
+        assert not list((disk / "copy.zarr" / "commits").iterdir())
+        remount(disk, "size=1m")
+        restore_to(exported, disk / "copy.zarr")
+        (disk / "copy.zarr" / "commits" / f"{shards[0][0]}.json").unlink()
+        free = shutil.disk_usage(disk).free
+        (disk / "others").write_bytes(bytes(free - 2 * shards[0][1].shard_bytes))
+        restore_to(exported, disk / "copy.zarr")
+        assert len(Store(disk / "copy.zarr").index.commits) == len(shards), "what is there already takes no room"
+
+
 def test_two_exports_are_equal_byte_for_byte(sound: Project, exported: Path, tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from batcache.store.export import export\n"
     code += "for _ in export(Path(sys.argv[1]), Path(sys.argv[2])): pass"
