@@ -99,7 +99,7 @@ def show_build(report: "BuildReport", settings: "Config") -> None:
     if report.rejected:
         show_table("rejected", [(name, reason) for name, reason in list(report.rejected.items())[:20]])
         warn(
-            f"{len(report.rejected)} recordings rejected, listed in {report.cache.parent / 'rejected.csv'}; "
+            f"{len(report.rejected)} recordings rejected, listed in {report.rejected_list}; "
             "the rest is built, and they are tried again next time"
         )
 

@@ -95,6 +95,11 @@ class BuildReport:
     outside_above: tuple[str, ...]
     two_channels: tuple[str, ...]
 
+    @property
+    def rejected_list(self) -> Place:
+        """The CSV that lists the rejected, where there are any."""
+        return self.cache.with_name(f"{self.cache.name}.rejected.csv")
+
 
 def build(
     manifest: Manifest,
@@ -148,7 +153,7 @@ def build(
             index = reread(index, cache, config.fingerprint, todo.written)
         report = _report(cache, index, todo, manifest.recordings(), config, time.time() - began)
         write_sources(cache, manifest, report.rejected)
-        _write_rejected(cache, report.rejected)
+        _write_rejected(report)
         _log(cache, report, began)
     yield report
 
@@ -390,20 +395,15 @@ def _report(
     )
 
 
-def _write_rejected(cache: Place, rejected: Mapping[str, str]) -> None:
-    """List rejects in ``rejected.csv`` beside the cache; no rejects, no file."""
-    place = cache.parent / "rejected.csv"
-    header = "filename,reason"
-    if place.exists() and place.read_bytes().split(b"\n")[0].strip() != header.encode():
-        if rejected:
-            raise StoreError(place, "stands where the list of rejects goes, and is none", "Rename it and build again")
-        return
-    if not rejected:
+def _write_rejected(report: BuildReport) -> None:
+    """List rejects beside the cache; no rejects, no file."""
+    place = report.rejected_list
+    if not report.rejected:
         for old in (place, place.with_name(place.name + PARTIAL)):
             old.unlink(missing_ok=True)
         return
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header.split(","), *rejected.items()])
+    csv.writer(text, lineterminator="\n").writerows([("filename", "reason"), *report.rejected.items()])
     write_file(place, text.getvalue().encode())
 
 

@@ -55,7 +55,7 @@ def project(built_once: Path, tmp_path: Path) -> Project:
 
 
 def rejects(project: Project) -> dict[str, str]:
-    place = project.root / "rejected.csv"
+    place = project.root / "features.zarr.rejected.csv"
     if not place.exists():
         return {}
     with place.open(encoding="utf-8", newline="") as file:
@@ -546,7 +546,7 @@ def test_a_repaired_recording_is_built_and_the_list_of_rejects_goes(project):
     assert list(rejects(project)) == ["new.wav"]
     project.record("new.wav", 0.3)
     assert project.build().computed == {"new.wav"}
-    assert not (project.root / "rejected.csv").exists()
+    assert not (project.root / "features.zarr.rejected.csv").exists()
     assert project.store().sources().rejected == {}
 
 
@@ -581,9 +581,9 @@ def test_what_was_rejected_does_not_depend_on_the_order_of_builds(project, tmp_p
 
 
 def test_half_a_list_of_rejects_that_a_killed_build_left_goes_too(project):
-    (project.root / "rejected.csv.partial").write_text("filename,rea")
+    (project.root / "features.zarr.rejected.csv.partial").write_text("filename,rea")
     project.build()
-    assert not (project.root / "rejected.csv.partial").exists()
+    assert not (project.root / "features.zarr.rejected.csv.partial").exists()
 
 
 def test_a_recording_that_vanished_is_rejected_and_known_again_when_it_is_back(project):
@@ -654,7 +654,7 @@ def test_a_recording_that_only_failed_to_be_read_is_built_once_it_can_be(project
     assert project.build().plan.decisions["new.wav"] == ("build", "failed before")
     assert len(project.frames("new.wav")) == 300
     assert len(project.store().index.by_path["new.wav"]) == 1
-    assert not (project.root / "rejected.csv").exists()
+    assert not (project.root / "features.zarr.rejected.csv").exists()
 
 
 # Other settings, other places.

@@ -283,7 +283,7 @@ def test_the_killed_builds_are_worth_killing(first, second):
     assert len(after.index.commits) > len(store.index.commits) + 3
     assert after.find("long.wav").true_rate == 345_600
     for case in (first, second):
-        assert (case.end / "rejected.csv").exists()
+        assert (case.end / "features.zarr.rejected.csv").exists()
         assert len(case.operations) > 100
         assert {operation for operation, _ in case.operations} >= {"open", "write", "flush", "rename", "mkdir"}
 

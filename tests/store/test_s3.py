@@ -173,7 +173,7 @@ def test_a_reject_is_listed_beside_the_cache_until_it_is_mended(server, tmp_path
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
     project.list("good.wav", "bad.wav")
     project.cache = somewhere(server)
-    place = project.cache.parent / "rejected.csv"
+    place = project.cache.parent / "features.zarr.rejected.csv"
     assert set(project.build().report.rejected) == {"bad.wav"}
     assert b"bad.wav" in place.read_bytes()
     project.record("bad.wav")
