@@ -24,13 +24,18 @@ def replacing(path: Place) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the place of ``path`` once the block ends without an error.
 
     Raises:
-        OSError: naming ``path`` where the system names no file, as when a disk is full.
+        OSError: naming ``path`` where the system names no file, as when a disk is full; for S3 the folder of temporary
+            files, which it is that is full.
     """
     if isinstance(path, S3Path):
-        with tempfile.TemporaryFile() as file:
-            yield file
-            file.seek(0)
-            path.upload(file)
+        try:
+            with tempfile.TemporaryFile() as file:
+                yield file
+                file.seek(0)
+                path.upload(file)
+        except OSError as error:
+            error.filename = error.filename or tempfile.gettempdir()
+            raise
         return
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)

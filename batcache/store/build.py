@@ -11,6 +11,7 @@ import io
 import json
 import os
 import socket
+import tempfile
 import threading
 import time
 from array import array
@@ -228,7 +229,10 @@ def create(cache: Place, features: FeatureConfig, layout: Layout, versions: Mapp
         in_the_way = isinstance(error, FileExistsError | FileNotFoundError | PermissionError)
         if (in_the_way or error.errno == errno.ENOTEMPTY) and not is_free(cache):
             return  # another build was quicker
-        raise StoreError(cache, f"cannot be created ({error.strerror})", "Pass a --cache that can") from None
+        finding = f"cannot be created ({error.strerror})"
+        if isinstance(cache, S3Path):  # it is made in a temporary folder first
+            raise StoreError(tempfile.gettempdir(), f"{cache} {finding}", "See to that disk, or set TMPDIR") from None
+        raise StoreError(cache, finding, "Pass a --cache that can") from None
 
 
 def _resize_for(cache: Place, index: Index, tasks: Iterable[Task], layout: Layout) -> None:
