@@ -32,8 +32,8 @@ if TYPE_CHECKING:  # all else is imported by the command that needs it, so that 
     from batcache.config import Config
     from batcache.manifest import Manifest
     from batcache.s3 import Place
-    from batcache.store.build import BuildReport
     from batcache.store.reader import Store
+    from batcache.store.report import BuildReport
     from batcache.store.verify import VerifyReport
 
 app = typer.Typer(

@@ -18,11 +18,11 @@ if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from batcache.bench.rows import Row
     from batcache.config import Config
     from batcache.evaluation.predict import EvalReport
-    from batcache.store.build import BuildReport
     from batcache.store.plan import Plan
     from batcache.store.prune import PruneReport
     from batcache.store.records import Damage
     from batcache.store.repair import RepairReport
+    from batcache.store.report import BuildReport
     from batcache.store.verify import VerifyReport
     from batcache.training.loop import Epoch
 

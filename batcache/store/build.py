@@ -5,57 +5,39 @@ flushed side by side, and their records appear in the order of the tasks: what i
 have been. Whatever a kill leaves behind either counts or is removed next time.
 """
 
-import csv
 import errno
-import io
-import json
 import os
-import socket
 import tempfile
-import threading
 import time
-from array import array
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from batcache.config import DataConfig, FeatureConfig
-from batcache.disk import PARTIAL, replacing, require_room, write_file
+from batcache.disk import require_room
 from batcache.errors import AudioError, StoreError
 from batcache.manifest import Manifest, check_contents
 from batcache.s3 import Place, S3Path
 from batcache.store.index import Index, read_index, reread
 from batcache.store.layout import (
-    CachedRecording,
-    Commit,
     Layout,
-    ShardWriter,
     array_length,
     create_store,
     is_free,
     read_attributes,
     resize,
-    shard_path,
     write_commit,
 )
 from batcache.store.leftovers import count_leftovers, remove_leftovers
 from batcache.store.lock import hold
-from batcache.store.plan import Known, Placed, Plan, Task, describe, plan, scan
+from batcache.store.plan import Known, Plan, Task, plan, scan
+from batcache.store.report import BuildReport, make_report, write_log, write_rejected
 from batcache.store.sources import find_other_root, write_sources
+from batcache.store.writing import Writers
 
-if TYPE_CHECKING:
-    from batcache.store.compute import Computed
-
-Frames = NDArray[np.float16]
-Written = tuple[list[CachedRecording], list[Commit]]
 _MOST_WRITERS = 4  # each holds a shard of 82 MB
 
 
@@ -67,39 +49,6 @@ class Progress:
     done: int
     total: int
     audio_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """What a build did and what the manifest's recordings look like in the store.
-
-    ``off_rate`` counts recordings whose true rate is not the expected one, ``outside_below`` and ``outside_above``
-    name those with most of their energy below ``fmin`` or above ``fmax``, ``two_channels`` those of which only the
-    first channel was used. ``doubtful`` says of those whose time expansion may be another which was taken and why
-    it is doubted; ``unread`` what of a file's metadata could not be read.
-    """
-
-    cache: Place
-    computed: int
-    kept: int
-    duplicates: int
-    rejected: Mapping[str, str]
-    recordings: int
-    instances: int
-    seconds: float
-    audio_s: float
-    off_rate: int
-    doubtful: Mapping[str, str]
-    unread: Mapping[str, str]
-    low_nyquist: int
-    outside_below: tuple[str, ...]
-    outside_above: tuple[str, ...]
-    two_channels: tuple[str, ...]
-
-    @property
-    def rejected_list(self) -> Place:
-        """The CSV that lists the rejected, where there are any."""
-        return self.cache.with_name(f"{self.cache.name}.rejected.csv")
 
 
 def build(
@@ -152,10 +101,10 @@ def build(
 
         if todo.written:
             index = reread(index, cache, config.fingerprint, todo.written)
-        report = _report(cache, index, todo, manifest.recordings(), config, time.time() - began)
+        report = make_report(cache, index, todo, manifest.recordings(), config, time.time() - began)
         write_sources(cache, manifest, report.rejected)
-        _write_rejected(report)
-        _log(cache, report, began)
+        write_rejected(report)
+        write_log(report, began)
     yield report
 
 
@@ -245,10 +194,7 @@ def _resize_for(cache: Place, index: Index, tasks: Iterable[Task], layout: Layou
 def _compute(
     cache: Place, tasks: tuple[Task, ...], data_dir: Path, config: DataConfig, layout: Layout, device: str, workers: int
 ) -> Iterator[Progress]:
-    """Compute recordings ahead, across tasks, while the shards of earlier tasks are being written.
-
-    Records are written here alone, in the order of the tasks.
-    """
+    """Compute recordings ahead, across tasks, while the shards of earlier tasks are being written."""
     if not tasks:
         return
     import torch  # only where there is something to compute
@@ -261,169 +207,24 @@ def _compute(
     computed = compute(
         (placed for task in tasks if not task.streams for placed in task.recordings), data_dir, front_end, workers
     )
-    writing: deque[Future[Written]] = deque()
-
-    def commit_first() -> Iterator[Progress]:
-        """Wait for the first task's shards, then make them count."""
-        nonlocal done
-        rows, commits = writing[0].result()
-        for commit in commits:
-            write_commit(cache, commit)
-        writing.popleft()
-        for row in rows:
-            done += 1
-            yield Progress("build", done, total, row.duration_s)
-
-    def commit_written() -> Iterator[Progress]:
-        """Make count what is written, up to the first task that is not, or that failed."""
-        while writing and writing[0].done() and not writing[0].cancelled() and writing[0].exception() is None:
-            yield from commit_first()
-
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(1)  # one recording, one thread: the same sums in the same order on any machine
-        stack.callback(lambda: deque(commit_written(), 0))  # stopped by Ctrl-C: what is done by now stays done
         stack.callback(computed.close)
         at_once = min(max(workers, 2), _MOST_WRITERS)
-        named = f"writes {cache}"
-        stack.callback(_join_threads, named)
-        writers = stack.enter_context(ThreadPoolExecutor(at_once, named, torch.set_num_threads, (1,)))
-        stack.callback(writers.shutdown, wait=True, cancel_futures=True)
+        writers = stack.enter_context(Writers(cache, config.fingerprint, layout, at_once))
+
+        def commit(waiting: int) -> Iterator[Progress]:
+            nonlocal done
+            for row in writers.commit(waiting):
+                done += 1
+                yield Progress("build", done, total, row.duration_s)
+
         for task in tasks:
             ready = [stream(task.recordings[0], data_dir, front_end)] if task.streams else []
             for recording in islice(computed, len(task.recordings) - len(ready)):
                 ready.append(recording)
-                yield from commit_written()
-            while len(writing) >= at_once:
-                yield from commit_first()
-            writing.append(writers.submit(write_task, cache, task, ready, config.fingerprint, layout))
-        while writing:
-            yield from commit_first()
-
-
-def _join_threads(named: str) -> None:
-    """Wait for a pool's threads, also for one whose start Ctrl-C interrupted: the pool does not know it."""
-    for thread in threading.enumerate():
-        if thread.name.startswith(named):
-            thread.join()
-
-
-def write_task(cache: Place, task: Task, computed: "list[Computed]", fingerprint: str, layout: Layout) -> Written:
-    """Write a task's shards. Returns each recording's row, and the records that will make the shards count."""
-    rows: list[CachedRecording] = []
-    instances = cut(computed, task.recordings, rows, layout)
-    last = task.first_shard + task.shards - 1
-    written = {
-        shard: write_shard(cache, shard, instances, layout, continues=shard != last)
-        for shard in range(task.first_shard, last + 1)
-    }
-    described = tuple(
-        describe(facts, row)
-        for placed, row in zip(task.recordings, rows, strict=True)
-        for facts in (placed.facts, *placed.also)
-    )
-    return rows, [
-        Commit(shard, 0, fingerprint, size, shard != last, crcs, described if shard == last else ())
-        for shard, (size, crcs) in written.items()
-    ]
-
-
-def write_shard(
-    cache: Place, shard: int, instances: Iterator[Frames], layout: Layout, *, continues: bool = False
-) -> "tuple[int, array[int]]":
-    """Write a shard, which counts only once its record is there. Where nothing continues it, it takes all that is left.
-
-    Returns its size in bytes and the crc32c of each chunk.
-    """
-    with replacing(shard_path(cache, shard)) as file:
-        writer = ShardWriter(file, layout)
-        for instance in islice(instances, writer.room):
-            writer.append(instance)
-        if not continues:  # runs the generator to its end, so that every row is there
-            surplus = next(instances, None)
-            assert surplus is None
-        return writer.finish()
-
-
-def cut(
-    computed: "list[Computed]", recordings: tuple[Placed, ...], rows: list[CachedRecording], layout: Layout
-) -> Iterator[Frames]:
-    """Cut each recording's frames into instances, the last padded with 0; append its row when it is done.
-
-    A recording that fails keeps its place: its instances are NaN.
-    """
-    shape = (layout.frames_per_instance, layout.n_mels)
-    for recording, placed in zip(computed, recordings, strict=True):
-        made, held = 0, np.zeros((0, layout.n_mels), np.float16)
-        for block in recording.frames:
-            held = np.concatenate([held, block]) if len(held) else block
-            while len(held) >= shape[0]:
-                yield held[: shape[0]]
-                held, made = held[shape[0] :], made + 1
-        row = recording.row
-        assert row is not None, "frames taken to their end leave a row"
-        if row.failure:
-            for _ in range(placed.instances - made):
-                yield np.full(shape, np.nan, np.float16)
-        elif len(held) or not made:
-            yield np.concatenate([held, np.zeros((shape[0] - len(held), shape[1]), np.float16)])
-        rows.append(row)
-
-
-def _report(
-    cache: Place, index: Index, todo: Plan, paths: Iterable[str], config: DataConfig, seconds: float
-) -> BuildReport:
-    rejected = todo.rejected
-    rows = [row for path in paths if path not in rejected for row in index.by_path.get(path, ())]
-    failed = {row.path: row.failure for row in rows if row.failure}
-    good = [row for row in rows if not row.failure]
-    reasons = {**rejected, **failed}
-    computed = [placed for task in todo.tasks for placed in task.recordings]
-    return BuildReport(
-        cache=cache,
-        computed=sum(1 for placed in computed if placed.facts.path not in failed),
-        kept=todo.count("keep"),
-        duplicates=todo.count("duplicate"),
-        rejected={path: reasons[path] for path in paths if path in reasons},
-        recordings=len(good),
-        instances=sum({row.first_instance: row.instances for row in good}.values()),
-        seconds=seconds,
-        audio_s=sum(row.duration_s for row in good),
-        doubtful={row.path: f"taken as {row.time_expansion:g}: {row.doubt}" for row in good if row.doubt},
-        unread={row.path: row.unread for row in good if row.unread},
-        off_rate=sum(row.true_rate != config.sample_rate for row in good),
-        low_nyquist=sum(row.dead_bands > 0 for row in good),
-        outside_below=tuple(row.path for row in good if row.energy_below > 0.5),
-        outside_above=tuple(row.path for row in good if row.energy_above > 0.5),
-        two_channels=tuple(row.path for row in good if row.channels > 1),
-    )
-
-
-def _write_rejected(report: BuildReport) -> None:
-    """List rejects beside the cache; no rejects, no file."""
-    place = report.rejected_list
-    if not report.rejected:
-        for old in (place, place.with_name(place.name + PARTIAL)):
-            old.unlink(missing_ok=True)
-        return
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("filename", "reason"), *report.rejected.items()])
-    write_file(place, text.getvalue().encode())
-
-
-def _log(cache: Place, report: BuildReport, began: float) -> None:
-    """Append to the build log beside the cache what must not be in it: clock, host, duration."""
-    entry: dict[str, Any] = {
-        "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
-        "host": socket.gethostname(),
-        "seconds": round(report.seconds, 2),
-        "computed": report.computed,
-        "kept": report.kept,
-        "rejected": len(report.rejected),
-    }
-    place, line = cache.with_name(cache.name + ".log"), json.dumps(entry) + "\n"
-    if isinstance(place, S3Path):  # where nothing can be appended
-        write_file(place, (place.read_bytes() if place.exists() else b"") + line.encode())
-        return
-    with place.open("a", encoding="utf-8") as log:
-        log.write(line)
+                yield from commit(at_once)
+            yield from commit(at_once - 1)
+            writers.submit(task, ready)
+        yield from commit(0)

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from batcache.disk import require_room
 from batcache.errors import StoreError
 from batcache.s3 import Place
-from batcache.store.build import create, write_shard
+from batcache.store.build import create
 from batcache.store.hdf5 import Copied, Hdf5Store
 from batcache.store.index import Index, read_index
 from batcache.store.layout import array_length, is_free, read_attributes, resize, write_commit
 from batcache.store.leftovers import remove_leftovers
 from batcache.store.lock import hold
 from batcache.store.sources import SOURCES, write_unknown_sources
+from batcache.store.writing import write_shard
 
 
 @dataclass(frozen=True)

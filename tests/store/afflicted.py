@@ -129,14 +129,14 @@ def _publish(phases: Phases, pause_s: float, seed: int) -> None:
     """Wrap what a build does, so that it says its phase; writers stay as parallel as ever."""
     from batcache import disk
     from batcache.features import frontend
-    from batcache.store import build
+    from batcache.store import build, writing
 
     draw = random.Random(seed)
     read_blocks, resize_for, replacing, write_commit = (
         frontend.read_blocks,
         build._resize_for,
         disk.replacing,
-        build.write_commit,
+        writing.write_commit,
     )
     between: dict[int, Any] = {}
 
@@ -172,7 +172,7 @@ def _publish(phases: Phases, pause_s: float, seed: int) -> None:
             between.pop(commit.shard).__exit__(None, None, None)
 
     frontend.read_blocks, build._resize_for = read_blocks_said, resize_said
-    build.replacing, build.write_commit = shard_said, commit_said
+    writing.replacing, writing.write_commit = shard_said, commit_said
     os.fsync = pause  # a slow disk
 
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from batcache.config import DataConfig
 from batcache.manifest import read_manifest
-from batcache.store.build import BuildReport, build
+from batcache.store.build import build
 from batcache.store.layout import Layout
 from batcache.store.plan import Plan
 from batcache.store.reader import Store
+from batcache.store.report import BuildReport
 
 RATE = 384_000
 SMALL = DataConfig(n_mels=16, instance_s=0.1)

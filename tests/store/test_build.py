@@ -175,7 +175,7 @@ def test_the_store_knows_no_clock_and_no_host_and_the_log_beside_it_does(project
 @pytest.fixture
 def slow_first_writer(monkeypatch):
     """Shard 0 reaches the disk once three later ones are there; ``outcome`` is then raised, if it is an error."""
-    from batcache.store import build as module
+    from batcache.store import writing as module
 
     outcome: list[BaseException] = []
     replacing = module.replacing
