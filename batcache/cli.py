@@ -32,8 +32,8 @@ if TYPE_CHECKING:  # all else is imported by the command that needs it, so that 
     from batcache.config import Config
     from batcache.manifest import Manifest
     from batcache.s3 import Place
-    from batcache.store.build import BuildReport
     from batcache.store.reader import Store
+    from batcache.store.report import BuildReport
     from batcache.store.verify import VerifyReport
 
 app = typer.Typer(
@@ -143,7 +143,7 @@ def build(
     """Compute the features of every recording once, into a Zarr store.
 
     Run again, it computes only what is missing or has changed; killed, it resumes. Recordings that cannot be used are
-    listed in rejected.csv beside the cache, and the exit code is then 1.
+    listed in features.zarr.rejected.csv beside the cache, and the exit code is then 1.
 
     Example: batcache build --csv train.csv --cache features.zarr
     """

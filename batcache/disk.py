@@ -5,6 +5,7 @@ On S3 an upload has all of that.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from batcache.errors import StoreError
 from batcache.s3 import Place, S3Path
 
 PARTIAL = ".partial"
@@ -22,13 +24,18 @@ def replacing(path: Place) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the place of ``path`` once the block ends without an error.
 
     Raises:
-        OSError: naming ``path`` where the system names no file, as when a disk is full.
+        OSError: naming ``path`` where the system names no file, as when a disk is full; for S3 the folder of temporary
+            files, which it is that is full.
     """
     if isinstance(path, S3Path):
-        with tempfile.TemporaryFile() as file:
-            yield file
-            file.seek(0)
-            path.upload(file)
+        try:
+            with tempfile.TemporaryFile() as file:
+                yield file
+                file.seek(0)
+                path.upload(file)
+        except OSError as error:
+            error.filename = error.filename or tempfile.gettempdir()
+            raise
         return
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +71,31 @@ def free_bytes(place: Place) -> int | None:
         return None
     there = next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
     return shutil.disk_usage(there).free
+
+
+def require_room(place: Place, size: int, remedy: str) -> None:
+    """See that so many bytes are free.
+
+    Raises:
+        StoreError: fewer are; says both numbers.
+    """
+    free = free_bytes(place)
+    if free is not None and size > free:
+        raise StoreError(place, f"{size / 1e6:,.2f} MB to write, {free / 1e6:,.2f} MB free", remedy)
+
+
+def reserve(file: BinaryIO, size: int) -> None:
+    """Give a file its room beforehand, where the system can: no later write within it then finds the disk full.
+
+    Raises:
+        OSError: there is no such room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that knows no such thing
+                raise
 
 
 def remove_tree(path: Place) -> None:

@@ -18,11 +18,11 @@ if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from batcache.bench.rows import Row
     from batcache.config import Config
     from batcache.evaluation.predict import EvalReport
-    from batcache.store.build import BuildReport
     from batcache.store.plan import Plan
     from batcache.store.prune import PruneReport
     from batcache.store.records import Damage
     from batcache.store.repair import RepairReport
+    from batcache.store.report import BuildReport
     from batcache.store.verify import VerifyReport
     from batcache.training.loop import Epoch
 
@@ -42,7 +42,7 @@ def describe_plan(plan: "Plan") -> str:
 
 def describe_work(plan: "Plan", free_bytes: int | None) -> str:
     work = f"{plan.audio_s / 3600:,.2f} h of audio to compute, {plan.bytes_to_write / 1e9:,.2f} GB to write"
-    return work if free_bytes is None else f"{work}, {free_bytes / 1e9:,.1f} GB free"
+    return work if free_bytes is None else f"{work}, {(free_bytes + plan.leftover_bytes) / 1e9:,.1f} GB free"
 
 
 def list_decisions(plan: "Plan") -> list[str]:
@@ -99,7 +99,7 @@ def show_build(report: "BuildReport", settings: "Config") -> None:
     if report.rejected:
         show_table("rejected", [(name, reason) for name, reason in list(report.rejected.items())[:20]])
         warn(
-            f"{len(report.rejected)} recordings rejected, listed in {report.cache.parent / 'rejected.csv'}; "
+            f"{len(report.rejected)} recordings rejected, listed in {report.rejected_list}; "
             "the rest is built, and they are tried again next time"
         )
 

@@ -122,7 +122,7 @@ def test_a_reject_does_not_stop_the_build_but_ends_it_with_1(fresh: Path) -> Non
     built = batcache("build", "--csv", "train.csv", cwd=fresh)
     assert built.returncode == 1
     assert "wav/03.wav" in built.stdout and "empty file" in built.stdout
-    assert (fresh / "rejected.csv").read_text().splitlines()[1].startswith("wav/03.wav,empty file")
+    assert (fresh / "features.zarr.rejected.csv").read_text().splitlines()[1].startswith("wav/03.wav,empty file")
     trained = batcache("train", "--config", "small.yaml", cwd=fresh)
     assert trained.returncode == 0 and "left out, rejected by build: wav/03.wav" in trained.stderr
 
@@ -332,12 +332,18 @@ def test_files_of_the_same_names_in_another_folder_are_refused(done: Path, proje
     assert len(list((done / "runs").iterdir())) == 1
 
 
-def test_a_rejected_csv_of_somebody_else_is_never_touched(fresh: Path) -> None:
+def test_each_cache_of_a_folder_has_its_own_list_of_rejects(fresh: Path) -> None:
     (fresh / "rejected.csv").write_text("name,why\nmine,keep\n")
-    assert batcache("build", "--csv", "train.csv", cwd=fresh).returncode == 0
     (fresh / "wav" / "03.wav").write_bytes(b"")
-    built = batcache("build", "--csv", "train.csv", cwd=fresh)
-    assert built.returncode == 1 and "rejected.csv: stands where the list of rejects goes" in built.stderr
+    built = batcache("build", "--csv", "train.csv", "--cache", "a.zarr", cwd=fresh)
+    assert built.returncode == 1 and "listed in a.zarr.rejected.csv" in built.stderr, built.stderr
+    listed = (fresh / "a.zarr.rejected.csv").read_text()
+    assert "wav/03.wav" in listed
+    sound = [row for row in (fresh / "train.csv").read_text().splitlines() if "03.wav" not in row]
+    (fresh / "sound.csv").write_text("\n".join(sound) + "\n")
+    assert batcache("build", "--csv", "sound.csv", "--cache", "b.zarr", cwd=fresh).returncode == 0
+    assert (fresh / "a.zarr.rejected.csv").read_text() == listed
+    assert not (fresh / "b.zarr.rejected.csv").exists()
     assert (fresh / "rejected.csv").read_text() == "name,why\nmine,keep\n"
 
 

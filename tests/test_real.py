@@ -22,7 +22,7 @@ def short(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         csv.writer(file).writerows([header, *rows[:30]])
     built = batcache("build", "--csv", "train.csv", "--data-dir", str(real), "--config", str(PIPELINE), cwd=folder)
     assert built.returncode == 0, built.stderr
-    assert "30 to compute" in built.stdout and not (folder / "rejected.csv").exists()
+    assert "30 to compute" in built.stdout and not (folder / "features.zarr.rejected.csv").exists()
     return folder
 
 

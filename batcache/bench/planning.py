@@ -22,9 +22,10 @@ import numpy as np
 from batcache.bench.rows import Mark, Row
 from batcache.config import DataConfig
 from batcache.manifest import read_manifest
-from batcache.store.build import BuildReport, build
+from batcache.store.build import build
 from batcache.store.layout import CachedRecording, Commit, Layout, commit_path, create_store, resize, shard_path
 from batcache.store.reader import Store
+from batcache.store.report import BuildReport
 
 T = TypeVar("T")
 SECONDS = 5

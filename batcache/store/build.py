@@ -1,57 +1,43 @@
 """Carrying out a plan: compute each task's recordings, write its shard, then its commit record.
 
-The order on disk is what makes a build safe to kill: leftovers go, the array is resized once, each shard is written
-and flushed, and only then its record appears. Whatever a kill leaves behind either counts or is removed next time.
+The order on disk is what makes a build safe to kill: leftovers go, the array is resized once, shards are written and
+flushed side by side, and their records appear in the order of the tasks: what is left to do is then packed as it would
+have been. Whatever a kill leaves behind either counts or is removed next time.
 """
 
-import csv
 import errno
-import glob
-import io
-import json
 import os
-import socket
-import threading
+import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from batcache.config import DataConfig, FeatureConfig
-from batcache.disk import PARTIAL, free_bytes, remove_tree, replacing, write_file
+from batcache.disk import require_room
 from batcache.errors import AudioError, StoreError
 from batcache.manifest import Manifest, check_contents
 from batcache.s3 import Place, S3Path
 from batcache.store.index import Index, read_index, reread
 from batcache.store.layout import (
-    CachedRecording,
-    Commit,
     Layout,
-    ShardWriter,
     array_length,
     create_store,
     is_free,
     read_attributes,
     resize,
-    shard_path,
     write_commit,
 )
+from batcache.store.leftovers import count_leftovers, remove_leftovers
 from batcache.store.lock import hold
-from batcache.store.plan import Known, Placed, Plan, Task, describe, plan, scan
+from batcache.store.plan import Known, Plan, Task, plan, scan
+from batcache.store.report import BuildReport, make_report, write_log, write_rejected
 from batcache.store.sources import find_other_root, write_sources
+from batcache.store.writing import Writers
 
-if TYPE_CHECKING:
-    from batcache.store.compute import Computed
-
-Frames = NDArray[np.float16]
 _MOST_WRITERS = 4  # each holds a shard of 82 MB
 
 
@@ -63,34 +49,6 @@ class Progress:
     done: int
     total: int
     audio_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """What a build did and what the manifest's recordings look like in the store.
-
-    ``off_rate`` counts recordings whose true rate is not the expected one, ``outside_below`` and ``outside_above``
-    name those with most of their energy below ``fmin`` or above ``fmax``, ``two_channels`` those of which only the
-    first channel was used. ``doubtful`` says of those whose time expansion may be another which was taken and why
-    it is doubted; ``unread`` what of a file's metadata could not be read.
-    """
-
-    cache: Place
-    computed: int
-    kept: int
-    duplicates: int
-    rejected: Mapping[str, str]
-    recordings: int
-    instances: int
-    seconds: float
-    audio_s: float
-    off_rate: int
-    doubtful: Mapping[str, str]
-    unread: Mapping[str, str]
-    low_nyquist: int
-    outside_below: tuple[str, ...]
-    outside_above: tuple[str, ...]
-    two_channels: tuple[str, ...]
 
 
 def build(
@@ -120,7 +78,8 @@ def build(
         layout = _find_layout(cache, config)
         index = read_index(cache, config.fingerprint, layout) if layout else Index({})
         layout = layout or Layout(config.frames_per_instance, config.n_mels)
-        yield (yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash))
+        todo = yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash)
+        yield replace(todo, leftover_bytes=count_leftovers(cache, index))
         return
     layout = _find_layout(cache, config)
     if layout is None:
@@ -130,10 +89,10 @@ def build(
     with hold(cache), _naming(cache):
         index = read_index(cache, config.fingerprint, layout)
         todo = yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash)
+        remove_leftovers(cache, index)  # they may take the room that is needed
         yield todo
-        _require_room(cache, todo)
+        require_room(cache, todo.bytes_to_write, "Free some space, build fewer recordings, or pass another --cache")
 
-        remove_leftovers(cache, index)
         _resize_for(cache, index, todo.tasks, layout)
         yield from _compute(cache, todo.tasks, manifest.data_dir, config, layout, device, workers)
         for shard, rows in todo.revisions.items():
@@ -142,10 +101,10 @@ def build(
 
         if todo.written:
             index = reread(index, cache, config.fingerprint, todo.written)
-        report = _report(cache, index, todo, manifest.recordings(), config, time.time() - began)
+        report = make_report(cache, index, todo, manifest.recordings(), config, time.time() - began)
         write_sources(cache, manifest, report.rejected)
-        _write_rejected(cache, report.rejected)
-        _log(cache, report, began)
+        write_rejected(report)
+        write_log(report, began)
     yield report
 
 
@@ -186,13 +145,6 @@ def count_committed(cache: Place, config: DataConfig) -> int:
     return len(list(read_index(cache, config.fingerprint, layout).recordings)) if layout else 0
 
 
-def _require_room(cache: Place, todo: Plan) -> None:
-    free = free_bytes(cache)
-    if free is not None and todo.bytes_to_write > free:
-        finding = f"{todo.bytes_to_write / 1e6:,.2f} MB to write, {free / 1e6:,.2f} MB free"
-        raise StoreError(cache, finding, "Free some space, build fewer recordings, or pass another --cache")
-
-
 def _find_layout(cache: Place, config: DataConfig) -> Layout | None:
     """Return the layout that a store was made with, None where there is no store yet.
 
@@ -226,23 +178,10 @@ def create(cache: Place, features: FeatureConfig, layout: Layout, versions: Mapp
         in_the_way = isinstance(error, FileExistsError | FileNotFoundError | PermissionError)
         if (in_the_way or error.errno == errno.ENOTEMPTY) and not is_free(cache):
             return  # another build was quicker
-        raise StoreError(cache, f"cannot be created ({error.strerror})", "Pass a --cache that can") from None
-
-
-def remove_leftovers(cache: Place, index: Index) -> None:
-    """Remove what a killed build left: partial files, records that do not count, shards without a record."""
-    made = cache.parent.glob(f"{glob.escape(cache.name)}.{'[0-9a-f]' * 32}{PARTIAL}") if isinstance(cache, Path) else ()
-    for created in made:
-        remove_tree(created)
-    for folder in (cache, cache / "instances", cache / "commits"):
-        for partial in folder.glob(f"*{PARTIAL}"):
-            partial.unlink()
-    for record in (cache / "commits").glob("*.json"):
-        if record.stem.isdecimal() and int(record.stem) not in index.commits:
-            record.unlink()
-    for shard in (cache / "instances" / "c").glob("*"):
-        if shard.name.isdecimal() and int(shard.name) not in index.commits:  # a file manager may have been here
-            remove_tree(shard)
+        finding = f"cannot be created ({error.strerror})"
+        if isinstance(cache, S3Path):  # it is made in a temporary folder first
+            raise StoreError(tempfile.gettempdir(), f"{cache} {finding}", "See to that disk, or set TMPDIR") from None
+        raise StoreError(cache, finding, "Pass a --cache that can") from None
 
 
 def _resize_for(cache: Place, index: Index, tasks: Iterable[Task], layout: Layout) -> None:
@@ -268,175 +207,24 @@ def _compute(
     computed = compute(
         (placed for task in tasks if not task.streams for placed in task.recordings), data_dir, front_end, workers
     )
-    writing: deque[Future[list[CachedRecording]]] = deque()
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(1)  # one recording, one thread: the same sums in the same order on any machine
         stack.callback(computed.close)
         at_once = min(max(workers, 2), _MOST_WRITERS)
-        named = f"writes {cache}"
-        stack.callback(_join_threads, named)
-        writers = stack.enter_context(ThreadPoolExecutor(at_once, named, torch.set_num_threads, (1,)))
-        stack.callback(writers.shutdown, wait=True, cancel_futures=True)
+        writers = stack.enter_context(Writers(cache, config.fingerprint, layout, at_once))
 
-        def written() -> Iterator[Progress]:
+        def commit(waiting: int) -> Iterator[Progress]:
             nonlocal done
-            for row in writing.popleft().result():
+            for row in writers.commit(waiting):
                 done += 1
                 yield Progress("build", done, total, row.duration_s)
 
         for task in tasks:
-            if task.streams:
-                ready = [stream(task.recordings[0], data_dir, front_end)]
-            else:
-                ready = list(islice(computed, len(task.recordings)))
-            writing.append(writers.submit(write_task, cache, task, ready, config.fingerprint, layout))
-            if len(writing) > at_once:
-                yield from written()
-        while writing:
-            yield from written()
-
-
-def _join_threads(named: str) -> None:
-    """Wait for a pool's threads, also for one whose start Ctrl-C interrupted: the pool does not know it."""
-    for thread in threading.enumerate():
-        if thread.name.startswith(named):
-            thread.join()
-
-
-def write_task(
-    cache: Place, task: Task, computed: "list[Computed]", fingerprint: str, layout: Layout
-) -> list[CachedRecording]:
-    """Write a task's shards and commit them. Returns each recording's row."""
-    rows: list[CachedRecording] = []
-    instances = cut(computed, task.recordings, rows, layout)
-
-    def describe_all() -> tuple[CachedRecording, ...]:
-        return tuple(
-            describe(facts, row)
-            for placed, row in zip(task.recordings, rows, strict=True)
-            for facts in (placed.facts, *placed.also)
-        )
-
-    last = task.first_shard + task.shards - 1
-    for shard in range(task.first_shard, last + 1):
-        write_shard(cache, shard, instances, describe_all, fingerprint, layout, continues=shard != last)
-    return rows
-
-
-def write_shard(
-    cache: Place,
-    shard: int,
-    instances: Iterator[Frames],
-    describe_all: Callable[[], tuple[CachedRecording, ...]],
-    fingerprint: str,
-    layout: Layout,
-    *,
-    continues: bool = False,
-    generation: int = 0,
-) -> Commit:
-    """Write a shard, then the record that makes it count. Where nothing continues it, it takes all that is left.
-
-    ``describe_all`` gives the record's rows, once there are no more instances.
-    """
-    with replacing(shard_path(cache, shard)) as file:
-        writer = ShardWriter(file, layout)
-        for instance in islice(instances, writer.room):
-            writer.append(instance)
-        if not continues:  # runs the generator to its end, so that every row is there
-            surplus = next(instances, None)
-            assert surplus is None
-        shard_bytes, crcs = writer.finish()
-    rows = () if continues else describe_all()
-    commit = Commit(shard, generation, fingerprint, shard_bytes, continues, crcs, rows)
-    write_commit(cache, commit)
-    return commit
-
-
-def cut(
-    computed: "list[Computed]", recordings: tuple[Placed, ...], rows: list[CachedRecording], layout: Layout
-) -> Iterator[Frames]:
-    """Cut each recording's frames into instances, the last padded with 0; append its row when it is done.
-
-    A recording that fails keeps its place: its instances are NaN.
-    """
-    shape = (layout.frames_per_instance, layout.n_mels)
-    for recording, placed in zip(computed, recordings, strict=True):
-        made, held = 0, np.zeros((0, layout.n_mels), np.float16)
-        for block in recording.frames:
-            held = np.concatenate([held, block]) if len(held) else block
-            while len(held) >= shape[0]:
-                yield held[: shape[0]]
-                held, made = held[shape[0] :], made + 1
-        row = recording.row
-        assert row is not None, "frames taken to their end leave a row"
-        if row.failure:
-            for _ in range(placed.instances - made):
-                yield np.full(shape, np.nan, np.float16)
-        elif len(held) or not made:
-            yield np.concatenate([held, np.zeros((shape[0] - len(held), shape[1]), np.float16)])
-        rows.append(row)
-
-
-def _report(
-    cache: Place, index: Index, todo: Plan, paths: Iterable[str], config: DataConfig, seconds: float
-) -> BuildReport:
-    rejected = todo.rejected
-    rows = [row for path in paths if path not in rejected for row in index.by_path.get(path, ())]
-    failed = {row.path: row.failure for row in rows if row.failure}
-    good = [row for row in rows if not row.failure]
-    reasons = {**rejected, **failed}
-    computed = [placed for task in todo.tasks for placed in task.recordings]
-    return BuildReport(
-        cache=cache,
-        computed=sum(1 for placed in computed if placed.facts.path not in failed),
-        kept=todo.count("keep"),
-        duplicates=todo.count("duplicate"),
-        rejected={path: reasons[path] for path in paths if path in reasons},
-        recordings=len(good),
-        instances=sum({row.first_instance: row.instances for row in good}.values()),
-        seconds=seconds,
-        audio_s=sum(row.duration_s for row in good),
-        doubtful={row.path: f"taken as {row.time_expansion:g}: {row.doubt}" for row in good if row.doubt},
-        unread={row.path: row.unread for row in good if row.unread},
-        off_rate=sum(row.true_rate != config.sample_rate for row in good),
-        low_nyquist=sum(row.dead_bands > 0 for row in good),
-        outside_below=tuple(row.path for row in good if row.energy_below > 0.5),
-        outside_above=tuple(row.path for row in good if row.energy_above > 0.5),
-        two_channels=tuple(row.path for row in good if row.channels > 1),
-    )
-
-
-def _write_rejected(cache: Place, rejected: Mapping[str, str]) -> None:
-    """List rejects in ``rejected.csv`` beside the cache; no rejects, no file."""
-    place = cache.parent / "rejected.csv"
-    header = "filename,reason"
-    if place.exists() and place.read_bytes().split(b"\n")[0].strip() != header.encode():
-        if rejected:
-            raise StoreError(place, "stands where the list of rejects goes, and is none", "Rename it and build again")
-        return
-    if not rejected:
-        for old in (place, place.with_name(place.name + PARTIAL)):
-            old.unlink(missing_ok=True)
-        return
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header.split(","), *rejected.items()])
-    write_file(place, text.getvalue().encode())
-
-
-def _log(cache: Place, report: BuildReport, began: float) -> None:
-    """Append to the build log beside the cache what must not be in it: clock, host, duration."""
-    entry: dict[str, Any] = {
-        "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
-        "host": socket.gethostname(),
-        "seconds": round(report.seconds, 2),
-        "computed": report.computed,
-        "kept": report.kept,
-        "rejected": len(report.rejected),
-    }
-    place, line = cache.with_name(cache.name + ".log"), json.dumps(entry) + "\n"
-    if isinstance(place, S3Path):  # where nothing can be appended
-        write_file(place, (place.read_bytes() if place.exists() else b"") + line.encode())
-        return
-    with place.open("a", encoding="utf-8") as log:
-        log.write(line)
+            ready = [stream(task.recordings[0], data_dir, front_end)] if task.streams else []
+            for recording in islice(computed, len(task.recordings) - len(ready)):
+                ready.append(recording)
+                yield from commit(at_once)
+            yield from commit(at_once - 1)
+            writers.submit(task, ready)
+        yield from commit(0)

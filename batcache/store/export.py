@@ -1,18 +1,23 @@
 """Writing a store into one HDF5 file: the same store gives the same bytes."""
 
 import json
+import os
+import re
+import struct
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
+import msgspec
 import numpy as np
 from h5py import h5f, h5g, h5p
 from msgspec.structs import replace
 
-from batcache.disk import replacing
+from batcache.disk import replacing, require_room, reserve
 from batcache.errors import StoreError
 from batcache.s3 import Place
 from batcache.store.columns import INTEGER, TEXT, write_column
@@ -60,7 +65,8 @@ def export(cache: Place, target: Path, *, force: bool = False) -> Iterator[Copie
     """Write the store at ``cache`` into an HDF5 file, which is whole or not there; yields progress, the outcome last.
 
     Raises:
-        StoreError: the store is missing, empty or damaged; the file exists and ``force`` is not given.
+        StoreError: the store is missing, empty or damaged; the file exists and ``force`` is not given; the disk has no
+            room, or fails.
     """
     store = Store(cache)
     if target.is_dir() or (target.exists() and not force):
@@ -69,15 +75,23 @@ def export(cache: Place, target: Path, *, force: bool = False) -> Iterator[Copie
     contents = _choose(store)
     if not contents.recordings:
         raise StoreError(cache, "holds no recording", "Run `batcache build --csv ...` first")
-    total = len(contents.crc32c)
-    with replacing(target) as file:
-        partial = Path(file.name)
-        with _create(partial, total) as hdf5:
-            yield from _write_instances(hdf5, store, contents)
-            start = _find_instances(hdf5["instances"], target)
-            _write_index(hdf5, store, contents)
-        head = Head(partial.stat().st_size, start, store.layout.chunk_bytes + FLETCHER_BYTES, total)
-        head.write(file, partial)
+    total, most = len(contents.crc32c), _bytes_at_most(store, contents)
+    require_room(target, most, "Free some space, or name another file")
+    try:
+        with replacing(target) as file:
+            partial = Path(file.name)
+            reserve(file, most)
+            with _writing(partial, total) as hdf5:
+                reserve(file, most)  # again, since HDF5 begins with an empty file
+                yield from _write_instances(hdf5, store, contents)
+                start = _find_instances(hdf5["instances"], target)
+                _write_index(hdf5, store, contents)
+            file.truncate(_end(partial))
+            head = Head(partial.stat().st_size, start, store.layout.chunk_bytes + FLETCHER_BYTES, total)
+            head.write(file, partial)
+    except (OSError, RuntimeError) as error:  # h5py raises both
+        finding = f"cannot be written ({_reason(error)})"
+        raise StoreError(target, finding, "See to the disk and export again") from None
     yield Exported(target, len(contents.recordings), total)
 
 
@@ -106,18 +120,65 @@ def _shard_row(commit: Commit, count: int) -> tuple[int, int, int]:
     return count, commit.generation, int(commit.continues)
 
 
-def _create(path: Path, instances: int) -> h5py.File:
-    """A new file without times, whose instances will lie one after the other if they are written first.
+def _bytes_at_most(store: Store, contents: _Contents) -> int:
+    """What the file takes at most. A cell of the index takes 64 bytes, but for its text; some text is escaped here."""
+    instances = len(contents.crc32c) * (store.layout.chunk_bytes + FLETCHER_BYTES + 4)
+    rejected = store.sources().rejected
+    cells = len(contents.recordings) * len(RECORDING_KINDS) + len(contents.shards) * 3 + len(rejected) * 2
+    texts = msgspec.json.encode((contents.recordings, rejected, store.attributes))
+    blocks = 3 * _meta_block_bytes(len(contents.crc32c))
+    return HEAD_BYTES + instances + 64 * cells + 2 * len(texts) + blocks + (1 << 16)
 
-    HDF5 takes room for its own data in blocks. A first one that holds the index of all chunks (under 17 bytes each)
-    leaves no reason to put anything between two instances.
-    """
+
+@contextmanager
+def _writing(path: Path, instances: int) -> Iterator[h5py.File]:
+    """A new file that is closed in the end. Once a write has failed, HDF5 would repeat it whenever anything is closed,
+    and crash: what is left to write then goes to the null device."""
+    hdf5 = _create(path, instances)
+    handle = hdf5.id.get_vfd_handle()
+    try:
+        yield hdf5
+        hdf5.flush()
+        hdf5.close()
+    except BaseException:
+        with open(os.devnull, "r+b", 0) as nowhere:  # noqa: PTH123 (it is no file of ours)
+            os.dup2(nowhere.fileno(), handle)
+        with suppress(OSError, RuntimeError):
+            hdf5.close()
+        raise
+
+
+def _end(path: Path) -> int:
+    """Where HDF5's own data end, as its superblock (version 3) says: behind that lies only what was reserved."""
+    with path.open("rb") as file:
+        file.seek(HEAD_BYTES + 12)
+        base, _, end = struct.unpack("<3Q", file.read(24))
+    assert base == HEAD_BYTES, "the user block"
+    return int(end)
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    """What the system said. HDF5 tells it in several lines, with the time and addresses in memory."""
+    said = re.search(r"errno = (\d+)", str(error))
+    number = int(said[1]) if said else getattr(error, "errno", None)
+    return os.strerror(number) if number else " ".join(str(error).split())
+
+
+def _meta_block_bytes(instances: int) -> int:
+    """HDF5 takes room for its own data in blocks. A first one that holds the index of all chunks (under 17 bytes each)
+    leaves no reason to put anything between two instances."""
+    return 4096 + 17 * instances
+
+
+def _create(path: Path, instances: int) -> h5py.File:
+    """A new file without times, whose instances will lie one after the other if they are written first."""
     creation = h5p.create(h5p.FILE_CREATE)
     creation.set_userblock(HEAD_BYTES)
     creation.set_obj_track_times(False)
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_libver_bounds(_VERSION, _VERSION)
-    access.set_meta_block_size(4096 + 17 * instances)
+    access.set_meta_block_size(_meta_block_bytes(instances))
+    access.set_sieve_buf_size(0)  # what is written fails where it is written, not when a column is closed
     return h5py.File(h5f.create(bytes(path), h5f.ACC_TRUNC, creation, access))
 
 

@@ -14,10 +14,10 @@ from batcache.errors import AudioError
 from batcache.features.audio import content_hash, read_header
 from batcache.features.frontend import FrontEnd
 from batcache.s3 import Place
-from batcache.store.build import cut
 from batcache.store.compute import stream
 from batcache.store.layout import CachedRecording, Layout, read_chunk
 from batcache.store.plan import Facts, Placed
+from batcache.store.writing import cut
 
 RELATIVE, ABSOLUTE = 2.0**-10, 6e-3
 """How far features computed on another kind of machine may be off: one step of float16, and in quiet bins of loud

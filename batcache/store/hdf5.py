@@ -7,7 +7,7 @@
     crc32c                    uint32 [instances], of an instance's bytes
     recordings/<column>       a column for each field of ``CachedRecording``
     shards/<column>           how many instances each of the store's shards held, so that a store can be made again
-    rejected/path, reason     what the last build could not use
+    rejected/path, reason     what could not be used
 
 Only instances that a recording uses are here, in the store's order; ``recordings/first_instance`` counts from 0 in
 this file. What a column holds is said in ``store/columns.py``.

@@ -85,13 +85,15 @@ class Task:
 class Plan:
     """What becomes of each recording and why; the tasks; and the rows of committed shards that change.
 
-    ``bytes_to_write`` is what the tasks' shards will take on the disk.
+    ``bytes_to_write`` is what the tasks' shards will take on the disk, ``leftover_bytes`` what a killed build left
+    there, to be removed first.
     """
 
     decisions: dict[str, tuple[Action, str]]
     tasks: tuple[Task, ...]
     revisions: dict[int, tuple[CachedRecording, ...]]
     bytes_to_write: int
+    leftover_bytes: int = 0
 
     def count(self, action: Action) -> int:
         return sum(1 for taken, _ in self.decisions.values() if taken == action)

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from batcache.disk import replacing, sync
 from batcache.errors import BatcacheError, StoreError
 from batcache.manifest import Manifest
-from batcache.store.build import remove_leftovers
 from batcache.store.index import Index
 from batcache.store.layout import (
     CachedRecording,
@@ -37,6 +36,7 @@ from batcache.store.layout import (
     shard_path,
     write_commit,
 )
+from batcache.store.leftovers import remove_leftovers
 from batcache.store.lock import hold
 from batcache.store.plan import Allotted, allot
 from batcache.store.reader import Store

@@ -2,20 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from batcache.disk import require_room
 from batcache.errors import StoreError
 from batcache.s3 import Place
-from batcache.store.build import create, remove_leftovers, write_shard
+from batcache.store.build import create
 from batcache.store.hdf5 import Copied, Hdf5Store
 from batcache.store.index import Index, read_index
-from batcache.store.layout import array_length, is_free, read_attributes, resize
+from batcache.store.layout import array_length, is_free, read_attributes, resize, write_commit
+from batcache.store.leftovers import remove_leftovers
 from batcache.store.lock import hold
 from batcache.store.sources import SOURCES, write_unknown_sources
+from batcache.store.writing import write_shard
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def restore(source: Path, cache: Place) -> Iterator[Copied | Restored]:
     for byte. Where its CSVs lie is not known, until they are built into it.
 
     Raises:
-        StoreError: the file is damaged, or the cache holds anything else.
+        StoreError: the file is damaged, the cache holds anything else, or has no room.
     """
     store = Hdf5Store(source)
     if is_free(cache):
@@ -45,6 +47,8 @@ def restore(source: Path, cache: Place) -> Iterator[Copied | Restored]:
         index = _read_begun(cache, store)
         wanted = store.index.commits
         remove_leftovers(cache, index)
+        missing = [commit.shard_bytes for shard, commit in wanted.items() if shard not in index.commits]
+        require_room(cache, sum(missing), "Free some space, or pass another --cache")
         used = [(shard, len(commit.crc32c)) for shard, commit in wanted.items()]
         resize(cache, array_length(used, store.layout))
         total = sum(count for _, count in used)
@@ -52,17 +56,9 @@ def restore(source: Path, cache: Place) -> Iterator[Copied | Restored]:
         for shard, commit in wanted.items():
             if shard in index.commits:
                 continue
-            written = write_shard(
-                cache,
-                shard,
-                _instances(store, shard),
-                partial(getattr, commit, "recordings"),
-                commit.fingerprint,
-                store.layout,
-                continues=commit.continues,
-                generation=commit.generation,
-            )
-            assert written == commit
+            written = write_shard(cache, shard, _instances(store, shard), store.layout)
+            assert written == (commit.shard_bytes, commit.crc32c)
+            write_commit(cache, commit)
             done += len(commit.crc32c)
             yield Copied(done, total)
         if not (cache / SOURCES).exists():

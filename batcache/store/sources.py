@@ -1,4 +1,4 @@
-"""Where a store's manifest lies: paths and rejects of the last build, never labels."""
+"""Where a store's manifest lies, and what builds rejected: paths and reasons, never labels."""
 
 import json
 import os
@@ -17,7 +17,7 @@ SOURCES = "last_build.json"
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the manifest of the last build lies, and what that build rejected and why.
+    """Where the manifest of the last build lies, and what was rejected and why, by the last build that listed it.
 
     Without CSVs and data dir: the frames came from an exported file, which does not know them.
     """
@@ -29,12 +29,17 @@ class Sources:
 
 
 def write_sources(cache: Place, manifest: Manifest, rejected: Mapping[str, str]) -> None:
-    """Remember where the manifest lies, relative to the store where they share a drive, so that both can be moved."""
+    """Remember where the manifest lies, relative to the store where they share a drive, so that both can be moved.
+
+    Earlier rejects that this manifest does not list stay: runs may have been trained from the manifest that does.
+    """
+    listed, before = manifest.recordings(), _find_sources(cache)
+    earlier = {path: reason for path, reason in before.rejected.items() if path not in listed} if before else {}
     document = {
         "csvs": [portable(csv, cache) for csv in manifest.csvs],
         "split_of": {portable(csv, cache): split for csv, split in manifest.split_of.items()},
         "data_dir": portable(manifest.data_dir, cache),
-        "rejected": dict(rejected),
+        "rejected": dict(sorted({**earlier, **rejected}.items())),
     }
     _write(cache, document)
 
@@ -68,6 +73,16 @@ def read_sources(cache: Place) -> Sources:
         raise StoreError(place, f"cannot be read ({error})", "Run `batcache build` again") from None
 
 
+def _find_sources(cache: Place) -> Sources | None:
+    """The same, None where that note is missing or damaged: the next build writes it anew."""
+    try:
+        return read_sources(cache)
+    except UnreachableError:
+        raise
+    except StoreError:
+        return None
+
+
 def read_last_manifest(cache: Place, data_dir: Path | None = None) -> Manifest:
     """The manifest of the last build, as its CSVs are now; ``data_dir`` where the recordings were moved.
 
@@ -85,12 +100,8 @@ def find_other_root(cache: Place, data_dir: Path, paths: Iterable[str]) -> Path 
     Files of one name in two folders would take each other's place, and each other's labels. A cache that was moved, or
     that travels without its recordings, has no such file beside it.
     """
-    try:
-        root = read_sources(cache).data_dir
-    except UnreachableError:
-        raise
-    except StoreError:
-        return None  # the next build writes the note anew
+    sources = _find_sources(cache)
+    root = sources.data_dir if sources else None
     if root is None or root == data_dir.resolve() or not root.is_dir():
         return None
     return root if any((root / path).is_file() for path in paths) else None

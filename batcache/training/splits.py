@@ -72,7 +72,7 @@ def require_split(bags: Sequence[Bag], manifest: Manifest, split: str) -> None:
     near = _csv_beside(manifest.csvs, split)
     if manifest.splits.get(split):
         finding = f"every recording of split {split} was rejected by build ({manifest.splits[split]} clips)"
-        raise ManifestError(", ".join(map(str, manifest.csvs)), finding, "See rejected.csv")
+        raise ManifestError(", ".join(map(str, manifest.csvs)), finding, "See the cache's list of rejects")
     remedy = "Add a split column, or name the CSV train.csv, val.csv or test.csv"
     if manifest.splits:
         remedy = f"Write {split} in the split column, or name one of these"

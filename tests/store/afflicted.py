@@ -129,16 +129,16 @@ def _publish(phases: Phases, pause_s: float, seed: int) -> None:
     """Wrap what a build does, so that it says its phase; writers stay as parallel as ever."""
     from batcache import disk
     from batcache.features import frontend
-    from batcache.store import build
+    from batcache.store import build, writing
 
     draw = random.Random(seed)
     read_blocks, resize_for, replacing, write_commit = (
         frontend.read_blocks,
         build._resize_for,
         disk.replacing,
-        build.write_commit,
+        writing.write_commit,
     )
-    here = threading.local()
+    between: dict[int, Any] = {}
 
     def pause(*_: object) -> None:
         time.sleep(draw.random() * pause_s)
@@ -162,17 +162,17 @@ def _publish(phases: Phases, pause_s: float, seed: int) -> None:
         with phases.during("shard write"), replacing(path) as file:
             yield file
             pause()
-        here.between = phases.during("between shard and commit")
-        here.between.__enter__()
+        shard = int(path.parts[-3])
+        between[shard] = phases.during("between shard and commit")
+        between[shard].__enter__()
 
-    def commit_said(*arguments: Any) -> None:
-        between, here.between = getattr(here, "between", None), None
-        write_commit(*arguments)
-        if between:
-            between.__exit__(None, None, None)
+    def commit_said(cache: Path, commit: Any) -> None:
+        write_commit(cache, commit)
+        if commit.shard in between:
+            between.pop(commit.shard).__exit__(None, None, None)
 
     frontend.read_blocks, build._resize_for = read_blocks_said, resize_said
-    build.replacing, build.write_commit = shard_said, commit_said
+    writing.replacing, writing.write_commit = shard_said, commit_said
     os.fsync = pause  # a slow disk
 
 
@@ -227,6 +227,7 @@ def _run_in_child(root: Path, words: list[str], affliction: Affliction, answer: 
         fault.watch()
     if affliction.phases:
         phases = Phases(Path(affliction.phases))
+        os.cpu_count = lambda: build._MOST_WRITERS  # type: ignore[assignment]
         _publish(phases, affliction.pause_s, affliction.seed)
     if affliction.file_bytes is not None:
         import resource

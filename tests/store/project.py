@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from batcache.config import DataConfig
 from batcache.manifest import read_manifest
-from batcache.store.build import BuildReport, build
+from batcache.store.build import build
 from batcache.store.layout import Layout
 from batcache.store.plan import Plan
 from batcache.store.reader import Store
+from batcache.store.report import BuildReport
 
 RATE = 384_000
 SMALL = DataConfig(n_mels=16, instance_s=0.1)
@@ -103,6 +104,12 @@ def read_all(store: Store) -> dict[str, NDArray[np.float16]]:
 def set_time(path: Path, seconds: int) -> None:
     """Give a file a modification time of so many seconds past some day."""
     os.utime(path, (1_600_000_000, 1_600_000_000 + seconds % 1_000_000))
+
+
+def let_an_hour_pass(folder: Path) -> None:
+    """For what is half made in it."""
+    for place in folder.glob("*.partial"):
+        set_time(place, 0)
 
 
 def add_guano(path: Path, text: str = "GUANO|Version: 1.0\nSpecies Manual ID: Myomyo\n") -> None:

@@ -1,10 +1,13 @@
 """The laws of ``batcache.store.build``: equal bytes, nothing computed twice, rejects that reject only themselves."""
 
 import csv
+import errno
 import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -52,7 +55,7 @@ def project(built_once: Path, tmp_path: Path) -> Project:
 
 
 def rejects(project: Project) -> dict[str, str]:
-    place = project.root / "rejected.csv"
+    place = project.root / "features.zarr.rejected.csv"
     if not place.exists():
         return {}
     with place.open(encoding="utf-8", newline="") as file:
@@ -164,6 +167,71 @@ def test_the_store_knows_no_clock_and_no_host_and_the_log_beside_it_does(project
     assert entry["began"].endswith("Z")
     held = b"".join(snapshot(project.cache).values())
     assert entry["host"].encode() not in held and str(project.root).encode() not in held
+
+
+# Several writers.
+
+
+@pytest.fixture
+def slow_first_writer(monkeypatch):
+    """Shard 0 reaches the disk once three later ones are there; ``outcome`` is then raised, if it is an error."""
+    from batcache.store import writing as module
+
+    outcome: list[BaseException] = []
+    replacing = module.replacing
+
+    @contextmanager
+    def slowly(path):
+        with replacing(path) as file:
+            yield file
+            if path.parts[-3] == "0":
+                limit = time.monotonic() + 60
+                while not all(path.parents[2].joinpath(k, "0", "0").exists() for k in "123"):
+                    assert time.monotonic() < limit
+                    time.sleep(0.01)
+                time.sleep(0.3)
+                if outcome:
+                    raise outcome[0]
+
+    monkeypatch.setattr(module, "replacing", slowly)
+    return outcome
+
+
+@pytest.fixture
+def four_shards(tmp_path: Path) -> Project:
+    project = Project(tmp_path / "four shards")
+    names = [f"{i}.wav" for i in range(8)]
+    for name in names:
+        project.record(name, 0.15)
+    project.list(*names)
+    return project
+
+
+def test_records_appear_in_order_though_the_first_shard_is_written_last(four_shards, slow_first_writer):
+    four_shards.build(workers=4)
+    times = [(four_shards.cache / "commits" / f"{k}.json").stat().st_mtime_ns for k in range(4)]
+    assert times == sorted(times)
+    shard = four_shards.cache / "instances" / "c" / "0" / "0" / "0"
+    assert times[0] >= shard.stat().st_mtime_ns
+
+
+def test_what_comes_behind_a_shard_that_cannot_be_written_does_not_count(four_shards, slow_first_writer):
+    slow_first_writer.append(OSError(errno.EIO, os.strerror(errno.EIO)))
+    with pytest.raises(StoreError, match=os.strerror(errno.EIO)):
+        four_shards.build(workers=4)
+    assert list(four_shards.store().index.recordings) == []
+    slow_first_writer.clear()
+    four_shards.build(workers=4)
+    assert len(list(four_shards.store().index.recordings)) == 8
+
+
+def test_stopped_while_shards_are_written_those_in_hand_are_finished_and_count(four_shards):
+    with few_a_shard():
+        events = build(read_manifest([four_shards.csv]), four_shards.cache, four_shards.config, device="cpu", workers=4)
+        next(event for event in events if isinstance(event, Progress) and event.stage == "build")
+        events.close()
+    written = len(list((four_shards.cache / "instances" / "c").iterdir()))
+    assert 1 <= written == len(four_shards.store().index.commits)
 
 
 # What changes a recording and what does not.
@@ -478,14 +546,44 @@ def test_a_repaired_recording_is_built_and_the_list_of_rejects_goes(project):
     assert list(rejects(project)) == ["new.wav"]
     project.record("new.wav", 0.3)
     assert project.build().computed == {"new.wav"}
-    assert not (project.root / "rejected.csv").exists()
+    assert not (project.root / "features.zarr.rejected.csv").exists()
     assert project.store().sources().rejected == {}
 
 
-def test_half_a_list_of_rejects_that_a_killed_build_left_goes_too(project):
-    (project.root / "rejected.csv.partial").write_text("filename,rea")
+def test_a_reject_is_remembered_until_its_file_is_built_whatever_other_csvs_are_built_meanwhile(project):
+    for name in ("new.wav", "z.wav"):
+        (project.root / name).write_text("no recording")
+    project.list("z.wav", *NAMES, "new.wav")
+    known = project.build().report.rejected
+    project.record("more.wav", 0.3)
+    project.list("more.wav", "missing.wav")
+    assert list(project.build().report.rejected) == ["missing.wav"]
+    notes = project.store().sources().rejected
+    assert notes == {**known, "missing.wav": notes["missing.wav"]}
+    before = snapshot(project.root)
     project.build()
-    assert not (project.root / "rejected.csv.partial").exists()
+    assert_equal_trees(snapshot(project.root), before)
+    project.record("new.wav", 0.3)
+    project.list(*NAMES, "new.wav")
+    project.build()
+    assert set(project.store().sources().rejected) == {"missing.wav", "z.wav"}
+
+
+def test_what_was_rejected_does_not_depend_on_the_order_of_builds(project, tmp_path):
+    notes = []
+    for order in [("x.wav", "a b.wav"), ("a b.wav", "x.wav")]:
+        other = Project(copy(project.root, tmp_path / order[0]))
+        for name in order:
+            other.list(*NAMES, name)
+            other.build()
+        notes.append((other.cache / "last_build.json").read_bytes())
+    assert notes[0] == notes[1] and b"x.wav" in notes[0]
+
+
+def test_half_a_list_of_rejects_that_a_killed_build_left_goes_too(project):
+    (project.root / "features.zarr.rejected.csv.partial").write_text("filename,rea")
+    project.build()
+    assert not (project.root / "features.zarr.rejected.csv.partial").exists()
 
 
 def test_a_recording_that_vanished_is_rejected_and_known_again_when_it_is_back(project):
@@ -556,7 +654,7 @@ def test_a_recording_that_only_failed_to_be_read_is_built_once_it_can_be(project
     assert project.build().plan.decisions["new.wav"] == ("build", "failed before")
     assert len(project.frames("new.wav")) == 300
     assert len(project.store().index.by_path["new.wav"]) == 1
-    assert not (project.root / "rejected.csv").exists()
+    assert not (project.root / "features.zarr.rejected.csv").exists()
 
 
 # Other settings, other places.

@@ -68,7 +68,7 @@ def while_reading(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[
 
 
 def rejects(project: Project) -> dict[str, str]:
-    place = project.root / "rejected.csv"
+    place = project.root / "features.zarr.rejected.csv"
     if not place.exists():
         return {}
     with place.open(encoding="utf-8", newline="") as file:

@@ -13,15 +13,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from batcache.manifest import read_manifest
+from batcache.store.build import build
+from batcache.store.plan import Plan
 from batcache.store.reader import Store
+from batcache.terminal import describe_work
 from tests.store.afflicted import CONFIG, Affliction, Commander, Outcome, Phases, commander
-from tests.store.project import Project, assert_equal_trees, copy, snapshot
+from tests.store.project import Project, assert_equal_trees, copy, few_a_shard, let_an_hour_pass, snapshot
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot fork")
 
@@ -119,6 +123,7 @@ def assert_goes_on(case: Case, folder: Path, said: str) -> None:
     assert_reads_true(cache, case.end, *([case.start] if case.start else []))
     again = Project(case.project.root)
     again.cache = cache
+    let_an_hour_pass(folder)
     again.build(workers=2)
     assert_equal_trees(snapshot(folder), snapshot(case.end), said)
     assert not [*folder.rglob("*.partial*"), *folder.rglob("building.json")], said
@@ -277,6 +282,37 @@ def test_a_build_that_has_no_room_is_refused_before_it_starts_saying_both_number
     assert numbers and float(numbers[1]) > float(numbers[2]) == 0.01, f"both numbers tell something: {line}"
     assert_equal_trees(snapshot(folder), before)
     assert_goes_on(second, folder, "with room")
+
+
+def test_a_build_has_the_room_that_a_killed_one_left_filled(first, running):
+    """All of a long recording is computed again: its leftovers go before what is free is asked for."""
+    folder = first.project.root / "builds" / "filled"
+    with mounted(folder, "size=200k"):
+        filled = folder / "features.zarr"
+        assert running.build(first.project, filled).status == 1, "but for what is rejected"
+        for shard in (1, 2, 3):  # as if the last shard of the long recording had been about to count
+            (filled / "commits" / f"{shard}.json").unlink()
+        free = shutil.disk_usage(folder).free
+        (folder / "others").write_bytes(bytes(free - 6 * os.sysconf("SC_PAGE_SIZE")))  # what records and notes take
+        outcome = running.build(first.project, filled)
+        assert "1 recordings rejected" in outcome.text, outcome.text
+        (folder / "others").unlink()
+        assert_goes_on(first, folder, "filled")
+
+
+def test_a_dry_run_counts_what_a_killed_build_left_as_free(first, tmp_path):
+    cache = Path(shutil.copytree(first.end / "features.zarr", tmp_path / "features.zarr"))
+    left = [cache / "instances" / "c" / str(shard) / "0" / "0" for shard in (1, 2, 3)]
+    (cache / "commits" / "2.json").unlink()
+    left += [cache / "commits" / "1.json", cache / "commits" / "3.json"]
+    left.append(cache / "instances" / "zarr.json.partial")
+    left[-1].write_bytes(bytes(1000))
+    size, before = sum(place.stat().st_size for place in left), snapshot(tmp_path)
+    with few_a_shard():
+        *_, plan = build(read_manifest([first.project.csv]), cache, first.project.config, workers=1, dry_run=True)
+    assert isinstance(plan, Plan) and plan.leftover_bytes == size > plan.bytes_to_write > 0
+    assert describe_work(plan, 10**9 - size) == describe_work(replace(plan, leftover_bytes=0), 10**9)
+    assert_equal_trees(snapshot(tmp_path), before)
 
 
 # Ctrl-C.

@@ -4,7 +4,11 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,9 +18,10 @@ import pytest
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
 from batcache.store.layout import CachedRecording
+from batcache.store.leftovers import remove_leftovers
 from batcache.store.reader import Store
 from tests.store.killing import Builder, builder
-from tests.store.project import Project, add_guano, assert_equal_trees, copy, snapshot
+from tests.store.project import Project, add_guano, assert_equal_trees, copy, let_an_hour_pass, snapshot
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")
 
@@ -152,6 +157,7 @@ def kill_at(points: Iterable[int], case: Case, killer: Builder, monkeypatch: pyt
         again = Project(case.project.root)
         again.cache = cache
         computed.clear()
+        let_an_hour_pass(folder)
         again.build()
         assert len(computed) == len({final[path].key for path in computed}), f"{said}: {computed}"
         keys_left = {final[path].key for path in fresh} - committed
@@ -208,6 +214,51 @@ def test_what_a_killed_build_left_goes_though_the_next_has_other_recordings(firs
     shutil.rmtree(folder)
 
 
+def half_made(project: Project) -> Path:
+    """A store that someone makes, or made until he was killed."""
+    place = project.cache.with_name(f"{project.cache.name}.{'0123456789abcdef' * 2}.partial")
+    (place / "instances").mkdir(parents=True)
+    (place / "zarr.json").write_text("{}")
+    return place
+
+
+def test_a_store_that_another_process_is_making_is_left_alone_and_one_that_was_never_ended_goes(first, tmp_path):
+    project = Project(copy(first.project.root, tmp_path / "project", ["a.wav"]))
+    project.list("a.wav")
+    made = half_made(project)
+    project.build()
+    assert (made / "zarr.json").exists()
+    let_an_hour_pass(project.root)
+    project.build()
+    assert not made.exists()
+
+
+def test_leftovers_that_vanish_while_they_are_removed_are_gone_too(first, tmp_path):
+    """Another process, which killed builds left no less, clears up at the same time."""
+    project = Project(copy(first.project.root, tmp_path / "project", ["a.wav"]))
+    project.list("a.wav")
+    project.build()
+    index, done = project.store().index, threading.Event()
+
+    def clear_up() -> None:
+        while not done.is_set():
+            with suppress(OSError):
+                made = half_made(project)
+                let_an_hour_pass(project.root)
+                (project.cache / "building.json.1.partial").touch()
+                (project.cache / "building.json.1.partial").unlink()
+                shutil.rmtree(made)
+
+    other = threading.Thread(target=clear_up)
+    other.start()
+    try:
+        for _ in range(2000):
+            remove_leftovers(project.cache, index)
+    finally:
+        done.set()
+        other.join()
+
+
 @pytest.mark.slow
 def test_a_build_killed_again_and_again_ends_as_if_undisturbed(second, killer):
     folder = second.begin("again and again")
@@ -232,7 +283,7 @@ def test_the_killed_builds_are_worth_killing(first, second):
     assert len(after.index.commits) > len(store.index.commits) + 3
     assert after.find("long.wav").true_rate == 345_600
     for case in (first, second):
-        assert (case.end / "rejected.csv").exists()
+        assert (case.end / "features.zarr.rejected.csv").exists()
         assert len(case.operations) > 100
         assert {operation for operation, _ in case.operations} >= {"open", "write", "flush", "rename", "mkdir"}
 
@@ -258,12 +309,53 @@ def test_a_file_is_flushed_before_it_takes_its_name_and_its_folder_before_the_ne
     assert renamed > 10
 
 
-def test_each_record_appears_after_its_shard(first):
+def test_records_appear_in_order_each_after_all_shards_of_its_recordings(first):
     renamed = [name for operation, name in first.operations if operation == "rename"]
-    numbers = sorted(int(PurePosixPath(name).stem) for name in renamed if "/commits/" in name)
-    for shard in numbers:
-        content = renamed.index(f"features.zarr/instances/c/{shard}/0/0")
-        assert renamed[content + 1] == f"features.zarr/commits/{shard}.json"
+    numbers = [int(PurePosixPath(name).stem) for name in renamed if "/commits/" in name]
+    assert numbers == sorted(numbers)
+    store = Store(first.end / "features.zarr")
+    for row in store.index.recordings:
+        for shard in range(row.first_instance // 4, (row.first_instance + row.instances - 1) // 4 + 1):
+            content = renamed.index(f"features.zarr/instances/c/{shard}/0/0")
+            assert content < min(
+                renamed.index(f"features.zarr/commits/{k}.json") for k in range(shard, numbers[-1] + 1)
+            )
+
+
+SECOND_SHARD_FIRST = """
+import os, signal, sys, time
+from pathlib import Path
+from tests.store.project import Project
+fsync = os.fsync
+project = Project(Path(sys.argv[1]))
+def slow_but_for_the_second(handle):
+    if os.readlink(f"/proc/self/fd/{handle}").endswith(("c/0/0/0.partial", "c/2/0/0.partial")):
+        limit = time.monotonic() + 60
+        while not (project.cache / "instances/c/1/0/0").exists() and time.monotonic() < limit:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(handle)
+os.fsync = slow_but_for_the_second
+project.build(workers=4)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux which file is flushed")
+def test_a_build_killed_while_only_a_later_shard_is_written_ends_as_if_undisturbed(tmp_path):
+    """Else what is small would fill the gap in the first shard: ``small.wav`` beside ``a.wav``."""
+    project = Project(tmp_path / "killed")
+    for name, seconds in {"a.wav": 0.25, "b.wav": 0.2, "c.wav": 0.15, "small.wav": 0.05}.items():
+        project.record(name, seconds)
+    project.list("a.wav", "b.wav", "c.wav", "small.wav")
+    undisturbed = Project(copy(project.root, tmp_path / "undisturbed"))
+    undisturbed.build()
+    here = Path(__file__).parents[2]
+    code = [sys.executable, "-c", SECOND_SHARD_FIRST, str(project.root)]
+    assert subprocess.run(code, cwd=here, check=False).returncode == -signal.SIGKILL
+    assert (project.cache / "instances" / "c" / "1" / "0" / "0").exists()
+    project.build()
+    assert_equal_trees(snapshot(project.root), snapshot(undisturbed.root))
 
 
 def test_a_new_store_is_flushed_whole_before_it_takes_its_name(first):

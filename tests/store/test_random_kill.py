@@ -21,7 +21,7 @@ import pytest
 from batcache.features.frontend import FrontEnd
 from batcache.store.reader import Store
 from tests.store.afflicted import PHASES, Affliction, Commander, Phases, commander
-from tests.store.project import Project, assert_equal_trees, copy, snapshot
+from tests.store.project import Project, assert_equal_trees, copy, let_an_hour_pass, snapshot
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")
 
@@ -140,6 +140,7 @@ def test_a_build_killed_at_a_hundred_random_moments_ends_as_if_undisturbed(
         again = Project(case.project.root)
         again.cache = cache
         computed.clear()
+        let_an_hour_pass(folder)
         built = again.build(workers=2)
         keys = {placed.facts.key for task in built.plan.tasks for placed in task.recordings}
         assert not keys & committed, f"{said}: computed again"

@@ -1,6 +1,8 @@
 """The laws of a cache on S3: the bytes and numbers of a local one, or one line that says what is wrong."""
 
+import errno
 import io
+import os
 import pickle
 import shutil
 import sys
@@ -24,6 +26,7 @@ from batcache.store.sources import SOURCES, locate_cache, portable
 from tests import test_cli
 from tests.store.bucket import BUCKET, ENVIRONMENT, FAILURES, SECRETS, Fault, Proxy, proxy, serve
 from tests.store.project import Project, assert_equal_trees, copy, read_all, snapshot
+from tests.store.test_faults import mounted
 
 NEEDED = ("moto", "obstore", "boto3")
 pytestmark = pytest.mark.skipif(not all(map(find_spec, NEEDED)), reason=f"not all of {', '.join(NEEDED)} are installed")
@@ -173,12 +176,25 @@ def test_a_reject_is_listed_beside_the_cache_until_it_is_mended(server, tmp_path
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
     project.list("good.wav", "bad.wav")
     project.cache = somewhere(server)
-    place = project.cache.parent / "rejected.csv"
+    place = project.cache.parent / "features.zarr.rejected.csv"
     assert set(project.build().report.rejected) == {"bad.wav"}
     assert b"bad.wav" in place.read_bytes()
     project.record("bad.wav")
     assert not project.build().report.rejected
     assert not place.exists()
+
+
+@pytest.mark.parametrize(("pages", "said"), [(1, "cannot be created"), (3, os.strerror(errno.ENOSPC))])
+def test_a_full_disk_of_temporary_files_is_named_and_not_the_bucket(server, local, tmp_path, monkeypatch, pages, said):
+    project = at(somewhere(server), local)
+    with mounted(tmp_path / "tmp", f"size={pages * os.sysconf('SC_PAGE_SIZE')}"):
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+        with pytest.raises(StoreError) as error:
+            project.build()
+        assert error.value.place == str(tmp_path / "tmp") and said in error.value.finding
+    monkeypatch.setattr("tempfile.tempdir", None)
+    project.build()
+    assert_equal_stores(project.cache, local.cache)
 
 
 def test_any_span_reads_as_on_a_disk(project, truth):

@@ -5,10 +5,12 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from msgspec import structs
 
 from batcache.errors import ManifestError
+from batcache.manifest import Manifest
 from batcache.store.build import build
 from batcache.store.layout import CachedRecording
 from batcache.store.reader import Store
@@ -145,6 +147,13 @@ def test_a_part_of_a_bag_is_that_part(small: SmallWorld) -> None:
         assert torch.equal(part, whole[first : None if count is None else first + count])
 
 
+def build_rows(small: SmallWorld, rows: list[str]) -> Manifest:
+    manifest = small.read(rows)
+    for _ in build(manifest, small.folder / "features.zarr", small.config.data, "cpu", workers=1):
+        pass
+    return manifest
+
+
 def test_a_recording_that_is_rejected_now_is_left_out_though_older_frames_of_it_are_there(
     small: SmallWorld, tmp_path: Path
 ) -> None:
@@ -157,3 +166,20 @@ def test_a_recording_that_is_rejected_now_is_left_out_though_older_frames_of_it_
     joined = join(manifest, Store(tmp_path / "features.zarr"))
     assert joined.bags == ()
     assert list(joined.left_out) == ["late.wav"]
+
+
+def test_a_file_rejected_of_one_csv_is_left_out_of_it_after_another_csv_was_built(
+    small: SmallWorld, tmp_path: Path
+) -> None:
+    """Neither called never built, nor, where it was sound once, trained on as it was."""
+    world = replace(small, folder=Path(shutil.copytree(small.folder, tmp_path / "world")))
+    (world.folder / "late.wav").write_bytes(b"RIFF, cut short")
+    (world.folder / "broken.wav").write_bytes(b"RIFF, but no more")
+    trained = build_rows(world, ["late.wav,1,0,0,,", "broken.wav,1,0,0,,"])
+    soundfile.write(world.folder / "new.wav", np.full(50_000, 0.1), 256_000, subtype="PCM_16")
+    later = build_rows(world, ["new.wav,1,0,0,,"])
+    store = Store(world.folder / "features.zarr")
+    joined = join(trained, store)
+    assert joined.bags == () and list(joined.left_out) == ["late.wav", "broken.wav"]
+    assert store.find("late.wav") is not None, "as it was"
+    assert len(join(later, store).bags) == 1
