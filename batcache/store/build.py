@@ -120,7 +120,7 @@ def build(
         layout = _find_layout(cache, config)
         index = read_index(cache, config.fingerprint, layout) if layout else Index({})
         layout = layout or Layout(config.frames_per_instance, config.n_mels)
-        yield (yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash))
+        yield (yield from make_plan(manifest, cache, config, index, layout, workers, rehash=rehash))
         return
     layout = _find_layout(cache, config)
     if layout is None:
@@ -129,24 +129,39 @@ def build(
         assert layout is not None, "a store was made"
     with hold(cache), _naming(cache):
         index = read_index(cache, config.fingerprint, layout)
-        todo = yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash)
+        todo = yield from make_plan(manifest, cache, config, index, layout, workers, rehash=rehash)
         yield todo
-        _require_room(cache, todo)
-
-        remove_leftovers(cache, index)
-        _resize_for(cache, index, todo.tasks, layout)
-        yield from _compute(cache, todo.tasks, manifest.data_dir, config, layout, device, workers)
-        for shard, rows in todo.revisions.items():
-            commit = index.commits[shard]
-            write_commit(cache, replace(commit, generation=commit.generation + 1, recordings=rows))
-
-        if todo.written:
-            index = reread(index, cache, config.fingerprint, todo.written)
-        report = _report(cache, index, todo, manifest.recordings(), config, time.time() - began)
-        write_sources(cache, manifest, report.rejected)
-        _write_rejected(cache, report.rejected)
-        _log(cache, report, began)
+        require_room(cache, todo)
+        report = yield from carry_out(todo, index, manifest, cache, config, layout, device, workers, began)
     yield report
+
+
+def carry_out(
+    todo: Plan,
+    index: Index,
+    manifest: Manifest,
+    cache: Place,
+    config: DataConfig,
+    layout: Layout,
+    device: str,
+    workers: int,
+    began: float,
+) -> Generator[Progress, None, BuildReport]:
+    """Do what a plan says, in a store that the caller holds. What ``index`` does not have is removed."""
+    remove_leftovers(cache, index)
+    _resize_for(cache, index, todo.tasks, layout)
+    yield from _compute(cache, todo.tasks, manifest.data_dir, config, layout, device, workers)
+    for shard, rows in todo.revisions.items():
+        commit = index.commits[shard]
+        write_commit(cache, replace(commit, generation=commit.generation + 1, recordings=rows))
+
+    if todo.written:
+        index = reread(index, cache, config.fingerprint, todo.written)
+    report = _report(cache, index, todo, manifest.recordings(), config, time.time() - began)
+    write_sources(cache, manifest, report.rejected)
+    _write_rejected(cache, report.rejected)
+    _log(cache, report, began)
+    return report
 
 
 @contextmanager
@@ -159,8 +174,15 @@ def _naming(cache: Place) -> Iterator[None]:
         raise StoreError(place, finding, "See to the disk and build again: what is done stays done") from error
 
 
-def _plan(
-    manifest: Manifest, cache: Place, config: DataConfig, index: Index, layout: Layout, workers: int, *, rehash: bool
+def make_plan(
+    manifest: Manifest,
+    cache: Place,
+    config: DataConfig,
+    index: Index,
+    layout: Layout,
+    workers: int,
+    *,
+    rehash: bool = False,
 ) -> Generator[Progress, None, Plan]:
     """Look at every file, then decide. Changes nothing."""
     paths = {path: clip.time_expansion for path, clip in manifest.recordings().items()}
@@ -186,7 +208,7 @@ def count_committed(cache: Place, config: DataConfig) -> int:
     return len(list(read_index(cache, config.fingerprint, layout).recordings)) if layout else 0
 
 
-def _require_room(cache: Place, todo: Plan) -> None:
+def require_room(cache: Place, todo: Plan) -> None:
     free = free_bytes(cache)
     if free is not None and todo.bytes_to_write > free:
         finding = f"{todo.bytes_to_write / 1e6:,.2f} MB to write, {free / 1e6:,.2f} MB free"

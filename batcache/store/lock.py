@@ -60,6 +60,13 @@ def hold(store: Place) -> Iterator[None]:
                 place.unlink()
 
 
+def require_idle(store: Place) -> None:
+    """Raises StoreError: someone builds a store; says who, since when."""
+    place = store / LOCK
+    with suppress(FileNotFoundError, NotADirectoryError):
+        _require_gone(place, place.read_bytes())
+
+
 def _remove_halves(place: Place) -> None:
     """Remove what builders left that were killed while they made a lock. One that is making one now tries again."""
     if isinstance(place, Path):

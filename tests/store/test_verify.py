@@ -6,7 +6,9 @@ import os
 import random
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,10 @@ import pytest
 from batcache.config import FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
+from batcache.manifest import read_manifest
 from batcache.store.layout import Commit, ShardWriter, commit_path, read_attributes, shard_path, write_commit
+from batcache.store.lock import hold
+from batcache.store.prune import prune
 from batcache.store.repair import RepairReport, repair
 from batcache.store.verify import VerifyReport, verify
 from tests.store.killing import builder
@@ -155,7 +160,7 @@ DAMAGES: dict[str, tuple[Damaging, str, str, set[str]]] = {
     ),
     "shard with something behind": (
         lambda c: shard_path(c, 0).write_bytes(shard_path(c, 0).read_bytes() + b"x"),
-        "instances/c/0/0/0", "bytes, committed", set(),
+        "instances/c/0/0/0", "more than the 12,884 bytes committed", set(),
     ),
     "missing shard": (
         lambda c: shard_path(c, 0).unlink(),
@@ -329,9 +334,141 @@ def test_a_record_is_not_removed_while_files_of_its_recordings_are_gone(project)
     (project.root / "c.wav").unlink()
     before = snapshot(project.cache)
     report = mend(project.cache)
-    assert "gone" in report.impossible["commits/4.json"] and "c.wav" in report.impossible["commits/4.json"]
+    said = report.impossible["commits/4.json"]
+    assert "c.wav: no such file" in said and "delete it" in said
     assert report.left
     assert_equal_trees(snapshot(project.cache), before)
+
+
+def damage_after_a_build_of_another_csv(project: Project) -> None:
+    """Of shard 5, e.wav was built from one CSV and nan.wav is listed in the CSV that was built last."""
+    project.list("nan.wav", "a.wav", "b.wav")
+    project.build()
+    flip(commit_path(project.cache, 5), commit_path(project.cache, 5).read_bytes().index(b'"frames":[') + 10)
+
+
+def test_a_record_is_not_removed_while_the_last_csv_lacks_one_of_its_recordings(project):
+    damage_after_a_build_of_another_csv(project)
+    (project.root / "not built yet.wav").write_bytes((project.root / "b.wav").read_bytes())
+    project.list("nan.wav", "a.wav", "b.wav", "not built yet.wav")
+    before = snapshot(project.cache)
+    report = mend(project.cache)
+    assert "e.wav: not in the CSVs of the last build" in report.impossible["commits/5.json"]
+    assert report.left
+    assert_equal_trees(snapshot(project.cache), before)
+    project.list(*LENGTHS, "nan.wav")
+    assert not mend(project.cache).left
+    assert "e.wav" in project.store().index.by_path
+
+
+def test_a_record_that_is_empty_or_deleted_holds_nothing_up(project):
+    damage_after_a_build_of_another_csv(project)
+    commit_path(project.cache, 5).unlink()
+    assert not mend(project.cache).left
+    assert not check(project.cache).damages
+
+
+def take_the_room(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batcache.store.build.free_bytes", lambda cache: 10)
+
+
+def build_from_another_folder(project: Project, _: pytest.MonkeyPatch) -> None:
+    shutil.copytree(project.root, project.root.parent / "elsewhere")
+    edit_json(project.cache / "last_build.json", lambda note: note.update(data_dir="../../elsewhere"))
+
+
+def cut_one_content_in_two_splits(project: Project, _: pytest.MonkeyPatch) -> None:
+    splits = dict.fromkeys([*LENGTHS, "nan.wav"], "train") | {"copy of a.wav": "test"}
+    project.list(*splits, split=splits)
+
+
+@pytest.mark.parametrize("hinder", [take_the_room, build_from_another_folder, cut_one_content_in_two_splits])
+def test_a_record_is_not_removed_where_the_build_after_it_would_be_refused(project, monkeypatch, hinder):
+    flip(commit_path(project.cache, 4), 200)
+    hinder(project, monkeypatch)
+    before = snapshot(project.cache)
+    *_, report = repair(project.cache, check(project.cache), project.root, workers=2)
+    assert "cannot be built again" in report.impossible["commits/4.json"]
+    assert [one.place for one in report.left] == ["commits/4.json"]
+    assert_equal_trees(snapshot(project.cache), before)
+
+
+# While others change the store.
+
+
+def test_a_store_that_is_being_built_is_not_judged(project):
+    commit_path(project.cache, 4).unlink()  # as a build leaves a shard until its record is there
+    with hold(project.cache), pytest.raises(StoreError, match=rf"being built by process {os.getpid()} .* since"):
+        check(project.cache)
+    assert check(project.cache).damages
+
+
+@pytest.mark.parametrize("still_at_work", [True, False])
+def test_what_a_builder_changed_while_it_was_read_is_no_damage(project, still_at_work):
+    record = commit_path(project.cache, 4).read_bytes()
+    commit_path(project.cache, 4).unlink()
+    events = verify(project.cache, workers=2)
+    next(events)
+    with ExitStack() as stack:
+        if still_at_work:
+            stack.enter_context(hold(project.cache))
+        commit_path(project.cache, 4).write_bytes(record)
+        with pytest.raises(StoreError, match="being built" if still_at_work else "changed while it was read"):
+            list(events)
+    assert not check(project.cache).damages
+
+
+def test_repair_leaves_alone_what_was_finished_after_it_was_found(project, expected):
+    record = commit_path(project.cache, 4).read_bytes()
+    commit_path(project.cache, 4).unlink()
+    found = check(project.cache)
+    commit_path(project.cache, 4).write_bytes(record)
+    (project.root / "c.wav").unlink()
+    report = mend(project.cache, found)
+    assert (report.withdrawn, report.shards, report.impossible, report.left) == (0, 0, {}, ())
+    assert_equal_trees(snapshot(project.cache), expected)
+
+
+def test_repair_after_a_prune_mends_what_is_left(project):
+    flip(shard_path(project.cache, 5), 10)
+    found = check(project.cache)
+    project.list(*LENGTHS.keys() - {"e.wav"})
+    list(prune(project.cache, read_manifest([project.csv])))
+    assert not commit_path(project.cache, 5).exists()
+    report = mend(project.cache, found)
+    assert not report.left and not report.impossible
+
+
+def test_ctrl_c_in_a_repair_waits_for_no_recording_that_was_not_begun(tmp_path, monkeypatch):
+    project = Project(tmp_path)
+    for name in "abcd":
+        project.record(f"{name}.wav", 0.08)
+    project.list(*(f"{name}.wav" for name in "abcd"))
+    project.build()
+    shard_path(project.cache, 0).unlink()
+    begun, stream = [], FrontEnd.stream
+
+    def interrupted(self: FrontEnd, path: Path, *rest: object) -> Iterator[np.ndarray]:
+        begun.append(path.name)
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        time.sleep(0.5)
+        return stream(self, path, *rest)
+
+    monkeypatch.setattr(FrontEnd, "stream", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mend(project.cache)
+    assert len(begun) < 4, begun
+    monkeypatch.undo()
+    assert not mend(project.cache).left
+
+
+def test_what_was_appended_to_a_shard_is_not_read(project):
+    place = shard_path(project.cache, 0)
+    os.truncate(place, 1 << 40)  # a hole: no disk and no memory would hold it
+    (said,) = check(project.cache).damages
+    assert said.place == "instances/c/0/0/0" and "more than" in said.finding
+    assert not mend(project.cache).left
 
 
 def test_a_record_of_a_newer_format_is_named_and_left_alone(project):
