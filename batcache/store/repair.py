@@ -43,7 +43,7 @@ from batcache.store.lock import hold
 from batcache.store.records import Damage
 from batcache.store.salvage import Salvaged, build_again, withdraw
 from batcache.store.shards import Owners, owners_of
-from batcache.store.sources import read_sources
+from batcache.store.sources import find_data_dir
 from batcache.store.verify import Progress, VerifyReport, inspect
 
 Frames = NDArray[np.float16]
@@ -85,8 +85,8 @@ def repair(
         found = _look_again(cache, found, workers)
         features, layout, _ = read_attributes(cache)
         index = Index({k: c for k, c in that_count(dict(found.records), layout).items() if k not in found.doubtful})
-        folder = data_dir or _last_data_dir(cache)
-        shards = _Shards(cache, folder, FrontEnd(features), layout, owners_of(index, layout), done)
+        folder, outside = _find_data_dir(cache, data_dir)
+        shards = _Shards(cache, folder, outside, FrontEnd(features), layout, owners_of(index, layout), done)
         pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
         try:
             for count, (shard, slots) in enumerate(sorted(found.unsound.items()), 1):
@@ -120,11 +120,11 @@ def _look_again(cache: Path, found: VerifyReport, workers: int) -> VerifyReport:
     return replace(now, unsound={k: s for k, s in {**now.unsound, **stands}.items() if k not in now.doubtful})
 
 
-def _last_data_dir(cache: Path) -> Path | None:
+def _find_data_dir(cache: Path, data_dir: Path | None) -> tuple[Path | None, bool]:
     try:
-        return read_sources(cache).data_dir
+        return find_data_dir(cache, data_dir)
     except StoreError:
-        return None
+        return None, False
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,7 @@ class _Shards:
 
     cache: Path
     data_dir: Path | None
+    allow_outside: bool
     front_end: FrontEnd
     layout: Layout
     owners: Owners
@@ -185,10 +186,11 @@ class _Shards:
         row = rows[0]
         wanted = {row.first_instance + i: row.first_instance + i - begin for i in range(row.instances)}
         wanted = {instance: slot for instance, slot in wanted.items() if slot in slots}
-        placed = "no data dir is known" if self.data_dir is None else find_file(rows, self.data_dir)
+        if self.data_dir is None:
+            return "no data dir is known"
+        placed = find_file(rows, self.data_dir, allow_outside=self.allow_outside)
         if isinstance(placed, str):
             return placed
-        assert self.data_dir is not None
         made: Fresh = {}
         for i, frames in enumerate(compute_again(placed, self.data_dir, self.front_end, self.layout)):
             if (slot := wanted.pop(row.first_instance + i, None)) is not None:

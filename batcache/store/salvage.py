@@ -5,6 +5,7 @@ planned and has room, and every recording whose name can be read in the record i
 """
 
 import json
+import os
 import re
 import time
 from collections.abc import Collection, Generator, Mapping
@@ -43,13 +44,13 @@ def build_again(
     features, layout, _ = read_attributes(cache)
     config = DataConfig(**vars(features), instance_s=layout.frames_per_instance / features.frames_per_second)
     try:
-        manifest = read_last_manifest(cache, data_dir)
+        manifest = read_last_manifest(cache, data_dir, to_read_files=True)
         todo = yield from build.make_plan(manifest, cache, config, index, layout, workers)
         build.require_room(cache, todo)
     except BatcacheError as error:
         return Salvaged(kept={f"commits/{k}.json": f"what it held cannot be built again: {error}" for k in doubtful})
     records = {k: place.read_bytes() for k in doubtful if (place := commit_path(cache, k)).is_file()}
-    reasons = {f"commits/{k}.json": why_keep(record, todo) for k, record in records.items()}
+    reasons = {f"commits/{k}.json": why_keep(record, todo, manifest.data_dir) for k, record in records.items()}
     if any(reasons.values()):
         return Salvaged(kept={name: reason for name, reason in reasons.items() if reason})
     for shard in records:
@@ -68,23 +69,23 @@ def withdraw(cache: Path, shard: int) -> None:
     sync(cache / "commits")
 
 
-def why_keep(record: bytes, todo: Plan) -> str:
+def why_keep(record: bytes, todo: Plan, data_dir: Path) -> str:
     """Why a record must stay though it cannot be believed, or nothing.
 
-    A name that no CSV lists may be a damaged one: then its audio is built under a name that the record does not have.
+    A name that no CSV lists may be an old or a damaged one: then no file has it, and its audio is built under another.
     """
     version = re.search(rb'"format_version":(\d+)', record)
     if version and is_intact(record) and int(version[1]) != FORMAT_VERSION:
         return f"format version {int(version[1])}; upgrade batcache"
     names, contents = (_read_texts(record, column) for column in ("path", "content"))
     computed = [placed for task in todo.tasks for placed in task.recordings]
-    built = {facts.path: facts.content for placed in computed for facts in (placed.facts, *placed.also)}
-    built |= {row.path: row.content for rows in todo.revisions.values() for row in rows}
-    elsewhere = {content for path, content in built.items() if path not in set(names)}
+    built = {placed.facts.content for placed in computed}
+    built |= {row.content for rows in todo.revisions.values() for row in rows}
     lost = [
         f"{name}: {todo.rejected.get(name, 'not in the CSVs of the last build')}"
         for name, content in zip_longest(names, contents, fillvalue="")
-        if (name not in todo.decisions or name in todo.rejected) and content not in elsewhere
+        if (name not in todo.decisions or name in todo.rejected)
+        and (content not in built or os.path.isfile(data_dir / name))  # noqa: PTH113 (a damaged name may be no path)
     ]
     return f"delete it to give up what cannot be built again: {list_some(lost)}" if lost else ""
 

@@ -24,7 +24,7 @@ from batcache.store.layout import CachedRecording, Commit, Layout, read_attribut
 from batcache.store.lock import require_idle
 from batcache.store.records import Damage, check_array, check_group, check_layout, check_records, name_in
 from batcache.store.shards import Owners, describe, examine, owners_of
-from batcache.store.sources import read_sources
+from batcache.store.sources import find_data_dir
 
 
 @dataclass(frozen=True)
@@ -166,13 +166,14 @@ def _compare(
     found: _Found,
 ) -> Generator[Progress, None, dict[str, tuple[str, str]]]:
     """Compute recordings anew and append those that differ. Returns what became of each."""
-    folder = data_dir or read_sources(cache).data_dir
+    folder, outside = find_data_dir(cache, data_dir)
     if folder is None:
         raise StoreError(cache, "where its recordings lie is not known", "Pass --data-dir")
     from batcache.store.fresh import compare  # only where there is something to compute
 
     outcomes = {}
-    for done, (rows, (outcome, detail)) in enumerate(compare(cache, groups, folder, features, workers, layout), 1):
+    compared = compare(cache, groups, folder, features, workers, layout, allow_outside=outside)
+    for done, (rows, (outcome, detail)) in enumerate(compared, 1):
         outcomes[rows[0].path] = outcome, detail
         if outcome == "differs":
             found.damages.append(_describe_difference(cache, rows, detail, layout))

@@ -20,13 +20,14 @@ from batcache.config import FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
 from batcache.manifest import read_manifest
+from batcache.store.build import build
 from batcache.store.layout import Commit, ShardWriter, commit_path, read_attributes, shard_path, write_commit
 from batcache.store.lock import hold
 from batcache.store.prune import prune
 from batcache.store.repair import RepairReport, repair
 from batcache.store.verify import VerifyReport, verify
 from tests.store.killing import builder
-from tests.store.project import Project, add_guano, assert_equal_trees, copy, snapshot
+from tests.store.project import SMALL, Project, add_guano, assert_equal_trees, copy, snapshot
 
 LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2, "d.wav": 0.15, "e.wav": 0.18}
 """Shards of four instances: 0 of a and b, 1 to 3 of the long one, 4 of c and d, 5 of e and one that fails."""
@@ -361,6 +362,15 @@ def test_a_record_is_not_removed_while_the_last_csv_lacks_one_of_its_recordings(
     assert "e.wav" in project.store().index.by_path
 
 
+def test_a_record_is_not_removed_while_the_last_csv_lacks_a_copy_that_is_there(project):
+    project.list(*LENGTHS, "nan.wav")
+    project.build()
+    flip(commit_path(project.cache, 0), 200)
+    assert "copy of a.wav: not in the CSVs" in mend(project.cache).impossible["commits/0.json"]
+    (project.root / "copy of a.wav").unlink()
+    assert not mend(project.cache).left
+
+
 def test_a_record_that_is_empty_or_deleted_holds_nothing_up(project):
     damage_after_a_build_of_another_csv(project)
     commit_path(project.cache, 5).unlink()
@@ -391,6 +401,45 @@ def test_a_record_is_not_removed_where_the_build_after_it_would_be_refused(proje
     assert "cannot be built again" in report.impossible["commits/4.json"]
     assert [one.place for one in report.left] == ["commits/4.json"]
     assert_equal_trees(snapshot(project.cache), before)
+
+
+# Files outside the data dir.
+
+
+def move_out(project: Project, name: str) -> str:
+    """Let a recording of a store lie beside the data dir. Returns the name that its row now has."""
+    outside = project.root.parent / f"outside {name}"
+    (project.root / name).rename(outside)
+    return f"../{outside.name}"
+
+
+@pytest.mark.parametrize("path", ["../outside c.wav", "x/../../outside c.wav", "absolute"])
+def test_a_row_of_a_store_from_elsewhere_has_no_file_outside_the_data_dir_opened(project, computed, path):
+    place = (project.root / move_out(project, "c.wav")).resolve()
+    edit_row(project.cache, 4, 0, path=place.as_posix() if path == "absolute" else path)
+    report = check(project.cache, sample=100)
+    assert list(report.not_comparable.values()) == ["leads out of the data dir"]
+    flip(shard_path(project.cache, 4), 0)
+    assert list(mend(project.cache).impossible.values()) == ["leads out of the data dir"]
+    assert "outside c.wav" not in computed
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_recordings_outside_the_data_dir_are_computed_again_where_the_last_build_was_let_out(project, allowed):
+    project.list(*(names := [*LENGTHS.keys() - {"c.wav"}, "nan.wav", "copy of a.wav", move_out(project, "c.wav")]))
+    list(build(read_manifest([project.csv], allow_outside=True), project.cache, SMALL, "cpu", 1))
+    if not allowed:
+        project.list(*names[:-1])
+        project.build()
+        project.list(*names)
+    assert not check(project.cache, sample=100).damages
+    flip(commit_path(project.cache, 4), 200)
+    report = mend(project.cache)
+    if allowed:
+        assert not report.left and not report.impossible
+        assert "../outside c.wav" in check(project.cache, sample=100).exact
+    else:
+        assert "leads out of the data dir" in report.impossible["commits/4.json"] and report.left
 
 
 # While others change the store.
