@@ -9,7 +9,7 @@ ends what this one began.
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 from pathlib import Path
@@ -92,10 +92,10 @@ def prune(cache: Path, manifest: Manifest | None = None, *, dry_run: bool = Fals
     does not list and whose file is gone: a store may hold recordings of several CSVs.
 
     Raises:
-        StoreError: the store is damaged, or has no recording of the manifest.
+        StoreError: the store is damaged, has no recording of the manifest, or has a file that cannot be removed.
     """
     began = time.monotonic()
-    with nullcontext() if dry_run else hold(cache):
+    with nullcontext() if dry_run else hold(cache), _naming(cache):
         store = Store(cache)
         index, layout = store.index, store.layout
         is_kept, note = _what_to_keep(cache, index, manifest)
@@ -122,6 +122,16 @@ def prune(cache: Path, manifest: Manifest | None = None, *, dry_run: bool = Fals
         note=note,
         dry_run=dry_run,
     )
+
+
+@contextmanager
+def _naming(cache: Path) -> Iterator[None]:
+    """Turn what the system refuses into an error that names the file: Windows removes none that a training has open."""
+    try:
+        yield
+    except OSError as error:
+        finding = f"cannot be removed or written ({error.strerror or error})"
+        raise StoreError(error.filename or cache, finding, "Close what reads the store, and prune again") from error
 
 
 def _what_to_keep(

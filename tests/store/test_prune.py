@@ -257,6 +257,32 @@ def test_two_shards_with_the_same_recording_read_as_one_and_are_pruned(project):
     assert_equal_trees(snapshot(project.cache), expected)
 
 
+@pytest.mark.parametrize("at", ["first", "last"])
+def test_a_shard_that_is_in_use_is_named_and_the_store_stays_right_until_it_is_pruned_again(project, monkeypatch, at):
+    """Windows removes no file that another process has open."""
+    names = [name for name in names_in(project) if name != "nan.wav"]
+    truth = read_kept(project.cache, names)
+    plan = run(project.cache, dry_run=True).plan
+    busy, unlink = shard_path(project.cache, plan.dead[0] if at == "first" else plan.emptied[-1]), os.unlink
+
+    def refuse(path: Path | str, **named: int) -> None:
+        if Path(path) == busy:
+            raise PermissionError(13, "being used by another process", str(path))
+        unlink(path, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.unlink", refuse)
+        patch.setattr("shutil._use_fd_functions", False)  # as on Windows, which removes by whole names
+        for _ in range(2):
+            with pytest.raises(StoreError, match="used by another process") as caught:
+                run(project.cache)
+            assert str(busy) in str(caught.value) and "prune again" in str(caught.value)
+            assert_equal_frames(read_kept(project.cache, names), truth)
+    run(project.cache)
+    assert_equal_frames(read_kept(project.cache, names), truth)
+    assert_sound(project.cache)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 13])
 def test_a_prune_killed_at_any_point_leaves_right_numbers_and_ends_when_run_again(project, every, monkeypatch):
