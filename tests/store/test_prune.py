@@ -17,7 +17,7 @@ from batcache.store.summary import summarise
 from batcache.store.verify import VerifyReport, verify
 from batcache.training.bags import join
 from tests.store.killing import builder
-from tests.store.project import Project, assert_equal_trees, copy, read_all, snapshot
+from tests.store.project import Project, assert_equal_trees, copy, flip, read_all, snapshot
 
 LENGTHS = {
     "a.wav": 0.25,
@@ -39,14 +39,7 @@ DELETED = ("a.wav", "d.wav", "longer.wav", "g.wav", "h.wav")
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Not to be changed."""
-    project = Project(tmp_path_factory.mktemp("prune"))
-    for name, seconds in LENGTHS.items():
-        project.record(name, seconds)
-    project.record("nan.wav", samples=[0.1] * 20_000 + [np.nan] * 1000)
-    shutil.copy2(project.root / "a.wav", project.root / "copy of a.wav")
-    project.list(*LENGTHS, "nan.wav", "copy of a.wav")
-    project.build()
-    return project
+    return Project(tmp_path_factory.mktemp("prune")).fill(LENGTHS)
 
 
 @pytest.fixture(scope="module")
@@ -215,10 +208,7 @@ def test_a_csv_of_other_recordings_is_refused(project, tmp_path):
 
 
 def test_a_damaged_store_is_refused_before_anything_of_it_goes(project):
-    place = shard_path(project.cache, 5)  # of which f.wav is to be copied
-    content = bytearray(place.read_bytes())
-    content[3 * 3204 + 8] ^= 1
-    place.write_bytes(content)
+    flip(shard_path(project.cache, 5), 3 * 3204 + 8)  # of f.wav, which is to be copied
     names = [name for name in names_in(project) if name not in ("nan.wav", "f.wav")]
     before = read_kept(project.cache, names)
     with pytest.raises(StoreError, match="verify --repair"):

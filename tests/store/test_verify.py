@@ -27,7 +27,7 @@ from batcache.store.prune import prune
 from batcache.store.repair import RepairReport, repair
 from batcache.store.verify import VerifyReport, verify
 from tests.store.killing import builder
-from tests.store.project import SMALL, Project, add_guano, assert_equal_trees, copy, snapshot
+from tests.store.project import SMALL, Project, add_guano, assert_equal_trees, copy, flip, snapshot
 
 LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2, "d.wav": 0.15, "e.wav": 0.18}
 """Shards of four instances: 0 of a and b, 1 to 3 of the long one, 4 of c and d, 5 of e and one that fails."""
@@ -37,14 +37,7 @@ CHUNK = 3204
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Not to be changed."""
-    project = Project(tmp_path_factory.mktemp("verify"))
-    for name, seconds in LENGTHS.items():
-        project.record(name, seconds)
-    project.record("nan.wav", samples=[0.1] * 20_000 + [np.nan] * 1000)
-    shutil.copy2(project.root / "a.wav", project.root / "copy of a.wav")
-    project.list(*LENGTHS, "nan.wav", "copy of a.wav")
-    project.build()
-    return project
+    return Project(tmp_path_factory.mktemp("verify")).fill(LENGTHS)
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +74,6 @@ def mend(cache: Path, found: VerifyReport | None = None) -> RepairReport:
     report = list(repair(cache, found or check(cache), workers=2))[-1]
     assert isinstance(report, RepairReport)
     return report
-
-
-def flip(place: Path, at: int, bits: int = 0x01) -> None:
-    content = bytearray(place.read_bytes())
-    content[at] ^= bits
-    place.write_bytes(content)
 
 
 def swap(one: Path, other: Path) -> None:
