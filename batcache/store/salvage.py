@@ -74,7 +74,7 @@ def why_keep(record: bytes, todo: Plan, data_dir: Path) -> str:
 
     A name that no CSV lists may be an old or a damaged one: then no file has it, and its audio is built under another.
     """
-    version = re.search(rb'"format_version":(\d+)', record)
+    version = re.search(rb'"format_version":(\d{1,9})', record)
     if version and is_intact(record) and int(version[1]) != FORMAT_VERSION:
         return f"format version {int(version[1])}; upgrade batcache"
     names, contents = (_read_texts(record, column) for column in ("path", "content"))
@@ -87,7 +87,8 @@ def why_keep(record: bytes, todo: Plan, data_dir: Path) -> str:
         if (name not in todo.decisions or name in todo.rejected)
         and (content not in built or os.path.isfile(data_dir / name))  # noqa: PTH113 (a damaged name may be no path)
     ]
-    return f"delete it to give up what cannot be built again: {list_some(lost)}" if lost else ""
+    remedy = "Bring back or list what it held, or delete the record to give that up"
+    return f"what it held cannot all be built again: {list_some(lost)}. {remedy}" if lost else ""
 
 
 def _read_texts(record: bytes, column: str) -> list[str]:

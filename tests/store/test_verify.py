@@ -323,7 +323,7 @@ def test_a_record_is_not_removed_while_files_of_its_recordings_are_gone(project)
     before = snapshot(project.cache)
     report = mend(project.cache)
     said = report.impossible["commits/4.json"]
-    assert "c.wav: no such file" in said and "delete it" in said
+    assert "c.wav: no such file" in said and "delete the record" in said
     assert report.left
     assert_equal_trees(snapshot(project.cache), before)
 
