@@ -111,7 +111,9 @@ def _naming(cache: Path) -> Iterator[None]:
         yield
     except OSError as error:
         finding = f"cannot be removed or written ({error.strerror or error})"
-        raise StoreError(error.filename or cache, finding, "Close what reads the store, and prune again") from error
+        raise StoreError(
+            error.filename or cache, finding, "Close what has it open, see that the disk has room, and prune again"
+        ) from error
 
 
 def _what_to_keep(
