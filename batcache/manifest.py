@@ -311,6 +311,16 @@ def _read_filename(cell: str, allow_outside: bool) -> str:
     return path
 
 
+def leads_out(path: str) -> bool:
+    """Whether a filename, from a store perhaps, is absolute or leads out of the folder that it starts from.
+
+    >>> [leads_out(path) for path in ("a/../b.wav", "a/../../b.wav", "/b.wav", "C:b.wav")]
+    [False, True, True, True]
+    """
+    path = path.replace("\\", "/")
+    return path.startswith("/") or bool(_DRIVE.match(path)) or (".." in path and normpath(path).split("/")[0] == "..")
+
+
 def _read_labels(cells: list[str], columns: Mapping[str, int], decimal_comma: bool) -> tuple[int, ...]:
     try:
         return _to_labels(tuple([cells[column] for column in columns.values()]))

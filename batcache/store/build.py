@@ -78,7 +78,7 @@ def build(
         layout = _find_layout(cache, config)
         index = read_index(cache, config.fingerprint, layout) if layout else Index({})
         layout = layout or Layout(config.frames_per_instance, config.n_mels)
-        todo = yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash)
+        todo = yield from make_plan(manifest, cache, config, index, layout, workers, rehash=rehash)
         yield replace(todo, leftover_bytes=count_leftovers(cache, index))
         return
     layout = _find_layout(cache, config)
@@ -88,24 +88,39 @@ def build(
         assert layout is not None, "a store was made"
     with hold(cache), _naming(cache):
         index = read_index(cache, config.fingerprint, layout)
-        todo = yield from _plan(manifest, cache, config, index, layout, workers, rehash=rehash)
+        todo = yield from make_plan(manifest, cache, config, index, layout, workers, rehash=rehash)
         remove_leftovers(cache, index)  # they may take the room that is needed
         yield todo
         require_room(cache, todo.bytes_to_write, "Free some space, build fewer recordings, or pass another --cache")
-
-        _resize_for(cache, index, todo.tasks, layout)
-        yield from _compute(cache, todo.tasks, manifest.data_dir, config, layout, device, workers)
-        for shard, rows in todo.revisions.items():
-            commit = index.commits[shard]
-            write_commit(cache, replace(commit, generation=commit.generation + 1, recordings=rows))
-
-        if todo.written:
-            index = reread(index, cache, config.fingerprint, todo.written)
-        report = make_report(cache, index, todo, manifest.recordings(), config, time.time() - began)
-        write_sources(cache, manifest, report.rejected)
-        write_rejected(report)
-        write_log(report, began)
+        report = yield from carry_out(todo, index, manifest, cache, config, layout, device, workers, began)
     yield report
+
+
+def carry_out(
+    todo: Plan,
+    index: Index,
+    manifest: Manifest,
+    cache: Place,
+    config: DataConfig,
+    layout: Layout,
+    device: str,
+    workers: int,
+    began: float,
+) -> Generator[Progress, None, BuildReport]:
+    """Do what a plan says, in a store that the caller holds and that has nothing beside what is in ``index``."""
+    _resize_for(cache, index, todo.tasks, layout)
+    yield from _compute(cache, todo.tasks, manifest.data_dir, config, layout, device, workers)
+    for shard, rows in todo.revisions.items():
+        commit = index.commits[shard]
+        write_commit(cache, replace(commit, generation=commit.generation + 1, recordings=rows))
+
+    if todo.written:
+        index = reread(index, cache, config.fingerprint, todo.written)
+    report = make_report(cache, index, todo, manifest.recordings(), config, time.time() - began)
+    write_sources(cache, manifest, report.rejected)
+    write_rejected(report)
+    write_log(report, began)
+    return report
 
 
 @contextmanager
@@ -118,8 +133,15 @@ def _naming(cache: Place) -> Iterator[None]:
         raise StoreError(place, finding, "See to the disk and build again: what is done stays done") from error
 
 
-def _plan(
-    manifest: Manifest, cache: Place, config: DataConfig, index: Index, layout: Layout, workers: int, *, rehash: bool
+def make_plan(
+    manifest: Manifest,
+    cache: Place,
+    config: DataConfig,
+    index: Index,
+    layout: Layout,
+    workers: int,
+    *,
+    rehash: bool = False,
 ) -> Generator[Progress, None, Plan]:
     """Look at every file, then decide. Changes nothing."""
     paths = {path: clip.time_expansion for path, clip in manifest.recordings().items()}

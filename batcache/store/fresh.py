@@ -13,6 +13,7 @@ from batcache.config import FeatureConfig
 from batcache.errors import AudioError
 from batcache.features.audio import content_hash, read_header
 from batcache.features.frontend import FrontEnd
+from batcache.manifest import leads_out
 from batcache.s3 import Place
 from batcache.store.compute import stream
 from batcache.store.layout import CachedRecording, Layout, read_chunk
@@ -25,10 +26,17 @@ recordings what float32 rounding before the mel filters becomes. The front end i
 in float64."""
 
 
-def find_file(rows: Iterable[CachedRecording], data_dir: Path) -> Placed | str:
-    """The first of these rows, all of one content, whose file holds that content; else why the last one does not."""
+def find_file(rows: Iterable[CachedRecording], data_dir: Path, *, allow_outside: bool) -> Placed | str:
+    """The first of these rows, all of one content, whose file holds that content; else why the last one does not.
+
+    A store from elsewhere could name any file of this machine: only with ``allow_outside`` is one outside the data dir
+    opened.
+    """
     reason = ""
     for row in rows:
+        if leads_out(row.path) and not allow_outside:
+            reason = "leads out of the data dir"
+            continue
         place = data_dir / row.path
         try:
             header, now = read_header(place), place.stat()
@@ -63,13 +71,15 @@ def compare(
     features: FeatureConfig,
     workers: int,
     layout: Layout,
+    *,
+    allow_outside: bool,
 ) -> Iterator[tuple[list[CachedRecording], tuple[str, str]]]:
     """Yield for each content whether its stored features are ``exact``, ``rounded`` or ``differs`` from those that its
     file gives now (with what is off), or ``not comparable`` (with why)."""
     front_end = FrontEnd(features)
 
     def judge(rows: list[CachedRecording]) -> tuple[str, str]:
-        placed = find_file(rows, data_dir)
+        placed = find_file(rows, data_dir, allow_outside=allow_outside)
         if isinstance(placed, str):
             return "not comparable", placed
         exact, worst, instance = True, 0.0, 0

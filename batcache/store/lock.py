@@ -1,13 +1,14 @@
 """One builder a store: a small file in it says who builds, and goes when the build ends.
 
 The file is made together with its content, or not at all, and only where there is none. A builder that was killed
-leaves it behind: on the same machine the next one sees that the process is gone and takes over; of another machine only
-the user can know.
+leaves it behind: on the same machine the next one sees that the process is gone and takes over; of another machine, or
+a container with process numbers of its own, only the user can know.
 """
 
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ except ImportError:  # Windows
 LOCK = "building.json"
 _held: set[str] = set()
 """Tokens of the locks that this process holds."""
+_FIRST_NAMESPACE = "pid:[4026531836]"
+"""Linux' name for the process numbers of a machine itself, as opposed to a container's."""
 
 
 @contextmanager
@@ -40,9 +43,9 @@ def hold(store: Place) -> Iterator[None]:
     place, token = store / LOCK, uuid4().hex
     mine = json.dumps(
         {
-            "host": socket.gethostname(),
+            **_describe_here(),
             "process": os.getpid(),
-            "process_began": psutil.Process().create_time(),
+            "process_began": _began(os.getpid()),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
             "token": token,
         }
@@ -60,17 +63,25 @@ def hold(store: Place) -> Iterator[None]:
                 place.unlink()
 
 
+def require_idle(store: Place) -> None:
+    """Raises StoreError: someone builds a store; says who, since when."""
+    place = store / LOCK
+    with suppress(FileNotFoundError, NotADirectoryError):
+        _require_gone(place, place.read_bytes())
+
+
 def _remove_halves(place: Place) -> None:
     """Remove what builders left that were killed while they made a lock. One that is making one now tries again."""
     if isinstance(place, Path):
         for half in place.parent.glob(f"{place.name}.*{PARTIAL}"):
-            half.unlink(missing_ok=True)
+            with suppress(OSError):  # Windows removes none that another is writing
+                half.unlink()
 
 
 def _make(place: Place, content: bytes) -> bool:
     """Make a file with this content, unless there is one."""
-    if isinstance(place, S3Path):
-        return place.create_exclusively(content)
+    if isinstance(place, S3Path):  # a server that knows no conditions writes over what is there
+        return not place.exists() and place.create_exclusively(content) and place.read_bytes() == content
     whole = place.with_name(f"{place.name}.{uuid4().hex}{PARTIAL}")
     try:
         whole.write_bytes(content)
@@ -130,7 +141,7 @@ def _move_stale_aside(place: Place) -> None:
         place.unlink()  # two who start at the same moment on one machine after a kill are not kept apart there
         return
     aside = place.with_name(f"{place.name}.{uuid4().hex}{PARTIAL}")
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, FileExistsError):  # a third was quicker still, and Windows does not replace
         place.rename(aside)
         if aside.read_bytes() != found:
             aside.rename(place)  # another builder was quicker: this is its lock
@@ -140,19 +151,64 @@ def _move_stale_aside(place: Place) -> None:
 
 def _require_gone(place: Place, found: bytes) -> None:
     remedy = f"Wait for it; if nothing builds this store any more, delete {place}"
+    here = _describe_here()
     try:
         holder = json.loads(found)
-        host, process, since = holder["host"], int(holder["process"]), holder["since"]
-        began = float(holder["process_began"])
-    except (ValueError, KeyError, TypeError):
+        there = {name: str(holder[name]) for name in here}
+        process, began, since = int(holder["process"]), float(holder["process_began"]), holder["since"]
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise StoreError(place.parent, "is being built by a process that cannot be told", remedy) from None
-    if host == socket.gethostname():
-        with suppress(psutil.NoSuchProcess):
-            if abs(psutil.Process(process).create_time() - began) > 1:
-                return  # the number was given to another process since
-            if process == os.getpid() and holder.get("token") not in _held:
-                return  # an earlier build of this process could not remove it
-            finding = f"is being built by process {process} of this machine since {since}"
-            raise StoreError(place.parent, finding, remedy)
-        return
-    raise StoreError(place.parent, f"is being built by process {process} on {host} since {since}", remedy)
+    if there == here:
+        if not _runs(process, began) or (process == os.getpid() and holder.get("token") not in _held):
+            return  # gone, or an earlier build of this process that could not remove it
+    elif there == here | {"boot": there["boot"]} and here["machine"] and here["processes"] == _FIRST_NAMESPACE:
+        return  # this machine was started anew since
+    if there == here:
+        where = "of this machine"
+    elif there["host"] == here["host"]:
+        where = f"of another machine or container named {there['host']}"
+    else:
+        where = f"on {there['host']}"
+    raise StoreError(place.parent, f"is being built by process {process} {where} since {since}", remedy)
+
+
+def _describe_here() -> dict[str, str]:
+    """Where a process number means what it means here; what only Linux can tell is empty elsewhere."""
+
+    def read(place: str) -> str:
+        try:
+            return Path(place).read_text(encoding="ascii").strip()
+        except OSError:
+            return ""
+
+    try:
+        processes = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        processes = ""
+    return {
+        "host": socket.gethostname(),
+        "machine": read("/etc/machine-id"),
+        "boot": read("/proc/sys/kernel/random/boot_id"),
+        "processes": processes,
+    }
+
+
+def _runs(process: int, began: float) -> bool:
+    """Whether the process of this number that began then runs. One that cannot be looked at may be it."""
+    try:
+        if sys.platform == "linux":
+            with suppress(PermissionError):  # it runs, as another user
+                os.kill(process, 0)
+        return abs(_began(process) - began) <= 1
+    except (ProcessLookupError, psutil.NoSuchProcess, OverflowError):
+        return False
+    except (OSError, psutil.Error):
+        return True
+
+
+def _began(process: int) -> float:
+    """When a process began: on Linux in clock ticks since the machine started, since psutil's seconds move whenever the
+    clock is set; elsewhere in those."""
+    if sys.platform == "linux":
+        return float(Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
+    return psutil.Process(process).create_time()

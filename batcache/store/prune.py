@@ -8,9 +8,9 @@ ends what this one began.
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from dataclasses import replace as replace_fields
 from pathlib import Path
 
@@ -26,23 +26,20 @@ from batcache.store.index import Index
 from batcache.store.layout import (
     CachedRecording,
     Commit,
-    Layout,
     ShardWriter,
     array_length,
     commit_path,
     read_chunk,
     resize,
-    shard_index,
     shard_path,
     write_commit,
 )
 from batcache.store.leftovers import remove_leftovers
 from batcache.store.lock import hold
-from batcache.store.plan import Allotted, allot
+from batcache.store.moves import PrunePlan, plan_prune
+from batcache.store.plan import Allotted
 from batcache.store.reader import Store
 from batcache.store.sources import read_last_manifest
-
-Rows = tuple[CachedRecording, ...]
 
 
 @dataclass(frozen=True)
@@ -51,23 +48,6 @@ class Progress:
 
     done: int
     total: int
-
-
-@dataclass(frozen=True)
-class PrunePlan:
-    """What goes and what moves.
-
-    ``dead`` shards hold nothing that is kept and go first; ``emptied`` ones hold some, which ``moves`` copies (rows of
-    one content in each group, where they go in each part), and go last. ``revisions`` are the rows of other shards
-    that change. ``dropped`` are the paths whose rows go.
-    """
-
-    dead: tuple[int, ...] = ()
-    emptied: tuple[int, ...] = ()
-    groups: tuple[Rows, ...] = ()
-    moves: tuple[Allotted, ...] = ()
-    revisions: Mapping[int, Rows] = field(default_factory=dict)
-    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,10 +72,10 @@ def prune(cache: Path, manifest: Manifest | None = None, *, dry_run: bool = Fals
     does not list and whose file is gone: a store may hold recordings of several CSVs.
 
     Raises:
-        StoreError: the store is damaged, or has no recording of the manifest.
+        StoreError: the store is damaged, has no recording of the manifest, or has a file that cannot be removed.
     """
     began = time.monotonic()
-    with nullcontext() if dry_run else hold(cache):
+    with nullcontext() if dry_run else hold(cache), _naming(cache):
         store = Store(cache)
         index, layout = store.index, store.layout
         is_kept, note = _what_to_keep(cache, index, manifest)
@@ -107,7 +87,7 @@ def prune(cache: Path, manifest: Manifest | None = None, *, dry_run: bool = Fals
             after = sum(
                 commit.shard_bytes for k, commit in index.commits.items() if k not in {*plan.dead, *plan.emptied}
             )
-            after += sum(_size(plan, part, layout) for part in plan.moves)
+            after += sum(layout.shard_bytes([plan.instances(part)]) for part in plan.moves)
         else:
             yield from _carry_out(store, plan)
             after = _bytes_of_shards(cache)
@@ -122,6 +102,18 @@ def prune(cache: Path, manifest: Manifest | None = None, *, dry_run: bool = Fals
         note=note,
         dry_run=dry_run,
     )
+
+
+@contextmanager
+def _naming(cache: Path) -> Iterator[None]:
+    """Turn what the system refuses into an error that names the file: Windows removes none that a training has open."""
+    try:
+        yield
+    except OSError as error:
+        finding = f"cannot be removed or written ({error.strerror or error})"
+        raise StoreError(
+            error.filename or cache, finding, "Close what has it open, see that the disk has room, and prune again"
+        ) from error
 
 
 def _what_to_keep(
@@ -148,64 +140,6 @@ def _what_to_keep(
     return lambda row: row.path in listed or row.path in there, ""
 
 
-def plan_prune(index: Index, is_kept: Callable[[CachedRecording], bool], layout: Layout) -> PrunePlan:
-    """Decide what goes and what moves. Pure."""
-    capacity = layout.instances_per_shard
-    kept = {shard: [row for row in commit.recordings if is_kept(row)] for shard, commit in index.commits.items()}
-    places: dict[tuple[tuple[str, int], str], dict[int, list[CachedRecording]]] = {}
-    spans: dict[int, dict[int, int]] = {shard: {} for shard in index.commits}  # instances in use, by first instance
-    for rows in kept.values():
-        for row in rows:
-            places.setdefault((row.key, row.failure), {}).setdefault(row.first_instance, []).append(row)
-            for shard in _shards_of(row, capacity):
-                spans[shard][row.first_instance] = row.instances
-    dead = {shard for shard, used in spans.items() if not used}
-    full = {
-        shard
-        for shard, used in spans.items()
-        if any(count > capacity for count in used.values()) or sum(used.values()) == len(index.commits[shard].crc32c)
-    }
-    wanted: dict[int, Rows] = {}  # rows of one content, by the place that is kept of it
-    for copies in places.values():
-        first = min(copies, key=lambda at: (at // capacity not in full, at))
-        named = {row.path: row for at in sorted(copies, key=lambda at: at == first) for row in copies[at]}
-        wanted[first] = tuple(replace(row, first_instance=first) for row in named.values())
-    live = {shard: [first for first in used if first in wanted] for shard, used in spans.items()}
-    emptied = {
-        shard
-        for shard in index.commits
-        if shard not in dead and (shard not in full or len(live[shard]) < len(spans[shard]))
-    }
-    groups = tuple(wanted[first] for shard in sorted(emptied) for first in sorted(live[shard]))
-    taken = set(index.commits) - dead
-    revisions = {}
-    for shard in sorted(set(index.commits) - dead - emptied):
-        rows_now = _in_order(index.commits[shard].recordings, [row for first in live[shard] for row in wanted[first]])
-        if index.commits[shard].continues:
-            continue
-        if rows_now != index.commits[shard].recordings:
-            revisions[shard] = rows_now
-    names = {row.path for rows in kept.values() for row in rows}
-    return PrunePlan(
-        dead=tuple(sorted(dead)),
-        emptied=tuple(sorted(emptied)),
-        groups=groups,
-        moves=tuple(allot([rows[0].instances for rows in groups], taken, capacity)),
-        revisions=revisions,
-        dropped=tuple(path for path in index.by_path if path not in names),
-    )
-
-
-def _shards_of(row: CachedRecording, capacity: int) -> range:
-    return range(row.first_instance // capacity, (row.first_instance + row.instances - 1) // capacity + 1)
-
-
-def _in_order(old: Rows, wanted: Sequence[CachedRecording]) -> Rows:
-    """The rows wanted, in the order that they have, new ones last."""
-    position = {(row.path, row.first_instance): i for i, row in enumerate(old)}
-    return tuple(sorted(wanted, key=lambda row: position.get((row.path, row.first_instance), len(old))))
-
-
 def _carry_out(store: Store, plan: PrunePlan) -> Iterator[Progress]:
     cache, index, layout = Path(str(store.path)), store.index, store.layout
     remove_leftovers(cache, index)
@@ -214,7 +148,7 @@ def _carry_out(store: Store, plan: PrunePlan) -> Iterator[Progress]:
         commit = index.commits[shard]
         write_commit(cache, replace_fields(commit, generation=commit.generation + 1, recordings=rows))
     left = {k: len(commit.crc32c) for k, commit in index.commits.items() if k not in plan.dead}
-    ends = {part.first_shard: _used(plan, part) for part in plan.moves}
+    ends = {part.first_shard: plan.instances(part) for part in plan.moves}
     resize(cache, array_length([*left.items(), *ends.items()], layout))
     done, total = 0, sum(ends.values())
     for part in plan.moves:
@@ -263,15 +197,6 @@ def _remove(cache: Path, shards: Collection[int]) -> None:
 
 def _instances(index: Index, shards: Collection[int]) -> int:
     return sum(len(index.commits[shard].crc32c) for shard in shards)
-
-
-def _used(plan: PrunePlan, part: Allotted) -> int:
-    return sum(plan.groups[which][0].instances for which, _ in part.members)
-
-
-def _size(plan: PrunePlan, part: Allotted, layout: Layout) -> int:
-    used = _used(plan, part)
-    return used * (layout.chunk_bytes + 4) + len(shard_index(used, layout))
 
 
 def _bytes_of_shards(cache: Path) -> int:

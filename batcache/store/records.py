@@ -37,15 +37,11 @@ class Damage:
 
 def check_layout(cache: Place, features: FeatureConfig, layout: Layout, records: Iterable[Commit]) -> None:
     """Refuse a layout by which every record and shard would look damaged."""
-    fits = [commit.shard_bytes == _shard_bytes(commit, layout) for commit in records]
+    fits = [commit.shard_bytes == layout.shard_bytes([len(commit.crc32c)]) for commit in records]
     if layout.n_mels != features.n_mels or (fits and not any(fits)):
         raise StoreError(
             cache / "zarr.json", "its layout is damaged: it fits no commit record", "Restore it from a copy"
         )
-
-
-def _shard_bytes(commit: Commit, layout: Layout) -> int:
-    return len(commit.crc32c) * (layout.chunk_bytes + 4) + 16 * layout.instances_per_shard + 4
 
 
 def check_group(cache: Place, attributes: set[str]) -> list[Damage]:
@@ -102,7 +98,7 @@ _LOWER = REPAIR[0].lower() + REPAIR[1:]
 def _judge_rows(commit: Commit, records: Mapping[int, Commit], layout: Layout) -> Iterator[str]:
     """What in a record contradicts itself or the format."""
     capacity, used = layout.instances_per_shard, len(commit.crc32c)
-    if not 0 < used <= capacity or commit.shard_bytes != _shard_bytes(commit, layout):
+    if not 0 < used <= capacity or commit.shard_bytes != layout.shard_bytes([used]):
         yield f"{used} chunks do not make a shard of {commit.shard_bytes:,} bytes"
     if commit.continues and (commit.recordings or used != capacity):
         yield "its recording goes on in the next shard, and yet it is not full or has rows"

@@ -3,8 +3,8 @@
 A shard whose record can be believed is written anew under a temporary name: sound chunks are copied, the others
 computed from their files. Computed on the kind of machine that built the store they are what the record says, and a
 rename ends it; else the record goes first and comes back, with the new checksums, last. Where the record cannot be
-believed it is removed, and a build makes its recordings anew. Killed at any point, the store is as damaged as it was,
-or lacks the record of a shard, which the next build or repair makes again.
+believed, ``salvage`` has its recordings built anew. Killed at any point, the store is as damaged as it was, or lacks
+the record of a shard, which the next build or repair makes again.
 """
 
 import json
@@ -16,39 +16,35 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import google_crc32c
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from batcache.ahead import map_ahead
-from batcache.config import DataConfig
-from batcache.disk import replacing, sync, write_file
-from batcache.errors import BatcacheError, StoreError, list_some
+from batcache.disk import replacing, write_file
+from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
 from batcache.store import build
 from batcache.store.fresh import compute_again, find_file
-from batcache.store.index import Index, read_records, that_count
+from batcache.store.index import Index, that_count
 from batcache.store.layout import (
-    FORMAT_VERSION,
     CachedRecording,
     Commit,
     Layout,
     ShardWriter,
     array_length,
     array_metadata,
-    commit_path,
-    is_intact,
     read_attributes,
     read_chunk,
     shard_path,
     write_commit,
 )
 from batcache.store.lock import hold
-from batcache.store.plan import Plan
 from batcache.store.records import Damage
-from batcache.store.sources import read_last_manifest, read_sources
-from batcache.store.verify import Owners, Progress, VerifyReport, owners_of, verify
+from batcache.store.salvage import Salvaged, build_again, withdraw
+from batcache.store.shards import Owners, owners_of
+from batcache.store.sources import find_data_dir
+from batcache.store.verify import Progress, VerifyReport, inspect
 
 Frames = NDArray[np.float16]
 Fresh = dict[int, Frames]
@@ -73,52 +69,62 @@ class RepairReport:
 class _Done:
     shards: int = 0
     recomputed: list[str] = field(default_factory=list)
-    withdrawn: int = 0
     impossible: dict[str, str] = field(default_factory=dict)
 
 
 def repair(
     cache: Path, found: VerifyReport, data_dir: Path | None = None, workers: int | None = None
 ) -> Iterator[Progress | build.Progress | RepairReport]:
-    """Repair what ``verify`` found; yields progress, the report last. Computes on the CPU.
+    """Repair what ``verify`` found and a new look confirms; yields progress, the report last. Computes on the CPU.
 
-    A recording whose file is gone or holds other audio stays damaged; so does a record that cannot be read while files
-    of its recordings are missing, since they could not be built again.
+    A recording whose file is gone or holds other audio stays damaged; so does a record that cannot be believed where
+    not all of its recordings could be built again.
     """
     began, workers, done = time.monotonic(), workers or os.cpu_count() or 1, _Done()
-    features, layout, _ = read_attributes(cache)
-    records, _ = read_records(cache, features.fingerprint)
-    index = Index({k: c for k, c in that_count(records, layout).items() if k not in found.doubtful})
-    folder = data_dir or _last_data_dir(cache)
-    shards = _Shards(cache, folder, FrontEnd(features), layout, owners_of(index, layout), done)
-    with hold(cache), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for count, (shard, slots) in enumerate(sorted(found.unsound.items()), 1):
-            shards.write_again(index.commits[shard], slots, pool, workers)
-            yield Progress("repair", count, len(found.unsound))
+    with hold(cache):
+        found = _look_again(cache, found, workers)
+        features, layout, _ = read_attributes(cache)
+        index = Index({k: c for k, c in that_count(dict(found.records), layout).items() if k not in found.doubtful})
+        folder, outside = _find_data_dir(cache, data_dir)
+        shards = _Shards(cache, folder, outside, FrontEnd(features), layout, owners_of(index, layout), done)
+        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            for count, (shard, slots) in enumerate(sorted(found.unsound.items()), 1):
+                shards.write_again(index.commits[shard], slots, pool, workers)
+                yield Progress("repair", count, len(found.unsound))
+        finally:
+            pool.shutdown(cancel_futures=True)
         if found.array:
             _write_array_metadata(cache, index, layout)
-    if found.doubtful:  # a build holds the store itself
-        yield from _build_again(cache, index, found.doubtful, data_dir, done, workers)
-    left = found.damages
-    sound = set(records) - found.unsound.keys() - set(found.doubtful)
-    for event in verify(cache, workers=workers, known_sound=sound):
-        if isinstance(event, VerifyReport):
-            left = event.damages
+        salvaged = Salvaged()
+        if found.doubtful:
+            salvaged = yield from build_again(cache, index, found.doubtful, data_dir, workers)
+        sound = found.records.keys() - found.unsound.keys() - {*found.doubtful}
+        *_, left = inspect(cache, workers=workers, known_sound=sound)
+    assert isinstance(left, VerifyReport)
     yield RepairReport(
-        shards=done.shards,
-        recomputed=tuple(dict.fromkeys(done.recomputed)),
-        withdrawn=done.withdrawn,
-        impossible=done.impossible,
-        left=left,
+        shards=done.shards + salvaged.shards,
+        recomputed=tuple(dict.fromkeys([*done.recomputed, *salvaged.recomputed])),
+        withdrawn=salvaged.withdrawn,
+        impossible={**done.impossible, **salvaged.kept},
+        left=left.damages,
         seconds=time.monotonic() - began,
     )
 
 
-def _last_data_dir(cache: Path) -> Path | None:
+def _look_again(cache: Path, found: VerifyReport, workers: int) -> VerifyReport:
+    """What of a finding still holds: others may have built or pruned before the store was held."""
+    *_, now = inspect(cache, workers=workers, known_sound=found.records.keys() - found.unsound.keys())
+    assert isinstance(now, VerifyReport)
+    stands = {k: slots for k, slots in found.unsound.items() if now.records.get(k) == found.records[k]}
+    return replace(now, unsound={k: s for k, s in {**now.unsound, **stands}.items() if k not in now.doubtful})
+
+
+def _find_data_dir(cache: Path, data_dir: Path | None) -> tuple[Path | None, bool]:
     try:
-        return read_sources(cache).data_dir
+        return find_data_dir(cache, data_dir)
     except StoreError:
-        return None
+        return None, False
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ class _Shards:
 
     cache: Path
     data_dir: Path | None
+    allow_outside: bool
     front_end: FrontEnd
     layout: Layout
     owners: Owners
@@ -179,10 +186,11 @@ class _Shards:
         row = rows[0]
         wanted = {row.first_instance + i: row.first_instance + i - begin for i in range(row.instances)}
         wanted = {instance: slot for instance, slot in wanted.items() if slot in slots}
-        placed = "no data dir is known" if self.data_dir is None else find_file(rows, self.data_dir)
+        if self.data_dir is None:
+            return "no data dir is known"
+        placed = find_file(rows, self.data_dir, allow_outside=self.allow_outside)
         if isinstance(placed, str):
             return placed
-        assert self.data_dir is not None
         made: Fresh = {}
         for i, frames in enumerate(compute_again(placed, self.data_dir, self.front_end, self.layout)):
             if (slot := wanted.pop(row.first_instance + i, None)) is not None:
@@ -190,64 +198,8 @@ class _Shards:
         return "its file gives fewer frames than are cached" if wanted else made
 
 
-def withdraw(cache: Path, shard: int) -> None:
-    """Remove a commit record, for good before anything else is done."""
-    commit_path(cache, shard).unlink(missing_ok=True)
-    sync(cache / "commits")
-
-
 def _write_array_metadata(cache: Path, index: Index, layout: Layout) -> None:
     """Write Zarr's metadata anew, for as many instances as are committed."""
     length = array_length([(commit.shard, len(commit.crc32c)) for commit in index.commits.values()], layout)
     content = json.dumps(array_metadata(layout, length), indent=2).encode()
     write_file(cache / "instances" / "zarr.json", content)
-
-
-def _build_again(
-    cache: Path, index: Index, doubtful: tuple[int, ...], data_dir: Path | None, done: _Done, workers: int
-) -> Iterator[build.Progress]:
-    """Remove records that cannot be believed and build what they stood for, as the CSVs of the last build list it."""
-    features, layout, _ = read_attributes(cache)
-    try:
-        manifest = read_last_manifest(cache, data_dir)
-    except BatcacheError as error:
-        done.impossible |= {f"commits/{k}.json": f"what it held is not known: {error}" for k in doubtful}
-        return
-    lost = {
-        path for path in manifest.recordings() if path not in index.by_path and (manifest.data_dir / path).is_file()
-    }
-    reasons = {f"commits/{k}.json": _why_keep(cache, k, manifest.data_dir, lost) for k in doubtful}
-    kept = {name: reason for name, reason in reasons.items() if reason}
-    if kept:
-        done.impossible |= kept
-        return
-    for shard in doubtful:
-        done.withdrawn += commit_path(cache, shard).exists()
-        withdraw(cache, shard)
-    config = DataConfig(**vars(features), instance_s=layout.frames_per_instance / features.frames_per_second)
-    for event in build.build(manifest, cache, config, device="cpu", workers=workers):
-        if isinstance(event, build.Progress):
-            yield event
-        elif isinstance(event, Plan):
-            done.recomputed += [placed.facts.path for task in event.tasks for placed in task.recordings]
-            done.shards += sum(task.shards for task in event.tasks)
-
-
-def _why_keep(cache: Path, shard: int, data_dir: Path, lost: set[str]) -> str:
-    """Why a record must stay though it cannot be believed, or nothing. ``lost`` are files that no other record has.
-
-    The names in it may be damaged too; then there are as many of the lost that it does not name.
-    """
-    try:
-        text = commit_path(cache, shard).read_bytes()
-        document = msgspec.json.decode(text)
-        names = [name for name in document["recordings"]["path"] if isinstance(name, str)]
-        version = document["format_version"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    if is_intact(text) and version != FORMAT_VERSION:
-        return f"format version {version}; upgrade batcache"
-    gone = [name for name in names if not (data_dir / name).is_file()]
-    if len(gone) <= len(lost.difference(names)):
-        return ""
-    return f"files of its recordings are gone, and could not be built again: {list_some(gone)}"

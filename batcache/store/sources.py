@@ -9,7 +9,7 @@ from typing import Any
 
 from batcache.disk import write_file
 from batcache.errors import StoreError, UnreachableError
-from batcache.manifest import Manifest, read_manifest
+from batcache.manifest import Manifest, leads_out, read_manifest
 from batcache.s3 import SCHEME, Place, S3Path
 
 SOURCES = "last_build.json"
@@ -17,7 +17,8 @@ SOURCES = "last_build.json"
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the manifest of the last build lies, and what was rejected and why, by the last build that listed it.
+    """Where the manifest of the last build lies, what was rejected and why by the last build that listed it, and whether
+    the recordings may lie outside the data dir: that build was told so, if one does.
 
     Without CSVs and data dir: the frames came from an exported file, which does not know them.
     """
@@ -26,6 +27,7 @@ class Sources:
     split_of: dict[Path, str]
     data_dir: Path | None
     rejected: dict[str, str]
+    allow_outside: bool = False
 
 
 def write_sources(cache: Place, manifest: Manifest, rejected: Mapping[str, str]) -> None:
@@ -39,6 +41,7 @@ def write_sources(cache: Place, manifest: Manifest, rejected: Mapping[str, str])
         "csvs": [portable(csv, cache) for csv in manifest.csvs],
         "split_of": {portable(csv, cache): split for csv, split in manifest.split_of.items()},
         "data_dir": portable(manifest.data_dir, cache),
+        "allow_outside": any(leads_out(clip.filename) for clip in manifest.clips),
         "rejected": dict(sorted({**earlier, **rejected}.items())),
     }
     _write(cache, document)
@@ -68,7 +71,7 @@ def read_sources(cache: Place) -> Sources:
         csvs = tuple(locate(csv, cache) for csv in note["csvs"])
         split_of = {locate(csv, cache): split for csv, split in note["split_of"].items()}
         data_dir = None if note["data_dir"] is None else locate(note["data_dir"], cache)
-        return Sources(csvs, split_of, data_dir, dict(note["rejected"]))
+        return Sources(csvs, split_of, data_dir, dict(note["rejected"]), note.get("allow_outside") is True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(place, f"cannot be read ({error})", "Run `batcache build` again") from None
 
@@ -83,15 +86,32 @@ def _find_sources(cache: Place) -> Sources | None:
         return None
 
 
-def read_last_manifest(cache: Place, data_dir: Path | None = None) -> Manifest:
+def read_last_manifest(cache: Place, data_dir: Path | None = None, *, to_read_files: bool = False) -> Manifest:
     """The manifest of the last build, as its CSVs are now; ``data_dir`` where the recordings were moved.
+
+    Whoever is going ``to_read_files`` gets none from outside the data dir, unless that build was told to allow it.
 
     Raises:
         StoreError, ManifestError: the note or the CSVs are missing or damaged.
     """
     sources = read_sources(cache)
-    data_dir = data_dir or sources.data_dir
-    return read_manifest(sources.csvs, data_dir, split_of=sources.split_of, allow_outside=True)
+    data_dir, allow_outside = data_dir or sources.data_dir, sources.allow_outside or not to_read_files
+    return read_manifest(sources.csvs, data_dir, split_of=sources.split_of, allow_outside=allow_outside)
+
+
+def find_data_dir(cache: Place, data_dir: Path | None) -> tuple[Path | None, bool]:
+    """Where the recordings are, as told here or to the last build, and whether its rows may lead out of there.
+
+    Raises:
+        StoreError: the note of that build, where it is needed, is missing or damaged.
+    """
+    try:
+        sources = read_sources(cache)
+    except StoreError:
+        if data_dir is None:
+            raise
+        return data_dir, False
+    return data_dir or sources.data_dir, sources.allow_outside
 
 
 def find_other_root(cache: Place, data_dir: Path, paths: Iterable[str]) -> Path | None:

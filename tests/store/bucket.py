@@ -32,7 +32,7 @@ print(server.get_host_and_port()[1], flush=True)
 sys.stdin.read()
 """
 
-Fault = Literal["500", "503", "403", "reset", "stall", "lost answer", "cut short", "flipped byte"]
+Fault = Literal["500", "503", "403", "reset", "stall", "lost answer", "cut short", "flipped byte", "no conditions"]
 FAILURES: tuple[Fault, ...] = ("500", "503", "reset", "stall", "lost answer", "cut short")
 """What a network and a server do by themselves."""
 
@@ -106,7 +106,10 @@ def proxy(upstream: str) -> Iterator[Proxy]:
 
         def pass_on(self, body: bytes, fault: Fault | None) -> None:
             connection = http.client.HTTPConnection(urlsplit(made.upstream).netloc, timeout=20)
-            connection.request(self.command, self.path, body, dict(self.headers))
+            headers = dict(self.headers)
+            if fault == "no conditions":  # as older servers
+                headers = {name: value for name, value in headers.items() if name.lower() != "if-none-match"}
+            connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()
             content = bytearray(answer.read())
             connection.close()

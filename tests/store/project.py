@@ -77,6 +77,16 @@ class Project:
         rows = (",".join([name, "1", *(str(cells.get(name, "")) for cells in columns.values())]) for name in names)
         self.csv.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
 
+    def fill(self, lengths: Mapping[str, float]) -> "Project":
+        """Build recordings of so many seconds, one that fails, and a copy of ``a.wav``."""
+        for name, seconds in lengths.items():
+            self.record(name, seconds)
+        self.record("nan.wav", samples=[0.1] * 20_000 + [np.nan] * 1000)
+        shutil.copy2(self.root / "a.wav", self.root / "copy of a.wav")
+        self.list(*lengths, "nan.wav", "copy of a.wav")
+        self.build()
+        return self
+
     def build(self, workers: int = 1, per_shard: int = PER_SHARD) -> Built:
         with few_a_shard(per_shard):
             manifest = read_manifest([self.csv])
@@ -110,6 +120,12 @@ def let_an_hour_pass(folder: Path) -> None:
     """For what is half made in it."""
     for place in folder.glob("*.partial"):
         set_time(place, 0)
+
+
+def flip(place: Path, at: int, bits: int = 0x01) -> None:
+    content = bytearray(place.read_bytes())
+    content[at] ^= bits
+    place.write_bytes(content)
 
 
 def add_guano(path: Path, text: str = "GUANO|Version: 1.0\nSpecies Manual ID: Myomyo\n") -> None:

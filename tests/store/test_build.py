@@ -692,7 +692,7 @@ def test_what_a_file_manager_left_in_the_store_is_left_alone(project):
 
 def test_the_store_remembers_its_manifest_by_relative_posix_paths(project):
     note = json.loads((project.cache / "last_build.json").read_bytes())
-    assert note == {"csvs": ["../clips.csv"], "split_of": {}, "data_dir": "..", "rejected": {}}
+    assert note == {"csvs": ["../clips.csv"], "split_of": {}, "data_dir": "..", "allow_outside": False, "rejected": {}}
     (project.root / "list").mkdir()
     moved = (project.root / "clips.csv").rename(project.root / "list" / "x y.csv")
     manifest = read_manifest([moved], project.root, split_of={moved: "test"})

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -24,6 +25,7 @@ HERE = Path(__file__).parents[2]
 BUILD_SLOWLY = """
 import sys, time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from batcache import cli
 from batcache.features import frontend
 awaited, read_blocks = Path(sys.argv.pop(1)), frontend.read_blocks
@@ -65,12 +67,9 @@ def wait_for(there: Callable[[], bool]) -> None:
 def write_lock(store: Path, **changed: object) -> bytes:
     """The lock of this very process, or as changed."""
     store.mkdir(parents=True, exist_ok=True)
-    document = {
-        "host": socket.gethostname(),
-        "process": os.getpid(),
-        "process_began": psutil.Process().create_time(),
-        "since": "2026-05-01T20:15:00+00:00",
-    }
+    with TemporaryDirectory() as folder, hold(Path(folder)):
+        document = json.loads((Path(folder) / LOCK).read_bytes())
+    document["since"] = "2026-05-01T20:15:00+00:00"
     content = json.dumps(document | changed).encode()
     (store / LOCK).write_bytes(content)
     return content
@@ -155,11 +154,78 @@ def test_a_lock_that_cannot_be_read_is_refused_with_the_remedy_and_stays(tmp_pat
 
 
 def test_a_lock_of_a_process_whose_number_was_given_to_another_is_taken_over(tmp_path):
-    began = psutil.Process().create_time()
-    write_lock(tmp_path, process_began=began - 3600)
+    began = json.loads(write_lock(tmp_path))["process_began"]
+    write_lock(tmp_path / "stale", process_began=began - 3600)
+    with hold(tmp_path / "stale"):
+        assert json.loads((tmp_path / "stale" / LOCK).read_bytes())["process_began"] == began
+    assert not (tmp_path / "stale" / LOCK).exists()
+
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells one machine's start from another's")
+
+
+@linux_only
+def test_a_lock_is_refused_though_the_clock_was_set_meanwhile(tmp_path, monkeypatch):
+    """psutil counts from the machine's start by the clock, and so takes every process for a younger one."""
     with hold(tmp_path):
-        assert json.loads((tmp_path / LOCK).read_bytes())["process_began"] == pytest.approx(began, abs=1)
+        then = psutil.Process.create_time
+        monkeypatch.setattr(psutil.Process, "create_time", lambda process: then(process) + 3600)
+        with pytest.raises(StoreError, match=f"process {os.getpid()} of this machine"), hold(tmp_path):
+            pass
+
+
+@linux_only
+@pytest.mark.parametrize("other", ["machine", "processes"])
+def test_a_lock_of_another_machine_or_container_of_one_name_is_refused(tmp_path, other):
+    """Whose processes are not found here, or are others."""
+    content = write_lock(tmp_path, process=process_that_is_gone(), **{other: "another"})
+    with pytest.raises(StoreError, match=f"machine or container named {socket.gethostname()}"), hold(tmp_path):
+        pass
+    assert (tmp_path / LOCK).read_bytes() == content
+
+
+@linux_only
+def test_a_lock_held_in_a_container_is_refused_outside_and_taken_over_by_none(tmp_path):
+    code = "import sys; from pathlib import Path; from batcache.store.lock import hold; exec(sys.stdin.readline())"
+    command = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
+    if subprocess.run([*command[:6], "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody make a namespace")
+    environment = os.environ | {"PYTHONPATH": str(HERE)}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, text=True) as inside:
+        assert inside.stdin
+        inside.stdin.write(f"with hold(Path({str(tmp_path)!r})): sys.stdin.read()\n")
+        inside.stdin.flush()
+        wait_for((tmp_path / LOCK).exists)
+        with pytest.raises(StoreError, match="process 1 of another machine or container"), hold(tmp_path):
+            pass
+        inside.stdin.close()
+    assert inside.returncode == 0 and not (tmp_path / LOCK).exists()
+
+
+@linux_only
+def test_a_lock_from_before_the_machine_was_started_anew_is_taken_over(tmp_path):
+    here = json.loads(write_lock(tmp_path, boot="another", process=os.getpid()))
+    if not here["machine"] or here["processes"] != "pid:[4026531836]":
+        pytest.skip("a container, which cannot tell another machine from its own")
+    with hold(tmp_path):
+        pass
     assert not (tmp_path / LOCK).exists()
+
+
+@linux_only
+def test_a_lock_of_a_process_that_proc_hides_is_refused(tmp_path, monkeypatch):
+    """As it does with other users' where it is mounted with hidepid."""
+    read_text = Path.read_text
+
+    def hide(place: Path, *rest: str, **named: str) -> str:
+        if place.name == "stat":
+            raise FileNotFoundError(2, "No such file or directory", str(place))
+        return read_text(place, *rest, **named)
+
+    with hold(tmp_path):
+        monkeypatch.setattr(Path, "read_text", hide)
+        with pytest.raises(StoreError, match=f"process {os.getpid()} of this machine"):
+            lock.require_idle(tmp_path)
 
 
 def test_a_lock_of_a_process_that_runs_is_refused(tmp_path):
@@ -178,6 +244,7 @@ def test_a_builder_removes_no_lock_but_its_own(tmp_path):
 RACE = """
 import os, sys, time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from batcache.errors import StoreError
 from batcache.store import lock
 store, me, rounds, two_steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4] == "two steps"
@@ -294,6 +361,44 @@ def test_where_open_files_cannot_be_removed_a_stale_lock_is_taken_over_too(tmp_p
     with hold(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_half_of_a_lock_that_another_is_writing_may_stay(tmp_path, monkeypatch):
+    """Windows removes no file that is open."""
+    half, unlink = tmp_path / f"{LOCK}.{'0' * 32}.partial", os.unlink
+    half.touch()
+
+    def refuse(path: Path, **named: object) -> None:
+        if Path(path) == half:
+            raise PermissionError(13, "The process cannot access the file", str(path))
+        unlink(path, **named)
+
+    monkeypatch.setattr("os.unlink", refuse)
+    with hold(tmp_path):
+        assert (tmp_path / LOCK).exists()
+
+
+def test_where_a_rename_does_not_replace_who_loses_the_race_for_a_stale_lock_is_told_of_a_third(tmp_path, monkeypatch):
+    """Windows: this builder moves aside the lock of a second, and a third makes its own meanwhile."""
+    third = write_lock(tmp_path / "third", host="night-3")
+    second = write_lock(tmp_path / "second", host="night-2")
+    write_lock(tmp_path, process=process_that_is_gone())
+    rename, place = Path.rename, tmp_path / LOCK
+
+    def rename_as_windows(path: Path, target: Path) -> Path:
+        if path == place:
+            place.write_bytes(second)
+        elif target == place:
+            place.write_bytes(third)
+        if target.exists():
+            raise FileExistsError(17, "Cannot create a file when that file already exists", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(lock, "fcntl", None)
+    monkeypatch.setattr(Path, "rename", rename_as_windows)
+    with pytest.raises(StoreError, match="on night-3"), hold(tmp_path):
+        pass
+    assert place.read_bytes() == third
 
 
 # The lock goes.

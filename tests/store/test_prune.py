@@ -17,7 +17,7 @@ from batcache.store.summary import summarise
 from batcache.store.verify import VerifyReport, verify
 from batcache.training.bags import join
 from tests.store.killing import builder
-from tests.store.project import Project, assert_equal_trees, copy, read_all, snapshot
+from tests.store.project import Project, assert_equal_trees, copy, flip, read_all, snapshot
 
 LENGTHS = {
     "a.wav": 0.25,
@@ -39,14 +39,7 @@ DELETED = ("a.wav", "d.wav", "longer.wav", "g.wav", "h.wav")
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Not to be changed."""
-    project = Project(tmp_path_factory.mktemp("prune"))
-    for name, seconds in LENGTHS.items():
-        project.record(name, seconds)
-    project.record("nan.wav", samples=[0.1] * 20_000 + [np.nan] * 1000)
-    shutil.copy2(project.root / "a.wav", project.root / "copy of a.wav")
-    project.list(*LENGTHS, "nan.wav", "copy of a.wav")
-    project.build()
-    return project
+    return Project(tmp_path_factory.mktemp("prune")).fill(LENGTHS)
 
 
 @pytest.fixture(scope="module")
@@ -215,10 +208,7 @@ def test_a_csv_of_other_recordings_is_refused(project, tmp_path):
 
 
 def test_a_damaged_store_is_refused_before_anything_of_it_goes(project):
-    place = shard_path(project.cache, 5)  # of which f.wav is to be copied
-    content = bytearray(place.read_bytes())
-    content[3 * 3204 + 8] ^= 1
-    place.write_bytes(content)
+    flip(shard_path(project.cache, 5), 3 * 3204 + 8)  # of f.wav, which is to be copied
     names = [name for name in names_in(project) if name not in ("nan.wav", "f.wav")]
     before = read_kept(project.cache, names)
     with pytest.raises(StoreError, match="verify --repair"):
@@ -255,6 +245,32 @@ def test_two_shards_with_the_same_recording_read_as_one_and_are_pruned(project):
     assert_sound(project.cache)
     assert disk_use(project.cache) == size
     assert_equal_trees(snapshot(project.cache), expected)
+
+
+@pytest.mark.parametrize("at", ["first", "last"])
+def test_a_shard_that_is_in_use_is_named_and_the_store_stays_right_until_it_is_pruned_again(project, monkeypatch, at):
+    """Windows removes no file that another process has open."""
+    names = [name for name in names_in(project) if name != "nan.wav"]
+    truth = read_kept(project.cache, names)
+    plan = run(project.cache, dry_run=True).plan
+    busy, unlink = shard_path(project.cache, plan.dead[0] if at == "first" else plan.emptied[-1]), os.unlink
+
+    def refuse(path: Path | str, **named: int) -> None:
+        if Path(path) == busy:
+            raise PermissionError(13, "being used by another process", str(path))
+        unlink(path, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.unlink", refuse)
+        patch.setattr("shutil._use_fd_functions", False)  # as on Windows, which removes by whole names
+        for _ in range(2):
+            with pytest.raises(StoreError, match="used by another process") as caught:
+                run(project.cache)
+            assert str(busy) in str(caught.value) and "prune again" in str(caught.value)
+            assert_equal_frames(read_kept(project.cache, names), truth)
+    run(project.cache)
+    assert_equal_frames(read_kept(project.cache, names), truth)
+    assert_sound(project.cache)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")

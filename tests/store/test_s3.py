@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from batcache.config import load_config, to_plain
 from batcache.errors import BatcacheError, ConfigError, StoreError, UnreachableError
 from batcache.s3 import Patience, S3Path, parse_place
 from batcache.store.layout import commit_path, shard_path
+from batcache.store.lock import LOCK, hold
 from batcache.store.reader import Store
 from batcache.store.sources import SOURCES, locate_cache, portable
 from tests import test_cli
@@ -340,6 +342,31 @@ def test_who_created_an_object_knows_even_if_the_answer_was_lost(between):
     between.fault = lambda number, *_: "lost answer" if number == 1 else None
     assert place.create_exclusively(b"mine")
     assert not place.create_exclusively(b"yours")
+
+
+def test_on_a_server_that_knows_no_conditions_the_second_builder_is_told_too(between):
+    cache = somewhere(between.endpoint)
+    between.fault = lambda *_: "no conditions"
+    with hold(cache):
+        mine = (cache / LOCK).read_bytes()
+        assert "is being built by process" in refusal(lambda: hold(cache).__enter__())
+        assert (cache / LOCK).read_bytes() == mine
+
+
+def test_a_builder_whose_lock_was_written_over_at_once_does_not_begin(server, between):
+    cache = somewhere(between.endpoint)
+    with hold(cache):
+        other = (cache / LOCK).read_bytes().replace(b'"host": "', b'"host": "night-2 ')
+
+    def write_over(_number: int, method: str, _path: str) -> Fault | None:
+        if method == "PUT" or between.requests[-2][0] != "PUT":
+            return "no conditions"
+        replace(cache / LOCK, endpoint=server).write_bytes(other)
+        return None
+
+    between.fault = write_over
+    assert "on night-2 " in refusal(lambda: hold(cache).__enter__())
+    assert (cache / LOCK).read_bytes() == other
 
 
 # What a user gets wrong.

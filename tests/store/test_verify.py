@@ -6,7 +6,9 @@ import os
 import random
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +19,15 @@ import pytest
 from batcache.config import FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
+from batcache.manifest import read_manifest
+from batcache.store.build import build
 from batcache.store.layout import Commit, ShardWriter, commit_path, read_attributes, shard_path, write_commit
+from batcache.store.lock import hold
+from batcache.store.prune import prune
 from batcache.store.repair import RepairReport, repair
 from batcache.store.verify import VerifyReport, verify
 from tests.store.killing import builder
-from tests.store.project import Project, add_guano, assert_equal_trees, copy, snapshot
+from tests.store.project import SMALL, Project, add_guano, assert_equal_trees, copy, flip, snapshot
 
 LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2, "d.wav": 0.15, "e.wav": 0.18}
 """Shards of four instances: 0 of a and b, 1 to 3 of the long one, 4 of c and d, 5 of e and one that fails."""
@@ -31,14 +37,7 @@ CHUNK = 3204
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Not to be changed."""
-    project = Project(tmp_path_factory.mktemp("verify"))
-    for name, seconds in LENGTHS.items():
-        project.record(name, seconds)
-    project.record("nan.wav", samples=[0.1] * 20_000 + [np.nan] * 1000)
-    shutil.copy2(project.root / "a.wav", project.root / "copy of a.wav")
-    project.list(*LENGTHS, "nan.wav", "copy of a.wav")
-    project.build()
-    return project
+    return Project(tmp_path_factory.mktemp("verify")).fill(LENGTHS)
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +74,6 @@ def mend(cache: Path, found: VerifyReport | None = None) -> RepairReport:
     report = list(repair(cache, found or check(cache), workers=2))[-1]
     assert isinstance(report, RepairReport)
     return report
-
-
-def flip(place: Path, at: int, bits: int = 0x01) -> None:
-    content = bytearray(place.read_bytes())
-    content[at] ^= bits
-    place.write_bytes(content)
 
 
 def swap(one: Path, other: Path) -> None:
@@ -155,7 +148,7 @@ DAMAGES: dict[str, tuple[Damaging, str, str, set[str]]] = {
     ),
     "shard with something behind": (
         lambda c: shard_path(c, 0).write_bytes(shard_path(c, 0).read_bytes() + b"x"),
-        "instances/c/0/0/0", "bytes, committed", set(),
+        "instances/c/0/0/0", "more than the 12,884 bytes committed", set(),
     ),
     "missing shard": (
         lambda c: shard_path(c, 0).unlink(),
@@ -329,9 +322,189 @@ def test_a_record_is_not_removed_while_files_of_its_recordings_are_gone(project)
     (project.root / "c.wav").unlink()
     before = snapshot(project.cache)
     report = mend(project.cache)
-    assert "gone" in report.impossible["commits/4.json"] and "c.wav" in report.impossible["commits/4.json"]
+    said = report.impossible["commits/4.json"]
+    assert "c.wav: no such file" in said and "delete the record" in said
     assert report.left
     assert_equal_trees(snapshot(project.cache), before)
+
+
+def damage_after_a_build_of_another_csv(project: Project) -> None:
+    """Of shard 5, e.wav was built from one CSV and nan.wav is listed in the CSV that was built last."""
+    project.list("nan.wav", "a.wav", "b.wav")
+    project.build()
+    flip(commit_path(project.cache, 5), commit_path(project.cache, 5).read_bytes().index(b'"frames":[') + 10)
+
+
+def test_a_record_is_not_removed_while_the_last_csv_lacks_one_of_its_recordings(project):
+    damage_after_a_build_of_another_csv(project)
+    (project.root / "not built yet.wav").write_bytes((project.root / "b.wav").read_bytes())
+    project.list("nan.wav", "a.wav", "b.wav", "not built yet.wav")
+    before = snapshot(project.cache)
+    report = mend(project.cache)
+    assert "e.wav: not in the CSVs of the last build" in report.impossible["commits/5.json"]
+    assert report.left
+    assert_equal_trees(snapshot(project.cache), before)
+    project.list(*LENGTHS, "nan.wav")
+    assert not mend(project.cache).left
+    assert "e.wav" in project.store().index.by_path
+
+
+def test_a_record_is_not_removed_while_the_last_csv_lacks_a_copy_that_is_there(project):
+    project.list(*LENGTHS, "nan.wav")
+    project.build()
+    flip(commit_path(project.cache, 0), 200)
+    assert "copy of a.wav: not in the CSVs" in mend(project.cache).impossible["commits/0.json"]
+    (project.root / "copy of a.wav").unlink()
+    assert not mend(project.cache).left
+
+
+def test_a_record_that_is_empty_or_deleted_holds_nothing_up(project):
+    damage_after_a_build_of_another_csv(project)
+    commit_path(project.cache, 5).unlink()
+    assert not mend(project.cache).left
+    assert not check(project.cache).damages
+
+
+def take_the_room(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batcache.store.build.free_bytes", lambda cache: 10)
+
+
+def build_from_another_folder(project: Project, _: pytest.MonkeyPatch) -> None:
+    shutil.copytree(project.root, project.root.parent / "elsewhere")
+    edit_json(project.cache / "last_build.json", lambda note: note.update(data_dir="../../elsewhere"))
+
+
+def cut_one_content_in_two_splits(project: Project, _: pytest.MonkeyPatch) -> None:
+    splits = dict.fromkeys([*LENGTHS, "nan.wav"], "train") | {"copy of a.wav": "test"}
+    project.list(*splits, split=splits)
+
+
+@pytest.mark.parametrize("hinder", [take_the_room, build_from_another_folder, cut_one_content_in_two_splits])
+def test_a_record_is_not_removed_where_the_build_after_it_would_be_refused(project, monkeypatch, hinder):
+    flip(commit_path(project.cache, 4), 200)
+    hinder(project, monkeypatch)
+    before = snapshot(project.cache)
+    *_, report = repair(project.cache, check(project.cache), project.root, workers=2)
+    assert "cannot be built again" in report.impossible["commits/4.json"]
+    assert [one.place for one in report.left] == ["commits/4.json"]
+    assert_equal_trees(snapshot(project.cache), before)
+
+
+# Files outside the data dir.
+
+
+def move_out(project: Project, name: str) -> str:
+    """Let a recording of a store lie beside the data dir. Returns the name that its row now has."""
+    outside = project.root.parent / f"outside {name}"
+    (project.root / name).rename(outside)
+    return f"../{outside.name}"
+
+
+@pytest.mark.parametrize("path", ["../outside c.wav", "x/../../outside c.wav", "absolute"])
+def test_a_row_of_a_store_from_elsewhere_has_no_file_outside_the_data_dir_opened(project, computed, path):
+    place = (project.root / move_out(project, "c.wav")).resolve()
+    edit_row(project.cache, 4, 0, path=place.as_posix() if path == "absolute" else path)
+    report = check(project.cache, sample=100)
+    assert list(report.not_comparable.values()) == ["leads out of the data dir"]
+    flip(shard_path(project.cache, 4), 0)
+    assert list(mend(project.cache).impossible.values()) == ["leads out of the data dir"]
+    assert "outside c.wav" not in computed
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_recordings_outside_the_data_dir_are_computed_again_where_the_last_build_was_let_out(project, allowed):
+    project.list(*(names := [*LENGTHS.keys() - {"c.wav"}, "nan.wav", "copy of a.wav", move_out(project, "c.wav")]))
+    list(build(read_manifest([project.csv], allow_outside=True), project.cache, SMALL, "cpu", 1))
+    if not allowed:
+        project.list(*names[:-1])
+        project.build()
+        project.list(*names)
+    assert not check(project.cache, sample=100).damages
+    flip(commit_path(project.cache, 4), 200)
+    report = mend(project.cache)
+    if allowed:
+        assert not report.left and not report.impossible
+        assert "../outside c.wav" in check(project.cache, sample=100).exact
+    else:
+        assert "leads out of the data dir" in report.impossible["commits/4.json"] and report.left
+
+
+# While others change the store.
+
+
+def test_a_store_that_is_being_built_is_not_judged(project):
+    commit_path(project.cache, 4).unlink()  # as a build leaves a shard until its record is there
+    with hold(project.cache), pytest.raises(StoreError, match=rf"being built by process {os.getpid()} .* since"):
+        check(project.cache)
+    assert check(project.cache).damages
+
+
+@pytest.mark.parametrize("still_at_work", [True, False])
+def test_what_a_builder_changed_while_it_was_read_is_no_damage(project, still_at_work):
+    record = commit_path(project.cache, 4).read_bytes()
+    commit_path(project.cache, 4).unlink()
+    events = verify(project.cache, workers=2)
+    next(events)
+    with ExitStack() as stack:
+        if still_at_work:
+            stack.enter_context(hold(project.cache))
+        commit_path(project.cache, 4).write_bytes(record)
+        with pytest.raises(StoreError, match="being built" if still_at_work else "changed while it was read"):
+            list(events)
+    assert not check(project.cache).damages
+
+
+def test_repair_leaves_alone_what_was_finished_after_it_was_found(project, expected):
+    record = commit_path(project.cache, 4).read_bytes()
+    commit_path(project.cache, 4).unlink()
+    found = check(project.cache)
+    commit_path(project.cache, 4).write_bytes(record)
+    (project.root / "c.wav").unlink()
+    report = mend(project.cache, found)
+    assert (report.withdrawn, report.shards, report.impossible, report.left) == (0, 0, {}, ())
+    assert_equal_trees(snapshot(project.cache), expected)
+
+
+def test_repair_after_a_prune_mends_what_is_left(project):
+    flip(shard_path(project.cache, 5), 10)
+    found = check(project.cache)
+    project.list(*LENGTHS.keys() - {"e.wav"})
+    list(prune(project.cache, read_manifest([project.csv])))
+    assert not commit_path(project.cache, 5).exists()
+    report = mend(project.cache, found)
+    assert not report.left and not report.impossible
+
+
+def test_ctrl_c_in_a_repair_waits_for_no_recording_that_was_not_begun(tmp_path, monkeypatch):
+    project = Project(tmp_path)
+    for name in "abcd":
+        project.record(f"{name}.wav", 0.08)
+    project.list(*(f"{name}.wav" for name in "abcd"))
+    project.build()
+    shard_path(project.cache, 0).unlink()
+    begun, stream = [], FrontEnd.stream
+
+    def interrupted(self: FrontEnd, path: Path, *rest: object) -> Iterator[np.ndarray]:
+        begun.append(path.name)
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        time.sleep(0.5)
+        return stream(self, path, *rest)
+
+    monkeypatch.setattr(FrontEnd, "stream", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mend(project.cache)
+    assert len(begun) < 4, begun
+    monkeypatch.undo()
+    assert not mend(project.cache).left
+
+
+def test_what_was_appended_to_a_shard_is_not_read(project):
+    place = shard_path(project.cache, 0)
+    os.truncate(place, 1 << 40)  # a hole: no disk and no memory would hold it
+    (said,) = check(project.cache).damages
+    assert said.place == "instances/c/0/0/0" and "more than" in said.finding
+    assert not mend(project.cache).left
 
 
 def test_a_record_of_a_newer_format_is_named_and_left_alone(project):
