@@ -8,7 +8,7 @@ from functools import cached_property
 from batcache.ahead import map_ahead
 from batcache.errors import StoreError
 from batcache.s3 import Place, S3Path
-from batcache.store.layout import CachedRecording, Commit, Layout, commit_path
+from batcache.store.layout import CachedRecording, Commit, Layout, commit_path, shard_size
 
 _REQUESTS_AT_ONCE = 32
 
@@ -52,11 +52,12 @@ def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
     was stopped or someone deleted it, the others' records do not count either.
 
     Raises:
-        StoreError: a damaged or foreign record.
+        StoreError: a damaged or foreign record, or one that does not fit the layout.
     """
     commits, refused = read_records(store, fingerprint)
     if refused:
         raise refused[min(refused)]
+    _check_layout(store, commits, layout)
     return Index(that_count(commits, layout))
 
 
@@ -87,6 +88,33 @@ def that_count(commits: dict[int, Commit], layout: Layout) -> dict[int, Commit]:
         if commits[shard].continues and shard + 1 not in commits:
             del commits[shard]
     return commits
+
+
+def _check_layout(store: Place, commits: dict[int, Commit], layout: Layout) -> None:
+    """Hold the layout, which no digest protects, against the records, which one does.
+
+    By a layout with a flipped digit every instance would be looked for in a wrong place, or past the end of a shard.
+    """
+    misfits = [shard for shard, commit in commits.items() if not _fits(commit, layout)]
+    if misfits and len(misfits) == len(commits):
+        finding = "its layout is damaged: it fits no commit record"
+        raise StoreError(store / "zarr.json", finding, "Restore it from a copy")
+    if misfits:
+        finding = "a commit record that does not fit the store's layout"
+        raise StoreError(commit_path(store, min(misfits)), finding, "Run `batcache verify --repair`")
+
+
+def _fits(commit: Commit, layout: Layout) -> bool:
+    """Whether the shard has the size that its chunks make, and its recordings lie in it and earlier ones."""
+    used, begin = len(commit.crc32c), commit.shard * layout.instances_per_shard
+    if not 0 < used <= layout.instances_per_shard or commit.shard_bytes != shard_size(used, layout):
+        return False
+    return all(
+        0 <= row.first_instance < row.first_instance + row.instances
+        and begin < row.first_instance + row.instances <= begin + used
+        and 0 <= row.frames <= row.instances * layout.frames_per_instance
+        for row in commit.recordings
+    )
 
 
 def reread(index: Index, store: Place, fingerprint: str, shards: Iterable[int]) -> Index:

@@ -28,7 +28,8 @@ from batcache.store.layout import (
     read_attributes,
     resize,
 )
-from tests.store.project import PER_SHARD, SMALL, Project
+from batcache.store.reader import Store
+from tests.store.project import PER_SHARD, SMALL, Project, copy, read_all
 
 ROW = CachedRecording(
     path="nächte/a.wav",
@@ -337,15 +338,21 @@ def test_no_store_is_not_a_damaged_store(tmp_path):
         read_attributes(tmp_path / "none.zarr")
 
 
-def test_attributes_with_any_byte_flipped_are_refused_or_decide_the_same_numbers(empty):
-    place = empty / "zarr.json"
+def test_attributes_with_any_byte_flipped_are_refused_or_decide_the_same_numbers(project, tmp_path):
+    """The very numbers: of every recording, as they read from the spoilt store."""
+    cache = copy(project.cache, tmp_path / "f.zarr")
+    truth = read_all(project.store())
+    place = cache / "zarr.json"
     text = place.read_bytes()
     for at in range(0, len(text)):
         for bits in (0x01, 0x10):
             place.write_bytes(text[:at] + bytes([text[at] ^ bits]) + text[at + 1 :])
             try:
-                features, _, _ = read_attributes(empty)
+                store = Store(cache)
+                found = read_all(store)
             except BatcacheError as error:
                 assert isinstance(error, StoreError), error
             else:
-                assert features.fingerprint == SMALL.fingerprint
+                assert store.features.fingerprint == SMALL.fingerprint and found.keys() == truth.keys()
+                for name, frames in truth.items():
+                    np.testing.assert_array_equal(found[name], frames)

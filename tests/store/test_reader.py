@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from batcache.config import FeatureConfig
 from batcache.errors import StoreError
@@ -20,7 +21,7 @@ from batcache.features.frontend import FrontEnd
 from batcache.store.layout import Commit, commit_path, shard_path, write_commit
 from batcache.store.reader import Store
 from batcache.store.summary import summarise
-from tests.store.project import PER_SHARD, SMALL, Project, add_guano, copy, read_all
+from tests.store.project import PER_SHARD, SMALL, Project, add_guano, assert_equal_trees, copy, read_all, snapshot
 
 LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2}
 SHARDS_OF = {"a.wav": [0], "b.wav": [0], "long.wav": [1, 2, 3], "c.wav": [4]}
@@ -309,13 +310,34 @@ def test_a_file_or_another_folder_is_no_store(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["frames_per_instance", "n_mels", "instances_per_shard"])
-def test_a_changed_layout_never_reads_as_numbers(project, key):
+@pytest.mark.parametrize("change", [lambda n: n * 2, lambda n: n + 1, lambda n: n ^ 1, lambda n: n // 2])
+def test_a_changed_layout_opens_no_store_and_builds_none(project, key, change):
     place = project.cache / "zarr.json"
     document = json.loads(place.read_bytes())
-    document["attributes"]["layout"][key] *= 2
+    document["attributes"]["layout"][key] = change(document["attributes"]["layout"][key])
     place.write_text(json.dumps(document))
-    store = project.store()
-    assert refusal(lambda: store.read_frames(store.find("a.wav")))
+    before = snapshot(project.cache)
+    for act in (project.store, project.build):
+        assert refusal(act).startswith(str(project.cache))
+    assert_equal_trees(snapshot(project.cache), before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"first_instance": -4},
+        {"first_instance": 10**12},
+        {"instances": 0},
+        {"instances": 4},
+        {"frames": 10**12},
+        {"frames": -1},
+    ],
+)
+def test_a_row_whose_instances_are_not_in_its_shard_opens_no_store(project, change):
+    place = commit_path(project.cache, 4)
+    commit = Commit.from_json(place, place.read_bytes())
+    write_commit(project.cache, replace(commit, recordings=(structs.replace(commit.recordings[0], **change),)))
+    assert f"{place}: a commit record that does not fit" in refusal(project.store)
 
 
 def test_a_row_that_two_records_claim_says_to_build_again(project):

@@ -1,6 +1,7 @@
 """The laws of a cache on S3: the bytes and numbers of a local one, or one line that says what is wrong."""
 
 import io
+import json
 import pickle
 import shutil
 import sys
@@ -306,6 +307,17 @@ def test_a_damaged_record_is_refused(project):
     flip(place, place.read_bytes().index(b'"frames":[') + 10)
     for act in (project.store, project.build):
         assert f"{place}: damaged commit record" in refusal(act)
+
+
+@pytest.mark.parametrize("key", ["frames_per_instance", "instances_per_shard"])
+@pytest.mark.parametrize("change", [lambda n: n + 1, lambda n: n ^ 1, lambda n: n // 2])
+def test_a_changed_layout_opens_no_store_and_builds_none(project, key, change):
+    place = project.cache / "zarr.json"
+    document = json.loads(place.read_bytes())
+    document["attributes"]["layout"][key] = change(document["attributes"]["layout"][key])
+    place.write_bytes(json.dumps(document).encode())
+    assert f"{place}: its layout is damaged" in refusal(project.store)
+    refusal(project.build)
 
 
 # Who may write.
