@@ -19,11 +19,12 @@ import json
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from itertools import starmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Annotated, Any, BinaryIO, Self, TypeVar
 from uuid import uuid4
 
 import google_crc32c
@@ -134,7 +135,9 @@ class Commit:
             "format_version": FORMAT_VERSION,
             **{f.name: getattr(self, f.name) for f in fields(self)},
             "crc32c": self.crc32c.tolist(),
-            "recordings": {name: [getattr(row, name) for row in self.recordings] for name in _COLUMNS},
+            "recordings": {
+                name: [getattr(row, name) for row in self.recordings] for name in CachedRecording.__struct_fields__
+            },
         }
         body = json.dumps(document, separators=(",", ":"), allow_nan=False).encode().removeprefix(b"{")
         return _head(body) + body
@@ -146,31 +149,62 @@ class Commit:
         Raises:
             StoreError: not a record, of another version, or not what its digest says.
         """
-        try:
-            document = msgspec.json.decode(text)
-            version = document.pop("format_version")
-        except (msgspec.DecodeError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise StoreError(path, f"damaged commit record ({error})", _REMEDY) from None
-        if version != FORMAT_VERSION:
-            raise StoreError(
-                path, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache"
-            )
         if not is_intact(text):
             raise StoreError(path, "damaged commit record (its digest does not match)", _REMEDY)
         try:
-            del document["digest"]
-            columns = document.pop("recordings")
-            names = [name for name in _COLUMNS if name in columns or name not in _LATER_COLUMNS]
-            rows = zip(*(_share(columns[name]) for name in names), strict=True)
-            document["crc32c"] = array("I", document["crc32c"])
-            return cls(**document, recordings=tuple(starmap(CachedRecording, rows)))
-        except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
+            document = msgspec.json.decode(text, type=_Document)
+            columns = (_share(_column(document.recordings, field)) for field in _FIELDS)
+            rows = tuple(starmap(CachedRecording, zip(*columns, strict=True)))
+        except (ValueError, RecursionError) as error:
+            _check_version(path, text)
             raise StoreError(path, f"a commit record of other content ({error})", _REMEDY) from None
+        if document.format_version != FORMAT_VERSION:
+            raise _newer(path, document.format_version)
+        named = {f.name: getattr(document, f.name) for f in fields(cls)}
+        return cls(**named | {"crc32c": array("I", document.crc32c), "recordings": rows})
 
 
-_COLUMNS = CachedRecording.__struct_fields__
-_LATER_COLUMNS = _COLUMNS[_COLUMNS.index("doubt") :]
-"""They have defaults, which a record written before them gets."""
+_FIELDS = msgspec.structs.fields(CachedRecording)
+_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+def _column_of(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
+    """The column of a field. One that has a default may lack: a record may have been written before there was such."""
+    kind = list[_Int64 if field.type is int else field.type]  # type: ignore[misc, valid-type]
+    return (field.name, kind) if field.required else (field.name, kind | None, None)
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    """A commit record as JSON. The digest says that someone wrote it so, the types that it is one."""
+
+    digest: str
+    format_version: int
+    shard: int
+    generation: int
+    fingerprint: str
+    shard_bytes: int
+    continues: bool
+    crc32c: list[Annotated[int, msgspec.Meta(ge=0, lt=2**32)]]
+    recordings: msgspec.defstruct("_Columns", map(_column_of, _FIELDS))  # type: ignore[valid-type]
+
+
+def _column(columns: Any, field: msgspec.structs.FieldInfo) -> list[Any]:
+    values: list[Any] | None = getattr(columns, field.name)
+    return [field.default] * len(columns.path) if values is None else values
+
+
+class _Versioned(msgspec.Struct):
+    format_version: int
+
+
+def _check_version(path: Place, text: bytes) -> None:
+    """Refuse a record of another format version, whatever else is in it."""
+    with suppress(ValueError, RecursionError):
+        version = msgspec.json.decode(text, type=_Versioned).format_version
+        if version != FORMAT_VERSION:
+            raise _newer(path, version)
+
+
 _HEAD_BYTES = len('{"digest":"",\n') + 64
 
 
@@ -455,6 +489,11 @@ def check_attributes(store: Place, attributes: dict[str, Any]) -> tuple[FeatureC
             "Build into a new --cache",
         )
     return features, layout
+
+
+def _newer(place: Place, version: int) -> StoreError:
+    finding = f"format version {version}, this batcache reads {FORMAT_VERSION}"
+    return StoreError(place, finding, "Upgrade batcache")
 
 
 def _foreign(store: Place, error: Exception) -> StoreError:

@@ -78,6 +78,15 @@ def test_a_record_of_before_files_were_asked_is_read():
         {"crc32c": [-1]},
         {"more": 1},
         {"recordings": {"path": 1}},
+        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"frames": ["400", 400]}},
+        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"frames": [400]}},
+        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"frames": [400, 10**30]}},
+        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"path": ["a.wav", 7]}},
+        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"recorder": [None, {}]}},
+        {"shard_bytes": "13000"},
+        {"shard": 1.5},
+        {"format_version": "1"},
+        {"continues": 0},
     ],
 )
 def test_a_record_whose_digest_fits_but_not_its_content_is_refused(change):
@@ -228,9 +237,17 @@ def test_what_is_no_record_is_refused_by_name(text):
         Commit.from_json(Path("commits/1.json"), text)
 
 
-def test_a_record_of_a_newer_format_says_both_versions():
-    text = COMMIT.to_json().replace(b'"format_version":1', b'"format_version":2')
+@pytest.mark.parametrize("more", [{}, {"recordings": 7}, {"new": {"in": 2}}])
+def test_a_record_of_a_newer_format_says_both_versions(more):
+    document = json.loads(COMMIT.to_json()) | {"format_version": 2} | more
+    del document["digest"]
     with pytest.raises(StoreError, match=r"1\.json: format version 2, this batcache reads 1\. Upgrade"):
+        Commit.from_json(Path("1.json"), signed(document))
+
+
+def test_a_flipped_version_is_damage_and_no_newer_format():
+    text = COMMIT.to_json().replace(b'"format_version":1', b'"format_version":3')
+    with pytest.raises(StoreError, match=r"1\.json: damaged commit record"):
         Commit.from_json(Path("1.json"), text)
 
 

@@ -22,6 +22,7 @@ from batcache.store.layout import Commit, commit_path, shard_path, write_commit
 from batcache.store.reader import Store
 from batcache.store.summary import summarise
 from tests.store.project import PER_SHARD, SMALL, Project, add_guano, assert_equal_trees, copy, read_all, snapshot
+from tests.store.test_layout import signed
 
 LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2}
 SHARDS_OF = {"a.wav": [0], "b.wav": [0], "long.wav": [1, 2, 3], "c.wav": [4]}
@@ -279,7 +280,8 @@ def test_a_newer_format_is_refused_saying_both_versions(project, kind):
     place = commit_path(project.cache, 0) if kind == "record" else project.cache / "zarr.json"
     document = json.loads(place.read_bytes())
     (document if kind == "record" else document["attributes"])["format_version"] = 2
-    place.write_text(json.dumps(document))
+    document.pop("digest", None)
+    place.write_bytes(signed(document) if kind == "record" else json.dumps(document).encode())
     for act in (project.store, project.build):
         said = refusal(act)
         assert "format version 2, this batcache reads 1" in said
