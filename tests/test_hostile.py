@@ -95,15 +95,16 @@ def test_a_store_executes_nothing(bomb: Bomb, tmp_path: Path) -> None:
         commit["recordings"]["recorder"] = [value if isinstance(value, str) else str(value)]
         del commit["digest"]
         record.write_bytes(signed(commit))
-        plant(group, {"attributes": attributes | {"versions": value, "more": value}})
+        plant(group, {"attributes": attributes | {"versions": {"numpy": str(value)}, "more": value}})
         plant(array, {"codecs": [{"name": "numcodecs.pickle", "configuration": {"payload": value}}]})
         plant(note, {"rejected": {"b.wav": value}})
         store = Store(project.cache)
         store.sources()
         store.read_frames(store.index.commits[0].recordings[0])
-        plant(group, {"attributes": attributes | {"features": value}})
-        with pytest.raises(BatcacheError):
-            Store(project.cache)
+        for name in ("features", "layout"):
+            plant(group, {"attributes": attributes | {name: value}})
+            with pytest.raises(BatcacheError):
+                Store(project.cache)
         for place, content in before.items():
             place.write_bytes(content)
     assert summarise(Store(project.cache))["recordings"].startswith("1 ")

@@ -192,9 +192,6 @@ def _read_attributes(file: h5py.File) -> dict[str, Any]:
 
 
 def _check_instances(file: h5py.File, head: Head, layout: Layout) -> None:
-    sizes = tuple(vars(layout).values())
-    if not all(type(size) is int and size > 0 for size in sizes):
-        raise ValueError(f"a layout of {sizes}")
     shape = (layout.frames_per_instance, layout.n_mels)
     instances = find_dataset(file, "instances")
     if (instances.shape, instances.chunks, instances.dtype) != ((head.count, *shape), (1, *shape), np.dtype("<f2")):

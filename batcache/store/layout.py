@@ -16,6 +16,7 @@ many thousand shards opens at the speed of a checksum: ``tail -n +2 0.json | sha
 
 import hashlib
 import json
+import reprlib
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,13 +25,14 @@ from dataclasses import asdict, dataclass, fields
 from itertools import starmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, BinaryIO, Self, TypeVar
+from typing import Annotated, Any, BinaryIO, Generic, Self, TypeVar
 from uuid import uuid4
 
 import google_crc32c
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from batcache.config import FeatureConfig, to_plain
 from batcache.disk import PARTIAL, sync, write_file
@@ -46,16 +48,29 @@ Somewhere = TypeVar("Somewhere", bound=Place)
 _REMEDY = "Restore it from a copy, or delete it: `batcache build` makes the shard again"
 
 
+_MOST_CHUNK_BYTES, _MOST_CHUNKS = 1 << 30, 1 << 20
 _REMEDY_ARRAY = "Run `batcache verify --repair`"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How frames are cut into chunks and shards. Not in the fingerprint: it changes no number."""
+    """How frames are cut into chunks and shards. Not in the fingerprint: it changes no number.
+
+    Raises:
+        ConfigError: sizes that are no positive integers, or that no memory could hold.
+    """
 
     frames_per_instance: int
     n_mels: int
     instances_per_shard: int = 640
+
+    def __post_init__(self) -> None:
+        sizes = tuple(vars(self).values())
+        whole = all(type(size) is int and size > 0 for size in sizes)
+        if not whole or self.chunk_bytes > _MOST_CHUNK_BYTES or self.instances_per_shard > _MOST_CHUNKS:
+            finding = f"instances of {reprlib.repr(sizes[0])} frames of {reprlib.repr(sizes[1])} bands"
+            finding += f", {reprlib.repr(sizes[2])} a shard"
+            raise ConfigError("data.instance_s, data.n_mels", finding, "An instance may take 1 GB")
 
     @property
     def chunk_bytes(self) -> int:
@@ -152,8 +167,9 @@ class Commit:
         if not is_intact(text):
             raise StoreError(path, "damaged commit record (its digest does not match)", _REMEDY)
         try:
-            document = msgspec.json.decode(text, type=_Document)
-            columns = (_share(_column(document.recordings, field)) for field in _FIELDS)
+            document = msgspec.json.decode(text, type=_Document[_Columns])  # type: ignore[valid-type]
+            lists = msgspec.structs.asdict(document.recordings)
+            columns = (_share(_column(lists, field)) for field in msgspec.structs.fields(CachedRecording))
             rows = tuple(starmap(CachedRecording, zip(*columns, strict=True)))
         except (ValueError, RecursionError) as error:
             _check_version(path, text)
@@ -164,17 +180,27 @@ class Commit:
         return cls(**named | {"crc32c": array("I", document.crc32c), "recordings": rows})
 
 
-_FIELDS = msgspec.structs.fields(CachedRecording)
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-def _column_of(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
-    """The column of a field. One that has a default may lack: a record may have been written before there was such."""
-    kind = list[_Int64 if field.type is int else field.type]  # type: ignore[misc, valid-type]
-    return (field.name, kind) if field.required else (field.name, kind | None, None)
+def _columns_of(row: type[CachedRecording]) -> type[msgspec.Struct]:
+    """A list for each field. One that has a default may lack: there was none when the record was written."""
+    columns: list[Any] = []
+    for field in msgspec.structs.fields(row):
+        kind: Any = list[_Int64 if field.type is int else field.type]  # type: ignore[misc]
+        columns.append((field.name, kind) if field.required else (field.name, kind | None, None))
+    return msgspec.defstruct("Columns", columns)
 
 
-class _Document(msgspec.Struct, forbid_unknown_fields=True):
+def _column(lists: Mapping[str, Any], field: msgspec.structs.FieldInfo) -> list[Any]:
+    return [field.default] * len(lists["path"]) if lists[field.name] is None else lists[field.name]
+
+
+_Columns = _columns_of(CachedRecording)
+_C = TypeVar("_C")
+
+
+class _Document(msgspec.Struct, Generic[_C], forbid_unknown_fields=True):
     """A commit record as JSON. The digest says that someone wrote it so, the types that it is one."""
 
     digest: str
@@ -185,12 +211,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     shard_bytes: int
     continues: bool
     crc32c: list[Annotated[int, msgspec.Meta(ge=0, lt=2**32)]]
-    recordings: msgspec.defstruct("_Columns", map(_column_of, _FIELDS))  # type: ignore[valid-type]
-
-
-def _column(columns: Any, field: msgspec.structs.FieldInfo) -> list[Any]:
-    values: list[Any] | None = getattr(columns, field.name)
-    return [field.default] * len(columns.path) if values is None else values
+    recordings: _C
 
 
 class _Versioned(msgspec.Struct):
@@ -443,7 +464,7 @@ def resize(store: Place, instances: int) -> None:
     try:
         metadata = json.loads(place.read_bytes())
         length = metadata["shape"][0]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise StoreError(place, f"cannot be read ({error})", _REMEDY_ARRAY) from None
     if length != instances:
         metadata["shape"][0] = instances
@@ -456,14 +477,17 @@ def read_attributes(store: Place) -> tuple[FeatureConfig, Layout, dict[str, Any]
     Raises:
         StoreError: not there, not a store, of another format version, or by another version of the front end.
     """
+    place = store / "zarr.json"
     try:
-        attributes = json.loads((store / "zarr.json").read_bytes())["attributes"]
+        attributes = json.loads(place.read_bytes())["attributes"]
     except FileNotFoundError:
         raise StoreError(
             store, "no cache here", "Run `batcache build --csv ...` first, or name another cache"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _foreign(store, error) from None
+    except OSError as error:
+        raise StoreError(place, f"cannot be read ({error.strerror})", "See to the disk, or its permissions") from None
     return *check_attributes(store, attributes), attributes
 
 
@@ -473,14 +497,21 @@ def check_attributes(store: Place, attributes: dict[str, Any]) -> tuple[FeatureC
         if attributes["format"] != FORMAT:
             raise KeyError(FORMAT)
         version = attributes["format_version"]
+        if type(version) is not int:
+            raise TypeError("its format version is no number")
     except (KeyError, TypeError) as error:
         raise _foreign(store, error) from None
     if version != FORMAT_VERSION:
-        raise StoreError(store, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
+        raise _newer(store, version)
     try:
-        features, layout = FeatureConfig(**attributes["features"]), Layout(**attributes["layout"])
-        fingerprint = attributes["fingerprint"]
-    except (KeyError, TypeError, ConfigError) as error:
+        features = _read_features(attributes["features"])
+        layout = Layout(**_require_names(attributes["layout"], {f.name for f in fields(Layout)}))
+        fingerprint, versions = attributes["fingerprint"], attributes["versions"]
+        if not isinstance(fingerprint, str) or not fingerprint.isalnum():
+            raise TypeError("no fingerprint")
+        if not all(isinstance(text, str) for text in {**versions}.values()):
+            raise TypeError("a version that is no text")
+    except (KeyError, TypeError, ConfigError, RecursionError) as error:
         raise StoreError(store, f"settings that this batcache does not know ({error})", "Upgrade batcache") from None
     if features.fingerprint != fingerprint:
         raise StoreError(
@@ -488,7 +519,26 @@ def check_attributes(store: Place, attributes: dict[str, Any]) -> tuple[FeatureC
             f"computed by another front end (fingerprint {fingerprint[:12]}, here {features.fingerprint[:12]})",
             "Build into a new --cache",
         )
+    if layout.n_mels != features.n_mels:
+        finding = f"its layout is damaged: it has {layout.n_mels} mel bands, its settings {features.n_mels}"
+        raise StoreError(store / "zarr.json", finding, "Restore it from a copy")
     return features, layout
+
+
+def _read_features(settings: object) -> FeatureConfig:
+    """The settings that a file gives, each of its type and in its range. Raises TypeError, ConfigError."""
+    try:
+        return TypeAdapter(FeatureConfig).validate_json(json.dumps(settings), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise TypeError(f"{' '.join(map(reprlib.repr, first['loc']))}: {first['msg']}") from None
+
+
+def _require_names(given: object, names: set[str]) -> dict[str, Any]:
+    """A mapping that has these names and no others. Raises TypeError."""
+    if not isinstance(given, dict) or given.keys() != names:
+        raise TypeError(f"the layout has not exactly {', '.join(sorted(names))}")
+    return given
 
 
 def _newer(place: Place, version: int) -> StoreError:

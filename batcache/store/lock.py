@@ -144,7 +144,9 @@ def _require_gone(place: Place, found: bytes) -> None:
         holder = json.loads(found)
         host, process, since = holder["host"], int(holder["process"]), holder["since"]
         began = float(holder["process_began"])
-    except (ValueError, KeyError, TypeError):
+        if process < 1:
+            raise ValueError(process)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise StoreError(place.parent, "is being built by a process that cannot be told", remedy) from None
     if host == socket.gethostname():
         with suppress(psutil.NoSuchProcess):

@@ -64,7 +64,7 @@ def read_sources(cache: Place) -> Sources:
         split_of = {locate(csv, cache): split for csv, split in note["split_of"].items()}
         data_dir = None if note["data_dir"] is None else locate(note["data_dir"], cache)
         return Sources(csvs, split_of, data_dir, dict(note["rejected"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise StoreError(place, f"cannot be read ({error})", "Run `batcache build` again") from None
 
 

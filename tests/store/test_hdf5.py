@@ -20,7 +20,7 @@ import pytest
 
 from batcache.config import DataConfig
 from batcache.errors import BatcacheError, StoreError
-from batcache.store import hdf5
+from batcache.store import hdf5, layout
 from batcache.store.columns import Kind, read_column, write_column
 from batcache.store.export import Exported, export
 from batcache.store.hdf5 import HEAD_BYTES, Copied, Hdf5Store, Head
@@ -557,7 +557,7 @@ def test_later_columns_come_along_and_their_lack_is_their_default(sound, exporte
     old = Hdf5Store(exported)
     assert {(row.site, row.gain) for row in old.index.recordings} == {(None, 7)}
 
-    monkeypatch.setattr("batcache.store.layout._COLUMNS", later.__struct_fields__)
+    monkeypatch.setattr("batcache.store.layout._Columns", layout._columns_of(later))
     told = iter([(None, None), ("", 51.5), ("Wald", -0.25), *[("Größe", None)] * 9])
     for commit in old.index.commits.values():
         rows = [

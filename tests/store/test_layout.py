@@ -337,7 +337,50 @@ def test_settings_that_cannot_be_are_a_fault_of_the_store(empty, changed):
         read_attributes(empty)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"attributes": 3}', b'{"attributes": {}}', b"\xff"])
+@pytest.mark.parametrize("key", ["frames_per_instance", "n_mels", "instances_per_shard"])
+@pytest.mark.parametrize("value", [0, -5, 10**13, 10**400, "640", 4.0, True, None, [], {"a": 1}])
+def test_a_layout_that_cannot_be_is_a_fault_of_the_store(empty, key, value):
+    layout = json.loads((empty / "zarr.json").read_bytes())["attributes"]["layout"]
+    edit(empty, layout=layout | {key: value})
+    with pytest.raises(StoreError, match=r"f\.zarr: settings that this batcache does not know") as caught:
+        read_attributes(empty)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["features", "fingerprint", "layout", "versions"])
+@pytest.mark.parametrize("value", [7, None, [], [1], {"a": {}}, "x\ny", {"fmin\n": 1}])
+def test_attributes_of_another_type_are_a_fault_of_the_store(empty, name, value):
+    edit(empty, **{name: value})
+    with pytest.raises(StoreError, match=r"f\.zarr: settings that this batcache does not know") as caught:
+        read_attributes(empty)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("changed", [{"pcen_gain": []}, {"pcen_bias": 1e999}, {"n_fft": "1024"}, {"hop_length": 0}])
+def test_settings_of_another_type_are_a_fault_of_the_store(empty, changed):
+    features = json.loads((empty / "zarr.json").read_bytes())["attributes"]["features"]
+    edit(empty, features=features | changed)
+    with pytest.raises(StoreError, match=r"f\.zarr: settings that this batcache does not know"):
+        read_attributes(empty)
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        DEEP,
+        b'{"attributes": ' + DEEP + b"}",
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"attributes": 3}',
+        b'{"attributes": {}}',
+        b"\xff",
+    ],
+)
 def test_garbage_is_no_store(empty, content):
     (empty / "zarr.json").write_bytes(content)
     with pytest.raises(StoreError, match=r"f\.zarr: not a batcache store"):
