@@ -18,6 +18,7 @@ import hashlib
 import json
 import reprlib
 import struct
+import textwrap
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -173,7 +174,7 @@ class Commit:
             rows = tuple(starmap(CachedRecording, zip(*columns, strict=True)))
         except (ValueError, RecursionError) as error:
             _check_version(path, text)
-            raise StoreError(path, f"a commit record of other content ({error})", _REMEDY) from None
+            raise StoreError(path, f"a commit record of other content ({_brief(error)})", _REMEDY) from None
         if document.format_version != FORMAT_VERSION:
             raise _newer(path, document.format_version)
         named = {f.name: getattr(document, f.name) for f in fields(cls)}
@@ -204,7 +205,7 @@ class _Document(msgspec.Struct, Generic[_C], forbid_unknown_fields=True):
     """A commit record as JSON. The digest says that someone wrote it so, the types that it is one."""
 
     digest: str
-    format_version: int
+    format_version: Annotated[int, msgspec.Meta(gt=0, lt=10**6)]
     shard: int
     generation: int
     fingerprint: str
@@ -215,7 +216,7 @@ class _Document(msgspec.Struct, Generic[_C], forbid_unknown_fields=True):
 
 
 class _Versioned(msgspec.Struct):
-    format_version: int
+    format_version: Annotated[int, msgspec.Meta(gt=0, lt=10**6)]
 
 
 def _check_version(path: Place, text: bytes) -> None:
@@ -463,11 +464,10 @@ def resize(store: Place, instances: int) -> None:
     place = store / "instances" / "zarr.json"
     try:
         metadata = json.loads(place.read_bytes())
-        length = metadata["shape"][0]
+        length, metadata["shape"][0] = metadata["shape"][0], instances
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-        raise StoreError(place, f"cannot be read ({error})", _REMEDY_ARRAY) from None
+        raise StoreError(place, f"cannot be read ({_brief(error)})", _REMEDY_ARRAY) from None
     if length != instances:
-        metadata["shape"][0] = instances
         write_file(place, json.dumps(metadata, indent=2).encode())
 
 
@@ -497,8 +497,8 @@ def check_attributes(store: Place, attributes: dict[str, Any]) -> tuple[FeatureC
         if attributes["format"] != FORMAT:
             raise KeyError(FORMAT)
         version = attributes["format_version"]
-        if type(version) is not int:
-            raise TypeError("its format version is no number")
+        if type(version) is not int or not 0 < version < 10**6:
+            raise TypeError("no format version")
     except (KeyError, TypeError) as error:
         raise _foreign(store, error) from None
     if version != FORMAT_VERSION:
@@ -512,7 +512,9 @@ def check_attributes(store: Place, attributes: dict[str, Any]) -> tuple[FeatureC
         if not all(isinstance(text, str) for text in {**versions}.values()):
             raise TypeError("a version that is no text")
     except (KeyError, TypeError, ConfigError, RecursionError) as error:
-        raise StoreError(store, f"settings that this batcache does not know ({error})", "Upgrade batcache") from None
+        raise StoreError(
+            store, f"settings that this batcache does not know ({_brief(error)})", "Upgrade batcache"
+        ) from None
     if features.fingerprint != fingerprint:
         raise StoreError(
             store,
@@ -547,7 +549,12 @@ def _newer(place: Place, version: int) -> StoreError:
 
 
 def _foreign(store: Place, error: Exception) -> StoreError:
-    return StoreError(store, f"not a batcache store ({error})", "Pass another --cache")
+    return StoreError(store, f"not a batcache store ({_brief(error)})", "Pass another --cache")
+
+
+def _brief(error: Exception) -> str:
+    """What an error says, on one line: it may repeat what a file holds."""
+    return textwrap.shorten(str(error), 200, placeholder=" ...")
 
 
 def array_length(commits: Sequence[tuple[int, int]], layout: Layout) -> int:

@@ -149,12 +149,15 @@ def _require_gone(place: Place, found: bytes) -> None:
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise StoreError(place.parent, "is being built by a process that cannot be told", remedy) from None
     if host == socket.gethostname():
-        with suppress(psutil.NoSuchProcess):
+        try:
             if abs(psutil.Process(process).create_time() - began) > 1:
                 return  # the number was given to another process since
-            if process == os.getpid() and holder.get("token") not in _held:
-                return  # an earlier build of this process could not remove it
-            finding = f"is being built by process {process} of this machine since {since}"
-            raise StoreError(place.parent, finding, remedy)
-        return
+        except psutil.NoSuchProcess:
+            return
+        except psutil.Error:
+            pass  # another user's, who does not let us look: it runs
+        if process == os.getpid() and holder.get("token") not in _held:
+            return  # an earlier build of this process could not remove it
+        finding = f"is being built by process {process} of this machine since {since}"
+        raise StoreError(place.parent, finding, remedy)
     raise StoreError(place.parent, f"is being built by process {process} on {host} since {since}", remedy)
