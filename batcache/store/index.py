@@ -66,9 +66,9 @@ def read_records(store: Place, fingerprint: str) -> tuple[dict[int, Commit], dic
     commits, refused = {}, {}
     records = (store / "commits").glob("*.json")
     places = [place for place in records if place.stem.isdecimal()]  # macOS leaves ._0.json beside 0.json
-    for place, text in zip(places, _read_files(places), strict=True):
+    for place, read in zip(places, _read_files(places), strict=True):
         try:
-            commit = _check_commit(store, place, text, fingerprint)
+            commit = _check_commit(store, place, read, fingerprint)
             commits[commit.shard] = commit
         except StoreError as error:
             refused[int(place.stem)] = error
@@ -124,22 +124,33 @@ def reread(index: Index, store: Place, fingerprint: str, shards: Iterable[int]) 
         StoreError: as ``read_index``.
     """
     places = {shard: commit_path(store, shard) for shard in shards}
-    texts = zip(places.items(), _read_files(list(places.values())), strict=True)
-    written = {shard: _check_commit(store, place, text, fingerprint) for (shard, place), text in texts}
+    found = zip(places.items(), _read_files(list(places.values())), strict=True)
+    written = {shard: _check_commit(store, place, read, fingerprint) for (shard, place), read in found}
     return Index(index.commits | written)
 
 
-def _read_files(places: Sequence[Place]) -> Iterator[bytes]:
-    """The content of each. Of an object store many are asked for at a time: each takes long to answer."""
+def _read_files(places: Sequence[Place]) -> Iterator[bytes | OSError]:
+    """The content of each, or why there is none. Of an object store many are asked for at a time: each takes long to
+    answer."""
     if not any(isinstance(place, S3Path) for place in places):
-        yield from (place.read_bytes() for place in places)
+        yield from map(_read_file, places)
         return
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        yield from map_ahead(pool, lambda place: place.read_bytes(), places, 2 * _REQUESTS_AT_ONCE)
+        yield from map_ahead(pool, _read_file, places, 2 * _REQUESTS_AT_ONCE)
 
 
-def _check_commit(store: Place, place: Place, text: bytes, fingerprint: str) -> Commit:
-    commit = Commit.from_json(place, text)
+def _read_file(place: Place) -> bytes | OSError:
+    try:
+        return place.read_bytes()
+    except OSError as error:
+        return error
+
+
+def _check_commit(store: Place, place: Place, read: bytes | OSError, fingerprint: str) -> Commit:
+    if isinstance(read, OSError):
+        finding = f"a commit record that cannot be read ({read.strerror})"
+        raise StoreError(place, finding, "See to the disk, or run `batcache verify --repair`")
+    commit = Commit.from_json(place, read)
     if commit.fingerprint != fingerprint or commit_path(store, commit.shard) != place:
         raise StoreError(place, "a commit record of another store or shard", "Restore the store from a copy")
     return commit

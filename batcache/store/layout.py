@@ -319,7 +319,11 @@ def shard_index(used: int, layout: Layout) -> bytes:
 
 
 def read_chunk(cache: Place, instance: int, layout: Layout) -> NDArray[np.uint8]:
-    """A chunk as it is stored, its checksum last, unverified; empty where there is none. Shorter at a file's end."""
+    """A chunk as it is stored, its checksum last, unverified; empty where there is none. Shorter at a file's end.
+
+    Raises:
+        StoreError: the disk or the object store refuses: there may well be one.
+    """
     shard, slot = divmod(instance, layout.instances_per_shard)
     stored = layout.chunk_bytes + 4
     place = shard_path(cache, shard)
@@ -329,8 +333,10 @@ def read_chunk(cache: Place, instance: int, layout: Layout) -> NDArray[np.uint8]
         with place.open("rb") as file:
             file.seek(slot * stored)
             return np.frombuffer(file.read(stored), np.uint8)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return np.empty(0, np.uint8)
+    except OSError as error:
+        raise StoreError(place, f"cannot be read ({error.strerror})", "See to the disk and try again") from None
 
 
 def parse_shard_index(shard: memoryview, layout: Layout) -> NDArray[np.uint64]:

@@ -26,7 +26,9 @@ from batcache.store.layout import (
     create_store,
     parse_shard_index,
     read_attributes,
+    read_chunk,
     resize,
+    shard_path,
 )
 from batcache.store.reader import Store
 from tests.store.project import PER_SHARD, SMALL, Project, copy, read_all
@@ -281,6 +283,22 @@ def test_a_shard_comes_back_chunk_by_chunk(used, frames, bands, spare, seed):
 def test_a_shard_whose_index_is_not_there_is_refused(content):
     with pytest.raises(ValueError, match="checksum"):
         parse_shard_index(memoryview(content), Layout(2, 2, 4))
+
+
+def test_a_chunk_that_the_system_cannot_open_is_no_missing_chunk(project):
+    """It would be repaired: computed again, or given up where its recording is gone."""
+    resource = pytest.importorskip("resource")
+    _, layout, _ = read_attributes(project.cache)
+    assert len(read_chunk(project.cache, 0, layout)) == layout.chunk_bytes + 4
+    assert not len(read_chunk(project.cache, 10**6, layout)), "there is none"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(StoreError, match="cannot be read") as caught:
+            read_chunk(project.cache, 0, layout)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.place == str(shard_path(project.cache, 0))
 
 
 def test_frames_take_as_many_instances_as_hold_them_and_at_least_one():

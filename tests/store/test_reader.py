@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -18,6 +19,7 @@ from batcache.config import FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.audio import read_header
 from batcache.features.frontend import FrontEnd
+from batcache.store.index import read_records
 from batcache.store.layout import Commit, commit_path, shard_path, write_commit
 from batcache.store.reader import Store
 from batcache.store.summary import summarise
@@ -251,6 +253,24 @@ def test_a_flipped_byte_in_a_commit_record_names_it_at_opening_and_at_building(p
     flip(place, place.read_bytes().index(b'"frames":[') + 10)
     for act in (project.store, project.build):
         assert f"{place}: damaged commit record (its digest does not match)" in refusal(act)
+
+
+def test_a_record_that_cannot_be_read_is_named_like_a_damaged_one(project):
+    place = commit_path(project.cache, 4)
+    place.unlink()
+    place.mkdir()
+    for act in (project.store, project.build):
+        assert f"{place}: a commit record that cannot be read" in refusal(act)
+    records, refused = read_records(project.cache, SMALL.fingerprint)
+    assert set(records) == {0, 1, 2, 3} and set(refused) == {4}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads memory that is not there, as Linux refuses it")
+def test_a_record_on_a_failing_disk_is_named_like_a_damaged_one(project):
+    place = commit_path(project.cache, 4)
+    place.unlink()
+    place.symlink_to("/proc/self/mem")  # opens, and gives EIO
+    assert f"{place}: a commit record that cannot be read (Input/output error)" in refusal(project.store)
 
 
 def test_a_commit_record_under_another_name_is_refused(project):
