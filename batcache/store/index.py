@@ -8,7 +8,7 @@ from functools import cached_property
 from batcache.ahead import map_ahead
 from batcache.errors import StoreError
 from batcache.s3 import Place, S3Path
-from batcache.store.layout import CachedRecording, Commit, Layout, commit_path, shard_size
+from batcache.store.layout import CachedRecording, Commit, Layout, commit_path, say_how_to_mend, shard_size
 
 _REQUESTS_AT_ONCE = 32
 
@@ -101,7 +101,8 @@ def _check_layout(store: Place, commits: dict[int, Commit], layout: Layout) -> N
         raise StoreError(store / "zarr.json", finding, "Restore it from a copy")
     if misfits:
         finding = "a commit record that does not fit the store's layout"
-        raise StoreError(commit_path(store, min(misfits)), finding, "Run `batcache verify --repair`")
+        place = commit_path(store, min(misfits))
+        raise StoreError(place, finding, say_how_to_mend(place, place.name))
 
 
 def _fits(commit: Commit, layout: Layout) -> bool:
@@ -149,7 +150,7 @@ def _read_file(place: Place) -> bytes | OSError:
 def _check_commit(store: Place, place: Place, read: bytes | OSError, fingerprint: str) -> Commit:
     if isinstance(read, OSError):
         finding = f"a commit record that cannot be read ({read.strerror})"
-        raise StoreError(place, finding, "See to the disk, or run `batcache verify --repair`")
+        raise StoreError(place, finding, f"See to the disk. {say_how_to_mend(place, place.name)}")
     commit = Commit.from_json(place, read)
     if commit.fingerprint != fingerprint or commit_path(store, commit.shard) != place:
         raise StoreError(place, "a commit record of another store or shard", "Restore the store from a copy")

@@ -46,11 +46,7 @@ NO_CHUNK = 2**64 - 1
 """Offset and size that Zarr's shard index gives to a chunk that is not there."""
 
 Somewhere = TypeVar("Somewhere", bound=Place)
-_REMEDY = "Restore it from a copy, or delete it: `batcache build` makes the shard again"
-
-
 _MOST_CHUNK_BYTES, _MOST_CHUNKS = 1 << 30, 1 << 20
-_REMEDY_ARRAY = "Run `batcache verify --repair`"
 
 
 @dataclass(frozen=True)
@@ -166,7 +162,9 @@ class Commit:
             StoreError: not a record, of another version, or not what its digest says.
         """
         if not is_intact(text):
-            raise StoreError(path, "damaged commit record (its digest does not match)", _REMEDY)
+            raise StoreError(
+                path, "damaged commit record (its digest does not match)", say_how_to_mend(path, path.name)
+            )
         try:
             document = msgspec.json.decode(text, type=_Document[_Columns])  # type: ignore[valid-type]
             lists = msgspec.structs.asdict(document.recordings)
@@ -174,7 +172,9 @@ class Commit:
             rows = tuple(starmap(CachedRecording, zip(*columns, strict=True)))
         except (ValueError, RecursionError) as error:
             _check_version(path, text)
-            raise StoreError(path, f"a commit record of other content ({_brief(error)})", _REMEDY) from None
+            raise StoreError(
+                path, f"a commit record of other content ({_brief(error)})", say_how_to_mend(path, path.name)
+            ) from None
         if document.format_version != FORMAT_VERSION:
             raise _newer(path, document.format_version)
         named = {f.name: getattr(document, f.name) for f in fields(cls)}
@@ -244,6 +244,18 @@ def _share(column: list[Any]) -> Iterable[Any]:
     """The same values, equal ones as one object: most columns of a million rows hold few different ones."""
     seen: dict[Any, Any] = {}
     return map(seen.setdefault, column, column)
+
+
+def say_how_to_mend(place: Place, record: str = "") -> str:
+    """The remedy for damage, which leaves alone what is sound. ``record`` is that of the shard, where it is one's."""
+    if not isinstance(place, S3Path):
+        return "Run `batcache verify --repair`"
+    remedy = "Copy the store to a disk, run `batcache verify --repair` there and copy it back"
+    return (
+        f"{remedy}; or, with all recordings of the shard at hand, delete commits/{record} and build"
+        if record
+        else remedy
+    )
 
 
 def shard_path(store: Somewhere, shard: int) -> Somewhere:
@@ -440,15 +452,16 @@ def read_array_metadata(store: Place) -> dict[str, Any]:
     """
     import zarr
 
+    place = store / "instances" / "zarr.json"
     try:
-        text = (store / "instances" / "zarr.json").read_bytes()
+        text = place.read_bytes()
         metadata = zarr.open_array({"zarr.json": zarr.core.buffer.cpu.Buffer.from_bytes(text)}, mode="r").metadata
         document: dict[str, Any] = json.loads(json.dumps(metadata.to_dict()))
         if not _is_part(json.loads(text), document):  # zarr passes over some keys that it does not know
             raise ValueError(text)
     except Exception as error:  # zarr raises what it will
         finding = f"damaged metadata of the array ({type(error).__name__})"
-        raise StoreError(store / "instances" / "zarr.json", finding, _REMEDY_ARRAY) from None
+        raise StoreError(place, finding, say_how_to_mend(place)) from None
     return document
 
 
@@ -472,7 +485,7 @@ def resize(store: Place, instances: int) -> None:
         metadata = json.loads(place.read_bytes())
         length, metadata["shape"][0] = metadata["shape"][0], instances
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-        raise StoreError(place, f"cannot be read ({_brief(error)})", _REMEDY_ARRAY) from None
+        raise StoreError(place, f"cannot be read ({_brief(error)})", say_how_to_mend(place)) from None
     if length != instances:
         write_file(place, json.dumps(metadata, indent=2).encode())
 

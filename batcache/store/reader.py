@@ -18,11 +18,17 @@ from numpy.typing import NDArray
 from batcache.errors import StoreError, list_some
 from batcache.s3 import Place, S3Path
 from batcache.store.index import Index, read_index
-from batcache.store.layout import CachedRecording, parse_shard_index, read_attributes, shard_path, shard_sizes
+from batcache.store.layout import (
+    CachedRecording,
+    parse_shard_index,
+    read_attributes,
+    say_how_to_mend,
+    shard_path,
+    shard_sizes,
+)
 from batcache.store.sources import Sources, read_sources
 
 _MAPPED_SHARDS = 512
-_REMEDY = "Delete that shard's record in commits/ and run `batcache build` again: it makes the shard anew"
 
 
 @dataclass(frozen=True)
@@ -195,17 +201,21 @@ class Store:
             place, size = shard_path(self.path, shard), size_of(shard)
             if size != commit.shard_bytes:
                 finding = "missing shard" if size is None else f"shard of {size} bytes, committed {commit.shard_bytes}"
-                raise StoreError(place, f"{finding}, which holds {self._names(shard)}", _REMEDY)
+                raise StoreError(
+                    place, f"{finding}, which holds {self._names(shard)}", say_how_to_mend(place, f"{shard}.json")
+                )
 
     def _damaged_shard(self, shard: int, error: Exception) -> StoreError:
-        finding = f"damaged shard ({error}), which holds {self._names(shard)}"
-        return StoreError(shard_path(self.path, shard), finding, _REMEDY)
+        place, finding = shard_path(self.path, shard), f"damaged shard ({error}), which holds {self._names(shard)}"
+        return StoreError(place, finding, say_how_to_mend(place, f"{shard}.json"))
 
     def _damage(self, instance: int, finding: str) -> StoreError:
         rows = [r for r in self.index.recordings if r.first_instance <= instance < r.first_instance + r.instances]
         name = rows[0].path if rows else "no known recording"
         number = instance - rows[0].first_instance if rows else instance
-        return StoreError(self.path, f"instance {number} of {name} {finding}", _REMEDY)
+        shard = instance // self.layout.instances_per_shard
+        place = shard_path(self.path, shard)
+        return StoreError(place, f"instance {number} of {name} {finding}", say_how_to_mend(place, f"{shard}.json"))
 
     def _names(self, shard: int) -> str:
         """The recordings that lie in a shard, or the first few of them."""

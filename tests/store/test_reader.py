@@ -22,7 +22,9 @@ from batcache.features.frontend import FrontEnd
 from batcache.store.index import read_records
 from batcache.store.layout import Commit, commit_path, shard_path, write_commit
 from batcache.store.reader import Store
+from batcache.store.repair import repair
 from batcache.store.summary import summarise
+from batcache.store.verify import verify
 from tests.store.project import PER_SHARD, SMALL, Project, add_guano, assert_equal_trees, copy, read_all, snapshot
 from tests.store.test_layout import signed
 
@@ -237,13 +239,29 @@ def test_a_flipped_byte_in_a_shards_index_names_the_shard_and_its_recordings(pro
     assert str(place) in said and "which holds a.wav, b.wav" in said
 
 
-def test_mending_as_the_error_says_brings_the_numbers_back(project, truth):
-    """Delete the record that the error names, build again."""
-    flip(shard_path(project.cache, 2), 50)
-    store = project.store()
-    assert "Delete that shard's record in commits/" in refusal(lambda: store.read_frames(store.find("long.wav")))
-    commit_path(project.cache, 2).unlink()
-    assert project.build().computed == {"long.wav"}
+@pytest.mark.parametrize("damaged", ["chunk", "index", "shard", "record"])
+def test_mending_as_the_error_says_brings_the_numbers_back_and_keeps_those_of_files_that_are_gone(
+    project, truth, damaged
+):
+    shard = shard_path(project.cache, 0)
+    match damaged:
+        case "chunk":
+            flip(shard, 3 * 3204)
+        case "index":
+            flip(shard, -20)
+        case "shard":
+            shard.write_bytes(shard.read_bytes()[: 3 * 3204])
+        case "record":
+            flip(commit_path(project.cache, 4), 200)
+    gone = ["long.wav"] if damaged == "record" else ["a.wav", "long.wav", "c.wav"]
+    for name in gone:
+        (project.root / name).unlink()
+    said = refusal(lambda: read_all(project.store()))
+    assert str(project.cache / "commits" if damaged == "record" else shard) in said
+    assert said.endswith("Run `batcache verify --repair`.")
+    *_, found = verify(project.cache)
+    *_, report = repair(project.cache, found)
+    assert report.left == () and not report.impossible
     for name, frames in truth.items():
         np.testing.assert_array_equal(project.frames(name), frames)
 

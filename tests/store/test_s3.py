@@ -292,6 +292,18 @@ def test_a_truncated_shard_is_refused_at_opening(project):
     assert "shard of 12883 bytes, committed 12884" in refusal(project.store)
 
 
+def test_the_remedies_are_ones_that_a_bucket_has(project):
+    """There is no repair in a bucket, and deleting a record gives up what of its shard is sound."""
+    flip(shard_path(project.cache, 0), 3)
+    store = project.store()
+    said = [refusal(lambda: store.read_frames(store.find("a.wav")))]
+    flip(commit_path(project.cache, 4), 200)
+    said.append(refusal(project.store))
+    for text, shard in zip(said, (0, 4), strict=True):
+        assert "Copy the store to a disk, run `batcache verify --repair` there and copy it back" in text
+        assert f"with all recordings of the shard at hand, delete commits/{shard}.json and build" in text
+
+
 def test_a_shard_that_shrinks_or_goes_after_opening_is_named_at_reading(project):
     store, place = project.store(), shard_path(project.cache, 4)
     for content in (place.read_bytes()[:5000], place.read_bytes()[:100], b""):
