@@ -14,8 +14,11 @@ A commit record is JSON on two lines. The first holds its digest, which is the S
 many thousand shards opens at the speed of a checksum: ``tail -n +2 0.json | sha256sum`` gives it too.
 """
 
+import errno
 import hashlib
 import json
+import os
+import re
 import reprlib
 import struct
 import textwrap
@@ -365,36 +368,48 @@ def parse_shard_index(shard: memoryview, layout: Layout) -> NDArray[np.uint64]:
 
 
 def is_free(path: Place) -> bool:
-    """Whether a store may be made here: nothing is there, or an empty folder, or on S3 one that was being made."""
+    """Whether a store may be made here: nothing is there, or an empty folder, or one in which a store was being made.
+
+    That one holds at most what comes before ``zarr.json``, see ``create_store``: on S3 the array's metadata, with
+    shards, perhaps, that do not count.
+    """
     if isinstance(path, S3Path):
-        return {there.name for there in path.glob("*")} <= {"instances"}  # uploaded first, see ``create_store``
-    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+        return {there.name for there in path.glob("*")} <= {"instances"}
+    if not path.exists():
+        return True
+    return path.is_dir() and all(_is_begun(path, there) for there in path.iterdir())
+
+
+def _is_begun(store: Path, place: Path) -> bool:
+    """Whether this is something that ``create_store`` leaves in a folder where it is stopped, and nothing else."""
+    if place.name in ("instances", "commits") and place.is_dir():
+        return {there.name for there in place.iterdir()} <= ({"zarr.json"} if place.name == "instances" else set())
+    return bool(re.fullmatch(f"[0-9a-f]{{32}}{PARTIAL}", place.name))
 
 
 def create_store(
     path: Place, features: FeatureConfig, layout: Layout, versions: Mapping[str, str] | None = None
 ) -> None:
-    """Create an empty store, in one step: it is made beside its place and renamed, or ends with the upload that counts.
+    """Create an empty store, in one step: it is made beside its place and renamed.
 
-    ``versions`` are those of the packages that compute its numbers, by default the ones here.
+    On S3, and in an empty folder, which may be a mount point that nothing can take the place of, ``zarr.json`` comes
+    last. ``versions`` are those of the packages that compute its numbers, by default the ones here.
 
     Raises:
         OSError: the disk refuses.
     """
-    if isinstance(path, S3Path):
+    if isinstance(path, S3Path) or path.exists():
         with TemporaryDirectory() as folder:
             made = Path(folder) / path.name
             create_store(made, features, layout, versions)
             for name in ("instances/zarr.json", "zarr.json"):
-                write_file(path / name, (made / name).read_bytes())
+                _add(path, name, (made / name).read_bytes())
         return
 
     import shutil
 
     import zarr
 
-    if path.exists():
-        path.rmdir()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid4().hex}{PARTIAL}")  # two may create one store at once
     attributes = {
@@ -416,6 +431,31 @@ def create_store(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     sync(path.parent)
+
+
+def _add(store: Place, name: str, content: bytes) -> None:
+    """Add a file to a store that is being made.
+
+    Raises:
+        FileExistsError: another, who was quicker, has made it.
+    """
+    if isinstance(store, S3Path):
+        write_file(store / name, content)
+        return
+    for folder in ("instances", "commits"):
+        (store / folder).mkdir(exist_ok=True)
+    partial = store / f"{uuid4().hex}{PARTIAL}"
+    try:
+        with partial.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if (store / "zarr.json").exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(store))
+        partial.replace(store / name)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync((store / name).parent)
 
 
 def _array_options(layout: Layout) -> dict[str, Any]:
@@ -500,9 +540,11 @@ def read_attributes(store: Place) -> tuple[FeatureConfig, Layout, dict[str, Any]
     try:
         attributes = json.loads(place.read_bytes())["attributes"]
     except FileNotFoundError:
-        raise StoreError(
-            store, "no cache here", "Run `batcache build --csv ...` first, or name another cache"
-        ) from None
+        if is_free(store):
+            remedy = "Run `batcache build --csv ...` first, or name another cache"
+            raise StoreError(store, "no cache here", remedy) from None
+        finding = "not empty, and no batcache store: it has no zarr.json"
+        raise StoreError(store, finding, "Pass another --cache, or restore zarr.json from a copy") from None
     except (NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _foreign(store, error) from None
     except OSError as error:

@@ -3,7 +3,9 @@
 import hashlib
 import io
 import json
+import shutil
 from array import array
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from msgspec import structs
 
 from batcache.config import DataConfig
 from batcache.errors import BatcacheError, StoreError
+from batcache.store.build import create
 from batcache.store.layout import (
     CachedRecording,
     Commit,
@@ -31,7 +34,8 @@ from batcache.store.layout import (
     shard_path,
 )
 from batcache.store.reader import Store
-from tests.store.project import PER_SHARD, SMALL, Project, copy, read_all
+from batcache.store.sources import SOURCES
+from tests.store.project import PER_SHARD, SMALL, Project, assert_equal_trees, copy, read_all, snapshot
 
 ROW = CachedRecording(
     path="nächte/a.wav",
@@ -162,6 +166,58 @@ def test_the_metadata_of_a_default_store_are_valid_zarr_v3(tmp_path):
     assert group.attrs["fingerprint"] == config.fingerprint
     features, layout, _ = read_attributes(tmp_path / "f.zarr")
     assert (features, layout) == (config.features, Layout(500, 128, 640))
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("begun", [[], ["instances", "commits"], ["instances/zarr.json"], [f"{'0a' * 16}.partial"]])
+def test_an_empty_folder_becomes_a_store_and_stays_that_folder(project, tmp_path, linked, begun):
+    """As a mount point must, or the end of a link: nothing can be renamed over it. It may have been begun before."""
+    (tmp_path / "there").mkdir()
+    made = Project(tmp_path, cache="there")
+    if linked:
+        (tmp_path / "link").symlink_to("there", target_is_directory=True)
+        made = Project(tmp_path, cache="link")
+    for name in begun:
+        place = made.cache / name
+        place.parent.mkdir(exist_ok=True)
+        if place.suffix:
+            place.write_text("half")
+        else:
+            place.mkdir()
+    before = (tmp_path / "there").stat().st_ino
+    for name in ("a.wav", "long.wav", "b.wav", "c.wav", "broken.wav"):
+        shutil.copy2(project.root / name, tmp_path / name)
+    made.list("a.wav", "long.wav", "b.wav", "c.wav", "broken.wav")
+    made.build()
+    assert (tmp_path / "there").stat().st_ino == before and made.cache.is_symlink() == linked
+    expected, found = snapshot(project.cache), snapshot(made.cache)
+    assert_equal_trees(*({n: c for n, c in there.items() if n != SOURCES} for there in (expected, found)))
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.txt", "instances/thesis.txt", "commits/0.json", "thesis.partial", "lost/found"]
+)
+def test_a_folder_that_holds_anything_else_is_left_alone(tmp_path, name):
+    cache = tmp_path / "mine"
+    (cache / name).parent.mkdir(parents=True)
+    (cache / name).write_text("years")
+    made = Project(tmp_path, cache="mine")
+    made.record("a.wav")
+    made.list("a.wav")
+    for act in (made.build, made.store):
+        with pytest.raises(StoreError, match=r"mine: not empty, and no batcache store: .* Pass another --cache"):
+            act()
+    assert {n: c for n, c in snapshot(cache).items() if c != b"<folder>"} == {name: b"years"}
+
+
+def test_of_several_who_make_a_store_in_an_empty_folder_nobody_spoils_it(tmp_path):
+    (tmp_path / "f.zarr").mkdir()
+    config = DataConfig()
+    layout = Layout(config.frames_per_instance, config.n_mels)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: create(tmp_path / "f.zarr", config.features, layout), range(8)))
+    create(tmp_path / "other.zarr", config.features, layout)
+    assert_equal_trees(snapshot(tmp_path / "f.zarr"), snapshot(tmp_path / "other.zarr"))
 
 
 def test_attributes_hold_no_clock_host_or_path(project):

@@ -245,7 +245,8 @@ def test_a_store_whose_making_was_cut_off_is_made(server, local):
 def test_what_is_no_store_stays(server, local):
     project = at(somewhere(server), local)
     (project.cache / "thesis.txt").write_bytes(b"years")
-    assert "no cache here" in refusal(project.build)
+    for act in (project.build, project.store):
+        assert "not empty, and no batcache store" in refusal(act)
     assert contents(project.cache) == {"thesis.txt": b"years"}
 
 
