@@ -172,9 +172,12 @@ class Hdf5Store(Store):
             with Path(str(self.path)).open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), within + length, offset=begin - within, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise StoreError(self.path, f"cannot be read ({error})", _REMEDY) from None
+            raise self._damaged_shard(shard, error) from None
         stored = np.frombuffer(mapped, np.uint8, length, within).reshape(count, self._head.stored)
-        return Shard(stored, np.zeros(count, np.bool_))
+        return Shard(mapped, self._head.size, stored, np.zeros(count, np.bool_))
+
+    def _damaged_shard(self, shard: int, error: Exception) -> StoreError:
+        return StoreError(self.path, f"cannot be read ({error}), and holds {self._names(shard)}", _REMEDY)
 
     def _damage(self, instance: int, finding: str) -> StoreError:
         return StoreError(self.path, super()._damage(instance, finding).finding, _REMEDY)

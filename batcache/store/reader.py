@@ -33,13 +33,18 @@ _MAPPED_SHARDS = 512
 
 @dataclass(frozen=True)
 class Shard:
-    """A mapped shard. Shapes: ``stored`` ``[chunks, bytes and checksum]``, ``missing``
+    """A mapped file that holds a shard. Shapes: ``stored`` ``[chunks, bytes and checksum]``, ``missing``
     ``[chunks a shard]``."""
 
+    mapped: mmap.mmap
+    file_bytes: int
     stored: NDArray[np.uint8]
     missing: NDArray[np.bool_]
 
     def read(self, slot: int, count: int) -> NDArray[np.uint8]:
+        """Raises ValueError where the file was cut short: who touches what it had there is killed by the system."""
+        if self.mapped.size() < self.file_bytes:
+            raise ValueError("it was cut short")
         return self.stored[slot : slot + count]
 
 
@@ -165,7 +170,7 @@ class Store:
     def _read(self, chunks: "Shard | RemoteShard", shard: int, slot: int, count: int) -> NDArray[np.uint8]:
         try:
             return chunks.read(slot, count)
-        except (FileNotFoundError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise self._damaged_shard(shard, error) from None
 
     def _map(self, shard: int) -> "Shard | RemoteShard":
@@ -193,7 +198,9 @@ class Store:
         whole = min(used, len(mapped) // stored)
         missing = (entries[:, 0] != in_place) | (entries[:, 1] != stored)
         missing[whole:] = True
-        return Shard(np.frombuffer(mapped, np.uint8, whole * stored).reshape(whole, stored), missing)
+        return Shard(
+            mapped, len(mapped), np.frombuffer(mapped, np.uint8, whole * stored).reshape(whole, stored), missing
+        )
 
     def _check_shards(self) -> None:
         size_of = shard_sizes(self.path)
@@ -206,8 +213,10 @@ class Store:
                 )
 
     def _damaged_shard(self, shard: int, error: Exception) -> StoreError:
-        place, finding = shard_path(self.path, shard), f"damaged shard ({error}), which holds {self._names(shard)}"
-        return StoreError(place, finding, say_how_to_mend(place, f"{shard}.json"))
+        place, holds = shard_path(self.path, shard), f"which holds {self._names(shard)}"
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            return StoreError(place, f"cannot be read ({error.strerror}), {holds}", "See to the disk and try again")
+        return StoreError(place, f"damaged shard ({error}), {holds}", say_how_to_mend(place, f"{shard}.json"))
 
     def _damage(self, instance: int, finding: str) -> StoreError:
         rows = [r for r in self.index.recordings if r.first_instance <= instance < r.first_instance + r.instances]

@@ -387,6 +387,15 @@ def test_a_file_cut_short_or_lengthened_is_an_error(exported: Path, file: Path) 
     assert not file.with_name("new.zarr").exists()
 
 
+@pytest.mark.parametrize("read_before", [False, True])
+def test_a_file_that_shrinks_after_opening_is_named_at_reading(file: Path, read_before: bool) -> None:
+    store = Hdf5Store(file)
+    if read_before:
+        read_all(store)
+    os.truncate(file, store._head.start + 100)
+    assert "features.h5: cannot be read" in refusal(lambda: store.read_frames(store.find("d.wav")))
+
+
 def test_other_files_are_refused_by_what_they_are(file: Path, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "other.h5", "w") as other:
         other["instances"] = np.zeros(3)

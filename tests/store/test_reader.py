@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
@@ -192,16 +193,36 @@ def test_a_truncated_shard_is_named_at_opening_with_both_sizes(project, left):
     assert str(place) in said
 
 
-def test_a_shard_that_goes_or_shrinks_after_opening_is_named_at_reading(project):
+@pytest.mark.parametrize("left", [12_000, 5000, 1, 0])
+@pytest.mark.parametrize("read_before", [False, True])
+def test_a_shard_that_shrinks_after_opening_is_named_at_reading(project, left, read_before):
+    """Also one that was mapped when it was whole: the system kills who reads such a map past the end of the file."""
     store = project.store()
-    place = shard_path(project.cache, 4)
-    place.write_bytes(place.read_bytes()[:5000])
-    said = refusal(lambda: store.read_frames(store.find("c.wav")))
-    assert str(place) in said and "holds c.wav" in said
-    place.write_bytes(b"")
-    assert "holds c.wav" in refusal(lambda: store.read_frames(store.find("c.wav")))
-    place.unlink()
+    if read_before:
+        read_all(store)
+    place = shard_path(project.cache, 0)
+    os.truncate(place, left)
+    said = refusal(lambda: store.read_frames(store.find("b.wav")))
+    assert str(place) in said and "which holds a.wav, b.wav" in said
+
+
+def test_a_shard_that_goes_after_opening_is_named_at_reading(project):
+    store = project.store()
+    shard_path(project.cache, 4).unlink()
     assert "No such file" in refusal(lambda: store.read_frames(store.find("c.wav")))
+
+
+def test_too_many_open_files_are_no_damage(project, truth):
+    resource = pytest.importorskip("resource")
+    store = project.store()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        said = refusal(lambda: store.read_frames(store.find("c.wav")))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "cannot be read (Too many open files), which holds c.wav" in said and "repair" not in said
+    np.testing.assert_array_equal(store.read_frames(store.find("c.wav")), truth["c.wav"])
 
 
 def test_swapped_shards_of_one_size_are_found_at_reading(project):
