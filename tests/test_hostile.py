@@ -14,7 +14,7 @@ import torch
 from batcache.errors import BatcacheError, StoreError
 from batcache.evaluation.predict import read_predictions
 from batcache.model.checkpoint import load_checkpoint
-from batcache.store.layout import commit_path
+from batcache.store.commits import commit_path
 from batcache.store.lock import LOCK, hold
 from batcache.store.reader import Store
 from batcache.store.sources import SOURCES, read_sources

@@ -30,20 +30,12 @@ from batcache.disk import PARTIAL, free_bytes, remove_tree, replacing, write_fil
 from batcache.errors import AudioError, StoreError
 from batcache.manifest import Manifest, check_contents
 from batcache.s3 import Place, S3Path
+from batcache.store.array import array_length, resize
+from batcache.store.chunks import ShardWriter, shard_path
+from batcache.store.commits import CachedRecording, Commit, write_commit
+from batcache.store.group import create_store, is_free, read_attributes
 from batcache.store.index import Index, read_index, reread
-from batcache.store.layout import (
-    CachedRecording,
-    Commit,
-    Layout,
-    ShardWriter,
-    array_length,
-    create_store,
-    is_free,
-    read_attributes,
-    resize,
-    shard_path,
-    write_commit,
-)
+from batcache.store.layout import Layout
 from batcache.store.lock import hold
 from batcache.store.plan import Known, Placed, Plan, Task, describe, plan, scan
 from batcache.store.sources import find_other_root, write_sources

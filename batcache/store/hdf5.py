@@ -34,9 +34,12 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from batcache.errors import StoreError, list_some
+from batcache.store.chunks import shard_size
 from batcache.store.columns import INTEGER, TEXT, Kind, count_rows, find_dataset, find_group, read_column, read_row
+from batcache.store.commits import CachedRecording, Commit
+from batcache.store.group import check_attributes
 from batcache.store.index import Index
-from batcache.store.layout import CachedRecording, Commit, Layout, check_attributes, shard_size
+from batcache.store.layout import Layout
 from batcache.store.reader import Shard, Store
 from batcache.store.sources import Sources
 

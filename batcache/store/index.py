@@ -8,7 +8,9 @@ from functools import cached_property
 from batcache.ahead import map_ahead
 from batcache.errors import StoreError
 from batcache.s3 import Place, S3Path
-from batcache.store.layout import CachedRecording, Commit, Layout, commit_path, say_how_to_mend, shard_size
+from batcache.store.chunks import shard_size
+from batcache.store.commits import CachedRecording, Commit, commit_path
+from batcache.store.layout import Layout, say_how_to_mend
 
 _REQUESTS_AT_ONCE = 32
 

@@ -22,21 +22,12 @@ from numpy.typing import NDArray
 from batcache.disk import replacing, sync
 from batcache.errors import BatcacheError, StoreError
 from batcache.manifest import Manifest
+from batcache.store.array import array_length, resize
 from batcache.store.build import remove_leftovers
+from batcache.store.chunks import ShardWriter, read_chunk, shard_index, shard_path
+from batcache.store.commits import CachedRecording, Commit, commit_path, write_commit
 from batcache.store.index import Index
-from batcache.store.layout import (
-    CachedRecording,
-    Commit,
-    Layout,
-    ShardWriter,
-    array_length,
-    commit_path,
-    read_chunk,
-    resize,
-    shard_index,
-    shard_path,
-    write_commit,
-)
+from batcache.store.layout import Layout
 from batcache.store.lock import hold
 from batcache.store.plan import Allotted, allot
 from batcache.store.reader import Store

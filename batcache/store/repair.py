@@ -27,23 +27,13 @@ from batcache.disk import replacing, sync, write_file
 from batcache.errors import BatcacheError, StoreError, list_some
 from batcache.features.frontend import FrontEnd
 from batcache.store import build
+from batcache.store.array import array_length, array_metadata
+from batcache.store.chunks import ShardWriter, read_chunk, shard_path
+from batcache.store.commits import CachedRecording, Commit, commit_path, is_intact, write_commit
 from batcache.store.fresh import compute_again, find_file
+from batcache.store.group import read_attributes
 from batcache.store.index import Index, read_records, that_count
-from batcache.store.layout import (
-    FORMAT_VERSION,
-    CachedRecording,
-    Commit,
-    Layout,
-    ShardWriter,
-    array_length,
-    array_metadata,
-    commit_path,
-    is_intact,
-    read_attributes,
-    read_chunk,
-    shard_path,
-    write_commit,
-)
+from batcache.store.layout import FORMAT_VERSION, Layout
 from batcache.store.lock import hold
 from batcache.store.plan import Plan
 from batcache.store.records import Damage

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from batcache.errors import StoreError
 from batcache.s3 import Place
+from batcache.store.array import array_length, resize
 from batcache.store.build import create, remove_leftovers, write_shard
+from batcache.store.group import is_free, read_attributes
 from batcache.store.hdf5 import Copied, Hdf5Store
 from batcache.store.index import Index, read_index
-from batcache.store.layout import array_length, is_free, read_attributes, resize
 from batcache.store.lock import hold
 from batcache.store.sources import SOURCES, write_unknown_sources
 

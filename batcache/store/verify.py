@@ -24,8 +24,11 @@ from numpy.typing import NDArray
 from batcache.ahead import map_ahead
 from batcache.errors import StoreError
 from batcache.s3 import Place, S3Path
+from batcache.store.chunks import shard_index, shard_path
+from batcache.store.commits import CachedRecording, Commit
+from batcache.store.group import read_attributes
 from batcache.store.index import Index, read_records, that_count
-from batcache.store.layout import CachedRecording, Commit, Layout, read_attributes, shard_index, shard_path
+from batcache.store.layout import Layout
 from batcache.store.records import Damage, check_array, check_group, check_layout, check_records, name_in
 from batcache.store.sources import read_sources
 

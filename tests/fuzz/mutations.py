@@ -27,17 +27,11 @@ from batcache.features.audio import content_hash, read_blocks, read_header
 from batcache.features.expansion import find_expansion
 from batcache.features.metadata import read_metadata
 from batcache.manifest import read_manifest
-from batcache.store.layout import (
-    CachedRecording,
-    Commit,
-    Layout,
-    ShardWriter,
-    create_store,
-    read_array_metadata,
-    resize,
-    shard_path,
-    write_commit,
-)
+from batcache.store.array import read_array_metadata, resize
+from batcache.store.chunks import ShardWriter, shard_path
+from batcache.store.commits import CachedRecording, Commit, write_commit
+from batcache.store.group import create_store
+from batcache.store.layout import Layout
 from batcache.store.lock import LOCK, hold
 from batcache.store.reader import Store
 from batcache.store.sources import SOURCES, read_sources

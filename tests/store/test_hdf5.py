@@ -20,11 +20,11 @@ import pytest
 
 from batcache.config import DataConfig
 from batcache.errors import BatcacheError, StoreError
-from batcache.store import hdf5, layout
+from batcache.store import commits, hdf5
 from batcache.store.columns import Kind, read_column, write_column
+from batcache.store.commits import CachedRecording, write_commit
 from batcache.store.export import Exported, export
 from batcache.store.hdf5 import HEAD_BYTES, Copied, Hdf5Store, Head
-from batcache.store.layout import CachedRecording, write_commit
 from batcache.store.opening import open_store, read_settings
 from batcache.store.reader import Store
 from batcache.store.restore import Restored, restore
@@ -559,14 +559,14 @@ def test_later_columns_come_along_and_their_lack_is_their_default(sound, exporte
     )
     kinds = {field.name: Kind.of(field.type) for field in msgspec.structs.fields(later)}
     cache = Path(shutil.copytree(sound.cache, tmp_path / "features.zarr"))
-    for name in ("layout.CachedRecording", "hdf5.CachedRecording"):
+    for name in ("commits.CachedRecording", "hdf5.CachedRecording"):
         monkeypatch.setattr(f"batcache.store.{name}", later)
     for name in ("hdf5.RECORDING_KINDS", "export.RECORDING_KINDS"):
         monkeypatch.setattr(f"batcache.store.{name}", kinds)
     old = Hdf5Store(exported)
     assert {(row.site, row.gain) for row in old.index.recordings} == {(None, 7)}
 
-    monkeypatch.setattr("batcache.store.layout._Columns", layout._columns_of(later))
+    monkeypatch.setattr("batcache.store.commits._Columns", commits._columns_of(later))
     told = iter([(None, None), ("", 51.5), ("Wald", -0.25), *[("Größe", None)] * 9])
     for commit in old.index.commits.values():
         rows = [

@@ -13,7 +13,7 @@ import pytest
 
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
-from batcache.store.layout import CachedRecording
+from batcache.store.commits import CachedRecording
 from batcache.store.reader import Store
 from tests.store.killing import Builder, builder
 from tests.store.project import Project, add_guano, assert_equal_trees, copy, snapshot

@@ -1,4 +1,4 @@
-"""The laws of ``batcache.store.layout``: the bytes of the format, and what other Zarr readers make of them."""
+"""The laws of ``batcache.store``'s format: its bytes, and what other Zarr readers make of them."""
 
 import hashlib
 import io
@@ -19,20 +19,12 @@ from msgspec import structs
 
 from batcache.config import DataConfig
 from batcache.errors import BatcacheError, StoreError
+from batcache.store.array import array_length, resize
 from batcache.store.build import create
-from batcache.store.layout import (
-    CachedRecording,
-    Commit,
-    Layout,
-    ShardWriter,
-    array_length,
-    create_store,
-    parse_shard_index,
-    read_attributes,
-    read_chunk,
-    resize,
-    shard_path,
-)
+from batcache.store.chunks import ShardWriter, parse_shard_index, read_chunk, shard_path
+from batcache.store.commits import CachedRecording, Commit
+from batcache.store.group import create_store, read_attributes
+from batcache.store.layout import Layout
 from batcache.store.reader import Store
 from batcache.store.sources import SOURCES
 from tests.store.project import PER_SHARD, SMALL, Project, assert_equal_trees, copy, read_all, snapshot

@@ -20,8 +20,9 @@ from batcache.config import FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.audio import read_header
 from batcache.features.frontend import FrontEnd
+from batcache.store.chunks import shard_path
+from batcache.store.commits import Commit, commit_path, write_commit
 from batcache.store.index import read_records
-from batcache.store.layout import Commit, commit_path, shard_path, write_commit
 from batcache.store.reader import Store
 from batcache.store.repair import repair
 from batcache.store.summary import summarise

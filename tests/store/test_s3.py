@@ -19,7 +19,8 @@ from batcache import s3
 from batcache.config import load_config, to_plain
 from batcache.errors import BatcacheError, ConfigError, StoreError, UnreachableError
 from batcache.s3 import Patience, S3Path, parse_place
-from batcache.store.layout import commit_path, shard_path
+from batcache.store.chunks import shard_path
+from batcache.store.commits import commit_path
 from batcache.store.reader import Store
 from batcache.store.sources import SOURCES, locate_cache, portable
 from tests import test_cli

@@ -17,7 +17,9 @@ import pytest
 from batcache.config import FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
-from batcache.store.layout import Commit, ShardWriter, commit_path, read_attributes, shard_path, write_commit
+from batcache.store.chunks import ShardWriter, shard_path
+from batcache.store.commits import Commit, commit_path, write_commit
+from batcache.store.group import read_attributes
 from batcache.store.repair import RepairReport, repair
 from batcache.store.verify import VerifyReport, verify
 from tests.store.killing import builder
