@@ -7,6 +7,7 @@ import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -171,10 +172,15 @@ def check_attributes(store: Place, attributes: dict[str, Any]) -> tuple[FeatureC
     return features, layout
 
 
+@cache
+def _adapter() -> TypeAdapter[FeatureConfig]:
+    return TypeAdapter(FeatureConfig)
+
+
 def _read_features(settings: object) -> FeatureConfig:
     """The settings that a file gives, each of its type and in its range. Raises TypeError, ConfigError."""
     try:
-        return TypeAdapter(FeatureConfig).validate_json(json.dumps(settings), strict=True)
+        return _adapter().validate_json(json.dumps(settings), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise TypeError(f"{' '.join(map(reprlib.repr, first['loc']))}: {first['msg']}") from None
