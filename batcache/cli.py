@@ -478,7 +478,7 @@ def export(
 def _load(path: Path | None, flags: Flags) -> "Config":
     """Settings from defaults, the store where there is one, the YAML and flags."""
     from batcache.config import load_config
-    from batcache.store.layout import is_free
+    from batcache.store.group import is_free
     from batcache.store.opening import read_settings
 
     settings = load_config(path, flags=flags)

@@ -4,18 +4,20 @@ import base64
 import json
 import os
 import pickle
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from batcache.errors import BatcacheError
+from batcache.errors import BatcacheError, StoreError
 from batcache.evaluation.predict import read_predictions
 from batcache.model.checkpoint import load_checkpoint
-from batcache.store.layout import commit_path
+from batcache.store.commits import commit_path
+from batcache.store.lock import LOCK, hold
 from batcache.store.reader import Store
-from batcache.store.sources import SOURCES
+from batcache.store.sources import SOURCES, read_sources
 from batcache.store.summary import summarise
 from tests.store.project import Project
 from tests.store.test_layout import signed
@@ -95,16 +97,48 @@ def test_a_store_executes_nothing(bomb: Bomb, tmp_path: Path) -> None:
         commit["recordings"]["recorder"] = [value if isinstance(value, str) else str(value)]
         del commit["digest"]
         record.write_bytes(signed(commit))
-        plant(group, {"attributes": attributes | {"versions": value, "more": value}})
+        plant(group, {"attributes": attributes | {"versions": {"numpy": str(value)}, "more": value}})
         plant(array, {"codecs": [{"name": "numcodecs.pickle", "configuration": {"payload": value}}]})
         plant(note, {"rejected": {"b.wav": value}})
         store = Store(project.cache)
         store.sources()
         store.read_frames(store.index.commits[0].recordings[0])
-        plant(group, {"attributes": attributes | {"features": value}})
-        with pytest.raises(BatcacheError):
-            Store(project.cache)
+        for name in ("features", "layout"):
+            plant(group, {"attributes": attributes | {name: value}})
+            with pytest.raises(BatcacheError):
+                Store(project.cache)
         for place, content in before.items():
             place.write_bytes(content)
     assert summarise(Store(project.cache))["recordings"].startswith("1 ")
     assert not bomb.target.exists()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"process": -1},
+        {"process": 0},
+        {"process": 10**30},
+        {"process": float("inf")},
+        {"process_began": 10**400},
+        {"host": 7},
+        {"since": []},
+        {"process": {}},
+        None,
+    ],
+)
+def test_a_lock_that_someone_made_up_ends_in_one_line_or_is_taken_over(told: dict[str, object], tmp_path: Path) -> None:
+    holder = {"host": socket.gethostname(), "process": os.getpid(), "process_began": 1.0, "since": "", "token": ""}
+    place = tmp_path / LOCK
+    place.write_text(json.dumps(holder | told) if told is not None else "[" * 100_000)
+    try:
+        with hold(tmp_path):
+            pass
+    except StoreError as error:
+        assert "\n" not in str(error) and str(place) in str(error)
+
+
+def test_a_note_of_the_last_build_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / SOURCES).write_text("[" * 100_000)
+    with pytest.raises(StoreError, match=r"last_build\.json: cannot be read"):
+        read_sources(tmp_path)

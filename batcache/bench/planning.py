@@ -22,8 +22,12 @@ import numpy as np
 from batcache.bench.rows import Mark, Row
 from batcache.config import DataConfig
 from batcache.manifest import read_manifest
+from batcache.store.array import resize
 from batcache.store.build import build
-from batcache.store.layout import CachedRecording, Commit, Layout, commit_path, create_store, resize, shard_path
+from batcache.store.chunks import shard_path
+from batcache.store.commits import CachedRecording, Commit, commit_path
+from batcache.store.group import create_store
+from batcache.store.layout import Layout
 from batcache.store.reader import Store
 from batcache.store.report import BuildReport
 

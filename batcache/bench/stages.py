@@ -26,7 +26,8 @@ from batcache.features.audio import AudioHeader, content_hash
 from batcache.features.frontend import FrontEnd
 from batcache.features.mel import BandEnergy
 from batcache.features.pcen import Pcen
-from batcache.store.layout import Layout, ShardWriter
+from batcache.store.chunks import ShardWriter
+from batcache.store.layout import Layout
 
 T = TypeVar("T")
 

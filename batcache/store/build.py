@@ -21,16 +21,11 @@ from batcache.disk import require_room
 from batcache.errors import AudioError, StoreError
 from batcache.manifest import Manifest, check_contents
 from batcache.s3 import Place, S3Path
+from batcache.store.array import array_length, resize
+from batcache.store.commits import write_commit
+from batcache.store.group import create_store, is_free, read_attributes
 from batcache.store.index import Index, read_index, reread
-from batcache.store.layout import (
-    Layout,
-    array_length,
-    create_store,
-    is_free,
-    read_attributes,
-    resize,
-    write_commit,
-)
+from batcache.store.layout import Layout
 from batcache.store.leftovers import count_leftovers, remove_leftovers
 from batcache.store.lock import hold
 from batcache.store.plan import Known, Plan, Task, plan, scan

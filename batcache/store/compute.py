@@ -22,7 +22,7 @@ from batcache.errors import AudioError
 from batcache.features.audio import read_blocks
 from batcache.features.frontend import FrontEnd
 from batcache.features.mel import BandEnergy, dead_bands
-from batcache.store.layout import CachedRecording
+from batcache.store.commits import CachedRecording
 from batcache.store.plan import Placed, columns_of
 
 Frames = NDArray[np.float16]

@@ -21,6 +21,7 @@ from batcache.disk import replacing, require_room, reserve
 from batcache.errors import StoreError
 from batcache.s3 import Place
 from batcache.store.columns import INTEGER, TEXT, write_column
+from batcache.store.commits import CachedRecording, Commit
 from batcache.store.hdf5 import (
     FLETCHER_BYTES,
     FORMAT,
@@ -33,7 +34,6 @@ from batcache.store.hdf5 import (
     Head,
     read_settings,
 )
-from batcache.store.layout import CachedRecording, Commit
 from batcache.store.reader import Store
 
 _INSTANCES_AT_ONCE = 64

@@ -15,8 +15,10 @@ from batcache.features.audio import content_hash, read_header
 from batcache.features.frontend import FrontEnd
 from batcache.manifest import leads_out
 from batcache.s3 import Place
+from batcache.store.chunks import read_chunk
+from batcache.store.commits import CachedRecording
 from batcache.store.compute import stream
-from batcache.store.layout import CachedRecording, Layout, read_chunk
+from batcache.store.layout import Layout
 from batcache.store.plan import Facts, Placed
 from batcache.store.writing import cut
 

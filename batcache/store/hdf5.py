@@ -34,9 +34,12 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from batcache.errors import StoreError, list_some
+from batcache.store.chunks import shard_size
 from batcache.store.columns import INTEGER, TEXT, Kind, count_rows, find_dataset, find_group, read_column, read_row
+from batcache.store.commits import CachedRecording, Commit
+from batcache.store.group import check_attributes
 from batcache.store.index import Index
-from batcache.store.layout import CachedRecording, Commit, Layout, check_attributes, shard_size
+from batcache.store.layout import Layout
 from batcache.store.reader import Shard, Store
 from batcache.store.sources import Sources
 
@@ -172,9 +175,12 @@ class Hdf5Store(Store):
             with Path(str(self.path)).open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), within + length, offset=begin - within, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise StoreError(self.path, f"cannot be read ({error})", _REMEDY) from None
+            raise self._damaged_shard(shard, error) from None
         stored = np.frombuffer(mapped, np.uint8, length, within).reshape(count, self._head.stored)
-        return Shard(stored, np.zeros(count, np.bool_))
+        return Shard(mapped, self._head.size, stored, np.zeros(count, np.bool_))
+
+    def _damaged_shard(self, shard: int, error: Exception) -> StoreError:
+        return StoreError(self.path, f"cannot be read ({error}), and holds {self._names(shard)}", _REMEDY)
 
     def _damage(self, instance: int, finding: str) -> StoreError:
         return StoreError(self.path, super()._damage(instance, finding).finding, _REMEDY)
@@ -192,9 +198,6 @@ def _read_attributes(file: h5py.File) -> dict[str, Any]:
 
 
 def _check_instances(file: h5py.File, head: Head, layout: Layout) -> None:
-    sizes = tuple(vars(layout).values())
-    if not all(type(size) is int and size > 0 for size in sizes):
-        raise ValueError(f"a layout of {sizes}")
     shape = (layout.frames_per_instance, layout.n_mels)
     instances = find_dataset(file, "instances")
     if (instances.shape, instances.chunks, instances.dtype) != ((head.count, *shape), (1, *shape), np.dtype("<f2")):

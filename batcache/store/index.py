@@ -8,7 +8,9 @@ from functools import cached_property
 from batcache.ahead import map_ahead
 from batcache.errors import StoreError
 from batcache.s3 import Place, S3Path
-from batcache.store.layout import CachedRecording, Commit, Layout, commit_path
+from batcache.store.chunks import shard_size
+from batcache.store.commits import CachedRecording, Commit, commit_path
+from batcache.store.layout import Layout, say_how_to_mend
 
 _REQUESTS_AT_ONCE = 32
 
@@ -52,11 +54,12 @@ def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
     was stopped or someone deleted it, the others' records do not count either.
 
     Raises:
-        StoreError: a damaged or foreign record.
+        StoreError: a damaged or foreign record, or one that does not fit the layout.
     """
     commits, refused = read_records(store, fingerprint)
     if refused:
         raise refused[min(refused)]
+    _check_layout(store, commits, layout)
     return Index(that_count(commits, layout))
 
 
@@ -65,9 +68,9 @@ def read_records(store: Place, fingerprint: str) -> tuple[dict[int, Commit], dic
     commits, refused = {}, {}
     records = (store / "commits").glob("*.json")
     places = [place for place in records if place.stem.isdecimal()]  # macOS leaves ._0.json beside 0.json
-    for place, text in zip(places, _read_files(places), strict=True):
+    for place, read in zip(places, _read_files(places), strict=True):
         try:
-            commit = _check_commit(store, place, text, fingerprint)
+            commit = _check_commit(store, place, read, fingerprint)
             commits[commit.shard] = commit
         except StoreError as error:
             refused[int(place.stem)] = error
@@ -89,6 +92,34 @@ def that_count(commits: dict[int, Commit], layout: Layout) -> dict[int, Commit]:
     return commits
 
 
+def _check_layout(store: Place, commits: dict[int, Commit], layout: Layout) -> None:
+    """Hold the layout, which no digest protects, against the records, which one does.
+
+    By a layout with a flipped digit every instance would be looked for in a wrong place, or past the end of a shard.
+    """
+    misfits = [shard for shard, commit in commits.items() if not _fits(commit, layout)]
+    if misfits and len(misfits) == len(commits):
+        finding = "its layout is damaged: it fits no commit record"
+        raise StoreError(store / "zarr.json", finding, "Restore it from a copy")
+    if misfits:
+        finding = "a commit record that does not fit the store's layout"
+        place = commit_path(store, min(misfits))
+        raise StoreError(place, finding, say_how_to_mend(place, place.name))
+
+
+def _fits(commit: Commit, layout: Layout) -> bool:
+    """Whether the shard has the size that its chunks make, and its recordings lie in it and earlier ones."""
+    used, begin = len(commit.crc32c), commit.shard * layout.instances_per_shard
+    if not 0 < used <= layout.instances_per_shard or commit.shard_bytes != shard_size(used, layout):
+        return False
+    return all(
+        0 <= row.first_instance < row.first_instance + row.instances
+        and begin < row.first_instance + row.instances <= begin + used
+        and 0 <= row.frames <= row.instances * layout.frames_per_instance
+        for row in commit.recordings
+    )
+
+
 def reread(index: Index, store: Place, fingerprint: str, shards: Iterable[int]) -> Index:
     """The index once the records of these shards were written, all others being as they were.
 
@@ -96,22 +127,33 @@ def reread(index: Index, store: Place, fingerprint: str, shards: Iterable[int]) 
         StoreError: as ``read_index``.
     """
     places = {shard: commit_path(store, shard) for shard in shards}
-    texts = zip(places.items(), _read_files(list(places.values())), strict=True)
-    written = {shard: _check_commit(store, place, text, fingerprint) for (shard, place), text in texts}
+    found = zip(places.items(), _read_files(list(places.values())), strict=True)
+    written = {shard: _check_commit(store, place, read, fingerprint) for (shard, place), read in found}
     return Index(index.commits | written)
 
 
-def _read_files(places: Sequence[Place]) -> Iterator[bytes]:
-    """The content of each. Of an object store many are asked for at a time: each takes long to answer."""
+def _read_files(places: Sequence[Place]) -> Iterator[bytes | OSError]:
+    """The content of each, or why there is none. Of an object store many are asked for at a time: each takes long to
+    answer."""
     if not any(isinstance(place, S3Path) for place in places):
-        yield from (place.read_bytes() for place in places)
+        yield from map(_read_file, places)
         return
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        yield from map_ahead(pool, lambda place: place.read_bytes(), places, 2 * _REQUESTS_AT_ONCE)
+        yield from map_ahead(pool, _read_file, places, 2 * _REQUESTS_AT_ONCE)
 
 
-def _check_commit(store: Place, place: Place, text: bytes, fingerprint: str) -> Commit:
-    commit = Commit.from_json(place, text)
+def _read_file(place: Place) -> bytes | OSError:
+    try:
+        return place.read_bytes()
+    except OSError as error:
+        return error
+
+
+def _check_commit(store: Place, place: Place, read: bytes | OSError, fingerprint: str) -> Commit:
+    if isinstance(read, OSError):
+        finding = f"a commit record that cannot be read ({read.strerror})"
+        raise StoreError(place, finding, f"See to the disk. {say_how_to_mend(place, place.name)}")
+    commit = Commit.from_json(place, read)
     if commit.fingerprint != fingerprint or commit_path(store, commit.shard) != place:
         raise StoreError(place, "a commit record of another store or shard", "Restore the store from a copy")
     return commit

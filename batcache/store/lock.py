@@ -156,6 +156,8 @@ def _require_gone(place: Place, found: bytes) -> None:
         holder = json.loads(found)
         there = {name: str(holder[name]) for name in here}
         process, began, since = int(holder["process"]), float(holder["process_began"]), holder["since"]
+        if process < 1:
+            raise ValueError(process)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise StoreError(place.parent, "is being built by a process that cannot be told", remedy) from None
     if there == here:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from batcache.config import FeatureConfig
 from batcache.s3 import Place
-from batcache.store.layout import Layout, read_attributes
+from batcache.store.group import read_attributes
+from batcache.store.layout import Layout
 from batcache.store.reader import Store
 
 

@@ -17,8 +17,9 @@ from batcache.errors import AudioError
 from batcache.features.audio import AudioHeader, content_hash, read_blocks, read_header
 from batcache.features.expansion import HIGHEST_RATE, find_expansion
 from batcache.features.metadata import Metadata, read_metadata
+from batcache.store.commits import CachedRecording
 from batcache.store.index import Index
-from batcache.store.layout import CachedRecording, Layout
+from batcache.store.layout import Layout
 
 FILES_AT_ONCE = 32
 """A thread is handed so many at most: to hand one over takes longer than to see that it is unchanged."""

@@ -22,18 +22,10 @@ from numpy.typing import NDArray
 from batcache.disk import replacing, sync
 from batcache.errors import BatcacheError, StoreError
 from batcache.manifest import Manifest
+from batcache.store.array import array_length, resize
+from batcache.store.chunks import ShardWriter, read_chunk, shard_path
+from batcache.store.commits import CachedRecording, Commit, commit_path, write_commit
 from batcache.store.index import Index
-from batcache.store.layout import (
-    CachedRecording,
-    Commit,
-    ShardWriter,
-    array_length,
-    commit_path,
-    read_chunk,
-    resize,
-    shard_path,
-    write_commit,
-)
 from batcache.store.leftovers import remove_leftovers
 from batcache.store.lock import hold
 from batcache.store.moves import PrunePlan, plan_prune

@@ -17,23 +17,30 @@ from numpy.typing import NDArray
 
 from batcache.errors import StoreError, list_some
 from batcache.s3 import Place, S3Path
+from batcache.store.chunks import parse_shard_index, shard_path, shard_sizes
+from batcache.store.commits import CachedRecording
+from batcache.store.group import read_attributes
 from batcache.store.index import Index, read_index
-from batcache.store.layout import CachedRecording, parse_shard_index, read_attributes, shard_path, shard_sizes
+from batcache.store.layout import say_how_to_mend
 from batcache.store.sources import Sources, read_sources
 
 _MAPPED_SHARDS = 512
-_REMEDY = "Delete that shard's record in commits/ and run `batcache build` again: it makes the shard anew"
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A mapped shard. Shapes: ``stored`` ``[chunks, bytes and checksum]``, ``missing``
+    """A mapped file that holds a shard. Shapes: ``stored`` ``[chunks, bytes and checksum]``, ``missing``
     ``[chunks a shard]``."""
 
+    mapped: mmap.mmap
+    file_bytes: int
     stored: NDArray[np.uint8]
     missing: NDArray[np.bool_]
 
     def read(self, slot: int, count: int) -> NDArray[np.uint8]:
+        """Raises ValueError where the file was cut short: who touches what it had there is killed by the system."""
+        if self.mapped.size() < self.file_bytes:
+            raise ValueError("it was cut short")
         return self.stored[slot : slot + count]
 
 
@@ -159,7 +166,7 @@ class Store:
     def _read(self, chunks: "Shard | RemoteShard", shard: int, slot: int, count: int) -> NDArray[np.uint8]:
         try:
             return chunks.read(slot, count)
-        except (FileNotFoundError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise self._damaged_shard(shard, error) from None
 
     def _map(self, shard: int) -> "Shard | RemoteShard":
@@ -187,7 +194,9 @@ class Store:
         whole = min(used, len(mapped) // stored)
         missing = (entries[:, 0] != in_place) | (entries[:, 1] != stored)
         missing[whole:] = True
-        return Shard(np.frombuffer(mapped, np.uint8, whole * stored).reshape(whole, stored), missing)
+        return Shard(
+            mapped, len(mapped), np.frombuffer(mapped, np.uint8, whole * stored).reshape(whole, stored), missing
+        )
 
     def _check_shards(self) -> None:
         size_of = shard_sizes(self.path)
@@ -195,17 +204,23 @@ class Store:
             place, size = shard_path(self.path, shard), size_of(shard)
             if size != commit.shard_bytes:
                 finding = "missing shard" if size is None else f"shard of {size} bytes, committed {commit.shard_bytes}"
-                raise StoreError(place, f"{finding}, which holds {self._names(shard)}", _REMEDY)
+                raise StoreError(
+                    place, f"{finding}, which holds {self._names(shard)}", say_how_to_mend(place, f"{shard}.json")
+                )
 
     def _damaged_shard(self, shard: int, error: Exception) -> StoreError:
-        finding = f"damaged shard ({error}), which holds {self._names(shard)}"
-        return StoreError(shard_path(self.path, shard), finding, _REMEDY)
+        place, holds = shard_path(self.path, shard), f"which holds {self._names(shard)}"
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            return StoreError(place, f"cannot be read ({error.strerror}), {holds}", "See to the disk and try again")
+        return StoreError(place, f"damaged shard ({error}), {holds}", say_how_to_mend(place, f"{shard}.json"))
 
     def _damage(self, instance: int, finding: str) -> StoreError:
         rows = [r for r in self.index.recordings if r.first_instance <= instance < r.first_instance + r.instances]
         name = rows[0].path if rows else "no known recording"
         number = instance - rows[0].first_instance if rows else instance
-        return StoreError(self.path, f"instance {number} of {name} {finding}", _REMEDY)
+        shard = instance // self.layout.instances_per_shard
+        place = shard_path(self.path, shard)
+        return StoreError(place, f"instance {number} of {name} {finding}", say_how_to_mend(place, f"{shard}.json"))
 
     def _names(self, shard: int) -> str:
         """The recordings that lie in a shard, or the first few of them."""

@@ -8,16 +8,10 @@ from itertools import pairwise
 from batcache.config import FeatureConfig
 from batcache.errors import StoreError
 from batcache.s3 import Place
+from batcache.store.array import array_length, array_metadata, read_array_metadata
+from batcache.store.commits import CachedRecording, Commit, commit_path
 from batcache.store.index import Index
-from batcache.store.layout import (
-    CachedRecording,
-    Commit,
-    Layout,
-    array_length,
-    array_metadata,
-    commit_path,
-    read_array_metadata,
-)
+from batcache.store.layout import Layout
 
 REPAIR = "Run `batcache verify --repair`"
 _ATTRIBUTES = {"format", "format_version", "features", "fingerprint", "layout", "versions"}

@@ -25,20 +25,13 @@ from batcache.disk import replacing, write_file
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
 from batcache.store import build
+from batcache.store.array import array_length, array_metadata
+from batcache.store.chunks import ShardWriter, read_chunk, shard_path
+from batcache.store.commits import CachedRecording, Commit, write_commit
 from batcache.store.fresh import compute_again, find_file
+from batcache.store.group import read_attributes
 from batcache.store.index import Index, that_count
-from batcache.store.layout import (
-    CachedRecording,
-    Commit,
-    Layout,
-    ShardWriter,
-    array_length,
-    array_metadata,
-    read_attributes,
-    read_chunk,
-    shard_path,
-    write_commit,
-)
+from batcache.store.layout import Layout
 from batcache.store.lock import hold
 from batcache.store.records import Damage
 from batcache.store.salvage import Salvaged, build_again, withdraw

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from batcache.disk import require_room
 from batcache.errors import StoreError
 from batcache.s3 import Place
+from batcache.store.array import array_length, resize
 from batcache.store.build import create
+from batcache.store.commits import write_commit
+from batcache.store.group import is_free, read_attributes
 from batcache.store.hdf5 import Copied, Hdf5Store
 from batcache.store.index import Index, read_index
-from batcache.store.layout import array_length, is_free, read_attributes, resize, write_commit
 from batcache.store.leftovers import remove_leftovers
 from batcache.store.lock import hold
 from batcache.store.sources import SOURCES, write_unknown_sources

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.s3 import Place, S3Path
+from batcache.store.chunks import shard_index, shard_path
+from batcache.store.commits import CachedRecording, Commit
 from batcache.store.index import Index
-from batcache.store.layout import CachedRecording, Commit, Layout, shard_index, shard_path
+from batcache.store.layout import Layout
 from batcache.store.records import Damage, name_in
 
 

@@ -17,8 +17,8 @@ SOURCES = "last_build.json"
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the manifest of the last build lies, what was rejected and why by the last build that listed it, and whether
-    the recordings may lie outside the data dir: that build was told so, if one does.
+    """Where the manifest of the last build lies, what was rejected and why, by the last build that listed it, and
+    whether recordings may lie outside the data dir: that build was told so, if one does.
 
     Without CSVs and data dir: the frames came from an exported file, which does not know them.
     """
@@ -72,7 +72,7 @@ def read_sources(cache: Place) -> Sources:
         split_of = {locate(csv, cache): split for csv, split in note["split_of"].items()}
         data_dir = None if note["data_dir"] is None else locate(note["data_dir"], cache)
         return Sources(csvs, split_of, data_dir, dict(note["rejected"]), note.get("allow_outside") is True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise StoreError(place, f"cannot be read ({error})", "Run `batcache build` again") from None
 
 

@@ -19,8 +19,11 @@ from batcache.ahead import map_ahead
 from batcache.config import FeatureConfig
 from batcache.errors import StoreError
 from batcache.s3 import Place
+from batcache.store.chunks import shard_path
+from batcache.store.commits import CachedRecording, Commit
+from batcache.store.group import read_attributes
 from batcache.store.index import Index, read_records, that_count
-from batcache.store.layout import CachedRecording, Commit, Layout, read_attributes, shard_path
+from batcache.store.layout import Layout
 from batcache.store.lock import require_idle
 from batcache.store.records import Damage, check_array, check_group, check_layout, check_records, name_in
 from batcache.store.shards import Owners, describe, examine, owners_of

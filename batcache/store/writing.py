@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from batcache.disk import replacing
 from batcache.s3 import Place
-from batcache.store.layout import CachedRecording, Commit, Layout, ShardWriter, shard_path, write_commit
+from batcache.store.chunks import ShardWriter, shard_path
+from batcache.store.commits import CachedRecording, Commit, write_commit
+from batcache.store.layout import Layout
 from batcache.store.plan import Placed, Task, describe
 
 if TYPE_CHECKING:

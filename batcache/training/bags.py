@@ -8,7 +8,7 @@ from torch import Tensor
 
 from batcache.errors import ManifestError, list_some
 from batcache.manifest import Clip, Manifest, check_contents
-from batcache.store.layout import CachedRecording
+from batcache.store.commits import CachedRecording
 from batcache.store.reader import Store
 from batcache.store.sources import find_other_root
 

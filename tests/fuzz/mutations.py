@@ -4,9 +4,11 @@
 met as JSON. It runs as another process since it limits its own memory: once all is imported, 256 MB more than it has.
 """
 
+import hashlib
 import json
 import resource
 import signal
+import socket
 import struct
 import sys
 import time
@@ -19,12 +21,21 @@ import numpy as np
 import soundfile
 import yaml
 
-from batcache.config import Config, load_config, to_plain
+from batcache.config import Config, FeatureConfig, load_config, to_plain
 from batcache.errors import BatcacheError
 from batcache.features.audio import content_hash, read_blocks, read_header
 from batcache.features.expansion import find_expansion
 from batcache.features.metadata import read_metadata
 from batcache.manifest import read_manifest
+from batcache.store.array import read_array_metadata, resize
+from batcache.store.chunks import ShardWriter, shard_path
+from batcache.store.commits import CachedRecording, Commit, write_commit
+from batcache.store.group import create_store
+from batcache.store.layout import Layout
+from batcache.store.lock import LOCK, hold
+from batcache.store.reader import Store
+from batcache.store.sources import SOURCES, read_sources
+from batcache.store.summary import summarise
 from tests.features.test_audio import chunk, pcm, riff
 from tests.features.test_metadata import GUANO, WAMD, guano
 
@@ -90,6 +101,89 @@ def yaml_seeds() -> list[bytes]:
     pipelines = sorted((Path(__file__).parents[2] / "pipelines").glob("*.yaml"))
     sound = [yaml.safe_dump(to_plain(Config())).encode(), *(path.read_bytes() for path in pipelines)]
     return [*sound, *(bomb.encode() for bomb in bombs)]
+
+
+def make_store(cache: Path) -> None:
+    """A store of two recordings and a lock that was left, without computing anything."""
+    features = FeatureConfig(n_mels=16)
+    layout = Layout(10, 16, 4)
+    create_store(cache, features, layout)
+    shard_path(cache, 0).parent.mkdir(parents=True)
+    with shard_path(cache, 0).open("wb") as file:
+        writer = ShardWriter(file, layout)
+        for value in range(3):
+            writer.append(np.full((10, 16), value, np.float16))
+        size, crcs = writer.finish()
+    rows = [
+        CachedRecording(
+            *(f"{name}.wav", 9, 9, "ab" * 32, 384_000, 1, 1.0, "assumed", 384_000, 192_000.0, 0.01),
+            *(first, count, 10 * count, 0, 0.1, 0.1),
+        )
+        for name, first, count in (("a", 0, 2), ("b", 2, 1))
+    ]
+    write_commit(cache, Commit(0, 0, features.fingerprint, size, False, crcs, tuple(rows)))
+    resize(cache, 3)
+    note = {"csvs": ["../a.csv"], "split_of": {"../a.csv": "train"}, "data_dir": "..", "rejected": {"c.wav": "no"}}
+    (cache / SOURCES).write_text(json.dumps(note))
+    lock = {"host": socket.gethostname(), "process": 4_000_000, "process_began": 1.5, "since": "2024", "token": "x"}
+    (cache / LOCK).write_text(json.dumps(lock))
+
+
+def open_array(cache: Path) -> None:
+    read_array_metadata(cache)
+    resize(cache, 7)
+
+
+def open_store(cache: Path) -> None:
+    store = Store(cache)
+    for row in store.index.recordings:
+        store.read_frames(row)
+    assert summarise(store)
+
+
+def take_lock(cache: Path) -> None:
+    with hold(cache):
+        pass
+
+
+STORE_FILES: dict[str, Callable[[Path], object]] = {
+    "zarr.json": open_store,
+    "instances/zarr.json": open_array,
+    "commits/0.json": open_store,
+    SOURCES: read_sources,
+    LOCK: take_lock,
+}
+
+
+def store_seeds(folder: Path) -> list[bytes]:
+    make_store(folder / "seed.zarr")
+    return [(folder / "seed.zarr" / name).read_bytes() for name in STORE_FILES]
+
+
+def read_store(path: Path) -> None:
+    """Put the file in the place of each of a store's, and under a record's digest too; refused if all refuse it."""
+    cache, content = path.with_name("features.zarr"), path.read_bytes()
+    if not cache.exists():
+        make_store(cache)
+    refused = []
+    for name, use in STORE_FILES.items():
+        before = (cache / name).read_bytes()
+        for text in (content, sealed(content)) if "commits" in name else (content,):
+            (cache / name).write_bytes(text)
+            try:
+                use(cache)
+            except BatcacheError as error:
+                refused.append(error)
+                assert "\n" not in str(error) and len(str(error)) < 2000, name
+        (cache / name).write_bytes(before)
+    if len(refused) == len(STORE_FILES) + 1:
+        raise refused[0]
+
+
+def sealed(record: bytes) -> bytes:
+    """What follows a record's first line, with its digest."""
+    body = record.partition(b"\n")[2]
+    return b'{"digest":"%s",\n' % hashlib.sha256(body).hexdigest().encode() + body
 
 
 def read_audio(path: Path) -> None:
@@ -189,6 +283,10 @@ def main(kind: str, cases: str, seed: str, folder: str, real: str = "") -> None:
             )
         case "csv":
             outcome = run(read_csv, Path(folder) / "a.csv", csv_seeds(bats), TEXT_SCRAPS, int(cases), int(seed))
+        case "store":
+            outcome = run(
+                read_store, Path(folder) / "part", store_seeds(Path(folder)), TEXT_SCRAPS, int(cases), int(seed)
+            )
         case _:
             outcome = run(read_yaml, Path(folder) / "a.yaml", yaml_seeds(), TEXT_SCRAPS, int(cases), int(seed))
     sys.stdout.write(json.dumps(outcome))

@@ -8,8 +8,9 @@ import json
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,15 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcache.config import Config, to_plain
-from batcache.errors import AudioError, ConfigError, ManifestError
+from batcache.errors import AudioError, BatcacheError, ConfigError, ManifestError
 from tests.features.test_audio import DATA, WAV, chunk, pcm
 from tests.features.test_metadata import GUANO, WAMD
-from tests.fuzz.mutations import read_audio, read_csv, read_yaml
+from tests.fuzz.mutations import STORE_FILES, make_store, read_audio, read_csv, read_yaml, sealed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bounds memory as Linux does")
 
 ROOT = Path(__file__).parents[2]
-CASES = {"audio": 11_000, "csv": 5_000, "yaml": 4_000}
+CASES = {"audio": 11_000, "csv": 5_000, "yaml": 4_000, "store": 1_000}
 
 
 def break_files(kind: str, cases: int, seed: int, folder: Path, real: Path | None = None) -> dict[str, object]:
@@ -155,6 +156,47 @@ def test_any_flac_blocks_are_read_or_refused(blocks, tmp_path_factory) -> None:
 def test_any_value_of_a_setting_is_taken_or_refused(place, value, tmp_path_factory) -> None:
     content = yaml.safe_dump({place[0]: {place[1]: value}}).encode("utf-8", "surrogatepass")
     answers(read_yaml, tmp_path_factory.getbasetemp() / "value.yaml", content, ConfigError)
+
+
+WRONG = VALUES | st.sampled_from(
+    [-1, 10**13, 2**31, 2**63, 10**400, 1e308, float("inf"), float("nan"), True, "640", "-1"]
+)
+
+
+@settings(max_examples=600, deadline=2000)
+@given(data=st.data())
+def test_any_value_of_a_stores_json_is_taken_or_refused(data, tmp_path_factory) -> None:
+    """Each of a store's JSON files with one value replaced or removed; a record with its digest made right again."""
+    cache = tmp_path_factory.getbasetemp() / "hostile" / "features.zarr"
+    if not cache.exists():
+        make_store(cache)
+    name = data.draw(st.sampled_from(sorted(STORE_FILES)))
+    before = (cache / name).read_bytes()
+    document = json.loads(before)
+    inner, key = data.draw(st.sampled_from([*places_in(document)]))
+    if data.draw(st.booleans()):
+        inner[key] = data.draw(WRONG)
+    else:
+        del inner[key]
+    text = json.dumps(document, default=str, separators=(",", ":")).encode()
+    if "commits" in name:
+        text = sealed(b"\n" + text.removeprefix(b'{"digest":').partition(b",")[2])
+    try:
+        (cache / name).write_bytes(text)
+        STORE_FILES[name](cache)
+    except BatcacheError as error:
+        assert "\n" not in str(error) and len(str(error)) < 2000
+    finally:
+        (cache / name).write_bytes(before)
+
+
+def places_in(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place of a JSON document: what it lies in, and its key or number there."""
+    entries = document.items() if isinstance(document, dict) else enumerate(document)
+    for key, value in entries:
+        yield document, key
+        if isinstance(value, dict | list):
+            yield from places_in(value)
 
 
 @settings(max_examples=300, deadline=2000)

@@ -22,11 +22,11 @@ import pytest
 
 from batcache.config import DataConfig
 from batcache.errors import BatcacheError, StoreError
-from batcache.store import hdf5
+from batcache.store import commits, hdf5
 from batcache.store.columns import Kind, read_column, write_column
+from batcache.store.commits import CachedRecording, write_commit
 from batcache.store.export import Exported, _bytes_at_most, _choose, export
 from batcache.store.hdf5 import HEAD_BYTES, Copied, Hdf5Store, Head
-from batcache.store.layout import CachedRecording, write_commit
 from batcache.store.opening import open_store, read_settings
 from batcache.store.reader import Store
 from batcache.store.restore import Restored, restore
@@ -496,6 +496,15 @@ def test_a_file_cut_short_or_lengthened_is_an_error(exported: Path, file: Path) 
     assert not file.with_name("new.zarr").exists()
 
 
+@pytest.mark.parametrize("read_before", [False, True])
+def test_a_file_that_shrinks_after_opening_is_named_at_reading(file: Path, read_before: bool) -> None:
+    store = Hdf5Store(file)
+    if read_before:
+        read_all(store)
+    os.truncate(file, store._head.start + 100)
+    assert "features.h5: cannot be read" in refusal(lambda: store.read_frames(store.find("d.wav")))
+
+
 def test_other_files_are_refused_by_what_they_are(file: Path, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "other.h5", "w") as other:
         other["instances"] = np.zeros(3)
@@ -659,14 +668,14 @@ def test_later_columns_come_along_and_their_lack_is_their_default(sound, exporte
     )
     kinds = {field.name: Kind.of(field.type) for field in msgspec.structs.fields(later)}
     cache = Path(shutil.copytree(sound.cache, tmp_path / "features.zarr"))
-    for name in ("layout.CachedRecording", "hdf5.CachedRecording"):
+    for name in ("commits.CachedRecording", "hdf5.CachedRecording"):
         monkeypatch.setattr(f"batcache.store.{name}", later)
     for name in ("hdf5.RECORDING_KINDS", "export.RECORDING_KINDS"):
         monkeypatch.setattr(f"batcache.store.{name}", kinds)
     old = Hdf5Store(exported)
     assert {(row.site, row.gain) for row in old.index.recordings} == {(None, 7)}
 
-    monkeypatch.setattr("batcache.store.layout._COLUMNS", later.__struct_fields__)
+    monkeypatch.setattr("batcache.store.commits._Columns", commits._columns_of(later))
     told = iter([(None, None), ("", 51.5), ("Wald", -0.25), *[("Größe", None)] * 9])
     for commit in old.index.commits.values():
         rows = [

@@ -17,7 +17,7 @@ import pytest
 
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
-from batcache.store.layout import CachedRecording
+from batcache.store.commits import CachedRecording
 from batcache.store.leftovers import remove_leftovers
 from batcache.store.reader import Store
 from tests.store.killing import Builder, builder

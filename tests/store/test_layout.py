@@ -1,9 +1,11 @@
-"""The laws of ``batcache.store.layout``: the bytes of the format, and what other Zarr readers make of them."""
+"""The laws of ``batcache.store``'s format: its bytes, and what other Zarr readers make of them."""
 
 import hashlib
 import io
 import json
+import shutil
 from array import array
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,18 +19,15 @@ from msgspec import structs
 
 from batcache.config import DataConfig
 from batcache.errors import BatcacheError, StoreError
-from batcache.store.layout import (
-    CachedRecording,
-    Commit,
-    Layout,
-    ShardWriter,
-    array_length,
-    create_store,
-    parse_shard_index,
-    read_attributes,
-    resize,
-)
-from tests.store.project import PER_SHARD, SMALL, Project
+from batcache.store.array import array_length, resize
+from batcache.store.build import create
+from batcache.store.chunks import ShardWriter, parse_shard_index, read_chunk, shard_path
+from batcache.store.commits import CachedRecording, Commit
+from batcache.store.group import create_store, read_attributes
+from batcache.store.layout import Layout
+from batcache.store.reader import Store
+from batcache.store.sources import SOURCES
+from tests.store.project import PER_SHARD, SMALL, Project, assert_equal_trees, copy, read_all, snapshot
 
 ROW = CachedRecording(
     path="nächte/a.wav",
@@ -77,6 +76,15 @@ def test_a_record_of_before_files_were_asked_is_read():
         {"crc32c": [-1]},
         {"more": 1},
         {"recordings": {"path": 1}},
+        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"frames": ["400", 400]}},
+        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"frames": [400]}},
+        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"frames": [400, 10**30]}},
+        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"path": ["a.wav", 7]}},
+        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"recorder": [None, {}]}},
+        {"shard_bytes": "13000"},
+        {"shard": 1.5},
+        {"format_version": "1"},
+        {"continues": 0},
     ],
 )
 def test_a_record_whose_digest_fits_but_not_its_content_is_refused(change):
@@ -150,6 +158,58 @@ def test_the_metadata_of_a_default_store_are_valid_zarr_v3(tmp_path):
     assert group.attrs["fingerprint"] == config.fingerprint
     features, layout, _ = read_attributes(tmp_path / "f.zarr")
     assert (features, layout) == (config.features, Layout(500, 128, 640))
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("begun", [[], ["instances", "commits"], ["instances/zarr.json"], [f"{'0a' * 16}.partial"]])
+def test_an_empty_folder_becomes_a_store_and_stays_that_folder(project, tmp_path, linked, begun):
+    """As a mount point must, or the end of a link: nothing can be renamed over it. It may have been begun before."""
+    (tmp_path / "there").mkdir()
+    made = Project(tmp_path, cache="there")
+    if linked:
+        (tmp_path / "link").symlink_to("there", target_is_directory=True)
+        made = Project(tmp_path, cache="link")
+    for name in begun:
+        place = made.cache / name
+        place.parent.mkdir(exist_ok=True)
+        if place.suffix:
+            place.write_text("half")
+        else:
+            place.mkdir()
+    before = (tmp_path / "there").stat().st_ino
+    for name in ("a.wav", "long.wav", "b.wav", "c.wav", "broken.wav"):
+        shutil.copy2(project.root / name, tmp_path / name)
+    made.list("a.wav", "long.wav", "b.wav", "c.wav", "broken.wav")
+    made.build()
+    assert (tmp_path / "there").stat().st_ino == before and made.cache.is_symlink() == linked
+    expected, found = snapshot(project.cache), snapshot(made.cache)
+    assert_equal_trees(*({n: c for n, c in there.items() if n != SOURCES} for there in (expected, found)))
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.txt", "instances/thesis.txt", "commits/0.json", "thesis.partial", "lost/found"]
+)
+def test_a_folder_that_holds_anything_else_is_left_alone(tmp_path, name):
+    cache = tmp_path / "mine"
+    (cache / name).parent.mkdir(parents=True)
+    (cache / name).write_text("years")
+    made = Project(tmp_path, cache="mine")
+    made.record("a.wav")
+    made.list("a.wav")
+    for act in (made.build, made.store):
+        with pytest.raises(StoreError, match=r"mine: not empty, and no batcache store: .* Pass another --cache"):
+            act()
+    assert {n: c for n, c in snapshot(cache).items() if c != b"<folder>"} == {name: b"years"}
+
+
+def test_of_several_who_make_a_store_in_an_empty_folder_nobody_spoils_it(tmp_path):
+    (tmp_path / "f.zarr").mkdir()
+    config = DataConfig()
+    layout = Layout(config.frames_per_instance, config.n_mels)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: create(tmp_path / "f.zarr", config.features, layout), range(8)))
+    create(tmp_path / "other.zarr", config.features, layout)
+    assert_equal_trees(snapshot(tmp_path / "f.zarr"), snapshot(tmp_path / "other.zarr"))
 
 
 def test_attributes_hold_no_clock_host_or_path(project):
@@ -227,9 +287,17 @@ def test_what_is_no_record_is_refused_by_name(text):
         Commit.from_json(Path("commits/1.json"), text)
 
 
-def test_a_record_of_a_newer_format_says_both_versions():
-    text = COMMIT.to_json().replace(b'"format_version":1', b'"format_version":2')
+@pytest.mark.parametrize("more", [{}, {"recordings": 7}, {"new": {"in": 2}}])
+def test_a_record_of_a_newer_format_says_both_versions(more):
+    document = json.loads(COMMIT.to_json()) | {"format_version": 2} | more
+    del document["digest"]
     with pytest.raises(StoreError, match=r"1\.json: format version 2, this batcache reads 1\. Upgrade"):
+        Commit.from_json(Path("1.json"), signed(document))
+
+
+def test_a_flipped_version_is_damage_and_no_newer_format():
+    text = COMMIT.to_json().replace(b'"format_version":1', b'"format_version":3')
+    with pytest.raises(StoreError, match=r"1\.json: damaged commit record"):
         Commit.from_json(Path("1.json"), text)
 
 
@@ -263,6 +331,22 @@ def test_a_shard_comes_back_chunk_by_chunk(used, frames, bands, spare, seed):
 def test_a_shard_whose_index_is_not_there_is_refused(content):
     with pytest.raises(ValueError, match="checksum"):
         parse_shard_index(memoryview(content), Layout(2, 2, 4))
+
+
+def test_a_chunk_that_the_system_cannot_open_is_no_missing_chunk(project):
+    """It would be repaired: computed again, or given up where its recording is gone."""
+    resource = pytest.importorskip("resource")
+    _, layout, _ = read_attributes(project.cache)
+    assert len(read_chunk(project.cache, 0, layout)) == layout.chunk_bytes + 4
+    assert not len(read_chunk(project.cache, 10**6, layout)), "there is none"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(StoreError, match="cannot be read") as caught:
+            read_chunk(project.cache, 0, layout)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.place == str(shard_path(project.cache, 0))
 
 
 def test_frames_take_as_many_instances_as_hold_them_and_at_least_one():
@@ -319,7 +403,50 @@ def test_settings_that_cannot_be_are_a_fault_of_the_store(empty, changed):
         read_attributes(empty)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"attributes": 3}', b'{"attributes": {}}', b"\xff"])
+@pytest.mark.parametrize("key", ["frames_per_instance", "n_mels", "instances_per_shard"])
+@pytest.mark.parametrize("value", [0, -5, 10**13, 10**400, "640", 4.0, True, None, [], {"a": 1}])
+def test_a_layout_that_cannot_be_is_a_fault_of_the_store(empty, key, value):
+    layout = json.loads((empty / "zarr.json").read_bytes())["attributes"]["layout"]
+    edit(empty, layout=layout | {key: value})
+    with pytest.raises(StoreError, match=r"f\.zarr: settings that this batcache does not know") as caught:
+        read_attributes(empty)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["features", "fingerprint", "layout", "versions"])
+@pytest.mark.parametrize("value", [7, None, [], [1], {"a": {}}, "x\ny", {"fmin\n": 1}])
+def test_attributes_of_another_type_are_a_fault_of_the_store(empty, name, value):
+    edit(empty, **{name: value})
+    with pytest.raises(StoreError, match=r"f\.zarr: settings that this batcache does not know") as caught:
+        read_attributes(empty)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("changed", [{"pcen_gain": []}, {"pcen_bias": 1e999}, {"n_fft": "1024"}, {"hop_length": 0}])
+def test_settings_of_another_type_are_a_fault_of_the_store(empty, changed):
+    features = json.loads((empty / "zarr.json").read_bytes())["attributes"]["features"]
+    edit(empty, features=features | changed)
+    with pytest.raises(StoreError, match=r"f\.zarr: settings that this batcache does not know"):
+        read_attributes(empty)
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        DEEP,
+        b'{"attributes": ' + DEEP + b"}",
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"attributes": 3}',
+        b'{"attributes": {}}',
+        b"\xff",
+    ],
+)
 def test_garbage_is_no_store(empty, content):
     (empty / "zarr.json").write_bytes(content)
     with pytest.raises(StoreError, match=r"f\.zarr: not a batcache store"):
@@ -337,15 +464,21 @@ def test_no_store_is_not_a_damaged_store(tmp_path):
         read_attributes(tmp_path / "none.zarr")
 
 
-def test_attributes_with_any_byte_flipped_are_refused_or_decide_the_same_numbers(empty):
-    place = empty / "zarr.json"
+def test_attributes_with_any_byte_flipped_are_refused_or_decide_the_same_numbers(project, tmp_path):
+    """The very numbers: of every recording, as they read from the spoilt store."""
+    cache = copy(project.cache, tmp_path / "f.zarr")
+    truth = read_all(project.store())
+    place = cache / "zarr.json"
     text = place.read_bytes()
     for at in range(0, len(text)):
         for bits in (0x01, 0x10):
             place.write_bytes(text[:at] + bytes([text[at] ^ bits]) + text[at + 1 :])
             try:
-                features, _, _ = read_attributes(empty)
+                store = Store(cache)
+                found = read_all(store)
             except BatcacheError as error:
                 assert isinstance(error, StoreError), error
             else:
-                assert features.fingerprint == SMALL.fingerprint
+                assert store.features.fingerprint == SMALL.fingerprint and found.keys() == truth.keys()
+                for name, frames in truth.items():
+                    np.testing.assert_array_equal(found[name], frames)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from batcache.config import FeatureConfig
 from batcache.features.audio import AudioHeader
+from batcache.store.commits import CachedRecording, Commit
 from batcache.store.index import Index
-from batcache.store.layout import CachedRecording, Commit, Layout
+from batcache.store.layout import Layout
 from batcache.store.plan import Facts, Plan, Task, describe, pack, plan
 
 CONFIG = FeatureConfig(target_sample_rate=256_000, n_mels=16)

@@ -10,7 +10,8 @@ import pytest
 
 from batcache.errors import StoreError
 from batcache.manifest import read_manifest
-from batcache.store.layout import commit_path, shard_path
+from batcache.store.chunks import shard_path
+from batcache.store.commits import commit_path
 from batcache.store.prune import PruneReport, prune
 from batcache.store.reader import Store
 from batcache.store.summary import summarise

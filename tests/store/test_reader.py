@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -12,15 +14,21 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from batcache.config import FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.audio import read_header
 from batcache.features.frontend import FrontEnd
-from batcache.store.layout import Commit, commit_path, shard_path, write_commit
+from batcache.store.chunks import shard_path
+from batcache.store.commits import Commit, commit_path, write_commit
+from batcache.store.index import read_records
 from batcache.store.reader import Store
+from batcache.store.repair import repair
 from batcache.store.summary import summarise
-from tests.store.project import PER_SHARD, SMALL, Project, add_guano, copy, read_all
+from batcache.store.verify import verify
+from tests.store.project import PER_SHARD, SMALL, Project, add_guano, assert_equal_trees, copy, read_all, snapshot
+from tests.store.test_layout import signed
 
 LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2}
 SHARDS_OF = {"a.wav": [0], "b.wav": [0], "long.wav": [1, 2, 3], "c.wav": [4]}
@@ -186,16 +194,36 @@ def test_a_truncated_shard_is_named_at_opening_with_both_sizes(project, left):
     assert str(place) in said
 
 
-def test_a_shard_that_goes_or_shrinks_after_opening_is_named_at_reading(project):
+@pytest.mark.parametrize("left", [12_000, 5000, 1, 0])
+@pytest.mark.parametrize("read_before", [False, True])
+def test_a_shard_that_shrinks_after_opening_is_named_at_reading(project, left, read_before):
+    """Also one that was mapped when it was whole: the system kills who reads such a map past the end of the file."""
     store = project.store()
-    place = shard_path(project.cache, 4)
-    place.write_bytes(place.read_bytes()[:5000])
-    said = refusal(lambda: store.read_frames(store.find("c.wav")))
-    assert str(place) in said and "holds c.wav" in said
-    place.write_bytes(b"")
-    assert "holds c.wav" in refusal(lambda: store.read_frames(store.find("c.wav")))
-    place.unlink()
+    if read_before:
+        read_all(store)
+    place = shard_path(project.cache, 0)
+    os.truncate(place, left)
+    said = refusal(lambda: store.read_frames(store.find("b.wav")))
+    assert str(place) in said and "which holds a.wav, b.wav" in said
+
+
+def test_a_shard_that_goes_after_opening_is_named_at_reading(project):
+    store = project.store()
+    shard_path(project.cache, 4).unlink()
     assert "No such file" in refusal(lambda: store.read_frames(store.find("c.wav")))
+
+
+def test_too_many_open_files_are_no_damage(project, truth):
+    resource = pytest.importorskip("resource")
+    store = project.store()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        said = refusal(lambda: store.read_frames(store.find("c.wav")))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "cannot be read (Too many open files), which holds c.wav" in said and "repair" not in said
+    np.testing.assert_array_equal(store.read_frames(store.find("c.wav")), truth["c.wav"])
 
 
 def test_swapped_shards_of_one_size_are_found_at_reading(project):
@@ -233,13 +261,29 @@ def test_a_flipped_byte_in_a_shards_index_names_the_shard_and_its_recordings(pro
     assert str(place) in said and "which holds a.wav, b.wav" in said
 
 
-def test_mending_as_the_error_says_brings_the_numbers_back(project, truth):
-    """Delete the record that the error names, build again."""
-    flip(shard_path(project.cache, 2), 50)
-    store = project.store()
-    assert "Delete that shard's record in commits/" in refusal(lambda: store.read_frames(store.find("long.wav")))
-    commit_path(project.cache, 2).unlink()
-    assert project.build().computed == {"long.wav"}
+@pytest.mark.parametrize("damaged", ["chunk", "index", "shard", "record"])
+def test_mending_as_the_error_says_brings_the_numbers_back_and_keeps_those_of_files_that_are_gone(
+    project, truth, damaged
+):
+    shard = shard_path(project.cache, 0)
+    match damaged:
+        case "chunk":
+            flip(shard, 3 * 3204)
+        case "index":
+            flip(shard, -20)
+        case "shard":
+            shard.write_bytes(shard.read_bytes()[: 3 * 3204])
+        case "record":
+            flip(commit_path(project.cache, 4), 200)
+    gone = ["long.wav"] if damaged == "record" else ["a.wav", "long.wav", "c.wav"]
+    for name in gone:
+        (project.root / name).unlink()
+    said = refusal(lambda: read_all(project.store()))
+    assert str(project.cache / "commits" if damaged == "record" else shard) in said
+    assert said.endswith("Run `batcache verify --repair`.")
+    *_, found = verify(project.cache)
+    *_, report = repair(project.cache, found)
+    assert report.left == () and not report.impossible
     for name, frames in truth.items():
         np.testing.assert_array_equal(project.frames(name), frames)
 
@@ -249,6 +293,24 @@ def test_a_flipped_byte_in_a_commit_record_names_it_at_opening_and_at_building(p
     flip(place, place.read_bytes().index(b'"frames":[') + 10)
     for act in (project.store, project.build):
         assert f"{place}: damaged commit record (its digest does not match)" in refusal(act)
+
+
+def test_a_record_that_cannot_be_read_is_named_like_a_damaged_one(project):
+    place = commit_path(project.cache, 4)
+    place.unlink()
+    place.mkdir()
+    for act in (project.store, project.build):
+        assert f"{place}: a commit record that cannot be read" in refusal(act)
+    records, refused = read_records(project.cache, SMALL.fingerprint)
+    assert set(records) == {0, 1, 2, 3} and set(refused) == {4}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads memory that is not there, as Linux refuses it")
+def test_a_record_on_a_failing_disk_is_named_like_a_damaged_one(project):
+    place = commit_path(project.cache, 4)
+    place.unlink()
+    place.symlink_to("/proc/self/mem")  # opens, and gives EIO
+    assert f"{place}: a commit record that cannot be read (Input/output error)" in refusal(project.store)
 
 
 def test_a_commit_record_under_another_name_is_refused(project):
@@ -278,7 +340,8 @@ def test_a_newer_format_is_refused_saying_both_versions(project, kind):
     place = commit_path(project.cache, 0) if kind == "record" else project.cache / "zarr.json"
     document = json.loads(place.read_bytes())
     (document if kind == "record" else document["attributes"])["format_version"] = 2
-    place.write_text(json.dumps(document))
+    document.pop("digest", None)
+    place.write_bytes(signed(document) if kind == "record" else json.dumps(document).encode())
     for act in (project.store, project.build):
         said = refusal(act)
         assert "format version 2, this batcache reads 1" in said
@@ -309,13 +372,34 @@ def test_a_file_or_another_folder_is_no_store(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["frames_per_instance", "n_mels", "instances_per_shard"])
-def test_a_changed_layout_never_reads_as_numbers(project, key):
+@pytest.mark.parametrize("change", [lambda n: n * 2, lambda n: n + 1, lambda n: n ^ 1, lambda n: n // 2])
+def test_a_changed_layout_opens_no_store_and_builds_none(project, key, change):
     place = project.cache / "zarr.json"
     document = json.loads(place.read_bytes())
-    document["attributes"]["layout"][key] *= 2
+    document["attributes"]["layout"][key] = change(document["attributes"]["layout"][key])
     place.write_text(json.dumps(document))
-    store = project.store()
-    assert refusal(lambda: store.read_frames(store.find("a.wav")))
+    before = snapshot(project.cache)
+    for act in (project.store, project.build):
+        assert refusal(act).startswith(str(project.cache))
+    assert_equal_trees(snapshot(project.cache), before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"first_instance": -4},
+        {"first_instance": 10**12},
+        {"instances": 0},
+        {"instances": 4},
+        {"frames": 10**12},
+        {"frames": -1},
+    ],
+)
+def test_a_row_whose_instances_are_not_in_its_shard_opens_no_store(project, change):
+    place = commit_path(project.cache, 4)
+    commit = Commit.from_json(place, place.read_bytes())
+    write_commit(project.cache, replace(commit, recordings=(structs.replace(commit.recordings[0], **change),)))
+    assert f"{place}: a commit record that does not fit" in refusal(project.store)
 
 
 def test_a_row_that_two_records_claim_says_to_build_again(project):

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import pickle
 import shutil
@@ -21,7 +22,8 @@ from batcache import s3
 from batcache.config import load_config, to_plain
 from batcache.errors import BatcacheError, ConfigError, StoreError, UnreachableError
 from batcache.s3 import Patience, S3Path, parse_place
-from batcache.store.layout import commit_path, shard_path
+from batcache.store.chunks import shard_path
+from batcache.store.commits import commit_path
 from batcache.store.lock import LOCK, hold
 from batcache.store.reader import Store
 from batcache.store.sources import SOURCES, locate_cache, portable
@@ -262,7 +264,8 @@ def test_a_store_whose_making_was_cut_off_is_made(server, local):
 def test_what_is_no_store_stays(server, local):
     project = at(somewhere(server), local)
     (project.cache / "thesis.txt").write_bytes(b"years")
-    assert "no cache here" in refusal(project.build)
+    for act in (project.build, project.store):
+        assert "not empty, and no batcache store" in refusal(act)
     assert contents(project.cache) == {"thesis.txt": b"years"}
 
 
@@ -309,6 +312,18 @@ def test_a_truncated_shard_is_refused_at_opening(project):
     assert "shard of 12883 bytes, committed 12884" in refusal(project.store)
 
 
+def test_the_remedies_are_ones_that_a_bucket_has(project):
+    """There is no repair in a bucket, and deleting a record gives up what of its shard is sound."""
+    flip(shard_path(project.cache, 0), 3)
+    store = project.store()
+    said = [refusal(lambda: store.read_frames(store.find("a.wav")))]
+    flip(commit_path(project.cache, 4), 200)
+    said.append(refusal(project.store))
+    for text, shard in zip(said, (0, 4), strict=True):
+        assert "Copy the store to a disk, run `batcache verify --repair` there and copy it back" in text
+        assert f"with all recordings of the shard at hand, delete commits/{shard}.json and build" in text
+
+
 def test_a_shard_that_shrinks_or_goes_after_opening_is_named_at_reading(project):
     store, place = project.store(), shard_path(project.cache, 4)
     for content in (place.read_bytes()[:5000], place.read_bytes()[:100], b""):
@@ -324,6 +339,17 @@ def test_a_damaged_record_is_refused(project):
     flip(place, place.read_bytes().index(b'"frames":[') + 10)
     for act in (project.store, project.build):
         assert f"{place}: damaged commit record" in refusal(act)
+
+
+@pytest.mark.parametrize("key", ["frames_per_instance", "instances_per_shard"])
+@pytest.mark.parametrize("change", [lambda n: n + 1, lambda n: n ^ 1, lambda n: n // 2])
+def test_a_changed_layout_opens_no_store_and_builds_none(project, key, change):
+    place = project.cache / "zarr.json"
+    document = json.loads(place.read_bytes())
+    document["attributes"]["layout"][key] = change(document["attributes"]["layout"][key])
+    place.write_bytes(json.dumps(document).encode())
+    assert f"{place}: its layout is damaged" in refusal(project.store)
+    refusal(project.build)
 
 
 # Who may write.

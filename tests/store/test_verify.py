@@ -21,7 +21,9 @@ from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
 from batcache.manifest import read_manifest
 from batcache.store.build import build
-from batcache.store.layout import Commit, ShardWriter, commit_path, read_attributes, shard_path, write_commit
+from batcache.store.chunks import ShardWriter, shard_path
+from batcache.store.commits import Commit, commit_path, write_commit
+from batcache.store.group import read_attributes
 from batcache.store.lock import hold
 from batcache.store.prune import prune
 from batcache.store.repair import RepairReport, repair
@@ -366,7 +368,7 @@ def test_a_record_that_is_empty_or_deleted_holds_nothing_up(project):
 
 
 def take_the_room(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batcache.store.build.free_bytes", lambda cache: 10)
+    monkeypatch.setattr("batcache.disk.free_bytes", lambda cache: 10)
 
 
 def build_from_another_folder(project: Project, _: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from batcache.errors import ManifestError, RunError
 from batcache.manifest import Clip, read_manifest
-from batcache.store.layout import CachedRecording
+from batcache.store.commits import CachedRecording
 from batcache.training.bags import Bag, join
 from batcache.training.loop import choose_split
 from batcache.training.splits import SplitRow, clip_key, read_splits, require_split, share_groups, write_splits
