@@ -430,8 +430,9 @@ class _Trainer:
 def _make_scheduler(config: Config, optimizer: torch.optim.Optimizer, steps_an_epoch: int) -> Any:
     settings = config.training
     if settings.scheduler == "plateau":
+        # a relative threshold would take scores below 0, losses, for better when they are slightly worse
         return torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, mode="max", factor=0.5, patience=max(1, settings.patience // 3)
+            optimizer, mode="max", factor=0.5, patience=max(1, settings.patience // 3), threshold_mode="abs"
         )
     if settings.scheduler == "one_cycle":
         return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, settings.epochs * steps_an_epoch)

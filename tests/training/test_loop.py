@@ -378,6 +378,16 @@ def test_without_validation_rows_the_draw_is_said_and_kept_in_split_csv(small: S
     assert [sum(row.split == name for row in rows) for name in ("train", "val", "test")] == [15, 3, 6]
 
 
+@pytest.mark.parametrize("score", [-0.7, 0.7])
+def test_a_score_that_stands_still_or_falls_slowly_lowers_the_learning_rate(small: SmallWorld, score: float) -> None:
+    config = tweak(small.config, training={"scheduler": "plateau", "patience": 6})
+    optimizer = torch.optim.SGD([torch.nn.Parameter(ONES)], 0.01)
+    scheduler = loop._make_scheduler(config, optimizer, 1)
+    for epoch in range(4):
+        scheduler.step(score - 1e-5 * epoch)
+    assert optimizer.param_groups[0]["lr"] == 0.005
+
+
 def test_no_training_clips_leave_no_run(small: SmallWorld, tmp_path: Path) -> None:
     manifest = small.read([row for row in small.rows() if ",train," not in row])
     with pytest.raises(ManifestError, match="no clip of split train"):
