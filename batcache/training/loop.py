@@ -118,8 +118,9 @@ def choose_split(joined: Joined, manifest: Manifest, share: float, seed: int) ->
     require_split(train, manifest, "train")
     if not val:
         train, val = share_groups(train, share, seed)
-        groups = len({bag.clip.group_or_recording for bag in val})
-        notes.append(f"no clip of split val: {len(val)} training clips of {groups} groups, drawn by seed, validate")
+        count = len({bag.clip.group_or_recording for bag in val})
+        units = " and ".join(sorted({"groups" if bag.clip.group else "recordings" for bag in val}))
+        notes.append(f"no clip of split val: {len(val)} training clips of {count} {units}, drawn by seed, validate")
     return Split(train, val, others, tuple(notes))
 
 

@@ -378,6 +378,13 @@ def test_without_validation_rows_the_draw_is_said_and_kept_in_split_csv(small: S
     assert [sum(row.split == name for row in rows) for name in ("train", "val", "test")] == [15, 3, 6]
 
 
+def test_without_groups_the_draw_is_said_to_be_of_recordings(small: SmallWorld) -> None:
+    rows = [",".join(row.split(",")[:4]) + ",train" for row in small.rows()]
+    manifest = small.read(rows, "filename,Low,High,Sweep,split")
+    split = loop.choose_split(join(manifest, small.store), manifest, 0.15, 0)
+    assert "no clip of split val: 4 training clips of 4 recordings, drawn by seed, validate" in split.notes
+
+
 @pytest.mark.parametrize("score", [-0.7, 0.7])
 def test_a_score_that_stands_still_or_falls_slowly_lowers_the_learning_rate(small: SmallWorld, score: float) -> None:
     config = tweak(small.config, training={"scheduler": "plateau", "patience": 6})
