@@ -118,6 +118,9 @@ def choose_clips(checkpoint_path: Path, store: Store, manifest: Manifest, split:
         bags = tuple(bag for bag in bags if bag.clip.split == split)
     require_split(bags, manifest, split)
     _refuse_trained(bags, splits, checkpoint_path)
+    if chose := _taken_for("val", bags, splits):
+        who = f"{len(chose)} of {len(bags)} clips, or others of their groups,"
+        notes.append(f"{who} validated while this model was trained: scores on them are too good")
     others = [] if as_trained else [csv.stem for csv in manifest.csvs]
     others += [] if checkpoint_path.name == BEST.name else [checkpoint_path.stem]
     name = "-".join([split, *others])
@@ -294,10 +297,14 @@ def _with_splits(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow]) -> tup
 
 
 def _refuse_trained(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow], checkpoint_path: Path) -> None:
-    trained = [row for row in splits.values() if row.split == "train"]
-    contents, groups = {row.content for row in trained}, {row.group for row in trained} - {""}
-    seen = [bag for bag in bags if bag.row.content in contents or bag.clip.group in groups]
-    if seen:
+    if seen := _taken_for("train", bags, splits):
         names = list_some(bag.clip.filename for bag in seen)
         finding = f"{len(seen)} of {len(bags)} clips, or others of their groups, were trained on: {names}"
         raise RunError(checkpoint_path, finding, "Judge it on clips of other groups: their scores would mean something")
+
+
+def _taken_for(split: str, bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow]) -> list[Bag]:
+    """The bags whose content or group a run had in this split."""
+    taken = [row for row in splits.values() if row.split == split]
+    contents, groups = {row.content for row in taken}, {row.group for row in taken} - {""}
+    return [bag for bag in bags if bag.row.content in contents or bag.clip.group in groups]
