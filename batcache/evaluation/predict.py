@@ -50,10 +50,14 @@ class EvalReport:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of R clips with I instances in all, for C species. ``offsets`` part the instances by clip."""
+    """What a model says of R clips with I instances in all, for C species. ``offsets`` part the instances by clip.
+
+    ``duration_s`` is NaN where a clip goes on to the end of its recording, and where an older file does not tell.
+    """
 
     filenames: NDArray[np.str_]
     start_s: NDArray[np.float64]
+    duration_s: NDArray[np.float64]
     species: NDArray[np.str_]
     scores: NDArray[np.float32]
     labels: NDArray[np.int8]
@@ -229,6 +233,7 @@ def collect(verdicts: Sequence[Verdict], species: Sequence[str], instance_s: flo
     return Predictions(
         filenames=np.array([verdict.bag.clip.filename for verdict in verdicts]),
         start_s=starts,
+        duration_s=np.array([verdict.bag.clip.duration_s for verdict in verdicts], np.float64),  # None is NaN
         species=np.array(species),
         scores=torch.stack([verdict.logits for verdict in verdicts]).sigmoid().numpy(),
         labels=np.array([verdict.bag.clip.labels for verdict in verdicts], np.int8),
@@ -259,8 +264,10 @@ def read_predictions(path: Path) -> Predictions:
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return Predictions(**{name: arrays[name] for name in arrays.files})
-    except (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+            found = {name: arrays[name] for name in arrays.files}
+        found.setdefault("duration_s", np.full(len(found["filenames"]), np.nan))
+        return Predictions(**found)
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise RunError(path, f"not readable as predictions ({error})", "Run `batcache eval` again") from None
 
 

@@ -141,10 +141,11 @@ def panels_of_run(
     _check_names(names, judged, "the judged clips")
     chosen = [(i, "") for name in names for i, other in enumerate(judged) if other == name]
     chosen = chosen or choose_telling(predictions)
-    by_clip = {(bag.clip.filename, bag.clip.start_s or 0.0): bag for bag in bags}
+    by_clip = {(bag.clip.filename, bag.clip.start_s or 0.0, bag.clip.duration_s): bag for bag in bags}
     panels = []
     for i, remark in chosen:
-        bag = by_clip.get((judged[i], float(predictions.start_s[i])))
+        duration = None if np.isnan(predictions.duration_s[i]) else float(predictions.duration_s[i])
+        bag = by_clip.get((judged[i], float(predictions.start_s[i]), duration))
         if bag is None:
             raise RunError(judged[i], "was judged, and is no longer in the CSV", "Run `batcache eval` again")
         labels = predictions.labels[i]

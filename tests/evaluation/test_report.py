@@ -1,5 +1,6 @@
 """Pictures are true: a tone lies at its tick, calls and evidence at their seconds, remarks are earned."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,7 @@ def predictions(scores: list[list[float]], labels: list[list[int]]) -> Predictio
     return Predictions(
         filenames=np.array([f"{i}.wav" for i in range(count)]),
         start_s=np.zeros(count),
+        duration_s=np.full(count, np.nan),
         species=np.array(["A", "B"]),
         scores=np.array(scores, np.float32),
         labels=np.array(labels, np.int8),
@@ -228,6 +230,20 @@ def test_every_clip_of_a_named_recording_is_shown(small: SmallWorld) -> None:
     bags = join(small.read(rows, "filename,Low,High,Sweep,start_s,duration_s"), small.store).bags
     panels = panels_of_store(small.store, bags, SPECIES, {}, ["late.wav"])
     assert [panel.start_s for panel in panels] == [0.0, 1.0]
+
+
+def test_two_judged_clips_that_begin_together_are_each_drawn_at_their_own_length(
+    small: SmallWorld, trained: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    rows = ["late.wav,1,0,0,0.2,0.5", "late.wav,1,0,0,0.2,1.0", "late.wav,1,0,0,0.2,"]
+    manifest = small.read(rows, "filename,Low,High,Sweep,start_s,duration_s")
+    *_, report = evaluate(choose_clips(run / BEST, small.store, manifest, "test", as_trained=False), CPU)
+    assert isinstance(report, EvalReport)
+    bags, found = join(manifest, small.store).bags, read_predictions(report.predictions)
+    panels = panels_of_run(small.store, bags, found, {}, ["late.wav"])
+    assert [len(panel.frames) / 500 for panel in panels] == [0.5, 1.0, 1.3]
+    assert [len(panel.scores.evidence) for panel in panels if panel.scores] == [1, 2, 3]
 
 
 def test_a_store_shows_its_first_clips(small: SmallWorld, judged: tuple[list[Bag], Predictions]) -> None:
