@@ -86,10 +86,10 @@ def read_calls(path: Path) -> dict[str, tuple[Call, ...]]:
             for row in rows:
                 start = float(row["start_s"])
                 end = float(row["end_s"]) if "end_s" in row else start + float(row["dur_s"])
-                name = row["species"] if "species" in row else row["taxon"]
+                name = (row["species"] if "species" in row else row["taxon"]).strip() or "unknown"
                 call = Call(name, start, end, float(row["fmin_khz"]), float(row["fmax_khz"]))
                 calls.setdefault(row["filename"], []).append(call)
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise ManifestError(path, f"not a table of calls ({error})", "Correct, rename or remove it") from None
     return {name: tuple(found) for name, found in calls.items()}
 

@@ -143,6 +143,22 @@ def test_a_table_with_other_columns_holds_no_calls(tmp_path: Path, header: str) 
     assert read_calls(tmp_path / "none.csv") == {}
 
 
+@pytest.mark.parametrize("species", [" Myotis", "Myotis ", "", " "])
+def test_a_species_with_blanks_around_it_is_read_without_them_and_drawn(tmp_path: Path, species: str) -> None:
+    (tmp_path / "events.csv").write_text(
+        f"filename,species,start_s,end_s,fmin_khz,fmax_khz\na.wav,{species},0,1,20,30\n"
+    )
+    (call,) = read_calls(tmp_path / "events.csv")["a.wav"]
+    assert call.species == (species.strip() or "unknown")
+    draw_page(tmp_path / "a.png", [panel(calls=(call,))], DataConfig().features)
+
+
+def test_a_row_that_ends_before_its_species_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("filename,start_s,end_s,fmin_khz,fmax_khz,species\na.wav,0,1,20,30\n")
+    with pytest.raises(ManifestError, match=r"events\.csv: not a table of calls"):
+        read_calls(tmp_path / "events.csv")
+
+
 @pytest.mark.parametrize("row", ["a.wav,Bat,x,1,20,30", "a.wav,Bat,0", "a.wav,Bat,0,1,20,"])
 def test_a_row_without_its_numbers_is_an_error(tmp_path: Path, row: str) -> None:
     (tmp_path / "events.csv").write_text(f"filename,species,start_s,end_s,fmin_khz,fmax_khz\n{row}\n")
