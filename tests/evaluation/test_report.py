@@ -30,7 +30,7 @@ from batcache.evaluation.report import (
 from batcache.manifest import read_manifest
 from batcache.store.build import build
 from batcache.store.reader import Store
-from batcache.synth.create import EVENT_COLUMNS
+from batcache.synth.ledger import EVENT_COLUMNS
 from batcache.training.bags import Bag, join
 from batcache.training.runs import BEST
 from tests.conftest import noise, tone
