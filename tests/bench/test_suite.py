@@ -12,8 +12,9 @@ import torch
 import yaml
 
 from batcache.bench import memory, suite
+from batcache.bench.apart import Cost, run_apart
 from batcache.bench.machine import PACKAGES, describe_machine, describe_versions
-from batcache.bench.memory import build_once, import_torch, measure_disk, measure_memory, peak_bytes
+from batcache.bench.memory import build_once, import_torch, measure_disk, measure_memory
 from batcache.bench.recordings import choose, write_long
 from batcache.bench.rows import Mark, Measuring, Report, Row
 from batcache.bench.starting import measure_start
@@ -100,20 +101,25 @@ def test_training_says_its_speed_and_its_waiting(sample, built, config, tmp_path
 
 @pytest.mark.slow
 def test_memory_is_that_of_a_process_of_its_own(sample, config, tmp_path) -> None:
-    torch_alone = peak_bytes(import_torch)
+    torch_alone = run_apart(import_torch).peak_bytes
     assert torch_alone is None or torch_alone > 1e8
-    peak = peak_bytes(build_once, sample.first(1), tmp_path / "features.zarr", config.data, "cpu")
+    peak = run_apart(build_once, sample.first(1), tmp_path / "features.zarr", config.data, "cpu").peak_bytes
     assert torch_alone is None or (peak and peak > torch_alone)
     assert not (tmp_path / "features.zarr").exists()
 
 
+def test_work_in_a_process_of_its_own_is_timed_and_gives_back_what_it_returned() -> None:
+    cost = run_apart(sorted, [2, 1])
+    assert cost.result == [1, 2] and cost.seconds > 0
+
+
 def test_a_process_that_dies_is_an_error_of_ours() -> None:
     with pytest.raises(BatcacheError, match="a process died in _exit"):
-        peak_bytes(os._exit, 1)
+        run_apart(os._exit, 1)
 
 
 def test_where_the_system_does_not_tell_its_memory_a_row_says_so(sample, config, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(memory, "peak_bytes", lambda *_: None)
+    monkeypatch.setattr(memory, "run_apart", lambda *_: Cost(None, 1.0, None))
     (row,) = measure_memory(sample, config.data, "cpu", tmp_path / "memory", 0)
     assert row.ours is None and "does not tell" in row.note
 
