@@ -53,8 +53,11 @@ def measure_training(
 def train_briefly(
     sample: Sample, store: Store, config: Config, model: ModelConfig, device: torch.device, folder: Path, epochs: int
 ) -> Measured:
-    """Train for ``epochs + 1`` epochs in a folder that is removed afterwards; measure all but the first."""
-    settings = TrainingConfig(epochs=epochs + 1, patience=epochs + 1, scheduler="none")
+    """Train for ``epochs + 1`` epochs in a folder that is removed afterwards; measure all but the first.
+
+    Every batch is read from the store: bags that stay in a GPU's memory would leave nothing to wait for.
+    """
+    settings = TrainingConfig(epochs=epochs + 1, patience=epochs + 1, scheduler="none", resident="off")
     settings = replace(settings, batch_size=config.training.batch_size, workers=config.training.workers)
     quiet = AugmentationConfig(time_masking=False, freq_masking=False, noise_injection=False)
     config = replace(config, model=model, training=settings, augmentation=quiet, wandb=Config().wandb)
@@ -75,7 +78,10 @@ def train_briefly(
 
 
 class _GpuShare:
-    """The share of an epoch, from its first step to its last, in which kernels run, as torch's profiler sees it."""
+    """The share of an epoch, from its first step to its last, in which kernels run, as torch's profiler sees it.
+
+    None where the epoch has one step: there is nothing from its first to its last.
+    """
 
     def __init__(self) -> None:
         self.share: float | None = None
@@ -83,6 +89,8 @@ class _GpuShare:
         self._profiler: Any = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True)
 
     def observe(self, step: loop.Step) -> None:
+        if step.total == 1:
+            return
         if step.done == 1:
             torch.cuda.synchronize()
             self._profiler.start()

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from statistics import StatisticsError
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 
-from batcache.bench import memory, suite
+from batcache.bench import memory, suite, training
 from batcache.bench.apart import Cost, run_apart
 from batcache.bench.machine import PACKAGES, describe_machine, describe_versions
 from batcache.bench.memory import build_once, import_torch, measure_disk, measure_memory
@@ -20,10 +22,12 @@ from batcache.bench.rows import Mark, Measuring, Report, Row
 from batcache.bench.starting import measure_start
 from batcache.bench.suite import Effort, bench
 from batcache.bench.timing import take_turns, threads
-from batcache.bench.training import FULL, SMALL, measure_training
+from batcache.bench.training import FULL, SMALL, measure_training, train_briefly
 from batcache.config import ModelConfig, load_config
 from batcache.errors import BatcacheError, ManifestError
 from batcache.manifest import read_manifest
+from batcache.store.reader import Store
+from batcache.training.loop import Step
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,6 +101,29 @@ def test_training_says_its_speed_and_its_waiting(sample, built, config, tmp_path
     speed, waiting = measure_training(sample, built, config, SMALL, "cpu", tmp_path, epochs=1)
     assert speed.ours and 0 < waiting.ours < 100 and waiting.mark.limit == 3
     assert not (tmp_path / "runs").exists()
+
+
+def test_training_is_measured_on_bags_from_the_store_on_a_gpu_too(sample, built, config, tmp_path, monkeypatch) -> None:
+    given = []
+    monkeypatch.setattr(training.loop, "train", lambda config, *rest: given.append(config.training) or iter(()))
+    with pytest.raises(StatisticsError):  # nothing was trained
+        train_briefly(sample, Store(built), config, SMALL, torch.device("cpu"), tmp_path, 1)
+    assert given[0].resident == "off"
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_profiler_that_is_started_is_stopped(monkeypatch, steps) -> None:
+    calls = []
+    fake = SimpleNamespace(
+        start=lambda: calls.append("start"), stop=lambda: calls.append("stop"), key_averages=lambda: []
+    )
+    monkeypatch.setattr(torch.profiler, "profile", lambda **_: fake)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    busy = training._GpuShare()
+    for done in range(1, steps + 1):
+        busy.observe(Step(2, "train", done, steps))
+    assert calls.count("start") == calls.count("stop") == steps - 1
+    assert busy.share == (None if steps == 1 else 0)
 
 
 @pytest.mark.slow
