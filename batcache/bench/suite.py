@@ -11,7 +11,7 @@ from batcache.bench.building import measure_build_on, measure_builds, measure_en
 from batcache.bench.epochs import measure_epoch_data
 from batcache.bench.machine import describe_machine, describe_versions
 from batcache.bench.memory import measure_disk, measure_memory
-from batcache.bench.planning import measure_planning, planning_rows
+from batcache.bench.planning import planning_rows
 from batcache.bench.reading import measure_reading
 from batcache.bench.recordings import Sample, choose, simulate
 from batcache.bench.rows import Measuring, Report, Row
@@ -99,7 +99,7 @@ def _parts(
         "memory": lambda: measure_memory(sample, data, "cpu", folder / "memory", effort.long_minutes),
         "space on disk": lambda: measure_disk(sample, store),
         "start": lambda: measure_start(rounds),
-        "planning": lambda: planning_rows(measure_planning(effort.planned, folder)) if effort.planned else iter(()),
+        "planning": lambda: planning_rows(effort.planned, folder) if effort.planned else iter(()),
     }
     if device == "cpu" or not torch.cuda.is_available():
         why = "--device cpu was given" if device == "cpu" else "no CUDA device is usable here"
