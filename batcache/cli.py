@@ -350,7 +350,7 @@ def bench(
     csv: Csvs = None,
     data_dir: DataDir = None,
     config: ConfigPath = None,
-    clips: Annotated[int, typer.Option(min=5, help="Measure so many recordings.")] = 64,
+    clips: Annotated[int, typer.Option(min=5, help="Measure so many recordings.")] = 192,
     long_minutes: Annotated[
         float, typer.Option(min=0, help="Length of a simulated recording that memory is measured with; 0: none.")
     ] = 10,
