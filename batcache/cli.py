@@ -672,13 +672,13 @@ def _resume(run: Path, device: Device) -> Path:
 
 def _train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", device: Device) -> Path:
     """The run that these inputs have made, finished first if it was stopped; else a new one."""
-    from batcache.training import loop
+    from batcache.training import inputs
     from batcache.training.bags import join
     from batcache.training.runs import read_run
 
     training = settings.training
-    split = loop.choose_split(join(manifest, store), manifest, training.validation_share, training.seed)
-    found = loop.find_run(training.run_dir, loop.describe_inputs(settings, split, manifest.species))
+    split = inputs.choose_split(join(manifest, store), manifest, training.validation_share, training.seed)
+    found = inputs.find_run(training.run_dir, inputs.describe_inputs(settings, split, manifest.species))
     if found is None:
         return _train(settings, store, manifest, device)
     if not read_run(found)["finished"]:

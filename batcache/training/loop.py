@@ -5,35 +5,34 @@ epoch goes on exactly as if it had never stopped, and ``last.pt`` need not carry
 """
 
 import time
-from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from batcache.config import Config, digest, to_plain
-from batcache.errors import ConfigError, RunError
+from batcache.config import Config, to_plain
+from batcache.errors import RunError
 from batcache.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from batcache.model.crnn import BatMILModel
 from batcache.store.reader import Store
 from batcache.store.sources import portable
 from batcache.training.augment import augment
-from batcache.training.bags import Bag, Joined, join
+from batcache.training.bags import join
+from batcache.training.inputs import Split, choose_split, describe_inputs
 from batcache.training.loader import Batch, BatchReader, ResidentBags, draw_epoch
+from batcache.training.loss import class_weights, masked_loss
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, read_run_config, start_run, write_run
 from batcache.training.scoring import judge_bags
-from batcache.training.splits import clip_key, read_splits, require_split, share_groups, write_splits
+from batcache.training.splits import clip_key, read_splits, write_splits
 from batcache.training.tracking import MetricsLog, Tracker, open_tracker
 
-HEAVIEST_WEIGHT = 100.0
 KEEP_EVERY = 10  # epochs
 
 
@@ -92,61 +91,6 @@ class TrainReport:
 Event = RunStarted | Step | Epoch | TrainReport
 
 
-@dataclass(frozen=True)
-class Split:
-    """The bags of a run, and what to tell about how they were chosen."""
-
-    train: tuple[Bag, ...]
-    val: tuple[Bag, ...]
-    others: tuple[Bag, ...]
-    notes: tuple[str, ...] = field(default=())
-
-
-def choose_split(joined: Joined, manifest: Manifest, share: float, seed: int) -> Split:
-    """Take splits from the CSV; without validation clips, draw groups of the training clips.
-
-    Raises:
-        ManifestError: no training clips, or no second group to validate on.
-    """
-    train, val = joined.split("train"), joined.split("val")
-    others = tuple(bag for bag in joined.bags if bag.clip.split not in ("train", "val"))
-    notes = joined.notes()
-    unused = Counter(bag.clip.split or "none" for bag in others if bag.clip.split != "test")
-    notes += [
-        f"{count} clips of split {name} are neither train, val nor test: not used" for name, count in unused.items()
-    ]
-    require_split(train, manifest, "train")
-    if not val:
-        train, val = share_groups(train, share, seed)
-        count = len({bag.clip.group_or_recording for bag in val})
-        units = " and ".join(sorted({"groups" if bag.clip.group else "recordings" for bag in val}))
-        notes.append(f"no clip of split val: {len(val)} training clips of {count} {units}, drawn by seed, validate")
-    return Split(train, val, others, tuple(notes))
-
-
-def find_run(runs: Path, inputs: str) -> Path | None:
-    """The newest run in a folder that trains, or trained, on just these inputs and can be judged or resumed."""
-    found = []
-    for place in runs.glob("*/run.json"):
-        about = read_run(place.parent)
-        if about["inputs"] == inputs and (place.parent / LAST).exists():
-            found.append((about["started"], place.parent))
-    return max(found)[1] if found else None
-
-
-def describe_inputs(config: Config, split: Split, species: Sequence[str]) -> str:
-    """Digest of all that decides a training's outcome, to tell whether a run is up to date."""
-    bags = [
-        [*clip_key(bag), bag.row.content, bag.row.true_rate, bag.clip.split or "", list(bag.clip.labels)]
-        for bag in (*split.train, *split.val)
-    ]
-    settings = {name: to_plain(getattr(config, name)) for name in ("model", "training", "augmentation")}
-    for harmless in ("run_dir", "workers", "resident"):
-        del settings["training"][harmless]
-    cut = [config.data.fingerprint, config.data.frames_per_instance, config.data.bag_size]
-    return digest([settings, cut, list(species), sorted(bags)])
-
-
 def train(config: Config, store: Store, manifest: Manifest, runs: Path, device: torch.device) -> Iterator[Event]:
     """Train a model in a new folder of ``runs``; yields what happens, the report last.
 
@@ -197,39 +141,6 @@ def resume(run: Path, store: Store, manifest: Manifest, device: torch.device) ->
         raise RunError(run, "its clips, labels or cache have changed since it began", "Start a new run")
     model = last.restore(device)
     yield from _Trainer(config, store, manifest.species, chosen, run, model, device, last).fit()
-
-
-def class_weights(config: Config, bags: Sequence[Bag], species: Sequence[str]) -> Tensor:
-    """The weight of each species' positive labels in the loss. Shape: ``[C]``.
-
-    Raises:
-        ConfigError: weights for species that there are not, or not one a species.
-    """
-    given = config.training.class_weights
-    if given == "balanced":
-        labels = np.array([bag.clip.labels for bag in bags])
-        positives, negatives = (labels == 1).sum(0), (labels == 0).sum(0)
-        weights = np.where(positives, negatives / np.maximum(positives, 1), 1.0)
-        return torch.tensor(weights.clip(1 / HEAVIEST_WEIGHT, HEAVIEST_WEIGHT), dtype=torch.float32)
-    if isinstance(given, dict):
-        unknown = sorted(set(given) - set(species))
-        if unknown:
-            raise ConfigError(
-                "training.class_weights", f"no such species: {', '.join(unknown)}", f"There are: {', '.join(species)}"
-            )
-        return torch.tensor([given.get(name, 1.0) for name in species])
-    if given is not None and len(given) != len(species):
-        raise ConfigError("training.class_weights", f"{len(given)} numbers for {len(species)} species", "Give one each")
-    return torch.tensor(given if given is not None else [1.0] * len(species))
-
-
-def masked_loss(logits: Tensor, labels: Tensor, positive_weights: Tensor) -> Tensor:
-    """Binary cross-entropy, averaged over the labels that are known. Shapes: ``[B, C]``, ``[B, C]`` int8, ``[C]``."""
-    known = labels >= 0
-    losses = F.binary_cross_entropy_with_logits(
-        logits.float(), labels.clamp(min=0).float(), pos_weight=positive_weights, reduction="none"
-    )
-    return (losses * known).sum() / known.sum().clamp(min=1)
 
 
 class _Trainer:
