@@ -688,13 +688,13 @@ def _train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", d
 
 
 def _show_training(events: Iterator[Any]) -> Path:
-    from batcache.training import loop
+    from batcache.training import events as told
 
     run, rows = Path(), []
     with progress_bar() as bar:
         task = None
         for event in events:
-            if isinstance(event, loop.RunStarted):
+            if isinstance(event, told.RunStarted):
                 run = event.run
                 say(
                     f"run {event.run}: {event.train_clips:,} clips train, {event.val_clips:,} validate, "
@@ -702,14 +702,14 @@ def _show_training(events: Iterator[Any]) -> Path:
                 )
                 for note in event.notes:
                     warn(note)
-            elif isinstance(event, loop.Step):
+            elif isinstance(event, told.Step):
                 if task is None or event.done == 1:
                     if task is not None:
                         bar.remove_task(task)
                     what = f"epoch {event.epoch}" + (", validating" if event.stage == "validate" else "")
                     task = bar.add_task(what, total=event.total)
                 bar.update(task, completed=event.done)
-            elif isinstance(event, loop.Epoch):
+            elif isinstance(event, told.Epoch):
                 say(describe_epoch(event))
             else:
                 for note in event.notes:

@@ -15,6 +15,7 @@ from batcache.bench.rows import Mark, Row
 from batcache.config import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
 from batcache.store.reader import Store
 from batcache.training import loop
+from batcache.training.events import Epoch, RunStarted, Step
 
 WAITING_MARK = Mark("ours", "<", 3.0)
 SMALL = ModelConfig(
@@ -65,11 +66,11 @@ def train_briefly(
     busy = _GpuShare() if device.type == "cuda" else None
     try:
         for event in loop.train(config, store, sample.manifest, folder / "runs", device):
-            if isinstance(event, loop.RunStarted):
+            if isinstance(event, RunStarted):
                 clips = event.train_clips
-            elif isinstance(event, loop.Step) and event.stage == "train" and event.epoch == 2 and busy:
+            elif isinstance(event, Step) and event.stage == "train" and event.epoch == 2 and busy:
                 busy.observe(event)
-            elif isinstance(event, loop.Epoch) and event.epoch > 1:
+            elif isinstance(event, Epoch) and event.epoch > 1:
                 speeds.append(event.bags_per_s)
                 waiting.append(event.waited_s * event.bags_per_s / clips)
     finally:
@@ -88,7 +89,7 @@ class _GpuShare:
         self._began = 0.0
         self._profiler: Any = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True)
 
-    def observe(self, step: loop.Step) -> None:
+    def observe(self, step: Step) -> None:
         if step.total == 1:
             return
         if step.done == 1:

@@ -28,7 +28,7 @@ from batcache.errors import BatcacheError, ManifestError
 from batcache.manifest import read_manifest
 from batcache.store.layout import Layout
 from batcache.store.reader import Store
-from batcache.training.loop import Step
+from batcache.training.events import Step
 
 ROOT = Path(__file__).parents[2]
 

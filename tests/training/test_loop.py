@@ -13,10 +13,12 @@ from batcache.config import AugmentationConfig, Config, ConvLayer, PoolingType
 from batcache.errors import ManifestError, RunError
 from batcache.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
-from batcache.training import loop
+from batcache.model.crnn import BatMILModel
+from batcache.training import trainer
 from batcache.training.bags import join
+from batcache.training.events import Epoch, Event, RunStarted, Step, TrainReport
 from batcache.training.inputs import choose_split, describe_inputs, find_run
-from batcache.training.loop import Epoch, RunStarted, Step, TrainReport, resume, train
+from batcache.training.loop import resume, train
 from batcache.training.loss import masked_loss
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, read_run_config
@@ -28,7 +30,7 @@ TIMES = {"bags_per_s", "waited_s", "seconds"}
 ONES = torch.ones(3)
 
 
-def epochs_of(events: list[loop.Event]) -> list[Epoch]:
+def epochs_of(events: list[Event]) -> list[Epoch]:
     return [event for event in events if isinstance(event, Epoch)]
 
 
@@ -60,7 +62,7 @@ def assert_same_run(one: Path, other: Path) -> None:
         assert_equal(vars(load_checkpoint(one / name)), vars(load_checkpoint(other / name)), str(name))
 
 
-def stop_after(events: Iterator[loop.Event], epochs: int) -> Path:
+def stop_after(events: Iterator[Event], epochs: int) -> Path:
     """Take events until so many epochs are done, then stop as a user does."""
     run = Path()
     for event in events:
@@ -169,20 +171,20 @@ def test_a_run_killed_between_its_files_loses_and_repeats_no_line(
 ) -> None:
     config = tweak(small.config, training={"epochs": 3})
     whole, _ = train_fully(config, small.store, small.manifest, tmp_path / "whole")
-    save, append = loop.save_checkpoint, loop.MetricsLog.append
+    save, append = trainer.save_checkpoint, trainer.MetricsLog.append
 
     def save_or_die(path: Path, checkpoint: Checkpoint) -> None:
         if killed_in == "save_checkpoint" and path.name == LAST.name and checkpoint.epoch == 2:
             raise KeyboardInterrupt
         save(path, checkpoint)
 
-    def append_or_die(log: loop.MetricsLog, metrics: Mapping[str, Any]) -> None:
+    def append_or_die(log: trainer.MetricsLog, metrics: Mapping[str, Any]) -> None:
         if killed_in == "append" and metrics["epoch"] == 2:
             raise KeyboardInterrupt
         append(log, metrics)
 
-    monkeypatch.setattr(loop, "save_checkpoint", save_or_die)
-    monkeypatch.setattr(loop.MetricsLog, "append", append_or_die)
+    monkeypatch.setattr(trainer, "save_checkpoint", save_or_die)
+    monkeypatch.setattr(trainer.MetricsLog, "append", append_or_die)
     with pytest.raises(KeyboardInterrupt):
         list(train(config, small.store, small.manifest, tmp_path / "parts", CPU))
     monkeypatch.undo()
@@ -199,7 +201,7 @@ def test_every_epoch_shuffles_anew(small: SmallWorld, tmp_path: Path, monkeypatc
             batches.append(labels.tolist())
         return masked_loss(logits, labels, positive_weights)
 
-    monkeypatch.setattr(loop, "masked_loss", watch)
+    monkeypatch.setattr(trainer, "masked_loss", watch)
     train_fully(small.config, small.store, small.manifest, tmp_path)
     first, second = list(chain(*batches[:3])), list(chain(*batches[3:]))
     assert first != second
@@ -324,7 +326,7 @@ def test_without_groups_the_draw_is_said_to_be_of_recordings(small: SmallWorld) 
 def test_a_score_that_stands_still_or_falls_slowly_lowers_the_learning_rate(small: SmallWorld, score: float) -> None:
     config = tweak(small.config, training={"scheduler": "plateau", "patience": 6})
     optimizer = torch.optim.SGD([torch.nn.Parameter(ONES)], 0.01)
-    scheduler = loop._make_scheduler(config, optimizer, 1)
+    scheduler = trainer._make_scheduler(config, optimizer, 1)
     for epoch in range(4):
         scheduler.step(score - 1e-5 * epoch)
     assert optimizer.param_groups[0]["lr"] == 0.005
@@ -362,7 +364,7 @@ def test_augmentation_sees_training_batches_only(
         sizes.append(len(features))
         return features
 
-    monkeypatch.setattr(loop, "augment", watch)
+    monkeypatch.setattr(trainer, "augment", watch)
     train_fully(tweak(small.config, training={"epochs": 1}), small.store, small.manifest, tmp_path)
     assert sizes == [4, 4, 4]
 
@@ -376,7 +378,7 @@ def test_labels_that_are_unknown_take_no_part_in_training(small: SmallWorld, tmp
     run, events = train_fully(config, small.store, small.read(rows), tmp_path)
     assert epochs_of(events)[0].train_loss == 0
     torch.manual_seed(config.training.seed)
-    fresh = dict(loop.BatMILModel(config.model, 64, 3).named_parameters())
+    fresh = dict(BatMILModel(config.model, 64, 3).named_parameters())
     for name, value in load_checkpoint(run / LAST).weights.items():
         if name in fresh:
             assert torch.equal(value, fresh[name]), name
@@ -385,7 +387,7 @@ def test_labels_that_are_unknown_take_no_part_in_training(small: SmallWorld, tmp
 def test_a_loss_that_is_not_finite_stops_the_run(
     small: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "masked_loss", lambda logits, *rest: logits.sum() * float("nan"))
+    monkeypatch.setattr(trainer, "masked_loss", lambda logits, *rest: logits.sum() * float("nan"))
     with pytest.raises(RunError, match=r"the loss of epoch 1 is nan. Lower training.learning_rate"):
         list(train(small.config, small.store, small.manifest, tmp_path, CPU))
 
