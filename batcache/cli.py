@@ -793,8 +793,9 @@ def _draw_run(
     endpoint: str | None = None,
     region: str | None = None,
 ) -> None:
+    from batcache.evaluation.panels import panels_of_run, read_calls
     from batcache.evaluation.predict import read_judged
-    from batcache.evaluation.report import draw_page, panels_of_run, read_calls
+    from batcache.evaluation.report import draw_page
     from batcache.store.opening import open_store
     from batcache.training.bags import join
 
@@ -807,7 +808,8 @@ def _draw_run(
 
 
 def _draw_store(cache: "Place", output: Path, clips: Sequence[str]) -> None:
-    from batcache.evaluation.report import draw_page, panels_of_store, read_calls
+    from batcache.evaluation.panels import panels_of_store, read_calls
+    from batcache.evaluation.report import draw_page
     from batcache.manifest import read_manifest
     from batcache.store.opening import open_store
     from batcache.training.bags import join, whole_recordings

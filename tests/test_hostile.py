@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from batcache.errors import BatcacheError
-from batcache.evaluation.predict import read_predictions
+from batcache.evaluation.predictions import read_predictions
 from batcache.model.checkpoint import load_checkpoint
 from batcache.store.layout import commit_path
 from batcache.store.reader import Store

@@ -11,16 +11,8 @@ import torch
 
 from batcache.errors import ManifestError, RunError, StoreError
 from batcache.evaluation.metrics import compute_metrics
-from batcache.evaluation.predict import (
-    EvalReport,
-    Judged,
-    Judging,
-    Predictions,
-    choose_clips,
-    evaluate,
-    read_predictions,
-    write_predictions,
-)
+from batcache.evaluation.predict import EvalReport, Judged, Judging, choose_clips, evaluate
+from batcache.evaluation.predictions import Predictions, read_predictions, write_predictions
 from batcache.manifest import Manifest, read_manifest
 from batcache.model.checkpoint import load_checkpoint, save_checkpoint
 from batcache.store.build import build

@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 
 from batcache.config import DataConfig
 from batcache.errors import ManifestError, RunError
-from batcache.evaluation.predict import EvalReport, Predictions, choose_clips, evaluate, read_predictions
-from batcache.evaluation.report import (
+from batcache.evaluation.panels import (
     Call,
     Panel,
     Scores,
     choose_telling,
-    draw_page,
     panels_of_run,
     panels_of_store,
     read_calls,
 )
+from batcache.evaluation.predict import EvalReport, choose_clips, evaluate
+from batcache.evaluation.predictions import Predictions, read_predictions
+from batcache.evaluation.report import draw_page
 from batcache.manifest import read_manifest
 from batcache.store.build import build
 from batcache.store.reader import Store
