@@ -350,7 +350,7 @@ def bench(
     csv: Csvs = None,
     data_dir: DataDir = None,
     config: ConfigPath = None,
-    clips: Annotated[int, typer.Option(min=5, help="Measure so many recordings.")] = 64,
+    clips: Annotated[int, typer.Option(min=5, help="Measure so many recordings.")] = 192,
     long_minutes: Annotated[
         float, typer.Option(min=0, help="Length of a simulated recording that memory is measured with; 0: none.")
     ] = 10,
@@ -672,13 +672,13 @@ def _resume(run: Path, device: Device) -> Path:
 
 def _train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", device: Device) -> Path:
     """The run that these inputs have made, finished first if it was stopped; else a new one."""
-    from batcache.training import loop
+    from batcache.training import inputs
     from batcache.training.bags import join
     from batcache.training.runs import read_run
 
     training = settings.training
-    split = loop.choose_split(join(manifest, store), manifest, training.validation_share, training.seed)
-    found = loop.find_run(training.run_dir, loop.describe_inputs(settings, split, manifest.species))
+    split = inputs.choose_split(join(manifest, store), manifest, training.validation_share, training.seed)
+    found = inputs.find_run(training.run_dir, inputs.describe_inputs(settings, split, manifest.species))
     if found is None:
         return _train(settings, store, manifest, device)
     if not read_run(found)["finished"]:
@@ -688,13 +688,13 @@ def _train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", d
 
 
 def _show_training(events: Iterator[Any]) -> Path:
-    from batcache.training import loop
+    from batcache.training import events as told
 
     run, rows = Path(), []
     with progress_bar() as bar:
         task = None
         for event in events:
-            if isinstance(event, loop.RunStarted):
+            if isinstance(event, told.RunStarted):
                 run = event.run
                 say(
                     f"run {event.run}: {event.train_clips:,} clips train, {event.val_clips:,} validate, "
@@ -702,14 +702,14 @@ def _show_training(events: Iterator[Any]) -> Path:
                 )
                 for note in event.notes:
                     warn(note)
-            elif isinstance(event, loop.Step):
+            elif isinstance(event, told.Step):
                 if task is None or event.done == 1:
                     if task is not None:
                         bar.remove_task(task)
                     what = f"epoch {event.epoch}" + (", validating" if event.stage == "validate" else "")
                     task = bar.add_task(what, total=event.total)
                 bar.update(task, completed=event.done)
-            elif isinstance(event, loop.Epoch):
+            elif isinstance(event, told.Epoch):
                 say(describe_epoch(event))
             else:
                 for note in event.notes:
@@ -793,8 +793,9 @@ def _draw_run(
     endpoint: str | None = None,
     region: str | None = None,
 ) -> None:
+    from batcache.evaluation.panels import panels_of_run, read_calls
     from batcache.evaluation.predict import read_judged
-    from batcache.evaluation.report import draw_page, panels_of_run, read_calls
+    from batcache.evaluation.report import draw_page
     from batcache.store.opening import open_store
     from batcache.training.bags import join
 
@@ -807,7 +808,8 @@ def _draw_run(
 
 
 def _draw_store(cache: "Place", output: Path, clips: Sequence[str]) -> None:
-    from batcache.evaluation.report import draw_page, panels_of_store, read_calls
+    from batcache.evaluation.panels import panels_of_store, read_calls
+    from batcache.evaluation.report import draw_page
     from batcache.manifest import read_manifest
     from batcache.store.opening import open_store
     from batcache.training.bags import join, whole_recordings

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from batcache.store.repair import RepairReport
     from batcache.store.report import BuildReport
     from batcache.store.verify import VerifyReport
-    from batcache.training.loop import Epoch
+    from batcache.training.events import Epoch
 
 _ENDLESS = 100_000  # columns of a file, so that no path is cut
 

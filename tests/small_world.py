@@ -14,7 +14,8 @@ from batcache.config import Config, load_config
 from batcache.manifest import Manifest, read_manifest
 from batcache.store.build import build
 from batcache.store.reader import Store
-from batcache.training import loop
+from batcache.training.events import Event, RunStarted
+from batcache.training.loop import train
 
 RATE = 256_000
 SPECIES = ("Low", "High", "Sweep")  # tones of 45 and 50 kHz, and a fall from 80 to 60 kHz
@@ -58,9 +59,9 @@ def tweak(config: Config, **sections: dict[str, Any]) -> Config:
     return replace(config, **{name: replace(getattr(config, name), **keys) for name, keys in sections.items()})
 
 
-def train_fully(config: Config, store: Store, manifest: Manifest, runs: Path) -> tuple[Path, list[loop.Event]]:
-    events = list(loop.train(config, store, manifest, runs, CPU))
-    assert isinstance(events[0], loop.RunStarted)
+def train_fully(config: Config, store: Store, manifest: Manifest, runs: Path) -> tuple[Path, list[Event]]:
+    events = list(train(config, store, manifest, runs, CPU))
+    assert isinstance(events[0], RunStarted)
     return events[0].run, events
 
 

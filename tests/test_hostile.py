@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from batcache.errors import BatcacheError, StoreError
-from batcache.evaluation.predict import read_predictions
+from batcache.evaluation.predictions import read_predictions
 from batcache.model.checkpoint import load_checkpoint
 from batcache.store.commits import commit_path
 from batcache.store.lock import LOCK, hold

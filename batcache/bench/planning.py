@@ -6,19 +6,16 @@ the records, looks at every file, finds each unchanged and opens none.
 """
 
 import hashlib
-import multiprocessing
-import sys
-import time
+import os
 from array import array
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TypeVar
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import numpy as np
 
+from batcache.bench.apart import run_apart
 from batcache.bench.rows import Mark, Row
 from batcache.config import DataConfig
 from batcache.manifest import read_manifest
@@ -31,8 +28,8 @@ from batcache.store.layout import Layout
 from batcache.store.reader import Store
 from batcache.store.report import BuildReport
 
-T = TypeVar("T")
 SECONDS = 5
+_HOLE_BYTES = 1 << 20
 SPECIES = 20
 PER_NIGHT = 1000
 """Recordings of one site and night: one folder, one group, one split."""
@@ -58,15 +55,27 @@ class PlanningResult:
     bytes_on_disk: int
 
 
-def planning_rows(result: PlanningResult) -> Iterator[Row]:
-    """Yield what was measured; the marks are for a million recordings, or more."""
-    million = result.recordings >= 1_000_000
-    section, note = f"a build with nothing to do, {result.recordings:,} recordings", f"{result.shards:,} shards"
+def planning_rows(recordings: int, folder: Path) -> Iterator[Row]:
+    """Yield what was measured in a folder; the marks are for a million recordings, or more."""
+    section = f"a build with nothing to do, {recordings:,} recordings"
+    if not _keeps_holes(folder):
+        yield Row(section, "not measured", note="this disk has no sparse files: the made-up shards would fill it")
+        return
+    result = measure_planning(recordings, folder)
+    million, note = recordings >= 1_000_000, f"{result.shards:,} shards"
     yield Row(section, "time", result.seconds, "s", mark=Mark("ours", "<", 60) if million else None, note=note)
     if result.peak_bytes:
         peak = Mark("ours", "<", 2.0) if million else None
         yield Row(section, "peak memory", result.peak_bytes / 1e9, "GB", mark=peak)
     yield Row(section, "opening the store", result.open_seconds, "s")
+
+
+def _keeps_holes(folder: Path) -> bool:
+    """Whether a file that is all hole takes no room; NTFS fills it, and counts no blocks."""
+    with TemporaryFile(dir=folder) as file:
+        file.truncate(_HOLE_BYTES)
+        blocks = getattr(os.fstat(file.fileno()), "st_blocks", _HOLE_BYTES)
+    return bool(512 * blocks < _HOLE_BYTES)
 
 
 def measure_planning(recordings: int, folder: Path) -> PlanningResult:
@@ -77,18 +86,17 @@ def measure_planning(recordings: int, folder: Path) -> PlanningResult:
     with TemporaryDirectory(prefix="planning-", dir=folder) as made:
         home = Path(made)
         csv, cache = make_up(recordings, home)
-        report, seconds, peak = _in_fresh_process(_build, csv, cache)
-        _, open_seconds, open_peak = _in_fresh_process(_open, cache)
+        built, opened = run_apart(_build, csv, cache), run_apart(_open, cache)
         records = [place.stat().st_size for place in (cache / "commits").iterdir()]
         return PlanningResult(
             recordings=recordings,
             shards=len(records),
-            kept=report.kept,
-            computed=report.computed,
-            seconds=seconds,
-            peak_bytes=peak,
-            open_seconds=open_seconds,
-            open_peak_bytes=open_peak,
+            kept=built.result.kept,
+            computed=built.result.computed,
+            seconds=built.seconds,
+            peak_bytes=built.peak_bytes,
+            open_seconds=opened.seconds,
+            open_peak_bytes=opened.peak_bytes,
             bytes_on_disk=csv.stat().st_size + sum(records),
         )
 
@@ -180,27 +188,3 @@ def _build(csv: Path, cache: Path) -> BuildReport:
 
 def _open(cache: Path) -> None:
     Store(cache)
-
-
-def _in_fresh_process(act: Callable[..., T], *places: Path) -> tuple[T, float, int | None]:
-    """What ``act`` returns; how many seconds it took, with the start of its process; the bytes it had resident at most.
-
-    The process is forked from a small server. One that is spawned by this process would report at least what this
-    process holds: Linux counts what a process held before it turned into another program.
-    """
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    began = time.perf_counter()
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        result = pool.submit(act, *places).result()
-        seconds = time.perf_counter() - began
-        return result, seconds, pool.submit(_peak_bytes).result()
-
-
-def _peak_bytes() -> int | None:
-    """The most memory that this process has had resident."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

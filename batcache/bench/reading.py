@@ -71,20 +71,24 @@ def _measure_cold(copies: Copies, spans: Spans, megabytes: float, rounds: int) -
     section, what = "shuffled bags, from the disk", "store, every crc32c verified"
     opened = {OURS: open_batcache, **{n: o for n, (package, o) in PEERS.items() if not why_missing(package)}}
     gc.collect()  # what is mapped stays in memory
-    kept = forget(copies.files())
-    if kept:
-        yield Row(section, what, note=f"not measured: {kept}")
-        return
-
-    taken: dict[str, list[float]] = {name: [] for name in opened}
+    turns, warm = [], ""
     for _ in range(rounds):
+        turn: dict[str, float] = {}
         for name, open_reader in opened.items():
-            forget(copies.files())
-            taken[name].append(time_once(partial(_open_and_read, open_reader, copies, spans)))
-    speed = {name: len(spans) / float(np.median(times)) for name, times in taken.items()}
+            if kept := forget(copies.files()):
+                warm = kept
+                break
+            turn[name] = time_once(partial(_open_and_read, open_reader, copies, spans))
+        else:
+            turns.append(turn)
+    if not turns:
+        yield Row(section, what, note=f"not measured: {warm}")
+        return
+    speed = {name: len(spans) / float(np.median([turn[name] for turn in turns])) for name in opened}
+    left_out = f"; {rounds - len(turns)} of {rounds} rounds left out: {warm}" if warm else ""
     for name in list(opened)[1:]:
         note = f"{megabytes * speed[OURS] / len(spans):,.0f} MB/s against {megabytes * speed[name] / len(spans):,.0f}"
-        yield Row(section, what, speed[OURS], "bags/s", name, speed[name], note=note)
+        yield Row(section, what, speed[OURS], "bags/s", name, speed[name], note=note + left_out)
 
 
 def _open_and_read(open_reader: Callable[[Copies], Read], copies: Copies, spans: Spans) -> int:

@@ -17,6 +17,7 @@ from batcache.synth.create import create, write_plan
 from batcache.synth.render import RATE_HZ
 
 _NOISE_DEVIATION = 0.01  # of full scale
+_SHORT_S = 0.02
 _SEED = 0
 
 
@@ -92,6 +93,18 @@ def write_long(folder: Path, minutes: float, config: DataConfig) -> Sample:
             file.write(block)
     (folder / "long.csv").write_text("filename,Noise\nlong.wav,1\n")
     return choose(read_manifest([folder / "long.csv"]), 1, config)
+
+
+def write_short(folder: Path, count: int) -> Manifest:
+    """Write recordings of 20 ms of white noise, each another, and list them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(_SEED)
+    names = [f"{i:06}.wav" for i in range(count)]
+    for name in names:
+        samples = _NOISE_DEVIATION * random.standard_normal(round(_SHORT_S * RATE_HZ), np.float32)
+        soundfile.write(folder / name, samples, int(RATE_HZ), "PCM_16")
+    (folder / "short.csv").write_text("filename,Noise\n" + "".join(f"{name},1\n" for name in names))
+    return read_manifest([folder / "short.csv"])
 
 
 def _noise(minutes: float) -> Iterator[np.ndarray]:

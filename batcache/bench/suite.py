@@ -11,7 +11,7 @@ from batcache.bench.building import measure_build_on, measure_builds, measure_en
 from batcache.bench.epochs import measure_epoch_data
 from batcache.bench.machine import describe_machine, describe_versions
 from batcache.bench.memory import measure_disk, measure_memory
-from batcache.bench.planning import measure_planning, planning_rows
+from batcache.bench.planning import planning_rows
 from batcache.bench.reading import measure_reading
 from batcache.bench.recordings import Sample, choose, simulate
 from batcache.bench.rows import Measuring, Report, Row
@@ -22,18 +22,22 @@ from batcache.config import Config, to_plain
 from batcache.manifest import Manifest
 
 _STAGED = 16  # recordings measured stage by stage, and for the mel engines
+_READ = 64  # recordings whose bags are read and trained on, and whose build's memory is measured
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: recordings, rounds, seconds of reading, epochs of training, minutes of a long recording,
-    recordings of a made-up store that is planned.
+    """How much is measured: recordings (of three shards, so that a build computes while it writes), rounds, seconds of
+    reading, epochs of training, few and many short recordings, minutes of a long one, recordings of a made-up store
+    that is planned.
     """
 
-    clips: int = 64
+    clips: int = 192
     rounds: int = 3
     read_seconds: float = 5.0
     epochs: int = 4
+    few: int = 100
+    many: int = 10_000
     long_minutes: float = 10.0
     planned: int = 20_000
 
@@ -80,26 +84,29 @@ def _parts(
 ) -> dict[str, Callable[[], Iterator[Row]]]:
     """What is measured, in order, by name. The second part leaves the store that later ones read."""
     data, rounds = config.data, effort.rounds
-    few, store = sample.first(_STAGED), folder / "builds" / "cpu" / "features.zarr"
+    staged, read = sample.first(_STAGED), sample.first(_READ)
+    store = folder / "builds" / "cpu" / "features.zarr"
 
     def stages(where: str) -> Iterator[Row]:
-        return measure_stages(few, data.features, data.frames_per_instance, where, rounds)
+        return measure_stages(staged, data.features, data.frames_per_instance, where, rounds)
 
     def training(where: str) -> Iterator[Row]:
         for model in (SMALL,) if where == "cpu" else (SMALL, FULL):
-            yield from measure_training(sample, store, config, model, where, folder, effort.epochs)
+            yield from measure_training(read, store, config, model, where, folder, effort.epochs)
 
     parts: dict[str, Callable[[], Iterator[Row]]] = {
         "the front end's stages": lambda: stages("cpu"),
         "whole builds": lambda: measure_builds(sample, data, folder / "builds", rounds),
-        "mel engines": lambda: measure_engines(few, data.features, "cpu", rounds),
-        "reading bags": lambda: measure_reading(sample, store, folder, rounds, effort.read_seconds),
-        "data of an epoch": lambda: measure_epoch_data(sample, store, config, rounds, effort.read_seconds),
+        "mel engines": lambda: measure_engines(staged, data.features, "cpu", rounds),
+        "reading bags": lambda: measure_reading(read, store, folder, rounds, effort.read_seconds),
+        "data of an epoch": lambda: measure_epoch_data(read, store, config, rounds, effort.read_seconds),
         "training": lambda: training("cpu"),
-        "memory": lambda: measure_memory(sample, data, "cpu", folder / "memory", effort.long_minutes),
+        "memory": lambda: measure_memory(
+            read, data, "cpu", folder / "memory", effort.few, effort.many, effort.long_minutes
+        ),
         "space on disk": lambda: measure_disk(sample, store),
         "start": lambda: measure_start(rounds),
-        "planning": lambda: planning_rows(measure_planning(effort.planned, folder)) if effort.planned else iter(()),
+        "planning": lambda: planning_rows(effort.planned, folder) if effort.planned else iter(()),
     }
     if device == "cpu" or not torch.cuda.is_available():
         why = "--device cpu was given" if device == "cpu" else "no CUDA device is usable here"
@@ -107,6 +114,6 @@ def _parts(
     return parts | {
         "the front end's stages on the GPU": lambda: stages("cuda"),
         "whole builds on the GPU": lambda: measure_build_on("cuda", sample, data, folder / "on-gpu", rounds),
-        "mel engines on the GPU": lambda: measure_engines(few, data.features, "cuda", rounds),
+        "mel engines on the GPU": lambda: measure_engines(staged, data.features, "cuda", rounds),
         "training on the GPU": lambda: training("cuda"),
     }

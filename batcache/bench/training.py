@@ -15,6 +15,7 @@ from batcache.bench.rows import Mark, Row
 from batcache.config import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
 from batcache.store.reader import Store
 from batcache.training import loop
+from batcache.training.events import Epoch, RunStarted, Step
 
 WAITING_MARK = Mark("ours", "<", 3.0)
 SMALL = ModelConfig(
@@ -53,8 +54,11 @@ def measure_training(
 def train_briefly(
     sample: Sample, store: Store, config: Config, model: ModelConfig, device: torch.device, folder: Path, epochs: int
 ) -> Measured:
-    """Train for ``epochs + 1`` epochs in a folder that is removed afterwards; measure all but the first."""
-    settings = TrainingConfig(epochs=epochs + 1, patience=epochs + 1, scheduler="none")
+    """Train for ``epochs + 1`` epochs in a folder that is removed afterwards; measure all but the first.
+
+    Every batch is read from the store: bags that stay in a GPU's memory would leave nothing to wait for.
+    """
+    settings = TrainingConfig(epochs=epochs + 1, patience=epochs + 1, scheduler="none", resident="off")
     settings = replace(settings, batch_size=config.training.batch_size, workers=config.training.workers)
     quiet = AugmentationConfig(time_masking=False, freq_masking=False, noise_injection=False)
     config = replace(config, model=model, training=settings, augmentation=quiet, wandb=Config().wandb)
@@ -62,11 +66,11 @@ def train_briefly(
     busy = _GpuShare() if device.type == "cuda" else None
     try:
         for event in loop.train(config, store, sample.manifest, folder / "runs", device):
-            if isinstance(event, loop.RunStarted):
+            if isinstance(event, RunStarted):
                 clips = event.train_clips
-            elif isinstance(event, loop.Step) and event.stage == "train" and event.epoch == 2 and busy:
+            elif isinstance(event, Step) and event.stage == "train" and event.epoch == 2 and busy:
                 busy.observe(event)
-            elif isinstance(event, loop.Epoch) and event.epoch > 1:
+            elif isinstance(event, Epoch) and event.epoch > 1:
                 speeds.append(event.bags_per_s)
                 waiting.append(event.waited_s * event.bags_per_s / clips)
     finally:
@@ -75,14 +79,19 @@ def train_briefly(
 
 
 class _GpuShare:
-    """The share of an epoch, from its first step to its last, in which kernels run, as torch's profiler sees it."""
+    """The share of an epoch, from its first step to its last, in which kernels run, as torch's profiler sees it.
+
+    None where the epoch has one step: there is nothing from its first to its last.
+    """
 
     def __init__(self) -> None:
         self.share: float | None = None
         self._began = 0.0
         self._profiler: Any = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True)
 
-    def observe(self, step: loop.Step) -> None:
+    def observe(self, step: Step) -> None:
+        if step.total == 1:
+            return
         if step.done == 1:
             torch.cuda.synchronize()
             self._profiler.start()

@@ -1,21 +1,18 @@
 """Judging a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
 
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from batcache.config import digest, to_plain
-from batcache.disk import replacing, write_file
+from batcache.disk import write_file
 from batcache.errors import RunError, StoreError, list_some
 from batcache.evaluation.metrics import Metrics, compute_metrics
+from batcache.evaluation.predictions import Predictions, collect, read_predictions, write_predictions
 from batcache.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.store.reader import Store
@@ -46,21 +43,6 @@ class EvalReport:
     predictions: Path
     metrics_file: Path
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model says of R clips with I instances in all, for C species. ``offsets`` part the instances by clip."""
-
-    filenames: NDArray[np.str_]
-    start_s: NDArray[np.float64]
-    species: NDArray[np.str_]
-    scores: NDArray[np.float32]
-    labels: NDArray[np.int8]
-    evidence: NDArray[np.float32]
-    evidence_start_s: NDArray[np.float64]
-    evidence_end_s: NDArray[np.float64]
-    offsets: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -118,6 +100,9 @@ def choose_clips(checkpoint_path: Path, store: Store, manifest: Manifest, split:
         bags = tuple(bag for bag in bags if bag.clip.split == split)
     require_split(bags, manifest, split)
     _refuse_trained(bags, splits, checkpoint_path)
+    if chose := _taken_for("val", bags, splits):
+        who = f"{len(chose)} of {len(bags)} clips, or others of their groups,"
+        notes.append(f"{who} validated while this model was trained: scores on them are too good")
     others = [] if as_trained else [csv.stem for csv in manifest.csvs]
     others += [] if checkpoint_path.name == BEST.name else [checkpoint_path.stem]
     name = "-".join([split, *others])
@@ -217,50 +202,6 @@ def _read_metrics(path: Path) -> dict[str, Any]:
         raise RunError(path, f"cannot be read ({error})", "Delete it") from None
 
 
-def collect(verdicts: Sequence[Verdict], species: Sequence[str], instance_s: float) -> Predictions:
-    """Arrange verdicts as arrays; scores are probabilities, times are true seconds from the recording's start."""
-    starts = np.array([verdict.bag.clip.start_s or 0.0 for verdict in verdicts])
-    ends = [start + float(_seconds(verdict.bag)) for start, verdict in zip(starts, verdicts, strict=True)]
-    counts = [len(verdict.evidence) for verdict in verdicts]
-    begins = [start + instance_s * np.arange(count) for start, count in zip(starts, counts, strict=True)]
-    return Predictions(
-        filenames=np.array([verdict.bag.clip.filename for verdict in verdicts]),
-        start_s=starts,
-        species=np.array(species),
-        scores=torch.stack([verdict.logits for verdict in verdicts]).sigmoid().numpy(),
-        labels=np.array([verdict.bag.clip.labels for verdict in verdicts], np.int8),
-        evidence=torch.cat([verdict.evidence for verdict in verdicts]).numpy(),
-        evidence_start_s=np.concatenate(begins),
-        evidence_end_s=np.concatenate(
-            [np.minimum(begin + instance_s, end) for begin, end in zip(begins, ends, strict=True)]
-        ),
-        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-    )
-
-
-def _seconds(bag: Bag) -> float:
-    """Duration of a bag's real frames."""
-    return bag.row.duration_s * (bag.stop - bag.start) / max(1, bag.row.frames)
-
-
-def write_predictions(path: Path, predictions: Predictions) -> None:
-    with replacing(path) as file:
-        np.savez_compressed(file, **vars(predictions))
-
-
-def read_predictions(path: Path) -> Predictions:
-    """Read what ``write_predictions`` wrote.
-
-    Raises:
-        RunError: missing or not such a file.
-    """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return Predictions(**{name: arrays[name] for name in arrays.files})
-    except (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-        raise RunError(path, f"not readable as predictions ({error})", "Run `batcache eval` again") from None
-
-
 def _check_features(checkpoint: Checkpoint, store: Store) -> None:
     if checkpoint.features != store.features:
         wanted, there = vars(checkpoint.features), vars(store.features)
@@ -294,10 +235,14 @@ def _with_splits(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow]) -> tup
 
 
 def _refuse_trained(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow], checkpoint_path: Path) -> None:
-    trained = [row for row in splits.values() if row.split == "train"]
-    contents, groups = {row.content for row in trained}, {row.group for row in trained} - {""}
-    seen = [bag for bag in bags if bag.row.content in contents or bag.clip.group in groups]
-    if seen:
+    if seen := _taken_for("train", bags, splits):
         names = list_some(bag.clip.filename for bag in seen)
         finding = f"{len(seen)} of {len(bags)} clips, or others of their groups, were trained on: {names}"
         raise RunError(checkpoint_path, finding, "Judge it on clips of other groups: their scores would mean something")
+
+
+def _taken_for(split: str, bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow]) -> list[Bag]:
+    """The bags whose content or group a run had in this split."""
+    taken = [row for row in splits.values() if row.split == split]
+    contents, groups = {row.content for row in taken}, {row.group for row in taken} - {""}
+    return [bag for bag in bags if bag.row.content in contents or bag.clip.group in groups]

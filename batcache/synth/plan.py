@@ -45,7 +45,8 @@ def plan_manifest(rows: int, seed: int, species: Sequence[str] | None = None) ->
     """``rows`` clips over site-nights of about seven clips, whole nights to a split, about 60/20/20.
 
     Each night has a community of its own. Species that chance left short of ``LEAST_SHARE`` of a split's clips, or of
-    ``LEAST_GROUPS`` nights, are added to clips of that split, as far as these have room (fewer than three species).
+    ``LEAST_GROUPS`` nights (as many as there are, and no more than half its clips), are added to clips of that split,
+    as far as these have room (fewer than three species). None is in every clip of a split that has two or more.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     names = tuple(name for name in BY_NAME if species is None or name in species)
@@ -84,19 +85,29 @@ def _fill(plan: list[Row], names: Sequence[str], rng: np.random.Generator) -> li
     plan = list(plan)
     for split, _ in SPLIT_SHARES:
         mine = [i for i, row in enumerate(plan) if row.split == split]
+        nights = len({plan[i].group for i in mine})
+        least = min(LEAST_GROUPS[split], nights, max(len(mine) // 2, 1))
         for name in names:
-            while True:
-                have = Counter(plan[i].group for i in mine if name in plan[i].species)
-                few_groups = len(have) < LEAST_GROUPS[split]
-                if have.total() >= LEAST_SHARE * len(mine) and not few_groups:
-                    break
-                room = [i for i in mine if name not in plan[i].species and len(plan[i].species) < len(RICHNESS) - 1]
-                room = [i for i in room if not few_groups or plan[i].group not in have] or room
-                if not room:
-                    break
-                i = room[int(rng.integers(len(room)))]
-                plan[i] = replace(plan[i], species=plan[i].species | {name})
+            _add(name, plan, mine, least, rng)
+            if len(mine) > 1 and all(name in plan[i].species for i in mine):
+                i = mine[int(rng.integers(len(mine)))]
+                plan[i] = replace(plan[i], species=plan[i].species - {name})
     return plan
+
+
+def _add(name: str, plan: list[Row], mine: Sequence[int], least_groups: int, rng: np.random.Generator) -> None:
+    """Add a species to some of the rows ``mine`` until it is in enough of them, and of their nights."""
+    while True:
+        have = Counter(plan[i].group for i in mine if name in plan[i].species)
+        few_groups = len(have) < least_groups
+        if have.total() >= LEAST_SHARE * len(mine) and not few_groups:
+            return
+        room = [i for i in mine if name not in plan[i].species and len(plan[i].species) < len(RICHNESS) - 1]
+        room = [i for i in room if not few_groups or plan[i].group not in have] or room
+        if not room:
+            return
+        i = room[int(rng.integers(len(room)))]
+        plan[i] = replace(plan[i], species=plan[i].species | {name})
 
 
 def manifest_csv(plan: Sequence[Row], species: Sequence[str] = ()) -> str:

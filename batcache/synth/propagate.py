@@ -2,7 +2,8 @@
 
 All of it is one multiplication in the frequency domain: each path of length r delays, spreads as 1/r and absorbs
 10^(-alpha(f) r / 20). Echoes of vegetation are a long grainy response whose later parts have travelled farther and are
-therefore duller; the direct sound is beamed, the echoes are not, so a bat that flies off drowns in its own echoes.
+therefore duller. The direct sound is beamed, and the ground's echo as if it left in the same direction; the echoes of
+vegetation are not (as long as the beam is above 0.08), so a bat that flies off drowns in them.
 """
 
 from dataclasses import dataclass

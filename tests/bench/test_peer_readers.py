@@ -70,6 +70,23 @@ def test_where_files_cannot_be_forgotten_a_row_says_so(sample, built, tmp_path, 
     assert forget([]) == "this system cannot be asked to drop files from memory"
 
 
+def test_a_round_in_which_files_stayed_in_memory_counts_for_nobody(sample, built, tmp_path, monkeypatch) -> None:
+    asked = []
+
+    def forget_but_once(paths) -> str:
+        asked.append(paths)
+        return "the system keeps the files in memory" if len(asked) == 2 else ""
+
+    times = iter([9.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    monkeypatch.setattr(reading, "forget", forget_but_once)
+    monkeypatch.setattr(reading, "time_once", lambda task: next(times))
+    monkeypatch.setattr(reading, "PEERS", dict(list(PEERS.items())[:1]))
+    copies = write_copies(built, tmp_path)
+    (row,) = reading._measure_cold(copies, shuffle_bags(sample, built), 1.0, rounds=3)
+    assert row.ours == row.theirs == len(sample), "the nine seconds were those of a round left out"
+    assert row.note.endswith("; 1 of 3 rounds left out: the system keeps the files in memory")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux is asked to forget files")
 def test_a_file_in_use_is_not_forgotten(tmp_path) -> None:
     path = tmp_path / "file"

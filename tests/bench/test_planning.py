@@ -1,10 +1,12 @@
 """The laws of ``batcache.bench.planning``: what it measures is a build that finds everything done."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
-from batcache.bench.planning import make_up, measure_planning
+from batcache.bench import planning
+from batcache.bench.planning import make_up, measure_planning, planning_rows
 from batcache.config import DataConfig
 from batcache.manifest import read_manifest
 from batcache.store.build import build
@@ -37,3 +39,11 @@ def test_a_made_up_store_is_one_that_a_build_has_nothing_to_add_to(tmp_path):
     assert (report.recordings, report.instances, report.audio_s) == (130, 1300, 650.0)
     first = {row.path: row.first_instance for row in Store(cache).index.recordings}
     assert [first[f"site-00000/20240601_{n:06}T.wav"] for n in (0, 63, 64, 129)] == [0, 630, 640, 1290]
+
+
+def test_a_disk_without_sparse_files_is_not_filled_and_a_row_says_so(tmp_path, monkeypatch):
+    assert planning._keeps_holes(tmp_path) or os.name == "nt"
+    windows = SimpleNamespace(fstat=lambda handle: SimpleNamespace(st_size=1 << 20))  # no st_blocks
+    monkeypatch.setattr(planning, "os", windows)
+    (row,) = planning_rows(20_000, tmp_path)
+    assert row.ours is None and "no sparse files" in row.note and list(tmp_path.iterdir()) == []

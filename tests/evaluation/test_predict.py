@@ -11,16 +11,8 @@ import torch
 
 from batcache.errors import ManifestError, RunError, StoreError
 from batcache.evaluation.metrics import compute_metrics
-from batcache.evaluation.predict import (
-    EvalReport,
-    Judged,
-    Judging,
-    Predictions,
-    choose_clips,
-    evaluate,
-    read_predictions,
-    write_predictions,
-)
+from batcache.evaluation.predict import EvalReport, Judged, Judging, choose_clips, evaluate
+from batcache.evaluation.predictions import Predictions, read_predictions, write_predictions
 from batcache.manifest import Manifest, read_manifest
 from batcache.model.checkpoint import load_checkpoint, save_checkpoint
 from batcache.store.build import build
@@ -75,6 +67,7 @@ def test_predictions_have_the_fields_shapes_and_types_that_were_promised(run: Pa
     assert {name: kind for name, (kind, _, _) in found.items() if kind == "U"} == {"filenames": "U", "species": "U"}
     assert {name: rest for name, rest in found.items() if rest[0] != "U"} == {
         "start_s": ("f", 8, 1),
+        "duration_s": ("f", 8, 1),
         "scores": ("f", 4, 2),
         "labels": ("i", 1, 2),
         "evidence": ("f", 4, 2),
@@ -108,6 +101,7 @@ def test_evidence_lies_within_its_clip_in_true_seconds_one_instance_after_the_ot
     manifest = small.read(rows, "filename,Low,High,Sweep,start_s,duration_s")
     predictions = read_predictions(judge(chosen(run, small, manifest)).predictions)
     assert predictions.start_s.tolist() == [0, 0.2, 0.2, 1.25]
+    np.testing.assert_array_equal(predictions.duration_s, [np.nan, np.nan, 0.7, 9])
     spans = [
         [(s, e) for s, e in zip(predictions.evidence_start_s[a:b], predictions.evidence_end_s[a:b], strict=True)]
         for a, b in zip(predictions.offsets, predictions.offsets[1:], strict=False)
@@ -180,6 +174,7 @@ def test_written_predictions_are_read_as_they_were(tmp_path: Path) -> None:
     predictions = Predictions(
         filenames=np.array(["a.wav", "ü/b.wav"]),
         start_s=np.array([0.0, 1.5]),
+        duration_s=np.array([0.5, np.nan]),
         species=np.array(["Pipistrellus pygmæus"]),
         scores=np.array([[0.25], [1.0]], np.float32),
         labels=np.array([[-1], [1]], np.int8),
@@ -193,6 +188,16 @@ def test_written_predictions_are_read_as_they_were(tmp_path: Path) -> None:
     for name, array in vars(predictions).items():
         np.testing.assert_array_equal(getattr(found, name), array)
         assert getattr(found, name).dtype == array.dtype
+
+
+def test_predictions_written_without_durations_are_read_as_of_clips_that_go_on_to_the_end(
+    run: Path, small: SmallWorld
+) -> None:
+    written = judge(chosen(run, small)).predictions
+    with np.load(written) as arrays:
+        kept = {name: array for name, array in arrays.items() if name != "duration_s"}
+    np.savez_compressed(written, **kept)
+    assert np.isnan(read_predictions(written).duration_s).tolist() == [True] * 6
 
 
 @pytest.mark.parametrize("damage", ["missing", "torn", "overwritten", "foreign", "pickle"])
@@ -350,8 +355,19 @@ def test_another_span_of_a_training_recording_is_refused(run: Path, small: Small
         chosen(run, small, manifest)
 
 
-def test_clips_that_validated_may_be_judged(run: Path, small: SmallWorld) -> None:
-    assert len(chosen(run, small, split="val").bags) == 6
+def test_clips_that_validated_may_be_judged_and_this_is_said(run: Path, small: SmallWorld) -> None:
+    judging = chosen(run, small, split="val")
+    said = "6 of 6 clips, or others of their groups, validated while this model was trained: scores on them are too"
+    assert len(judging.bags) == 6 and any(note.startswith(said) for note in judging.notes)
+    assert not any("validated" in note for note in chosen(run, small).notes)
+
+
+def test_clips_that_validated_are_told_apart_in_another_csv_by_content_and_by_group(
+    run: Path, small: SmallWorld
+) -> None:
+    rows = ["night4/0.wav,1,0,0,test,elsewhere", "late.wav,1,0,0,test,night 5", "night6/0.wav,1,0,0,test,night 6"]
+    (note,) = judge(chosen(run, small, small.read(rows))).notes
+    assert note.startswith("2 of 3 clips, or others of their groups, validated while this model was trained")
 
 
 # Which run

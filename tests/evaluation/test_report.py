@@ -1,5 +1,6 @@
 """Pictures are true: a tone lies at its tick, calls and evidence at their seconds, remarks are earned."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,22 @@ from numpy.typing import NDArray
 
 from batcache.config import DataConfig
 from batcache.errors import ManifestError, RunError
-from batcache.evaluation.predict import EvalReport, Predictions, choose_clips, evaluate, read_predictions
-from batcache.evaluation.report import (
+from batcache.evaluation.panels import (
     Call,
     Panel,
     Scores,
     choose_telling,
-    draw_page,
     panels_of_run,
     panels_of_store,
     read_calls,
 )
+from batcache.evaluation.predict import EvalReport, choose_clips, evaluate
+from batcache.evaluation.predictions import Predictions, read_predictions
+from batcache.evaluation.report import draw_page
 from batcache.manifest import read_manifest
 from batcache.store.build import build
 from batcache.store.reader import Store
-from batcache.synth.create import EVENT_COLUMNS
+from batcache.synth.ledger import EVENT_COLUMNS
 from batcache.training.bags import Bag, join
 from batcache.training.runs import BEST
 from tests.conftest import noise, tone
@@ -142,6 +144,22 @@ def test_a_table_with_other_columns_holds_no_calls(tmp_path: Path, header: str) 
     assert read_calls(tmp_path / "none.csv") == {}
 
 
+@pytest.mark.parametrize("species", [" Myotis", "Myotis ", "", " "])
+def test_a_species_with_blanks_around_it_is_read_without_them_and_drawn(tmp_path: Path, species: str) -> None:
+    (tmp_path / "events.csv").write_text(
+        f"filename,species,start_s,end_s,fmin_khz,fmax_khz\na.wav,{species},0,1,20,30\n"
+    )
+    (call,) = read_calls(tmp_path / "events.csv")["a.wav"]
+    assert call.species == (species.strip() or "unknown")
+    draw_page(tmp_path / "a.png", [panel(calls=(call,))], DataConfig().features)
+
+
+def test_a_row_that_ends_before_its_species_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("filename,start_s,end_s,fmin_khz,fmax_khz,species\na.wav,0,1,20,30\n")
+    with pytest.raises(ManifestError, match=r"events\.csv: not a table of calls"):
+        read_calls(tmp_path / "events.csv")
+
+
 @pytest.mark.parametrize("row", ["a.wav,Bat,x,1,20,30", "a.wav,Bat,0", "a.wav,Bat,0,1,20,"])
 def test_a_row_without_its_numbers_is_an_error(tmp_path: Path, row: str) -> None:
     (tmp_path / "events.csv").write_text(f"filename,species,start_s,end_s,fmin_khz,fmax_khz\n{row}\n")
@@ -157,6 +175,7 @@ def predictions(scores: list[list[float]], labels: list[list[int]]) -> Predictio
     return Predictions(
         filenames=np.array([f"{i}.wav" for i in range(count)]),
         start_s=np.zeros(count),
+        duration_s=np.full(count, np.nan),
         species=np.array(["A", "B"]),
         scores=np.array(scores, np.float32),
         labels=np.array(labels, np.int8),
@@ -228,6 +247,20 @@ def test_every_clip_of_a_named_recording_is_shown(small: SmallWorld) -> None:
     bags = join(small.read(rows, "filename,Low,High,Sweep,start_s,duration_s"), small.store).bags
     panels = panels_of_store(small.store, bags, SPECIES, {}, ["late.wav"])
     assert [panel.start_s for panel in panels] == [0.0, 1.0]
+
+
+def test_two_judged_clips_that_begin_together_are_each_drawn_at_their_own_length(
+    small: SmallWorld, trained: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    rows = ["late.wav,1,0,0,0.2,0.5", "late.wav,1,0,0,0.2,1.0", "late.wav,1,0,0,0.2,"]
+    manifest = small.read(rows, "filename,Low,High,Sweep,start_s,duration_s")
+    *_, report = evaluate(choose_clips(run / BEST, small.store, manifest, "test", as_trained=False), CPU)
+    assert isinstance(report, EvalReport)
+    bags, found = join(manifest, small.store).bags, read_predictions(report.predictions)
+    panels = panels_of_run(small.store, bags, found, {}, ["late.wav"])
+    assert [len(panel.frames) / 500 for panel in panels] == [0.5, 1.0, 1.3]
+    assert [len(panel.scores.evidence) for panel in panels if panel.scores] == [1, 2, 3]
 
 
 def test_a_store_shows_its_first_clips(small: SmallWorld, judged: tuple[list[Bag], Predictions]) -> None:

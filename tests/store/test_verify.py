@@ -490,7 +490,7 @@ def test_ctrl_c_in_a_repair_waits_for_no_recording_that_was_not_begun(tmp_path, 
         begun.append(path.name)
         if len(begun) == 1:
             raise KeyboardInterrupt
-        time.sleep(0.5)
+        time.sleep(2)
         return stream(self, path, *rest)
 
     monkeypatch.setattr(FrontEnd, "stream", interrupted)

@@ -5,10 +5,14 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +21,9 @@ import soundfile
 from batcache.errors import ManifestError, SynthError
 from batcache.manifest import read_manifest
 from batcache.synth import create as library
-from batcache.synth.create import EVENT_COLUMNS, Rendered, SynthReport, create, write_plan
+from batcache.synth.create import Rendered, SynthReport, create, write_plan
+from batcache.synth.ledger import EVENT_COLUMNS, read_ledger
+from batcache.synth.render import render
 
 PIP, MYO, PLE = "Pipistrellus pipistrellus", "Myotis myotis", "Plecotus auritus"
 HEADER = f"filename,split,group,{PIP},{MYO},{PLE}"
@@ -326,6 +332,53 @@ def test_a_killed_process_is_an_error_and_the_next_call_goes_on(
     report = rendered_by(manifest, tmp_path / "killed")
     assert report.written < 12 and report.written + report.kept == 12
     assert json.loads((tmp_path / "killed" / "synth.json").read_text()).keys() == {f"{i}.wav" for i in range(12)}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no process groups to kill there")
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_call_goes_on_where_it_was_and_ends_as_if_it_had_never_stopped(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch, blow: signal.Signals
+) -> None:
+    rows = [f"{i}.wav,train,oak-01,0,{i % 2},0" for i in range(8)]
+    manifest = write_rows(tmp_path / "csv", rows)
+    script = (
+        "import sys; from pathlib import Path; from tests.synth import test_create as t\n"
+        "t.library._ROWS_A_TASK = 1\n"
+        "for e in t.create(t.read_manifest([Path(sys.argv[1])]), Path(sys.argv[2])): print(e.done, flush=True)"
+    )
+    command = [sys.executable, "-c", script, manifest, tmp_path / "here"]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stdout=PIPE, stderr=DEVNULL, start_new_session=True) as stopped:
+        assert stopped.stdout is not None
+        done = [int(stopped.stdout.readline()) for _ in range(3)][-1]
+        os.killpg(stopped.pid, blow)
+        done += len(stopped.stdout.read().splitlines())
+    again: list[str] = []
+    monkeypatch.setattr(library, "render", lambda *row: again.append(row[0]) or render(*row))
+    report = make(rows)
+    assert done >= 3 and len(again) <= 8 - done
+    assert again == [f"{i}.wav" for i in range(8 - len(again), 8)]
+    assert report.calls == sum(map(len, read_events(tmp_path / "here").values()))
+    make(rows, "whole")
+    here, whole = contents(tmp_path / "here"), contents(tmp_path / "whole")
+    assert here.pop("synth.json") and whole.pop("synth.json"), "they hold modification times"
+    assert here == whole
+
+
+def test_a_line_that_a_kill_tore_costs_its_file_alone(make: Make, tmp_path: Path) -> None:
+    ledger = read_ledger(tmp_path, force=False)
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).touch()
+        ledger.add([(name, (), "")], {name: []})
+    partial = tmp_path / "synth.partial"
+    partial.write_text(partial.read_text()[:-9])
+    torn = read_ledger(tmp_path, force=False)
+    assert torn.holds(("a.wav", (), "")) and not torn.holds(("b.wav", (), ""))
+    torn.add([("b.wav", (), "")], {"b.wav": []})
+    mended = read_ledger(tmp_path, force=False)
+    assert mended.holds(("a.wav", (), "")) and mended.holds(("b.wav", (), ""))
+    mended.close()
+    assert read_ledger(tmp_path, force=False).holds(("b.wav", (), "")) and not partial.exists()
 
 
 # A manifest made up

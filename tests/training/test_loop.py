@@ -1,7 +1,6 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,16 @@ import torch
 from torch import Tensor
 
 from batcache.config import AugmentationConfig, Config, ConvLayer, PoolingType
-from batcache.errors import ConfigError, ManifestError, RunError
+from batcache.errors import ManifestError, RunError
 from batcache.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
-from batcache.training import loop
+from batcache.model.crnn import BatMILModel
+from batcache.training import trainer
 from batcache.training.bags import join
-from batcache.training.loop import Epoch, RunStarted, Step, TrainReport, class_weights, masked_loss, resume, train
+from batcache.training.events import Epoch, Event, RunStarted, Step, TrainReport
+from batcache.training.inputs import choose_split, describe_inputs, find_run
+from batcache.training.loop import resume, train
+from batcache.training.loss import masked_loss
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, read_run_config
 from batcache.training.scoring import judge_bags
@@ -27,7 +30,7 @@ TIMES = {"bags_per_s", "waited_s", "seconds"}
 ONES = torch.ones(3)
 
 
-def epochs_of(events: list[loop.Event]) -> list[Epoch]:
+def epochs_of(events: list[Event]) -> list[Epoch]:
     return [event for event in events if isinstance(event, Epoch)]
 
 
@@ -59,7 +62,7 @@ def assert_same_run(one: Path, other: Path) -> None:
         assert_equal(vars(load_checkpoint(one / name)), vars(load_checkpoint(other / name)), str(name))
 
 
-def stop_after(events: Iterator[loop.Event], epochs: int) -> Path:
+def stop_after(events: Iterator[Event], epochs: int) -> Path:
     """Take events until so many epochs are done, then stop as a user does."""
     run = Path()
     for event in events:
@@ -69,72 +72,6 @@ def stop_after(events: Iterator[loop.Event], epochs: int) -> Path:
             break
     events.close()  # type: ignore[attr-defined]
     return run
-
-
-# The loss
-
-
-def test_the_loss_is_the_mean_over_known_labels_worked_by_hand() -> None:
-    logits = torch.tensor([[0.0, 2.0], [-1.0, 3.0]])
-    labels = torch.tensor([[1, 0], [-1, 1]], dtype=torch.int8)
-    expected = (3 * math.log(2) + math.log(1 + math.exp(2)) + math.log(1 + math.exp(-3))) / 3
-    assert masked_loss(logits, labels, torch.tensor([3.0, 1.0])).item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_an_unknown_label_adds_neither_loss_nor_gradient() -> None:
-    labels = torch.tensor([[1, 0, -1], [0, -1, 1]], dtype=torch.int8)
-    logits = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    loss = masked_loss(logits, labels, ONES)
-    loss.backward()
-    assert logits.grad is not None
-    assert torch.equal(logits.grad == 0, labels == -1)
-    assert masked_loss(logits.detach().masked_fill(labels == -1, 50.0), labels, ONES) == loss
-
-
-def test_a_bag_of_unknown_labels_adds_nothing() -> None:
-    logits, labels = torch.randn(2, 3), torch.tensor([[1, 0, 1]], dtype=torch.int8)
-    unknown = torch.full((1, 3), -1, dtype=torch.int8)
-    assert masked_loss(logits, torch.cat([labels, unknown]), ONES) == masked_loss(logits[:1], labels, ONES)
-    assert masked_loss(logits[1:], unknown, ONES) == 0
-
-
-def weights(small: SmallWorld, given: Any) -> list[float]:
-    config = tweak(small.config, training={"class_weights": given})
-    return class_weights(config, join(small.manifest, small.store).split("train"), SPECIES).tolist()
-
-
-def test_class_weights_come_as_none_a_list_or_a_mapping(small: SmallWorld) -> None:
-    assert weights(small, None) == [1, 1, 1]
-    assert weights(small, (1.0, 2.0, 0.5)) == [1, 2, 0.5]
-    assert weights(small, {"High": 4.0}) == [1, 4, 1]
-
-
-def test_balanced_weights_are_known_negatives_over_known_positives(small: SmallWorld) -> None:
-    labels = [bag.clip.labels for bag in join(small.manifest, small.store).split("train")]
-    for weight, column in zip(weights(small, "balanced"), zip(*labels, strict=True), strict=True):
-        assert weight == pytest.approx(column.count(0) / column.count(1))
-    assert any(-1 in row for row in labels)
-
-
-def test_balanced_weights_stay_between_a_hundredth_and_a_hundred(small: SmallWorld) -> None:
-    manifest = small.read([f"night{n}/{i}.wav,1,0,,train,{n}" for n in range(4) for i in range(3)])
-    config = tweak(small.config, training={"class_weights": "balanced"})
-    bags = join(manifest, small.store).bags
-    assert class_weights(config, bags, SPECIES).tolist() == pytest.approx([0.01, 1, 1])
-    many = [*bags[:1], *(replace(b, clip=replace(b.clip, labels=(0, 1, -1))) for b in bags[1:] * 20)]
-    assert class_weights(config, many, SPECIES).tolist() == pytest.approx([100, 1 / 100, 1])
-
-
-@pytest.mark.parametrize(
-    ("given", "finding"), [((1.0, 2.0), "2 numbers for 3 species"), ({"Hihg": 2.0}, "no such species: Hihg")]
-)
-def test_class_weights_of_other_species_are_an_error_before_there_is_a_run(
-    small: SmallWorld, tmp_path: Path, given: Any, finding: str
-) -> None:
-    config = tweak(small.config, training={"class_weights": given})
-    with pytest.raises(ConfigError, match=finding):
-        list(train(config, small.store, small.manifest, tmp_path / "runs", CPU))
-    assert not (tmp_path / "runs").exists()
 
 
 # A run
@@ -234,20 +171,20 @@ def test_a_run_killed_between_its_files_loses_and_repeats_no_line(
 ) -> None:
     config = tweak(small.config, training={"epochs": 3})
     whole, _ = train_fully(config, small.store, small.manifest, tmp_path / "whole")
-    save, append = loop.save_checkpoint, loop.MetricsLog.append
+    save, append = trainer.save_checkpoint, trainer.MetricsLog.append
 
     def save_or_die(path: Path, checkpoint: Checkpoint) -> None:
         if killed_in == "save_checkpoint" and path.name == LAST.name and checkpoint.epoch == 2:
             raise KeyboardInterrupt
         save(path, checkpoint)
 
-    def append_or_die(log: loop.MetricsLog, metrics: Mapping[str, Any]) -> None:
+    def append_or_die(log: trainer.MetricsLog, metrics: Mapping[str, Any]) -> None:
         if killed_in == "append" and metrics["epoch"] == 2:
             raise KeyboardInterrupt
         append(log, metrics)
 
-    monkeypatch.setattr(loop, "save_checkpoint", save_or_die)
-    monkeypatch.setattr(loop.MetricsLog, "append", append_or_die)
+    monkeypatch.setattr(trainer, "save_checkpoint", save_or_die)
+    monkeypatch.setattr(trainer.MetricsLog, "append", append_or_die)
     with pytest.raises(KeyboardInterrupt):
         list(train(config, small.store, small.manifest, tmp_path / "parts", CPU))
     monkeypatch.undo()
@@ -264,7 +201,7 @@ def test_every_epoch_shuffles_anew(small: SmallWorld, tmp_path: Path, monkeypatc
             batches.append(labels.tolist())
         return masked_loss(logits, labels, positive_weights)
 
-    monkeypatch.setattr(loop, "masked_loss", watch)
+    monkeypatch.setattr(trainer, "masked_loss", watch)
     train_fully(small.config, small.store, small.manifest, tmp_path)
     first, second = list(chain(*batches[:3])), list(chain(*batches[3:]))
     assert first != second
@@ -300,16 +237,16 @@ def test_a_run_without_a_finished_epoch_is_not_resumed(small: SmallWorld, tmp_pa
 
 def test_the_run_of_these_inputs_is_found_and_no_other(small: SmallWorld, tmp_path: Path) -> None:
     def inputs(config: Config) -> str:
-        split = loop.choose_split(join(small.manifest, small.store), small.manifest, 0.15, 0)
-        return loop.describe_inputs(config, split, SPECIES)
+        split = choose_split(join(small.manifest, small.store), small.manifest, 0.15, 0)
+        return describe_inputs(config, split, SPECIES)
 
-    assert loop.find_run(tmp_path, inputs(small.config)) is None
+    assert find_run(tmp_path, inputs(small.config)) is None
     train_fully(small.config, small.store, small.manifest, tmp_path)
     second, _ = train_fully(small.config, small.store, small.manifest, tmp_path)
-    assert loop.find_run(tmp_path, inputs(small.config)) == second
-    assert loop.find_run(tmp_path, inputs(tweak(small.config, wandb={"project": "other"}))) == second
+    assert find_run(tmp_path, inputs(small.config)) == second
+    assert find_run(tmp_path, inputs(tweak(small.config, wandb={"project": "other"}))) == second
     for section in ({"model": {"dropout": 0.1}}, {"training": {"epochs": 3}}, {"data": {"bag_size": 4}}):
-        assert loop.find_run(tmp_path, inputs(tweak(small.config, **section))) is None
+        assert find_run(tmp_path, inputs(tweak(small.config, **section))) is None
 
 
 # Checkpoints, validation, stopping
@@ -378,6 +315,23 @@ def test_without_validation_rows_the_draw_is_said_and_kept_in_split_csv(small: S
     assert [sum(row.split == name for row in rows) for name in ("train", "val", "test")] == [15, 3, 6]
 
 
+def test_without_groups_the_draw_is_said_to_be_of_recordings(small: SmallWorld) -> None:
+    rows = [",".join(row.split(",")[:4]) + ",train" for row in small.rows()]
+    manifest = small.read(rows, "filename,Low,High,Sweep,split")
+    split = choose_split(join(manifest, small.store), manifest, 0.15, 0)
+    assert "no clip of split val: 4 training clips of 4 recordings, drawn by seed, validate" in split.notes
+
+
+@pytest.mark.parametrize("score", [-0.7, 0.7])
+def test_a_score_that_stands_still_or_falls_slowly_lowers_the_learning_rate(small: SmallWorld, score: float) -> None:
+    config = tweak(small.config, training={"scheduler": "plateau", "patience": 6})
+    optimizer = torch.optim.SGD([torch.nn.Parameter(ONES)], 0.01)
+    scheduler = trainer._make_scheduler(config, optimizer, 1)
+    for epoch in range(4):
+        scheduler.step(score - 1e-5 * epoch)
+    assert optimizer.param_groups[0]["lr"] == 0.005
+
+
 def test_no_training_clips_leave_no_run(small: SmallWorld, tmp_path: Path) -> None:
     manifest = small.read([row for row in small.rows() if ",train," not in row])
     with pytest.raises(ManifestError, match="no clip of split train"):
@@ -410,7 +364,7 @@ def test_augmentation_sees_training_batches_only(
         sizes.append(len(features))
         return features
 
-    monkeypatch.setattr(loop, "augment", watch)
+    monkeypatch.setattr(trainer, "augment", watch)
     train_fully(tweak(small.config, training={"epochs": 1}), small.store, small.manifest, tmp_path)
     assert sizes == [4, 4, 4]
 
@@ -424,7 +378,7 @@ def test_labels_that_are_unknown_take_no_part_in_training(small: SmallWorld, tmp
     run, events = train_fully(config, small.store, small.read(rows), tmp_path)
     assert epochs_of(events)[0].train_loss == 0
     torch.manual_seed(config.training.seed)
-    fresh = dict(loop.BatMILModel(config.model, 64, 3).named_parameters())
+    fresh = dict(BatMILModel(config.model, 64, 3).named_parameters())
     for name, value in load_checkpoint(run / LAST).weights.items():
         if name in fresh:
             assert torch.equal(value, fresh[name]), name
@@ -433,7 +387,7 @@ def test_labels_that_are_unknown_take_no_part_in_training(small: SmallWorld, tmp
 def test_a_loss_that_is_not_finite_stops_the_run(
     small: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "masked_loss", lambda logits, *rest: logits.sum() * float("nan"))
+    monkeypatch.setattr(trainer, "masked_loss", lambda logits, *rest: logits.sum() * float("nan"))
     with pytest.raises(RunError, match=r"the loss of epoch 1 is nan. Lower training.learning_rate"):
         list(train(small.config, small.store, small.manifest, tmp_path, CPU))
 

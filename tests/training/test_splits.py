@@ -10,7 +10,7 @@ from batcache.errors import ManifestError, RunError
 from batcache.manifest import Clip, read_manifest
 from batcache.store.commits import CachedRecording
 from batcache.training.bags import Bag, join
-from batcache.training.loop import choose_split
+from batcache.training.inputs import choose_split
 from batcache.training.splits import SplitRow, clip_key, read_splits, require_split, share_groups, write_splits
 from tests.small_world import SmallWorld
 

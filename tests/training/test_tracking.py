@@ -7,7 +7,7 @@ import pytest
 import wandb
 
 from batcache.config import WandbConfig
-from batcache.training import loop
+from batcache.training.events import RunStarted, TrainReport
 from batcache.training.tracking import MetricsLog, NoTracker, WandbTracker, open_tracker
 from tests.small_world import SmallWorld, train_fully, tweak
 
@@ -80,9 +80,9 @@ def test_a_wandb_that_cannot_start_is_said_and_training_goes_on(
 
     monkeypatch.setattr(wandb, "init", fail)
     _, events = train_fully(tweak(small.config, wandb={"enabled": True}), small.store, small.manifest, tmp_path)
-    assert isinstance(events[0], loop.RunStarted)
+    assert isinstance(events[0], RunStarted)
     assert "wandb is enabled but cannot start (RuntimeError: no service); training goes on" in events[0].notes
-    assert isinstance(events[-1], loop.TrainReport)
+    assert isinstance(events[-1], TrainReport)
 
 
 @pytest.mark.parametrize("failing", ["login", "init"])
@@ -127,7 +127,7 @@ def test_a_wandb_that_breaks_on_the_way_stops_nothing_and_says_so_once(
     monkeypatch.setattr(wandb, "init", lambda **_: FakeRun(broken=True))
     config = tweak(small.config, wandb={"enabled": True})
     run, events = train_fully(config, small.store, small.manifest, tmp_path)
-    assert isinstance(events[-1], loop.TrainReport)
+    assert isinstance(events[-1], TrainReport)
     assert len((run / "logs" / "metrics.jsonl").read_text().splitlines()) == 2
     tracker = open_tracker(config.wandb, run, {})
     for _ in range(3):
@@ -143,7 +143,7 @@ def test_offline_wandb_records_beside_the_run(
     monkeypatch.setenv("WANDB_MODE", "offline")
     config = tweak(small.config, wandb={"enabled": True, "tags": ("t",)})
     run, events = train_fully(config, small.store, small.manifest, tmp_path / "runs")
-    assert isinstance(events[0], loop.RunStarted)
+    assert isinstance(events[0], RunStarted)
     assert f"wandb records offline in {run / 'logs' / 'wandb'}" in events[0].notes
     (record,) = (run / "logs" / "wandb").glob(f"offline-run-*/run-{run.name}.wandb")
     assert record.stat().st_size > 0
