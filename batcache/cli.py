@@ -1,40 +1,28 @@
-"""The command line: parse, one library call, show. The only place that prints or exits."""
+"""The command line: options and commands, each parsed and handed to one library call."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from batcache.errors import BatcacheError, ConfigError, ManifestError, RunError
-from batcache.memory import keep_freed_memory
-from batcache.terminal import (
-    describe_epoch,
-    describe_plan,
-    describe_work,
-    list_decisions,
-    progress_bar,
-    say,
-    show_build,
-    show_measured,
-    show_metrics,
-    show_pruned,
-    show_repaired,
-    show_table,
-    show_verified,
-    warn,
+from batcache import follow
+from batcache.errors import BatcacheError
+from batcache.inputs import (
+    Flags,
+    choose_manifest,
+    find_cache,
+    find_checkpoint,
+    find_manifest,
+    load_settings,
+    load_with_store,
+    reach_cache,
 )
-
-if TYPE_CHECKING:  # all else is imported by the command that needs it, so that --help answers at once
-    from batcache.bench.suite import Effort
-    from batcache.config import Config
-    from batcache.manifest import Manifest
-    from batcache.s3 import Place
-    from batcache.store.build import BuildReport
-    from batcache.store.reader import Store
-    from batcache.store.verify import VerifyReport
+from batcache.memory import keep_freed_memory
+from batcache.pages import draw_run, draw_store
+from batcache.reports import show_whereabouts
+from batcache.terminal import say, show_table
 
 app = typer.Typer(
     help="Train bat call classifiers from weak labels, with features that are computed once.",
@@ -94,9 +82,6 @@ AllowOutside = Annotated[
 OnDevice = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU where there is one.")]
 
 
-Flags = dict[str, dict[str, Any]]
-
-
 def main() -> None:
     """Run the command line; our errors are one line and exit code 1."""
     try:
@@ -150,12 +135,12 @@ def build(
     if source is not None:
         if any(value is not None for value in (csv, data_dir, config)):
             raise typer.BadParameter("an exported file has its settings and needs no recordings; give only --cache")
-        _restore(source, cache, endpoint, region)
+        follow.restore(source, reach_cache(cache, endpoint, region))
         return
     flags: Flags = {"data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region}}
-    settings = _load(config, flags)
-    manifest = _read_manifest(csv, settings, allow_outside=allow_outside)
-    report = _build(settings, manifest, device, rehash=rehash, dry_run=dry_run)
+    settings = load_settings(config, flags)
+    manifest = choose_manifest(csv, settings, allow_outside=allow_outside)
+    report = follow.build(settings, manifest, device.value, rehash=rehash, dry_run=dry_run)
     if report is not None and report.rejected:
         raise typer.Exit(1)
 
@@ -190,15 +175,15 @@ def train(
         others = (pooling, csv, data_dir, cache, endpoint, region, config, run_dir, epochs, seed, resident)
         if any(value is not None for value in others):
             raise typer.BadParameter("a resumed run keeps its settings; give only --device with --resume")
-        _resume(resume, device)
+        follow.resume(resume, device.value)
         return
     flags: Flags = {
         "data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region},
         "model": {"pooling_type": pooling},
         "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir, "resident": resident},
     }
-    settings, store = _load_with_store(config, flags)
-    _train(settings, store, _read_manifest(csv, settings, store, allow_outside=True), device)
+    settings, store = load_with_store(config, flags)
+    follow.train(settings, store, choose_manifest(csv, settings, store, allow_outside=True), device.value)
 
 
 @app.command(name="eval")
@@ -223,23 +208,16 @@ def evaluate(
     """
     from batcache.evaluation.predict import choose_clips
     from batcache.store.opening import open_store
-    from batcache.store.sources import portable
-    from batcache.training.runs import BEST, newest_run, read_run, read_run_config
+    from batcache.training.runs import read_run, read_run_config
 
-    if checkpoint is None:
-        checkpoint = newest_run(run_dir or Path("runs")) / BEST
-    place = checkpoint.resolve()
-    if not place.is_file():
-        raise RunError(checkpoint, "no such checkpoint", "Pass a .pt file: RUN/checkpoints/best_model.pt")
-    run = Path(portable(place.parent.parent, Path()))  # through the run's name, wherever one stands
-    checkpoint = run / place.parent.name / place.name
+    run, checkpoint = find_checkpoint(checkpoint, run_dir)
     about, settings = read_run(run), read_run_config(run)
-    store = open_store(_find_cache(run, about, cache, endpoint, region))
+    store = open_store(find_cache(run, about, cache, endpoint, region))
     if csv:
-        manifest = _read_manifest(csv, settings, data_dir=data_dir, allow_outside=True)
+        manifest = choose_manifest(csv, settings, data_dir=data_dir, allow_outside=True)
     else:
-        manifest = _manifest_noted(run, about, data_dir)
-    _evaluate(choose_clips(checkpoint, store, manifest, split, as_trained=not csv), device)
+        manifest = find_manifest(run, about, data_dir)
+    follow.evaluate(choose_clips(checkpoint, store, manifest, split, as_trained=not csv), device.value)
 
 
 @app.command()
@@ -267,22 +245,22 @@ def run(
         "model": {"pooling_type": pooling},
         "training": {"run_dir": run_dir},
     }
-    settings = _load(file, flags)
+    settings = load_settings(file, flags)
     if settings.synth.manifest is not None:
-        _synthesise(settings.synth.manifest, settings.synth.out, force=False)
-    report = _build(settings, _read_manifest(csv, settings, allow_outside=allow_outside), device)
+        follow.synthesise(settings.synth.manifest, settings.synth.out, force=False)
+    report = follow.build(settings, choose_manifest(csv, settings, allow_outside=allow_outside), device.value)
     assert report is not None, "this was no dry run"
-    settings, store = _load_with_store(file, flags)
-    manifest = _read_manifest(csv, settings, store, allow_outside=True)
-    trained = _train_if_needed(settings, store, manifest, device)
+    settings, store = load_with_store(file, flags)
+    manifest = choose_manifest(csv, settings, store, allow_outside=True)
+    trained = follow.train_if_needed(settings, store, manifest, device.value)
     judging = choose_clips(trained / BEST, store, manifest, "test", as_trained=True)
     page = trained / "test_page.png"
     if judging.is_done() and page.exists():
         say(f"eval: up to date, {trained / 'metrics.json'}")
     else:
-        _evaluate(judging, device)
-        _draw_run(trained, page, "test", ())
-    _say_what_next(settings, trained, page)
+        follow.evaluate(judging, device.value)
+        draw_run(trained, page, "test", ())
+    show_whereabouts(settings, trained, page)
     if report.rejected:
         raise typer.Exit(1)
 
@@ -308,9 +286,9 @@ def show(
     Example: batcache show features.zarr --clip meadow/0412_2210.wav -o clip.png
     """
     if (Path(target) / "run.json").exists():
-        _draw_run(Path(target), output, split, clip or (), endpoint, region)
+        draw_run(Path(target), output, split, clip or (), endpoint, region)
     else:
-        _draw_store(_reach(target, endpoint, region), output, clip or ())
+        draw_store(reach_cache(target, endpoint, region), output, clip or ())
     say(f"drawn: {output}")
 
 
@@ -342,7 +320,7 @@ def synth(
     elif species:
         raise typer.BadParameter("--species goes with --clips")
     assert manifest is not None
-    _synthesise(manifest, out, force=force)
+    follow.synthesise(manifest, out, force=force)
 
 
 @app.command()
@@ -369,9 +347,15 @@ def bench(
     """
     from batcache.bench.suite import Effort
 
-    settings = _load(config, {"data": {"data_dir": data_dir}})
-    manifest = _read_manifest(csv, settings) if csv or settings.data.csvs else None
-    _bench(manifest, settings, Effort(clips=clips, long_minutes=long_minutes, planned=planned), device, as_json=as_json)
+    settings = load_settings(config, {"data": {"data_dir": data_dir}})
+    manifest = choose_manifest(csv, settings) if csv or settings.data.csvs else None
+    follow.bench(
+        manifest,
+        settings,
+        Effort(clips=clips, long_minutes=long_minutes, planned=planned),
+        device.value,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -394,11 +378,11 @@ def verify(
 
     Example: batcache verify features.zarr --deep
     """
-    place = _reach(cache, endpoint, region)
+    place = reach_cache(cache, endpoint, region)
     if repair and not isinstance(place, Path):
         raise typer.BadParameter("--repair works on a disk only: build the recordings into the bucket again")
-    report = _verify(place, sample if deep else 0, seed, data_dir)
-    if report.damages and not (repair and isinstance(place, Path) and _repair(place, report, data_dir)):
+    report = follow.verify(place, sample if deep else 0, seed, data_dir)
+    if report.damages and not (repair and isinstance(place, Path) and follow.repair(place, report, data_dir)):
         raise typer.Exit(1)
 
 
@@ -417,18 +401,10 @@ def prune(
     Example: batcache prune features.zarr --dry-run
     """
     from batcache.manifest import read_manifest
-    from batcache.store import prune as library
 
     if data_dir is not None and not csv:
         raise typer.BadParameter("--data-dir goes with --csv")
-    with progress_bar() as bar:
-        task = bar.add_task("copying instances", total=None)
-        for event in library.prune(cache, read_manifest(csv, data_dir) if csv else None, dry_run=dry_run):
-            if isinstance(event, library.Progress):
-                bar.update(task, completed=event.done, total=event.total)
-            else:
-                report = event
-    show_pruned(report)
+    follow.prune(cache, read_manifest(csv, data_dir) if csv else None, dry_run=dry_run)
 
 
 @app.command()
@@ -444,7 +420,7 @@ def info(
     from batcache.store.opening import open_store
     from batcache.store.summary import summarise
 
-    store = open_store(_reach(cache, endpoint, region))
+    store = open_store(reach_cache(cache, endpoint, region))
     show_table(f"{cache}", [(name, value) for name, value in summarise(store).items()])
 
 
@@ -462,378 +438,4 @@ def export(
 
     Example: batcache export features.zarr features.h5
     """
-    from batcache.store.export import Exported
-    from batcache.store.export import export as library
-
-    with progress_bar() as bar:
-        task = bar.add_task("exporting", total=None)
-        for event in library(_reach(cache, endpoint, region), target, force=force):
-            if isinstance(event, Exported):
-                report = event
-            else:
-                bar.update(task, completed=event.done, total=event.total)
-    say(f"exported: {report.recordings:,} recordings, {report.instances:,} instances to {report.path}")
-
-
-def _load(path: Path | None, flags: Flags) -> "Config":
-    """Settings from defaults, the store where there is one, the YAML and flags."""
-    from batcache.config import load_config
-    from batcache.store.layout import is_free
-    from batcache.store.opening import read_settings
-
-    settings = load_config(path, flags=flags)
-    cache = settings.data.place
-    if is_free(cache):
-        return settings
-    features, layout = read_settings(cache)
-    stored = {**vars(features), "instance_s": layout.frames_per_instance / features.frames_per_second}
-    return load_config(path, base={"data": stored}, flags=flags)
-
-
-def _load_with_store(path: Path | None, flags: Flags) -> "tuple[Config, Store]":
-    """Settings and the open store; settings that contradict the store's features are an error."""
-    from batcache.store.opening import open_store
-
-    settings = _load(path, flags)
-    store = open_store(settings.data.place)
-    differ = [
-        f"{name} is {there!r} in {store.path}, {getattr(settings.data, name)!r} in {path}"
-        for name, there in vars(store.features).items()
-        if getattr(settings.data, name) != there
-    ]
-    if differ:
-        raise ConfigError("data", "; ".join(differ), "Remove them from the config, or build another cache with them")
-    return settings, store
-
-
-def _read_manifest(
-    csvs: list[Path] | None,
-    settings: "Config",
-    store: "Store | None" = None,
-    data_dir: Path | None = None,
-    allow_outside: bool = False,
-) -> "Manifest":
-    """The manifest of the CSVs given, else of those in the config, else of those the store was last built from.
-
-    To what opens no recording a filename is but a key of the index, and may lead anywhere.
-    """
-    from batcache.manifest import read_manifest
-
-    data = settings.data
-    named = (("train", data.train_csv), ("val", data.val_csv), ("test", data.test_csv))
-    split_of = {path: split for split, path in reversed(named) if path is not None}
-    chosen, data_dir = tuple(csvs or data.csvs), data_dir or data.data_dir
-    if not chosen and store is not None:
-        sources = store.sources()
-        chosen, split_of, data_dir = sources.csvs, sources.split_of, data_dir or sources.data_dir
-    if not chosen:
-        raise ManifestError(
-            "--csv", "no CSV is given", "Pass --csv train.csv, or name it in the config as data.train_csv"
-        )
-    return read_manifest(chosen, data_dir, num_classes=data.num_classes, split_of=split_of, allow_outside=allow_outside)
-
-
-def _reach(cache: str, endpoint: str | None, region: str | None) -> "Place":
-    """The cache that a command is given without settings."""
-    from batcache.config import load_config
-
-    flags: Flags = {"data": {"cache": cache, "endpoint": endpoint, "region": region}}
-    return load_config(flags=flags).data.place
-
-
-def _find_cache(
-    run: Path,
-    about: Mapping[str, Any],
-    cache: str | None = None,
-    endpoint: str | None = None,
-    region: str | None = None,
-) -> "Place":
-    """The cache given, else the one that a run's record names; reached as the run reached it, unless told otherwise."""
-    from batcache.store.sources import locate_cache
-    from batcache.training.runs import read_run_config
-
-    data = read_run_config(run).data
-    endpoint, region = endpoint or data.endpoint, region or data.region
-    return _reach(cache or str(locate_cache(about["cache"], run)), endpoint, region)
-
-
-def _manifest_noted(run: Path, about: Mapping[str, Any], data_dir: Path | None) -> "Manifest":
-    """The manifest that a run's record names, read from where its CSVs lie now."""
-    from batcache.manifest import read_manifest
-
-    csvs = [(run / csv).resolve() for csv in about["csvs"]]
-    split_of = {(run / csv).resolve(): split for csv, split in about["split_of"].items()}
-    data_dir = data_dir or (run / about["data_dir"]).resolve()
-    return read_manifest(csvs, data_dir, split_of=split_of, allow_outside=True)
-
-
-def _build(
-    settings: "Config", manifest: "Manifest", device: Device, *, rehash: bool = False, dry_run: bool = False
-) -> "BuildReport | None":
-    """Build, and show what happens; None after a dry run."""
-    from batcache.disk import free_bytes
-    from batcache.store import build as library
-    from batcache.store.plan import Plan
-
-    cache, report = settings.data.place, None
-    events = library.build(manifest, cache, settings.data, device.value, rehash=rehash, dry_run=dry_run)
-    try:
-        with progress_bar() as bar:
-            tasks: dict[str, Any] = {}
-            for event in events:
-                if isinstance(event, library.Progress):
-                    title = "looking at files" if event.stage == "scan" else "computing features"
-                    if event.stage not in tasks:
-                        tasks[event.stage] = bar.add_task(title, total=event.total)
-                    bar.update(tasks[event.stage], completed=event.done)
-                elif isinstance(event, Plan):
-                    say(describe_plan(event))
-                    if event.tasks:
-                        say(describe_work(event, free_bytes(cache)))
-                    for decision in list_decisions(event) if dry_run else ():
-                        say(decision)
-                else:
-                    report = event
-    except KeyboardInterrupt:
-        events.close()  # shards that are being written are finished
-        say(f"stopped: {library.count_committed(cache, settings.data):,} recordings are in {cache}")
-        raise
-    if report is not None:
-        show_build(report, settings)
-    return report
-
-
-def _restore(source: Path, cache: str | None, endpoint: str | None, region: str | None) -> None:
-    from batcache.config import DataConfig
-    from batcache.store.restore import Restored, restore
-
-    with progress_bar() as bar:
-        task = bar.add_task("restoring", total=None)
-        for event in restore(source, _reach(cache or str(DataConfig().cache), endpoint, region)):
-            if isinstance(event, Restored):
-                report = event
-            else:
-                bar.update(task, completed=event.done, total=event.total)
-    say(f"restored: {report.recordings:,} recordings, {report.instances:,} instances in {report.cache}")
-
-
-def _verify(cache: "Place", sample: int, seed: int, data_dir: Path | None) -> "VerifyReport":
-    from batcache.store import verify as library
-
-    with progress_bar() as bar:
-        tasks: dict[str, Any] = {}
-        for event in library.verify(cache, sample=sample, seed=seed, data_dir=data_dir):
-            if isinstance(event, library.Progress):
-                title = "reading shards" if event.stage == "read" else "computing anew"
-                if event.stage not in tasks:
-                    tasks[event.stage] = bar.add_task(title, total=event.total)
-                bar.update(tasks[event.stage], completed=event.done)
-            else:
-                report = event
-    show_verified(report)
-    return report
-
-
-def _repair(cache: Path, found: "VerifyReport", data_dir: Path | None) -> bool:
-    """Whether all damage is gone."""
-    from batcache.store import repair as library
-
-    with progress_bar() as bar:
-        tasks: dict[str, Any] = {}
-        for event in library.repair(cache, found, data_dir):
-            if isinstance(event, library.RepairReport):
-                report = event
-                continue
-            if event.stage not in tasks:
-                tasks[event.stage] = bar.add_task(f"repair: {event.stage}", total=event.total)
-            bar.update(tasks[event.stage], completed=event.done)
-    show_repaired(report)
-    return not (report.left or report.impossible)
-
-
-def _train(settings: "Config", store: "Store", manifest: "Manifest", device: Device) -> Path:
-    from batcache.features.frontend import pick_device
-    from batcache.training import loop
-
-    return _show_training(loop.train(settings, store, manifest, settings.training.run_dir, pick_device(device.value)))
-
-
-def _resume(run: Path, device: Device) -> Path:
-    from batcache.features.frontend import pick_device
-    from batcache.store.opening import open_store
-    from batcache.training import loop
-    from batcache.training.runs import read_run
-
-    about = read_run(run)
-    store = open_store(_find_cache(run, about))
-    manifest = _manifest_noted(run, about, None)
-    return _show_training(loop.resume(run, store, manifest, pick_device(device.value)))
-
-
-def _train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", device: Device) -> Path:
-    """The run that these inputs have made, finished first if it was stopped; else a new one."""
-    from batcache.training import loop
-    from batcache.training.bags import join
-    from batcache.training.runs import read_run
-
-    training = settings.training
-    split = loop.choose_split(join(manifest, store), manifest, training.validation_share, training.seed)
-    found = loop.find_run(training.run_dir, loop.describe_inputs(settings, split, manifest.species))
-    if found is None:
-        return _train(settings, store, manifest, device)
-    if not read_run(found)["finished"]:
-        return _resume(found, device)
-    say(f"train: up to date, {found}")
-    return found
-
-
-def _show_training(events: Iterator[Any]) -> Path:
-    from batcache.training import loop
-
-    run, rows = Path(), []
-    with progress_bar() as bar:
-        task = None
-        for event in events:
-            if isinstance(event, loop.RunStarted):
-                run = event.run
-                say(
-                    f"run {event.run}: {event.train_clips:,} clips train, {event.val_clips:,} validate, "
-                    f"{event.parameters:,} parameters"
-                )
-                for note in event.notes:
-                    warn(note)
-            elif isinstance(event, loop.Step):
-                if task is None or event.done == 1:
-                    if task is not None:
-                        bar.remove_task(task)
-                    what = f"epoch {event.epoch}" + (", validating" if event.stage == "validate" else "")
-                    task = bar.add_task(what, total=event.total)
-                bar.update(task, completed=event.done)
-            elif isinstance(event, loop.Epoch):
-                say(describe_epoch(event))
-            else:
-                for note in event.notes:
-                    warn(note)
-                rows = [
-                    ("epochs", f"{event.epochs}" + (", stopped early" if event.stopped_early else "")),
-                    ("best epoch", f"{event.best_epoch}"),
-                    (event.metric, f"{event.best_score:.4f}"),
-                    ("best model", f"{event.run / 'checkpoints' / 'best_model.pt'}"),
-                ]
-    show_table(f"{run}", rows)
-    return run
-
-
-def _evaluate(judging: Any, device: Device) -> None:
-    from batcache.evaluation import predict
-    from batcache.features.frontend import pick_device
-
-    say(
-        f"judging {judging.checkpoint_path} (epoch {judging.checkpoint.epoch}) on split {judging.split}: "
-        f"{len(judging.bags):,} clips"
-    )
-    with progress_bar() as bar:
-        task = bar.add_task("judging clips", total=len(judging.bags))
-        for event in predict.evaluate(judging, pick_device(device.value)):
-            if isinstance(event, predict.Judged):
-                bar.update(task, completed=event.done)
-            else:
-                report = event
-    for note in report.notes:
-        warn(note)
-    show_metrics(report)
-
-
-def _bench(manifest: "Manifest | None", settings: "Config", effort: "Effort", device: Device, *, as_json: bool) -> None:
-    import json
-
-    from batcache.bench import rows, suite
-
-    pending: list[rows.Row] = []
-    with progress_bar() as bar:
-        task = bar.add_task("", total=None)
-        for event in suite.bench(manifest, settings, effort, device.value):
-            if isinstance(event, rows.Row):
-                pending.append(event)
-                continue
-            if not as_json:
-                show_measured(pending)
-            pending.clear()
-            if isinstance(event, rows.Measuring):
-                bar.update(task, description=event.what, completed=event.done, total=event.total)
-            else:
-                report = event
-    if as_json:
-        say(json.dumps(report.to_plain(), indent=1))
-
-
-def _synthesise(manifest_path: Path, out: Path | None, *, force: bool) -> None:
-    from batcache.manifest import read_manifest
-    from batcache.synth import create
-
-    if out is None:
-        raise ConfigError("synth.out", "not given", "Say where the simulated recordings go")
-    with progress_bar() as bar:
-        task = bar.add_task("simulating recordings", total=None)
-        for event in create.create(read_manifest([manifest_path]), out, force=force):
-            if isinstance(event, create.Rendered):
-                bar.update(task, completed=event.done, total=event.total)
-            else:
-                report = event
-    counted = f"; {report.calls:,} calls in {out / 'events.csv'}"
-    kept = f"{report.kept:,} there already"
-    say(f"simulated: {report.clips:,} clips in {out}, {report.written:,} written, {kept}{counted}")
-
-
-def _draw_run(
-    run: Path,
-    output: Path,
-    name: str,
-    clips: Sequence[str],
-    endpoint: str | None = None,
-    region: str | None = None,
-) -> None:
-    from batcache.evaluation.predict import read_judged
-    from batcache.evaluation.report import draw_page, panels_of_run, read_calls
-    from batcache.store.opening import open_store
-    from batcache.training.bags import join
-
-    about, predictions = read_judged(run, name)
-    store = open_store(_find_cache(run, about, None, endpoint, region))
-    manifest = _manifest_noted(run, about, None)
-    calls = read_calls(manifest.data_dir / "events.csv")
-    panels = panels_of_run(store, join(manifest, store).bags, predictions, calls, clips)
-    draw_page(output, panels, store.features)
-
-
-def _draw_store(cache: "Place", output: Path, clips: Sequence[str]) -> None:
-    from batcache.evaluation.report import draw_page, panels_of_store, read_calls
-    from batcache.manifest import read_manifest
-    from batcache.store.opening import open_store
-    from batcache.training.bags import join, whole_recordings
-
-    store = open_store(cache)
-    sources = store.sources()
-    if sources.csvs:
-        manifest = read_manifest(sources.csvs, sources.data_dir, split_of=sources.split_of, allow_outside=True)
-        bags, species = join(manifest, store).bags, manifest.species
-        calls = read_calls(manifest.data_dir / "events.csv")
-    else:
-        bags, species, calls = whole_recordings(store), (), {}
-    draw_page(output, panels_of_store(store, bags, species, calls, clips), store.features)
-
-
-def _say_what_next(settings: "Config", run: Path, page: Path) -> None:
-    show_table(
-        "where everything lies",
-        [
-            ("features", f"{settings.data.cache}"),
-            ("best model", f"{run / 'checkpoints' / 'best_model.pt'}"),
-            ("scores", f"{run / 'metrics.json'}"),
-            ("predictions", f"{run / 'logs' / 'test_predictions.npz'}"),
-            ("six clips drawn", f"{page}"),
-        ],
-    )
-    if settings.synth.manifest is not None:
-        say("with your own recordings, and a train.csv that says which species are in which clip:")
-        say("    batcache build --csv train.csv\n    batcache train\n    batcache eval --split test")
+    follow.export(reach_cache(cache, endpoint, region), target, force=force)

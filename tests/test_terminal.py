@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from batcache.terminal import progress_bar, say, show_table, warn
+from batcache.terminal import progress_bars, say, show_table, warn
 
 STRANGE = "[red]a[/red] [/] :bat: \\[x].wav"
 BAR = """
 import time
-from batcache.terminal import progress_bar, say, warn
-with progress_bar() as bar:
-    task = bar.add_task("computing", total=20)
+from batcache.terminal import progress_bars, say, warn
+with progress_bars() as bars:
     for done in range(1, 21):
-        bar.update(task, completed=done)
+        bars.show("computing", done, 20)
         time.sleep(0.05)
         if done == 10:
             say("half of it")
@@ -56,9 +55,8 @@ def test_columns_of_numbers_are_right_aligned_under_a_header(capfd: pytest.Captu
 
 
 def test_no_bar_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    with progress_bar() as bar:
-        task = bar.add_task("computing", total=2)
-        bar.update(task, completed=1)
+    with progress_bars() as bars:
+        bars.show("computing", 1, 2)
         say("between")
         warn("noted")
     assert capfd.readouterr() == ("between\n", "note: noted\n")
@@ -116,3 +114,21 @@ def test_a_file_gets_its_lines_while_the_terminal_shows_the_bar(tmp_path: Path) 
     plain, shown = run_on_terminal(False, sys.executable, "-c", BAR, cwd=tmp_path)
     assert plain == "half of it\ndone\n"
     assert "half of it" not in shown and "note: half is left" in shown and "/20" in shown
+
+
+def test_a_stage_has_a_bar_and_one_shown_alone_takes_the_place_of_all(tmp_path: Path) -> None:
+    code = """
+from batcache.terminal import progress_bars
+with progress_bars() as bars:
+    for done in (1, 2):
+        bars.show("reading", done, 2)
+        bars.show("computing", done, 2)
+    titles = [task.description for task in bars._progress.tasks]
+    bars.show_alone("validating", 1, 2)
+    bars.show_alone("validating", 2, 2)
+    titles.append("then")
+    titles += [task.description for task in bars._progress.tasks]
+print(*titles)
+"""
+    plain, _ = run_on_terminal(False, sys.executable, "-c", code, cwd=tmp_path)
+    assert plain.split() == ["reading", "computing", "then", "validating"]
