@@ -1,6 +1,7 @@
 """The command line: options and commands, each parsed and handed to one library call."""
 
 import sys
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -109,8 +110,22 @@ def _fail(message: str) -> None:
     sys.exit(1)
 
 
+def _refuse(context: typer.Context, names: Iterable[str], why: str) -> None:
+    """Refuse options that stand on the command line and would be ignored."""
+    flags = {option.name: option.opts[0] for option in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [flags[name] for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)}: {why}")
+
+
+def _refuse_all_but(context: typer.Context, names: Collection[str], why: str) -> None:
+    _refuse(context, [name for name in context.params if name not in names], why)
+
+
 @app.command()
 def build(
+    context: typer.Context,
     csv: Csvs = None,
     data_dir: DataDir = None,
     cache: CachePath = None,
@@ -133,8 +148,8 @@ def build(
     Example: batcache build --csv train.csv --cache features.zarr
     """
     if source is not None:
-        if any(value is not None for value in (csv, data_dir, config)):
-            raise typer.BadParameter("an exported file has its settings and needs no recordings; give only --cache")
+        allowed = ("source", "cache", "endpoint", "region")
+        _refuse_all_but(context, allowed, "a file is restored as it is, without recordings; give only --cache")
         follow.restore(source, reach_cache(cache, endpoint, region))
         return
     flags: Flags = {"data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region}}
@@ -147,6 +162,7 @@ def build(
 
 @app.command()
 def train(
+    context: typer.Context,
     pooling: Annotated[Pooling | None, typer.Option(help="How instances become a bag.", show_default=False)] = None,
     csv: Csvs = None,
     data_dir: DataDir = None,
@@ -172,9 +188,7 @@ def train(
     Example: batcache train --pooling max
     """
     if resume is not None:
-        others = (pooling, csv, data_dir, cache, endpoint, region, config, run_dir, epochs, seed, resident)
-        if any(value is not None for value in others):
-            raise typer.BadParameter("a resumed run keeps its settings; give only --device with --resume")
+        _refuse_all_but(context, ("resume", "device"), "a resumed run keeps its settings; give only --device")
         follow.resume(resume, device.value)
         return
     flags: Flags = {
@@ -188,6 +202,7 @@ def train(
 
 @app.command(name="eval")
 def evaluate(
+    context: typer.Context,
     split: Annotated[str, typer.Option(help="The split to judge on.")] = "test",
     checkpoint: Annotated[
         Path | None, typer.Option(help="A .pt file of a run. [default: best of the newest run]", show_default=False)
@@ -210,6 +225,8 @@ def evaluate(
     from batcache.store.opening import open_store
     from batcache.training.runs import read_run, read_run_config
 
+    if checkpoint is not None:
+        _refuse(context, ["run_dir"], "a checkpoint lies in its run")
     run, checkpoint = find_checkpoint(checkpoint, run_dir)
     about, settings = read_run(run), read_run_config(run)
     store = open_store(find_cache(run, about, cache, endpoint, region))
@@ -267,6 +284,7 @@ def run(
 
 @app.command()
 def show(
+    context: typer.Context,
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="A cache, or the folder of a run.", show_default=False)
     ],
@@ -288,12 +306,14 @@ def show(
     if (Path(target) / "run.json").exists():
         draw_run(Path(target), output, split, clip or (), endpoint, region)
     else:
+        _refuse(context, ["split"], "only a run has judged splits")
         draw_store(reach_cache(target, endpoint, region), output, clip or ())
     say(f"drawn: {output}")
 
 
 @app.command()
 def synth(
+    context: typer.Context,
     manifest: Annotated[Path | None, typer.Argument(help="The clips to render.", show_default=False)] = None,
     out: Annotated[Path, typer.Option(help="Where the recordings go.")] = Path("simulated"),
     clips: Annotated[
@@ -317,14 +337,15 @@ def synth(
         from batcache.synth.create import write_plan
 
         manifest = write_plan(out, clips, species or (), seed, force=force)
-    elif species:
-        raise typer.BadParameter("--species goes with --clips")
+    else:
+        _refuse(context, ["species", "seed"], "goes with --clips")
     assert manifest is not None
     follow.synthesise(manifest, out, force=force)
 
 
 @app.command()
 def bench(
+    context: typer.Context,
     csv: Csvs = None,
     data_dir: DataDir = None,
     config: ConfigPath = None,
@@ -349,6 +370,8 @@ def bench(
 
     settings = load_settings(config, {"data": {"data_dir": data_dir}})
     manifest = choose_manifest(csv, settings) if csv or settings.data.csvs else None
+    if manifest is None:
+        _refuse(context, ["data_dir"], "goes with --csv")
     follow.bench(
         manifest,
         settings,
@@ -360,6 +383,7 @@ def bench(
 
 @app.command()
 def verify(
+    context: typer.Context,
     cache: Annotated[str, typer.Argument(metavar="[CACHE]", help="The store to check.")] = "features.zarr",
     endpoint: Endpoint = None,
     region: Region = None,
@@ -378,6 +402,10 @@ def verify(
 
     Example: batcache verify features.zarr --deep
     """
+    if not deep:
+        _refuse(context, ["sample", "seed"], "goes with --deep")
+    if not deep and not repair:
+        _refuse(context, ["data_dir"], "goes with --deep or --repair")
     place = reach_cache(cache, endpoint, region)
     if repair and not isinstance(place, Path):
         raise typer.BadParameter("--repair works on a disk only: build the recordings into the bucket again")
@@ -388,6 +416,7 @@ def verify(
 
 @app.command()
 def prune(
+    context: typer.Context,
     cache: Annotated[Path, typer.Argument(help="The store to shrink, on a disk.")] = Path("features.zarr"),
     csv: Csvs = None,
     data_dir: DataDir = None,
@@ -402,8 +431,8 @@ def prune(
     """
     from batcache.manifest import read_manifest
 
-    if data_dir is not None and not csv:
-        raise typer.BadParameter("--data-dir goes with --csv")
+    if not csv:
+        _refuse(context, ["data_dir"], "goes with --csv")
     follow.prune(cache, read_manifest(csv, data_dir) if csv else None, dry_run=dry_run)
 
 
