@@ -255,7 +255,9 @@ def run(
     Example: batcache run pipelines/real.yaml --csv recordings.csv
     """
     from batcache.evaluation.predict import choose_clips
+    from batcache.training.bags import join
     from batcache.training.runs import BEST
+    from batcache.training.splits import require_split
 
     flags: Flags = {
         "data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region},
@@ -269,6 +271,7 @@ def run(
     assert report is not None, "this was no dry run"
     settings, store = load_with_store(file, flags)
     manifest = choose_manifest(csv, settings, store, allow_outside=True)
+    require_split(join(manifest, store).split("test"), manifest, "test")  # before hours of training for nothing
     trained = follow.train_if_needed(settings, store, manifest, device.value)
     judging = choose_clips(trained / BEST, store, manifest, "test", as_trained=True)
     page = trained / "test_page.png"

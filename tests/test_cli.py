@@ -106,6 +106,15 @@ def test_a_pipeline_runs_once_and_then_has_nothing_to_do(fresh: Path) -> None:
     assert len(list((fresh / "runs").iterdir())) == 2
 
 
+def test_a_pipeline_without_clips_to_judge_on_ends_before_it_trains(fresh: Path) -> None:
+    rows = (fresh / "train.csv").read_text().splitlines()
+    (fresh / "train.csv").write_text("\n".join(row for row in rows if ",test," not in row))
+    outcome = batcache("run", "small.yaml", "--csv", "train.csv", cwd=fresh)
+    assert outcome.returncode == 1 and "no clip of split test" in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
+    assert not (fresh / "runs").exists()
+
+
 def test_a_stopped_pipeline_is_resumed(fresh: Path) -> None:
     batcache("run", "small.yaml", "--csv", "train.csv", cwd=fresh)
     (run,) = (fresh / "runs").iterdir()
