@@ -1,5 +1,6 @@
 """The command line: options and commands, each parsed and handed to one library call."""
 
+import io
 import sys
 from collections.abc import Collection, Iterable
 from enum import StrEnum
@@ -87,6 +88,7 @@ def main() -> None:
     """Run the command line; our errors are one line and exit code 1."""
     try:
         keep_freed_memory()
+        _let_every_name_be_shown()
         app()
     except SystemExit as leaving:
         if leaving.code == 130:  # Ctrl-C
@@ -99,6 +101,13 @@ def main() -> None:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'disk'}: {error.strerror or error}")
+
+
+def _let_every_name_be_shown() -> None:
+    """Where the output has no Unicode (a file, on Windows), show ``\\u0141`` for a letter that it lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _say_how_to_go_on() -> None:

@@ -193,6 +193,16 @@ def test_an_error_is_one_line_and_exit_code_1(project: Path, arguments: list[str
     assert len(outcome.stderr.splitlines()) == 1 and "Traceback" not in outcome.stderr
 
 
+def test_a_name_that_the_output_cannot_write_is_shown_escaped(tmp_path: Path) -> None:
+    """As on Windows, where a file gets cp1252."""
+    (tmp_path / "night.csv").write_text("filename,Myotis\nŁąka/0412.wav,1\n", encoding="utf-8")
+    command = [sys.executable, "-c", "from batcache.cli import main; main()", "build", "--csv", "night.csv"]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, env=environment, timeout=300, check=False)
+    assert outcome.returncode == 1 and b"Traceback" not in outcome.stderr, outcome.stderr.decode("cp1252")
+    assert rb"\u0141\u0105ka/0412.wav" in outcome.stdout
+
+
 def test_wrong_usage_is_exit_code_2(project: Path) -> None:
     assert batcache("train", "--pooling", "mean", cwd=project).returncode == 2
     assert batcache("fly", cwd=project).returncode == 2
