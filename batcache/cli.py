@@ -445,7 +445,8 @@ def prune(
 
     if not csv:
         _refuse(context, ["data_dir"], "goes with --csv")
-    follow.prune(cache, read_manifest(csv, data_dir) if csv else None, dry_run=dry_run)
+    manifest = read_manifest(csv, data_dir, allow_outside=True) if csv else None  # no recording is opened
+    follow.prune(cache, manifest, dry_run=dry_run)
 
 
 @app.command()

@@ -137,7 +137,7 @@ def test_a_reject_does_not_stop_the_build_but_ends_it_with_1(fresh: Path) -> Non
 
 
 @pytest.mark.parametrize("absolute", [True, False])
-def test_recordings_elsewhere_are_built_only_with_leave_and_train_without_more_words(
+def test_recordings_elsewhere_are_built_only_with_leave_and_used_without_more_words(
     fresh: Path, tmp_path: Path, absolute: bool
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -150,6 +150,8 @@ def test_recordings_elsewhere_are_built_only_with_leave_and_train_without_more_w
     assert not (elsewhere / "features.zarr").exists()
     built = batcache("build", "--csv", "train.csv", "--allow-outside", cwd=elsewhere)
     assert built.returncode == 0 and "12 to compute" in built.stdout, built.stderr
+    pruned = batcache("prune", "--csv", "train.csv", "--dry-run", cwd=elsewhere)
+    assert pruned.returncode == 0 and re.search(r"recordings would be dropped +0 *\n", pruned.stdout), pruned.stderr
     (elsewhere / "small.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 1"))
     trained = batcache("train", "--config", "small.yaml", cwd=elsewhere)
     assert trained.returncode == 0, trained.stderr
