@@ -74,6 +74,31 @@ Endpoint = Annotated[
 Region = Annotated[
     str | None, typer.Option(help="Of a cache on S3. [default: that of your AWS settings]", show_default=False)
 ]
+RunsCsvs = Annotated[
+    list[Path] | None,
+    typer.Option("--csv", help="Manifest; may be repeated. [default: the run's]", show_default=False),
+]
+RunsDataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where filenames start from. [default: the run's, or the CSV's folder]", show_default=False),
+]
+RunsCache = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="PATH",
+        help="The store: a path, or s3://bucket/path. [default: the run's]",
+        show_default=False,
+    ),
+]
+RunsEndpoint = Annotated[
+    str | None,
+    typer.Option(help="Of a cache on S3: the server's URL. [default: the run's, else AWS]", show_default=False),
+]
+RunsRegion = Annotated[
+    str | None,
+    typer.Option(help="Of a cache on S3. [default: the run's, else that of your AWS settings]", show_default=False),
+]
 ConfigPath = Annotated[Path | None, typer.Option("--config", help="Settings as YAML.", show_default=False)]
 Runs = Annotated[
     Path | None, typer.Option("--run-dir", help="The folder that holds the runs. [default: runs]", show_default=False)
@@ -216,11 +241,11 @@ def evaluate(
     checkpoint: Annotated[
         Path | None, typer.Option(help="A .pt file of a run. [default: best of the newest run]", show_default=False)
     ] = None,
-    csv: Csvs = None,
-    data_dir: DataDir = None,
-    cache: CachePath = None,
-    endpoint: Endpoint = None,
-    region: Region = None,
+    csv: RunsCsvs = None,
+    data_dir: RunsDataDir = None,
+    cache: RunsCache = None,
+    endpoint: RunsEndpoint = None,
+    region: RunsRegion = None,
     run_dir: Runs = None,
     device: OnDevice = Device.auto,
 ) -> None:
@@ -248,7 +273,7 @@ def evaluate(
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="An experiment: settings as YAML.", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An experiment: settings as YAML.", show_default=False)],
     csv: Csvs = None,
     data_dir: DataDir = None,
     cache: CachePath = None,
@@ -305,8 +330,8 @@ def show(
         list[str] | None, typer.Option(help="A clip's filename, as in the CSV; may be repeated.", show_default=False)
     ] = None,
     split: Annotated[str, typer.Option(help="Of a run: what was judged, as metrics.json names it.")] = "test",
-    endpoint: Endpoint = None,
-    region: Region = None,
+    endpoint: RunsEndpoint = None,
+    region: RunsRegion = None,
 ) -> None:
     """Draw clips as PCEN spectrograms, with the calls that are known; of a run also its scores and evidence.
 
@@ -326,7 +351,7 @@ def show(
 @app.command()
 def synth(
     context: typer.Context,
-    manifest: Annotated[Path | None, typer.Argument(help="The clips to render.", show_default=False)] = None,
+    manifest: Annotated[Path | None, typer.Argument(metavar="MANIFEST", help="The clips to render.", show_default=False)] = None,
     out: Annotated[Path, typer.Option(help="Where the recordings go.")] = Path("simulated"),
     clips: Annotated[
         int | None, typer.Option(min=5, help="Make up a manifest of so many clips.", show_default=False)
@@ -396,7 +421,7 @@ def bench(
 @app.command()
 def verify(
     context: typer.Context,
-    cache: Annotated[str, typer.Argument(metavar="[CACHE]", help="The store to check.")] = "features.zarr",
+    cache: Annotated[str, typer.Argument(metavar="CACHE", help="The store to check.")] = "features.zarr",
     endpoint: Endpoint = None,
     region: Region = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also compute some recordings anew and compare.")] = False,
@@ -429,7 +454,7 @@ def verify(
 @app.command()
 def prune(
     context: typer.Context,
-    cache: Annotated[Path, typer.Argument(help="The store to shrink, on a disk.")] = Path("features.zarr"),
+    cache: Annotated[Path, typer.Argument(metavar="CACHE", help="The store to shrink, on a disk.")] = Path("features.zarr"),
     csv: Csvs = None,
     data_dir: DataDir = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
@@ -451,7 +476,7 @@ def prune(
 
 @app.command()
 def info(
-    cache: Annotated[str, typer.Argument(metavar="[CACHE]", help="The store to look at.")] = "features.zarr",
+    cache: Annotated[str, typer.Argument(metavar="CACHE", help="The store to look at.")] = "features.zarr",
     endpoint: Endpoint = None,
     region: Region = None,
 ) -> None:
@@ -468,7 +493,7 @@ def info(
 
 @app.command()
 def export(
-    cache: Annotated[str, typer.Argument(help="The store to export.", show_default=False)],
+    cache: Annotated[str, typer.Argument(metavar="CACHE", help="The store to export.", show_default=False)],
     target: Annotated[Path, typer.Argument(metavar="OUT.h5", help="The file to write.", show_default=False)],
     endpoint: Endpoint = None,
     region: Region = None,

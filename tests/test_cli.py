@@ -280,6 +280,26 @@ def test_every_help_has_an_example(command: str, tmp_path: Path) -> None:
     assert shown.returncode == 0 and f"Example: batcache {command}" in " ".join(shown.stdout.split())
 
 
+def test_help_says_what_is_taken_where_an_option_is_not_given(tmp_path: Path) -> None:
+    """A judged run keeps its own places; training takes a cache of the usual name."""
+
+    def defaults(command: str) -> dict[str, str]:
+        shown = " ".join(batcache(command, "--help", cwd=tmp_path).stdout.split())
+        parts = re.split(r" (--[a-z-]+) ", shown.split("Options:")[1])
+        texts = [re.sub(r".*\[default: (.*)\].*", r"\1", text) for text in parts[2::2]]
+        return dict(zip(parts[1::2], texts, strict=True))
+
+    judging, training = defaults("eval"), defaults("train")
+    assert judging["--cache"] == judging["--csv"] == "the run's" and training["--cache"] == "features.zarr"
+    assert judging["--endpoint"] == defaults("show")["--endpoint"] == "the run's, else AWS"
+    assert training["--endpoint"] == "AWS"
+
+
+@pytest.mark.parametrize("command", ["verify", "info", "prune"])
+def test_usage_shows_a_cache_that_may_be_left_out_in_one_pair_of_brackets(command: str, tmp_path: Path) -> None:
+    assert batcache(command, "--help", cwd=tmp_path).stdout.splitlines()[0].endswith("[OPTIONS] [CACHE]")
+
+
 @pytest.mark.slow
 def test_every_place_can_be_named(project: Path, tmp_path: Path) -> None:
     """An empty folder is a place for a cache; the CSV need not lie beside the recordings."""
