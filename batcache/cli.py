@@ -27,7 +27,6 @@ from batcache.reports import show_whereabouts
 from batcache.terminal import say, show_table
 
 app = typer.Typer(
-    help="Train bat call classifiers from weak labels, with features that are computed once.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -142,6 +141,23 @@ def _say_how_to_go_on() -> None:
 def _fail(message: str) -> None:
     typer.echo(f"error: {message}", err=True)
     sys.exit(1)
+
+
+def _say_version(asked: bool) -> None:
+    from importlib.metadata import version
+
+    if asked:
+        say(f"batcache {version('batcache')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _batcache(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Train bat call classifiers from weak labels, with features that are computed once."""
 
 
 def _refuse(context: typer.Context, names: Iterable[str], why: str) -> None:
@@ -351,7 +367,9 @@ def show(
 @app.command()
 def synth(
     context: typer.Context,
-    manifest: Annotated[Path | None, typer.Argument(metavar="MANIFEST", help="The clips to render.", show_default=False)] = None,
+    manifest: Annotated[
+        Path | None, typer.Argument(metavar="MANIFEST", help="The clips to render.", show_default=False)
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the recordings go.")] = Path("simulated"),
     clips: Annotated[
         int | None, typer.Option(min=5, help="Make up a manifest of so many clips.", show_default=False)
@@ -454,7 +472,9 @@ def verify(
 @app.command()
 def prune(
     context: typer.Context,
-    cache: Annotated[Path, typer.Argument(metavar="CACHE", help="The store to shrink, on a disk.")] = Path("features.zarr"),
+    cache: Annotated[Path, typer.Argument(metavar="CACHE", help="The store to shrink, on a disk.")] = Path(
+        "features.zarr"
+    ),
     csv: Csvs = None,
     data_dir: DataDir = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,

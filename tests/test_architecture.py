@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import batcache
+
 PACKAGE = Path(__file__).parents[1] / "batcache"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT = {
@@ -144,6 +146,15 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     )
     assert "Usage" in loaded
     assert loaded.rstrip().endswith("loaded:")
+
+
+def test_the_version_is_that_of_the_installed_package_and_needs_nothing_heavy() -> None:
+    shown = run_python(
+        "import sys\nsys.argv = ['batcache', '--version']\nfrom batcache.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print([name for name in {EVERYTHING_HEAVY} if name in sys.modules])"
+    )
+    assert shown.splitlines() == [f"batcache {batcache.__version__}", "[]"]
 
 
 def test_importing_the_command_line_imports_nothing_heavy() -> None:
