@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from batcache.errors import ConfigError
 from batcache.s3 import Place, check_endpoint, parse_place, reach
@@ -25,11 +26,25 @@ FRONT_END_VERSION = 2
 """Raised whenever code changes the cached numbers; the golden test fails when that was forgotten."""
 
 PoolingType = Literal["max", "attention", "linear_softmax"]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+
+
+def _refuse_yes_and_no(value: Any) -> Any:
+    """YAML reads yes and no as booleans, which are 1 and 0 in Python."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "expected a number")
+    return value
+
+
+Real = Annotated[float, BeforeValidator(_refuse_yes_and_no)]
+Whole = Annotated[int, BeforeValidator(_refuse_yes_and_no)]
+Share = Annotated[Real, Field(ge=0, lt=1)]
+Positive = Annotated[Real, Field(gt=0)]
+NotNegative = Annotated[Real, Field(ge=0)]
+Count = Annotated[Whole, Field(ge=1)]
+Natural = Annotated[Whole, Field(ge=0)]
 Size = Count | tuple[Count, Count]
-Padding = Annotated[int, Field(ge=0)]
+Resident = Annotated[Literal["auto", "off"], BeforeValidator(lambda value: "off" if value is False else value)]
+"""YAML reads ``off`` as False."""
 CachePlace = Annotated[Place, BeforeValidator(parse_place)]
 Endpoint = Annotated[str, AfterValidator(check_endpoint)]
 
@@ -51,14 +66,14 @@ class Windows:
 class FeatureConfig(_Section):
     """The settings that decide the cached numbers. Frequencies in Hz."""
 
-    target_sample_rate: Annotated[int, Field(ge=8_000, le=2_000_000)] = 256_000
-    n_fft: Annotated[int, Field(ge=16, multiple_of=2)] = 1024
+    target_sample_rate: Annotated[Whole, Field(ge=8_000, le=2_000_000)] = 256_000
+    n_fft: Annotated[Whole, Field(ge=16, multiple_of=2)] = 1024
     hop_length: Count = 256
     n_mels: Count = 128
     fmin: Positive = 10_000.0
     fmax: Positive = 100_000.0
-    pcen_gain: Annotated[float, Field(ge=0)] = 0.98
-    pcen_bias: Annotated[float, Field(ge=0)] = 2.0
+    pcen_gain: NotNegative = 0.98
+    pcen_bias: NotNegative = 2.0
     pcen_power: Positive = 0.5
     pcen_time_constant_s: Positive = 0.1
 
@@ -151,7 +166,7 @@ class ConvLayer(_Section):
     filters: Count
     kernel_size: Size = 3
     stride: Size = 1
-    padding: Padding | tuple[Padding, Padding] = 1
+    padding: Natural | tuple[Natural, Natural] = 1
 
 
 def _name_sizes(layer: Any) -> Any:
@@ -187,16 +202,16 @@ class TrainingConfig(_Section):
     batch_size: Count = 8
     epochs: Count = 100
     learning_rate: Positive = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_decay: NotNegative = 1e-4
     class_weights: Literal["balanced"] | tuple[Positive, ...] | dict[str, Positive] | None = None
     scheduler: Literal["plateau", "one_cycle", "none"] = "plateau"
     patience: Count = 15
     grad_clip: Positive = 1.0
     max_instances: Count = 60
-    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    workers: Annotated[int, Field(ge=0)] = 1
-    resident: Literal["auto", "off"] = "auto"
-    seed: Annotated[int, Field(ge=0)] = 0
+    validation_share: Annotated[Real, Field(gt=0, lt=1)] = 0.15
+    workers: Natural = 1
+    resident: Resident = "auto"
+    seed: Natural = 0
     run_dir: Path = Path("runs")
 
 
@@ -205,11 +220,11 @@ class AugmentationConfig(_Section):
     """Applied to features of training bags only. Mask widths are upper bounds, in frames and mel bands."""
 
     time_masking: bool = True
-    time_mask_param: Annotated[int, Field(ge=0)] = 20
+    time_mask_param: Natural = 20
     freq_masking: bool = True
-    freq_mask_param: Annotated[int, Field(ge=0)] = 10
+    freq_mask_param: Natural = 10
     noise_injection: bool = True
-    noise_std: Annotated[float, Field(ge=0)] = 0.01
+    noise_std: NotNegative = 0.01
 
 
 @dataclass(frozen=True)
@@ -280,14 +295,9 @@ def load_config(path: Path | None = None, *, base: Layer | None = None, flags: L
         for section, keys in layer.items():
             merged[section] = {**merged.get(section, {}), **keys}
     try:
-        config = _adapter().validate_python(merged)
+        return _adapter().validate_python(merged)
     except ValidationError as error:
         raise _explain(error, path) from None
-    for section, keys in merged.items():
-        for key, value in keys.items():  # pydantic takes yes and no for 1 and 0
-            if isinstance(value, bool) and not isinstance(getattr(getattr(config, section), key), bool):
-                raise ConfigError(f"{path or 'configuration'}: {section}.{key}", f"{value}, expected a number")
-    return config
 
 
 def to_plain(config: Any) -> Any:
@@ -347,4 +357,4 @@ def _shorten(text: str, longest: int = 60) -> str:
 
 def _names_alternative(part: int | str) -> bool:
     """Whether pydantic put this part into a place to say which of several types it tried, as ``tuple[...]``."""
-    return isinstance(part, str) and part.startswith(("constrained-", "tuple[", "dict[", "literal["))
+    return isinstance(part, str) and part.startswith(("constrained-", "function-", "tuple[", "dict[", "literal["))
