@@ -64,3 +64,7 @@ def list_some(names: Iterable[str], most: int = 3) -> str:
     listed = list(names)
     shown = ", ".join(listed[:most])
     return f"{shown} and {len(listed) - most} more" if len(listed) > most else shown or "no recording"
+
+
+def shorten(text: str, longest: int = 60) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

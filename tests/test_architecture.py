@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "evaluation": {"features", "store", "model", "training"},
     "bench": {"features", "store", "model", "training", "evaluation", "synth"},
 }
-GROUND = {"__init__", "ahead", "config", "disk", "errors", "manifest", "memory", "s3"}
+GROUND = {"__init__", "ahead", "config", "disk", "errors", "findings", "manifest", "memory", "s3", "sections"}
 COMMAND_LINE = {  # of which each may import all below, and these of its like
     "cli": {"follow", "inputs", "pages", "reports", "terminal"},
     "follow": {"inputs", "reports", "terminal"},

@@ -14,10 +14,10 @@ from batcache.config import (
     FeatureConfig,
     Windows,
     load_config,
-    read_layer,
     to_plain,
 )
 from batcache.errors import ConfigError
+from batcache.sections import read_sections
 
 USERS = """
 data:
@@ -313,10 +313,10 @@ def test_any_config_survives_yaml(
     assert load_config(base=yaml.safe_load(text)) == config
 
 
-def test_read_layer_gives_the_file_without_defaults(tmp_path: Path) -> None:
+def test_sections_are_those_of_the_file_without_defaults(tmp_path: Path) -> None:
     path = tmp_path / "experiment.yaml"
     path.write_text("training: {epochs: 3}\nmodel:\n")
-    assert read_layer(path) == {"training": {"epochs": 3}, "model": {}}
+    assert read_sections(path) == {"training": {"epochs": 3}, "model": {}}
 
 
 def test_the_fingerprint_of_the_defaults_stands() -> None:
