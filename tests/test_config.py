@@ -249,6 +249,25 @@ def test_settings_that_contradict_each_other_are_refused(load: Any, data: str, f
 
 
 @pytest.mark.parametrize(
+    ("text", "line", "finding"),
+    [
+        ("data: {fmin: 9000}\nmodel:\ndata: {n_mels: 64}\n", 3, "'data' is given twice, first in line 1"),
+        ("training:\n  epochs: 3\n  seed: 1\n  epochs: 30\n", 4, "'epochs' is given twice, first in line 2"),
+        ("training: {class_weights: {Myotis: 1, Myotis: 2}}", 1, "'Myotis' is given twice, first in line 1"),
+        ("model: {conv_layers: [{filters: 4,\n'filters': 8}]}", 2, "'filters' is given twice, first in line 1"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused_at_any_depth(load: Any, text: str, line: int, finding: str) -> None:
+    with pytest.raises(ConfigError, match=rf"experiment\.yaml line {line}: {finding}"):
+        load(text)
+
+
+def test_a_mapping_may_override_what_it_merges(load: Any) -> None:
+    layers = "[&first {filters: 4, stride: 2}, {<<: *first, filters: 8}]"
+    assert load(f"model: {{conv_layers: {layers}}}").model.conv_layers == (ConvLayer(4, 3, 2), ConvLayer(8, 3, 2))
+
+
+@pytest.mark.parametrize(
     "content", [b"a: b: c", b"- 1", b"3", b"data: [1]", b"data: 3", b"\xff\xfe\x00", b"data: {", b"[" * 1000]
 )
 def test_what_is_no_yaml_of_sections_is_one_line_of_ours(tmp_path: Path, content: bytes) -> None:
