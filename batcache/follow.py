@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from batcache.errors import ConfigError
+from batcache.errors import ConfigError, count
 from batcache.inputs import find_cache, find_manifest
 from batcache.reports import (
     describe_epoch,
@@ -80,7 +80,7 @@ def build(
                     report = event
     except KeyboardInterrupt:
         events.close()  # shards that are being written are finished
-        say(f"stopped: {library.count_committed(cache, settings.data):,} recordings are in {cache}")
+        say(f"stopped: {cache} holds {count(library.count_committed(cache, settings.data), 'recording')}")
         raise
     if report is not None:
         show_build(report, settings)
@@ -91,14 +91,14 @@ def restore(source: Path, cache: "Place") -> None:
     from batcache.store import restore as library
 
     report = _follow(library.restore(source, cache), library.Restored, "restoring")
-    say(f"restored: {report.recordings:,} recordings, {report.instances:,} instances in {report.cache}")
+    say(f"restored: {count(report.recordings, 'recording')}, {count(report.instances, 'instance')} in {report.cache}")
 
 
 def export(cache: "Place", target: Path, *, force: bool) -> None:
     from batcache.store import export as library
 
     report = _follow(library.export(cache, target, force=force), library.Exported, "exporting")
-    say(f"exported: {report.recordings:,} recordings, {report.instances:,} instances to {report.path}")
+    say(f"exported: {count(report.recordings, 'recording')}, {count(report.instances, 'instance')} to {report.path}")
 
 
 def verify(cache: "Place", sample: int, seed: int, data_dir: Path | None) -> "VerifyReport":
@@ -188,7 +188,7 @@ def evaluate(judging: "Judging", device: str) -> None:
 
     say(
         f"judging {judging.checkpoint_path} (epoch {judging.checkpoint.epoch}) on split {judging.split}: "
-        f"{len(judging.bags):,} clips"
+        f"{count(len(judging.bags), 'clip')}"
     )
     events = predict.evaluate(judging, pick_device(device))
     report = _follow(events, predict.EvalReport, "judging clips")
@@ -227,6 +227,6 @@ def synthesise(manifest_path: Path, out: Path | None, *, force: bool) -> None:
         raise ConfigError("synth.out", "not given", "Say where the simulated recordings go")
     events = create.create(read_manifest([manifest_path]), out, force=force)
     report = _follow(events, create.SynthReport, "simulating recordings")
-    counted = f"; {report.calls:,} calls in {out / 'events.csv'}"
-    kept = f"{report.kept:,} there already"
-    say(f"simulated: {report.clips:,} clips in {out}, {report.written:,} written, {kept}{counted}")
+    written = f"{report.written:,} written, {report.kept:,} there already"
+    calls = f"{count(report.calls, 'call')} in {out / 'events.csv'}"
+    say(f"simulated: {count(report.clips, 'clip')} in {out}, {written}; {calls}")

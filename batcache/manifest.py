@@ -21,7 +21,7 @@ from itertools import chain
 from pathlib import Path
 from posixpath import normpath
 
-from batcache.errors import ManifestError
+from batcache.errors import ManifestError, count
 
 UNKNOWN = -1
 """The label of a species that was not annotated."""
@@ -121,7 +121,7 @@ def read_manifest(
     for table in tables[1:]:
         _refuse_other_species(table, tables[0])
     if num_classes is not None and num_classes != len(species):
-        finding = f"{len(species)} species columns, but num_classes is {num_classes}"
+        finding = f"{count(len(species), 'species column')}, but num_classes is {num_classes}"
         raise ManifestError(csvs[0], finding, "Correct num_classes or the columns")
     clips = tuple(clip for table in tables for clip in _read_clips(table, species, allow_outside))
     _check_recordings(clips)
@@ -276,7 +276,7 @@ def _read_clip(
     """Raises ValueError with a finding and a remedy, as all readers of cells do; the caller knows the place."""
     columns, comma = table.columns, table.decimal_comma
     if len(cells) != len(columns):
-        finding = f"{len(cells)} cells, expected {len(columns)} as in the header"
+        finding = f"{count(len(cells), 'cell')}, expected {len(columns)} as in the header"
         raise ValueError(finding, "Correct the row; a cell that holds the delimiter needs quotes")
     cells = [*cells, ""]  # where a column that is absent, -1, finds nothing
     split = cells[columns["split"]].strip().lower() if "split" in columns else table.split

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from batcache.errors import list_some
+from batcache.errors import count, list_some
 from batcache.terminal import say, show_table, warn
 
 if TYPE_CHECKING:  # a build with nothing to do imports no torch
@@ -61,18 +61,18 @@ def show_build(report: "BuildReport", settings: "Config") -> None:
     show_table(f"{report.cache}", rows)
     if report.two_channels:
         warn(
-            f"{len(report.two_channels)} recordings have several channels, the first is used: "
+            f"of {count(len(report.two_channels), 'recording')} with several channels, the first is used: "
             f"{list_some(report.two_channels)}"
         )
     if report.doubtful:
         warn(
-            f"the time expansion of {len(report.doubtful)} recordings is doubtful: "
+            f"the time expansion of {count(len(report.doubtful), 'recording')} is doubtful: "
             f"{list_some(f'{path} ({doubt})' for path, doubt in report.doubtful.items())}. "
             "Give it in a time_expansion column, 1 where there is none, and build again"
         )
     if report.unread:
         warn(
-            f"{len(report.unread)} recordings have metadata that could not all be read: "
+            f"the metadata of {count(len(report.unread), 'recording')} could not all be read: "
             f"{list_some(f'{path} ({what})' for path, what in report.unread.items())}"
         )
     outside = len(report.outside_below) + len(report.outside_above)
@@ -86,14 +86,14 @@ def show_build(report: "BuildReport", settings: "Config") -> None:
             if paths
         ]
         warn(
-            f"{outside} of {report.recordings} recordings carry most of their energy outside the mel bands; "
+            f"most energy lies outside the mel bands in {outside:,} of {count(report.recordings, 'recording')}; "
             + "; ".join(parts)
         )
     if report.rejected:
         show_table("rejected", [(name, reason) for name, reason in list(report.rejected.items())[:20]])
         warn(
-            f"{len(report.rejected)} recordings rejected, listed in {report.cache.parent / 'rejected.csv'}; "
-            "the rest is built, and they are tried again next time"
+            f"{count(len(report.rejected), 'recording')} rejected, listed in {report.cache.parent / 'rejected.csv'}; "
+            "the rest is built; each build tries them again"
         )
 
 
@@ -167,8 +167,8 @@ def show_pruned(report: "PruneReport") -> None:
 
 def describe_start(started: "RunStarted") -> str:
     return (
-        f"run {started.run}: {started.train_clips:,} clips train, {started.val_clips:,} validate, "
-        f"{started.parameters:,} parameters"
+        f"run {started.run}: {count(started.train_clips, 'clip')} to train on, {started.val_clips:,} to validate on, "
+        f"{count(started.parameters, 'parameter')}"
     )
 
 
@@ -212,7 +212,7 @@ def show_metrics(report: "EvalReport") -> None:
         rows.append(
             (f"{name} average", "", "", *map(_number, (average.precision, average.recall, average.f1, ap, auc)))
         )
-    show_table(f"split {report.split}, {metrics.clips} clips, threshold {metrics.threshold:g}", rows, header)
+    show_table(f"split {report.split}, {count(metrics.clips, 'clip')}, threshold {metrics.threshold:g}", rows, header)
     by_names: dict[tuple[str, ...], list[str]] = {}
     for average, names in metrics.left_out.items():
         by_names.setdefault(names, []).append(average.replace("_", " "))

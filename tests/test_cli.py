@@ -164,7 +164,7 @@ def test_a_doubtful_time_expansion_is_a_note_with_the_remedy(fresh: Path) -> Non
     (fresh / "slow.csv").write_text("filename,Myotis\nwav/slow.wav,1\nwav/00.wav,0\n")
     built = batcache("build", "--csv", "slow.csv", cwd=fresh)
     assert built.returncode == 0
-    assert "time expansion of 1 recordings is doubtful: wav/slow.wav (taken as 1: " in built.stderr
+    assert "time expansion of 1 recording is doubtful: wav/slow.wav (taken as 1: " in built.stderr
     assert "time_expansion column" in built.stderr
     shown = batcache("info", cwd=fresh)
     assert "full-spectrum rate (1)" in shown.stdout and "1: wav/slow.wav (taken as 1: " in shown.stdout

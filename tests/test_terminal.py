@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batcache.errors import count
 from batcache.terminal import progress_bars, say, show_table, warn
 
 STRANGE = "[red]a[/red] [/] :bat: \\[x].wav"
@@ -52,6 +53,13 @@ def test_columns_of_numbers_are_right_aligned_under_a_header(capfd: pytest.Captu
     lines = [line.rstrip() for line in capfd.readouterr().out.splitlines()]
     assert lines[0] == "title"
     assert len({len(line) for line in lines[1:]}) == 1 and lines[2].endswith("    1")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 recordings"), (1, "1 recording"), (2, "2 recordings"), (1000, "1,000 recordings")]
+)
+def test_one_thing_is_singular_and_thousands_are_parted(number: int, said: str) -> None:
+    assert count(number, "recording") == said
 
 
 def test_no_bar_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
