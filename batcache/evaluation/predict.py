@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from batcache.config import digest, to_plain
 from batcache.disk import replacing, write_file
-from batcache.errors import RunError, StoreError, list_some
+from batcache.errors import RunError, StoreError, count, list_some
 from batcache.evaluation.metrics import Metrics, compute_metrics
 from batcache.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
@@ -299,5 +299,5 @@ def _refuse_trained(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow], che
     seen = [bag for bag in bags if bag.row.content in contents or bag.clip.group in groups]
     if seen:
         names = list_some(bag.clip.filename for bag in seen)
-        finding = f"{len(seen)} of {len(bags)} clips, or others of their groups, were trained on: {names}"
+        finding = f"trained on {len(seen):,} of {count(len(bags), 'clip')}, or on others of the same groups: {names}"
         raise RunError(checkpoint_path, finding, "Judge it on clips of other groups: their scores would mean something")

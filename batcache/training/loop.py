@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from batcache.config import Config, digest, to_plain
-from batcache.errors import ConfigError, RunError
+from batcache.errors import ConfigError, RunError, count
 from batcache.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from batcache.model.crnn import BatMILModel
@@ -113,13 +113,15 @@ def choose_split(joined: Joined, manifest: Manifest, share: float, seed: int) ->
     notes = joined.notes()
     unused = Counter(bag.clip.split or "none" for bag in others if bag.clip.split != "test")
     notes += [
-        f"{count} clips of split {name} are neither train, val nor test: not used" for name, count in unused.items()
+        f"not used: {count(clips, 'clip')} of split {name}, which is neither train, val nor test"
+        for name, clips in unused.items()
     ]
     require_split(train, manifest, "train")
     if not val:
         train, val = share_groups(train, share, seed)
         groups = len({bag.clip.group_or_recording for bag in val})
-        notes.append(f"no clip of split val: {len(val)} training clips of {groups} groups, drawn by seed, validate")
+        drawn = f"{count(len(val), 'training clip')} of {count(groups, 'group')}, drawn by seed"
+        notes.append(f"no clip of split val: validated on {drawn}")
     return Split(train, val, others, tuple(notes))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from batcache.disk import write_file
-from batcache.errors import ManifestError, RunError
+from batcache.errors import ManifestError, RunError, count
 from batcache.manifest import Manifest
 from batcache.training.bags import Bag
 
@@ -71,7 +71,7 @@ def require_split(bags: Sequence[Bag], manifest: Manifest, split: str) -> None:
     there = ", ".join(f"{name} ({count})" for name, count in sorted(manifest.splits.items())) or "none"
     near = _csv_beside(manifest.csvs, split)
     if manifest.splits.get(split):
-        finding = f"every recording of split {split} was rejected by build ({manifest.splits[split]} clips)"
+        finding = f"every recording of split {split} was rejected by build ({count(manifest.splits[split], 'clip')})"
         raise ManifestError(", ".join(map(str, manifest.csvs)), finding, "See rejected.csv")
     remedy = "Add a split column, or name the CSV train.csv, val.csv or test.csv"
     if manifest.splits:

@@ -168,7 +168,7 @@ def test_events_tell_the_run_in_order(small: SmallWorld, tmp_path: Path) -> None
     assert isinstance(started, RunStarted) and isinstance(report, TrainReport)
     assert (started.train_clips, started.val_clips, started.first_epoch, started.epochs) == (12, 6, 1, 2)
     (note,) = started.notes
-    assert note.startswith("1 recordings left out, rejected by build: broken.wav")
+    assert note.startswith("1 recording left out, rejected by build: broken.wav")
     assert (report.epochs, report.metric, report.stopped_early) == (2, "val_macro_ap", False)
 
 
@@ -373,7 +373,7 @@ def test_without_validation_rows_the_draw_is_said_and_kept_in_split_csv(small: S
     manifest = small.read([row.replace(",val,", ",train,") for row in small.rows()])
     run, events = train_fully(small.config, small.store, manifest, tmp_path)
     assert isinstance(events[0], RunStarted)
-    assert "no clip of split val: 3 training clips of 1 groups, drawn by seed, validate" in events[0].notes
+    assert "no clip of split val: validated on 3 training clips of 1 group, drawn by seed" in events[0].notes
     rows = read_splits(run / "split.csv").values()
     assert [sum(row.split == name for row in rows) for name in ("train", "val", "test")] == [15, 3, 6]
 
