@@ -55,11 +55,14 @@ def test_every_alternative_that_the_example_config_names_loads(
     assert loaded == value or not isinstance(loaded, str)
 
 
-def test_the_tree_names_every_module() -> None:
-    tree = README.split("## What is where")[1]
-    named = set(re.findall(r"\b(\w+\.py)\b", tree))
-    there = {path.name for path in (ROOT / "batcache").rglob("*.py")} - {"__init__.py"}
-    assert named == there
+def test_the_tree_names_every_module_once_in_its_room() -> None:
+    (tree,) = re.findall(r"```\nbatcache/\n(.*?)```", README, re.DOTALL)
+    named, room = [], ""
+    for indent, name in re.findall(r"^( *)(\S+)", tree.split("\npipelines/")[0], re.MULTILINE):
+        room = name if name.endswith("/") else room if indent == "    " else ""
+        named += [] if name.endswith("/") else [f"{room}{name}"]
+    there = [path.relative_to(ROOT / "batcache").as_posix() for path in (ROOT / "batcache").rglob("*.py")]
+    assert sorted(named) == sorted(path for path in there if not path.endswith("__init__.py"))
 
 
 @pytest.mark.parametrize("pipeline", sorted((ROOT / "pipelines").glob("*.yaml")), ids=lambda path: path.name)
