@@ -194,12 +194,11 @@ def show_trained(report: "TrainReport") -> None:
 
 def show_metrics(report: "EvalReport") -> None:
     metrics = report.metrics
-    header = ("species", "clips with", "of", "precision", "recall", "F1", "AP", "ROC-AUC")
+    header = ("species", "clips", "precision", "recall", "F1", "AP", "ROC-AUC")
     rows = [
         (
             r.species,
-            str(r.support),
-            str(r.known),
+            f"{r.support}/{r.known}",
             *map(_number, (r.precision, r.recall, r.f1)),
             _number(r.average_precision),
             _number(r.roc_auc),
@@ -209,10 +208,13 @@ def show_metrics(report: "EvalReport") -> None:
     for name in ("macro", "micro", "weighted"):
         average = getattr(metrics, name)
         ap, auc = (metrics.macro_average_precision, metrics.macro_roc_auc) if name == "macro" else (None, None)
-        rows.append(
-            (f"{name} average", "", "", *map(_number, (average.precision, average.recall, average.f1, ap, auc)))
-        )
-    show_table(f"split {report.split}, {count(metrics.clips, 'clip')}, threshold {metrics.threshold:g}", rows, header)
+        rows.append((f"{name} average", "", *map(_number, (average.precision, average.recall, average.f1, ap, auc))))
+    show_table(
+        f"split {report.split}, {count(metrics.clips, 'clip')}, threshold {metrics.threshold:g}",
+        rows,
+        header,
+        ("ROC-AUC", "precision", "recall"),
+    )
     by_names: dict[tuple[str, ...], list[str]] = {}
     for average, names in metrics.left_out.items():
         by_names.setdefault(names, []).append(average.replace("_", " "))

@@ -37,20 +37,41 @@ def warn(text: str) -> None:
     sys.stderr.write(f"note: {text}\n")
 
 
-def show_table(title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> None:
+def show_table(
+    title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = (), spare: Sequence[str] = ()
+) -> None:
+    """Show rows under a header. Where the terminal is too narrow, ``spare`` columns go, the first of them first."""
     console = _console()
+    left_out: list[str] = []
+    table = _make_table(console, title, rows, header, left_out)
+    for name in spare:
+        if console.measure(table, options=console.options.update(width=_ENDLESS)).maximum <= console.width:
+            break
+        left_out.append(name)
+        table = _make_table(console, title, rows, header, left_out)
+    console.print(table)
+    if left_out:
+        say(f"the terminal is too narrow for {', '.join(left_out)}")
+
+
+def _make_table(
+    console: Console, title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...], left_out: Sequence[str]
+) -> Table:
     table = Table(
         title=Text(title),
         title_justify="left",
         box=box.SIMPLE if console.is_terminal else None,
         show_header=bool(header),
         pad_edge=False,
+        collapse_padding=console.is_terminal,
     )
-    for i in range(max(len(row) for row in rows)):
-        table.add_column(header[i] if header else "", justify="right" if header and i else "left", overflow="fold")
+    names = header or ("",) * max(len(row) for row in rows)
+    shown = [i for i, name in enumerate(names) if name not in left_out]
+    for i in shown:
+        table.add_column(names[i], justify="right" if header and i else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+        table.add_row(*(Text(row[i]) for i in shown))
+    return table
 
 
 class _Rate(ProgressColumn):

@@ -1,6 +1,8 @@
 """What is printed is what was meant: names as they are, paths whole, a bar only on a terminal, no line glued to it."""
 
 import os
+import re
+import struct
 import subprocess
 import sys
 import threading
@@ -70,11 +72,11 @@ def test_no_bar_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr() == ("between\n", "note: noted\n")
 
 
-def run_on_terminal(stdout_too: bool, *command: str, cwd: Path) -> tuple[str, str]:
-    """Run a command whose stderr (and stdout) is a terminal of 100 columns. Returns its stdout, and the terminal's."""
+def run_on_terminal(stdout_too: bool, *command: str, cwd: Path, columns: int = 100) -> tuple[str, str]:
+    """Run a command whose stderr (and stdout) is a terminal. Returns its stdout, and the terminal's."""
     fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, b"\x18\x00\x64\x00\x00\x00\x00\x00")
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
     environment |= {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1", "TERM": "xterm"}
     process = subprocess.Popen(
@@ -140,3 +142,31 @@ print(*titles)
 """
     plain, _ = run_on_terminal(False, sys.executable, "-c", code, cwd=tmp_path)
     assert plain.split() == ["reading", "computing", "then", "validating"]
+
+
+SCORES = """
+from types import SimpleNamespace
+import numpy as np
+from batcache.evaluation.metrics import compute_metrics
+from batcache.reports import show_metrics
+species = ("Rhinolophus ferrumequinum", "Pipistrellus pipistrellus", "Myotis myotis")
+rng = np.random.default_rng(0)
+metrics = compute_metrics(rng.random((123, 3)), rng.integers(0, 2, (123, 3)).astype(np.int8), species)
+show_metrics(SimpleNamespace(metrics=metrics, split="test", predictions="p.npz", metrics_file="metrics.json"))
+"""
+
+
+@pytest.mark.parametrize(("columns", "left_out"), [(80, []), (60, ["ROC-AUC", "precision"])])
+def test_a_species_scores_stand_in_one_line_whose_last_columns_go_first(
+    tmp_path: Path, columns: int, left_out: list[str]
+) -> None:
+    _, shown = run_on_terminal(True, sys.executable, "-c", SCORES, cwd=tmp_path, columns=columns)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    lines = plain.splitlines()
+    (header,) = (line for line in lines if line.split()[:2] == ["species", "clips"])
+    for name in ("Rhinolophus ferrumequinum", "Pipistrellus pipistrellus", "macro average"):
+        (line,) = (line for line in lines if name.split()[0] in line)
+        assert line.strip().startswith(name) and len(re.findall(r"0\.\d{3}", line)) == len(header.split()) - 2
+    assert max(map(len, lines)) <= columns
+    assert all(word not in header and re.search(f"too narrow for .*{word}", plain) for word in left_out)
+    assert left_out or header.split()[2:] == ["precision", "recall", "F1", "AP", "ROC-AUC"]
