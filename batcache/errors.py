@@ -77,3 +77,8 @@ def list_some(names: Iterable[str], most: int = 3) -> str:
 
 def shorten(text: str, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def quote(text: str) -> str:
+    """What was found in a cell, in a sentence."""
+    return repr(shorten(text, 160))

@@ -22,7 +22,20 @@ MAY_IMPORT = {
     "evaluation": {"features", "store", "model", "training"},
     "bench": {"features", "store", "model", "training", "evaluation", "synth"},
 }
-GROUND = {"__init__", "ahead", "config", "disk", "errors", "findings", "manifest", "memory", "s3", "sections"}
+GROUND = {
+    "__init__",
+    "ahead",
+    "cells",
+    "config",
+    "disk",
+    "errors",
+    "findings",
+    "manifest",
+    "memory",
+    "s3",
+    "sections",
+    "table",
+}
 COMMAND_LINE = {  # of which each may import all below, and these of its like
     "cli": {"follow", "inputs", "pages", "reports", "terminal"},
     "follow": {"inputs", "reports", "terminal"},
