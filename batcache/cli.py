@@ -1,9 +1,8 @@
-"""The command line: options and commands, each parsed and handed to one library call."""
+"""The command line: commands, each parsed and handed to one library call."""
 
 import io
 import sys
 from collections.abc import Collection, Iterable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,25 @@ from batcache.inputs import (
     reach_cache,
 )
 from batcache.memory import keep_freed_memory
+from batcache.options import (
+    AllowOutside,
+    CachePath,
+    ConfigPath,
+    Csvs,
+    DataDir,
+    Device,
+    Endpoint,
+    OnDevice,
+    Pooling,
+    Region,
+    Resident,
+    Runs,
+    RunsCache,
+    RunsCsvs,
+    RunsDataDir,
+    RunsEndpoint,
+    RunsRegion,
+)
 from batcache.pages import draw_run, draw_store
 from batcache.reports import show_whereabouts
 from batcache.terminal import say, show_table
@@ -32,80 +50,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-class Device(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Resident(StrEnum):
-    auto = "auto"
-    off = "off"
-
-
-class Pooling(StrEnum):
-    max = "max"
-    attention = "attention"
-    linear_softmax = "linear_softmax"
-
-
-Csvs = Annotated[
-    list[Path] | None,
-    typer.Option("--csv", help="Manifest; give several as --csv a.csv --csv b.csv.", show_default=False),
-]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Where filenames start from. [default: the folder of the CSV]", show_default=False)
-]
-CachePath = Annotated[
-    str | None,
-    typer.Option(
-        "--cache",
-        metavar="PATH",
-        help="The store: a path, or s3://bucket/path. [default: features.zarr]",
-        show_default=False,
-    ),
-]
-Endpoint = Annotated[
-    str | None, typer.Option(help="Of a cache on S3: the server's URL. [default: AWS]", show_default=False)
-]
-Region = Annotated[
-    str | None, typer.Option(help="Of a cache on S3. [default: that of your AWS settings]", show_default=False)
-]
-RunsCsvs = Annotated[
-    list[Path] | None,
-    typer.Option("--csv", help="Manifest; may be repeated. [default: the run's]", show_default=False),
-]
-RunsDataDir = Annotated[
-    Path | None,
-    typer.Option(help="Where filenames start from. [default: the run's, or the CSV's folder]", show_default=False),
-]
-RunsCache = Annotated[
-    str | None,
-    typer.Option(
-        "--cache",
-        metavar="PATH",
-        help="The store: a path, or s3://bucket/path. [default: the run's]",
-        show_default=False,
-    ),
-]
-RunsEndpoint = Annotated[
-    str | None,
-    typer.Option(help="Of a cache on S3: the server's URL. [default: the run's, else AWS]", show_default=False),
-]
-RunsRegion = Annotated[
-    str | None,
-    typer.Option(help="Of a cache on S3. [default: the run's, else that of your AWS settings]", show_default=False),
-]
-ConfigPath = Annotated[Path | None, typer.Option("--config", help="Settings as YAML.", show_default=False)]
-Runs = Annotated[
-    Path | None, typer.Option("--run-dir", help="The folder that holds the runs. [default: runs]", show_default=False)
-]
-AllowOutside = Annotated[
-    bool, typer.Option("--allow-outside", help="Let filenames lead out of the data dir; only for CSVs you trust.")
-]
-OnDevice = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU where there is one.")]
 
 
 def main() -> None:
