@@ -5,31 +5,45 @@ file, then flags. A key that does not exist is an error that names the nearest o
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from batcache.errors import ConfigError
+from batcache.findings import explain
 from batcache.s3 import Place, check_endpoint, parse_place, reach
+from batcache.sections import read_sections
 
 FRONT_END_VERSION = 2
 """Raised whenever code changes the cached numbers; the golden test fails when that was forgotten."""
 
 PoolingType = Literal["max", "attention", "linear_softmax"]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+
+
+def _refuse_yes_and_no(value: Any) -> Any:
+    """YAML reads yes and no as booleans, which are 1 and 0 in Python."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "expected a number")
+    return value
+
+
+Real = Annotated[float, BeforeValidator(_refuse_yes_and_no)]
+Whole = Annotated[int, BeforeValidator(_refuse_yes_and_no)]
+Share = Annotated[Real, Field(ge=0, lt=1)]
+Positive = Annotated[Real, Field(gt=0)]
+NotNegative = Annotated[Real, Field(ge=0)]
+Count = Annotated[Whole, Field(ge=1)]
+Natural = Annotated[Whole, Field(ge=0)]
 Size = Count | tuple[Count, Count]
-Padding = Annotated[int, Field(ge=0)]
+Resident = Annotated[Literal["auto", "off"], BeforeValidator(lambda value: "off" if value is False else value)]
+"""YAML reads ``off`` as False."""
 CachePlace = Annotated[Place, BeforeValidator(parse_place)]
 Endpoint = Annotated[str, AfterValidator(check_endpoint)]
 
@@ -51,14 +65,14 @@ class Windows:
 class FeatureConfig(_Section):
     """The settings that decide the cached numbers. Frequencies in Hz."""
 
-    target_sample_rate: Annotated[int, Field(ge=8_000, le=2_000_000)] = 256_000
-    n_fft: Annotated[int, Field(ge=16, multiple_of=2)] = 1024
+    target_sample_rate: Annotated[Whole, Field(ge=8_000, le=2_000_000)] = 256_000
+    n_fft: Annotated[Whole, Field(ge=16, multiple_of=2)] = 1024
     hop_length: Count = 256
     n_mels: Count = 128
     fmin: Positive = 10_000.0
     fmax: Positive = 100_000.0
-    pcen_gain: Annotated[float, Field(ge=0)] = 0.98
-    pcen_bias: Annotated[float, Field(ge=0)] = 2.0
+    pcen_gain: NotNegative = 0.98
+    pcen_bias: NotNegative = 2.0
     pcen_power: Positive = 0.5
     pcen_time_constant_s: Positive = 0.1
 
@@ -151,7 +165,7 @@ class ConvLayer(_Section):
     filters: Count
     kernel_size: Size = 3
     stride: Size = 1
-    padding: Padding | tuple[Padding, Padding] = 1
+    padding: Natural | tuple[Natural, Natural] = 1
 
 
 def _name_sizes(layer: Any) -> Any:
@@ -187,16 +201,16 @@ class TrainingConfig(_Section):
     batch_size: Count = 8
     epochs: Count = 100
     learning_rate: Positive = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_decay: NotNegative = 1e-4
     class_weights: Literal["balanced"] | tuple[Positive, ...] | dict[str, Positive] | None = None
     scheduler: Literal["plateau", "one_cycle", "none"] = "plateau"
     patience: Count = 15
     grad_clip: Positive = 1.0
     max_instances: Count = 60
-    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    workers: Annotated[int, Field(ge=0)] = 1
-    resident: Literal["auto", "off"] = "auto"
-    seed: Annotated[int, Field(ge=0)] = 0
+    validation_share: Annotated[Real, Field(gt=0, lt=1)] = 0.15
+    workers: Natural = 1
+    resident: Resident = "auto"
+    seed: Natural = 0
     run_dir: Path = Path("runs")
 
 
@@ -205,11 +219,11 @@ class AugmentationConfig(_Section):
     """Applied to features of training bags only. Mask widths are upper bounds, in frames and mel bands."""
 
     time_masking: bool = True
-    time_mask_param: Annotated[int, Field(ge=0)] = 20
+    time_mask_param: Natural = 20
     freq_masking: bool = True
-    freq_mask_param: Annotated[int, Field(ge=0)] = 10
+    freq_mask_param: Natural = 10
     noise_injection: bool = True
-    noise_std: Annotated[float, Field(ge=0)] = 0.01
+    noise_std: NotNegative = 0.01
 
 
 @dataclass(frozen=True)
@@ -242,32 +256,6 @@ Layer = Mapping[str, Any]
 """Settings as nested mappings: section, then key. A value of None in a layer of flags means the flag was not given."""
 
 
-_LARGEST = 1 << 20
-
-
-def read_layer(path: Path) -> dict[str, Any]:
-    """Return the sections of a YAML file.
-
-    Raises:
-        ConfigError: the file is missing, is not YAML, or does not hold sections.
-    """
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise ConfigError(path, f"larger than {_LARGEST:,} bytes, expected settings", "Pass a config")
-        document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(path, f"cannot be read ({error.strerror})", "Pass an existing YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise ConfigError(
-            path, f"not YAML: {_shorten(' '.join(str(error).split()), 400)}", "Correct the file"
-        ) from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict) or not all(isinstance(v, dict | None) for v in document.values()):
-        raise ConfigError(path, f"expected sections ({', '.join(_SECTIONS)}) with keys under them", "Indent keys")
-    return {section: values or {} for section, values in document.items()}
-
-
 def load_config(path: Path | None = None, *, base: Layer | None = None, flags: Layer | None = None) -> Config:
     """Merge defaults, ``base``, the YAML file at ``path`` and ``flags`` into one checked ``Config``.
 
@@ -276,18 +264,13 @@ def load_config(path: Path | None = None, *, base: Layer | None = None, flags: L
     """
     given_flags = {s: {k: v for k, v in keys.items() if v is not None} for s, keys in (flags or {}).items()}
     merged: dict[str, dict[str, Any]] = {}
-    for layer in (base or {}, read_layer(path) if path else {}, given_flags):
+    for layer in (base or {}, read_sections(path) if path else {}, given_flags):
         for section, keys in layer.items():
             merged[section] = {**merged.get(section, {}), **keys}
     try:
-        config = _adapter().validate_python(merged)
+        return _adapter().validate_python(merged)
     except ValidationError as error:
-        raise _explain(error, path) from None
-    for section, keys in merged.items():
-        for key, value in keys.items():  # pydantic takes yes and no for 1 and 0
-            if isinstance(value, bool) and not isinstance(getattr(getattr(config, section), key), bool):
-                raise ConfigError(f"{path or 'configuration'}: {section}.{key}", f"{value}, expected a number")
-    return config
+        raise explain(error, path, _keys_in) from None
 
 
 def to_plain(config: Any) -> Any:
@@ -317,34 +300,9 @@ def _adapter() -> TypeAdapter[Config]:
     return TypeAdapter(Config)
 
 
-def _explain(error: ValidationError, path: Path | None) -> ConfigError:
-    """Turn the most telling of pydantic's findings, a misspelt key or else the deepest, into one line of ours."""
-    findings = error.errors(include_url=False)
-    first = min(findings, key=lambda found: (found["type"] != "unexpected_keyword_argument", -len(found["loc"])))
-    where = [_shorten(str(part)) for part in first["loc"] if not _names_alternative(part)]
-    place = f"{path or 'configuration'}: {'.'.join(where)}"
-    if first["type"] == "unexpected_keyword_argument":
-        if len(where) == 1:
-            known = list(_SECTIONS)
-        elif where[0] == "model" and len(where) > 2:
-            known = [f.name for f in dataclasses.fields(ConvLayer)]
-        else:
-            known = [f.name for f in dataclasses.fields(_SECTIONS[where[0]])]  # type: ignore[arg-type]
-        near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.0)
-        return ConfigError(place, "no such setting", f"Did you mean {near[0]}? Known: {', '.join(known)}")
-    finding = first["msg"].lower().replace("tuple", "list")
-    return ConfigError(place, f"{_VALUES.repr(first['input'])}: {finding}", "Correct the value")
-
-
-_VALUES = reprlib.Repr()
-"""Shows a value in a line: with a few anchors, a YAML of a kilobyte stands for lists of a gigabyte."""
-_VALUES.maxlevel, _VALUES.maxlist, _VALUES.maxstring, _VALUES.maxlong = 2, 10, 160, 160
-
-
-def _shorten(text: str, longest: int = 60) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."
-
-
-def _names_alternative(part: int | str) -> bool:
-    """Whether pydantic put this part into a place to say which of several types it tried, as ``tuple[...]``."""
-    return isinstance(part, str) and part.startswith(("constrained-", "tuple[", "dict[", "literal["))
+def _keys_in(where: Sequence[str]) -> list[str]:
+    """The keys there are at a place in the settings."""
+    if not where:
+        return list(_SECTIONS)
+    kind = ConvLayer if where[0] == "model" and len(where) > 1 else _SECTIONS[where[0]]
+    return [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]

@@ -55,6 +55,15 @@ class RunError(BatcacheError):
     """A run folder or checkpoint that is missing, unfinished or unreadable."""
 
 
+def count(number: int, thing: str) -> str:
+    """A number of things in a sentence.
+
+    >>> count(1, "recording"), count(2000, "recording")
+    ('1 recording', '2,000 recordings')
+    """
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
 def list_some(names: Iterable[str], most: int = 3) -> str:
     """Names in a sentence: all of them, or the first and how many more.
 
@@ -64,3 +73,12 @@ def list_some(names: Iterable[str], most: int = 3) -> str:
     listed = list(names)
     shown = ", ".join(listed[:most])
     return f"{shown} and {len(listed) - most} more" if len(listed) > most else shown or "no recording"
+
+
+def shorten(text: str, longest: int = 60) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def quote(text: str) -> str:
+    """What was found in a cell, in a sentence."""
+    return repr(shorten(text, 160))

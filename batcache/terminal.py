@@ -1,251 +1,25 @@
-"""How things look on a terminal, and in plain text where the output is none."""
+"""Lines, tables and progress bars: on a terminal, and in plain text where the output is none."""
 
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
-from batcache.errors import list_some
-
-if TYPE_CHECKING:  # a build with nothing to do imports no torch
-    from batcache.bench.rows import Row
-    from batcache.config import Config
-    from batcache.evaluation.predict import EvalReport
-    from batcache.store.plan import Plan
-    from batcache.store.prune import PruneReport
-    from batcache.store.records import Damage
-    from batcache.store.repair import RepairReport
-    from batcache.store.report import BuildReport
-    from batcache.store.verify import VerifyReport
-    from batcache.training.events import Epoch
-
 _ENDLESS = 100_000  # columns of a file, so that no path is cut
-
-
-def describe_plan(plan: "Plan") -> str:
-    counts = {
-        "to compute": plan.count("build"),
-        "changed, to compute again": plan.count("stale"),
-        "up to date": plan.count("keep"),
-        "duplicates": plan.count("duplicate"),
-        "rejected": plan.count("rejected"),
-    }
-    return "recordings: " + ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-
-
-def describe_work(plan: "Plan", free_bytes: int | None) -> str:
-    work = f"{plan.audio_s / 3600:,.2f} h of audio to compute, {plan.bytes_to_write / 1e9:,.2f} GB to write"
-    return work if free_bytes is None else f"{work}, {(free_bytes + plan.leftover_bytes) / 1e9:,.1f} GB free"
-
-
-def list_decisions(plan: "Plan") -> list[str]:
-    return [f"{action:<9}  {path}  ({reason})" for path, (action, reason) in plan.decisions.items()]
-
-
-def show_build(report: "BuildReport", settings: "Config") -> None:
-    data = settings.data
-    rows = [
-        ("computed now", f"{report.computed:,}"),
-        ("already there", f"{report.kept:,}"),
-        ("recordings in the cache", f"{report.recordings:,} ({report.audio_s / 3600:.2f} h)"),
-        ("instances", f"{report.instances:,} of {data.instance_s:g} s"),
-        ("rejected", f"{len(report.rejected):,}"),
-        ("took", f"{report.seconds:.1f} s"),
-    ]
-    if report.duplicates:
-        rows.insert(2, ("duplicates, computed once", f"{report.duplicates:,}"))
-    if report.off_rate:
-        rows.insert(4, (f"true rate is not {data.sample_rate:,} Hz", f"{report.off_rate:,}"))
-    if report.low_nyquist:
-        rows.insert(4, ("rate too low for the upper mel bands", f"{report.low_nyquist:,}"))
-    show_table(f"{report.cache}", rows)
-    if report.two_channels:
-        warn(
-            f"{len(report.two_channels)} recordings have several channels, the first is used: "
-            f"{list_some(report.two_channels)}"
-        )
-    if report.doubtful:
-        warn(
-            f"the time expansion of {len(report.doubtful)} recordings is doubtful: "
-            f"{list_some(f'{path} ({doubt})' for path, doubt in report.doubtful.items())}. "
-            "Give it in a time_expansion column, 1 where there is none, and build again"
-        )
-    if report.unread:
-        warn(
-            f"{len(report.unread)} recordings have metadata that could not all be read: "
-            f"{list_some(f'{path} ({what})' for path, what in report.unread.items())}"
-        )
-    outside = len(report.outside_below) + len(report.outside_above)
-    if outside > 0.05 * report.recordings:
-        parts = [
-            f"{len(paths)} {where}: {list_some(paths)}"
-            for where, paths in (
-                (f"above {data.fmax / 1000:g} kHz (raise fmax for horseshoe bats)", report.outside_above),
-                (f"below {data.fmin / 1000:g} kHz (wind, handling, insects: harmless)", report.outside_below),
-            )
-            if paths
-        ]
-        warn(
-            f"{outside} of {report.recordings} recordings carry most of their energy outside the mel bands; "
-            + "; ".join(parts)
-        )
-    if report.rejected:
-        show_table("rejected", [(name, reason) for name, reason in list(report.rejected.items())[:20]])
-        warn(
-            f"{len(report.rejected)} recordings rejected, listed in {report.rejected_list}; "
-            "the rest is built, and they are tried again next time"
-        )
-
-
-def show_verified(report: "VerifyReport") -> None:
-    rows = [
-        ("shards", f"{report.shards:,}"),
-        ("instances", f"{report.instances:,}"),
-        ("read", f"{report.bytes / 1e6:,.1f} MB"),
-        ("took", f"{report.seconds:.1f} s"),
-        ("damages", f"{len(report.damages):,}"),
-    ]
-    if report.exact or report.rounded or report.not_comparable:
-        rows[3:3] = [
-            ("computed anew, equal bit by bit", f"{len(report.exact):,}"),
-            ("computed anew, equal but for rounding", f"{len(report.rounded):,}"),
-            ("not comparable", f"{len(report.not_comparable):,}"),
-        ]
-    show_table(f"{report.cache}", rows)
-    _show_damages(report.damages)
-    if report.not_comparable:
-        show_table("not comparable", list(report.not_comparable.items()), ("recording", "why"))
-
-
-def _show_damages(damages: "Sequence[Damage]") -> None:
-    if damages:
-        rows = [
-            (one.place, ", ".join(one.recordings), _spans(one.instances), one.finding, one.remedy) for one in damages
-        ]
-        show_table("damages", rows, ("file", "recordings", "instances", "finding", "remedy"))
-
-
-def _spans(numbers: Sequence[int]) -> str:
-    """Ascending numbers, runs of them as ``2-5``."""
-    runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
-    ends = [[number for _, number in run] for _, run in runs]
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in ends)
-
-
-def show_repaired(report: "RepairReport") -> None:
-    rows = [
-        ("shards written again", f"{report.shards:,}"),
-        ("recordings computed again", f"{len(report.recomputed):,}"),
-        ("records withdrawn", f"{report.withdrawn:,}"),
-        ("damages left", f"{len(report.left):,}"),
-        ("took", f"{report.seconds:.1f} s"),
-    ]
-    show_table("repair", rows)
-    if report.impossible:
-        show_table("could not be repaired", list(report.impossible.items()), ("", "why"))
-        warn("bring those files back and repair again; or give them up: `batcache prune --csv` with a CSV without them")
-    _show_damages(report.left)
-
-
-def show_pruned(report: "PruneReport") -> None:
-    would = "would be " if report.dry_run else ""
-    plan = report.plan
-    rows = [
-        ("recordings kept", f"{report.recordings:,}"),
-        (f"recordings {would}dropped", f"{len(plan.dropped):,}"),
-        (f"instances {would}freed", f"{report.instances_freed:,}"),
-        (f"shards {would}removed", f"{len(plan.dead) + len(plan.emptied):,}"),
-        (f"shards {would}written", f"{len(plan.moves):,}"),
-        ("before", f"{report.bytes_before / 1e6:,.1f} MB"),
-        ("after", f"{report.bytes_after / 1e6:,.1f} MB"),
-        ("took", f"{report.seconds:.1f} s"),
-    ]
-    show_table(f"{report.cache}", rows)
-    if report.note:
-        warn(report.note)
-
-
-def describe_epoch(epoch: "Epoch") -> str:
-    ap = "-" if epoch.val_macro_ap is None else f"{epoch.val_macro_ap:.4f}"
-    return (
-        f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.4f}  val loss {epoch.val_loss:.4f}  val macro AP {ap}  "
-        f"{epoch.bags_per_s:.1f} bags/s  {epoch.seconds:.1f} s{'  best' if epoch.improved else ''}"
-    )
-
-
-def show_metrics(report: "EvalReport") -> None:
-    metrics = report.metrics
-    header = ("species", "clips with", "of", "precision", "recall", "F1", "AP", "ROC-AUC")
-    rows = [
-        (
-            r.species,
-            str(r.support),
-            str(r.known),
-            *map(_number, (r.precision, r.recall, r.f1)),
-            _number(r.average_precision),
-            _number(r.roc_auc),
-        )
-        for r in metrics.per_species
-    ]
-    for name in ("macro", "micro", "weighted"):
-        average = getattr(metrics, name)
-        ap, auc = (metrics.macro_average_precision, metrics.macro_roc_auc) if name == "macro" else (None, None)
-        rows.append(
-            (f"{name} average", "", "", *map(_number, (average.precision, average.recall, average.f1, ap, auc)))
-        )
-    show_table(f"split {report.split}, {metrics.clips} clips, threshold {metrics.threshold:g}", rows, header)
-    by_names: dict[tuple[str, ...], list[str]] = {}
-    for average, names in metrics.left_out.items():
-        by_names.setdefault(names, []).append(average.replace("_", " "))
-    for names, averages in by_names.items():
-        if names:
-            say(f"without {', '.join(names)} (not enough labels): {', '.join(averages)}")
-    say(f"predictions {report.predictions}\nmetrics     {report.metrics_file}")
-
-
-def show_measured(rows: Sequence["Row"]) -> None:
-    """A table for each section: ours, a peer's, the ratio (above 1: ours is better) and what is promised."""
-    header = ("", "batcache", "beside", "there", "ratio", "promised", "")
-    for section, measured in groupby(rows, key=lambda row: row.section):
-        lines = [
-            (
-                row.what,
-                f"{_figure(row.ours)} {row.unit}".strip(),
-                row.peer,
-                _figure(row.theirs),
-                f"{_figure(row.ratio)}x" if row.ratio else "",
-                _promise(row),
-                row.note,
-            )
-            for row in measured
-        ]
-        show_table(section, lines, header)
-
-
-def _promise(row: "Row") -> str:
-    if row.mark is None:
-        return ""
-    kept = {True: ", kept", False: ", NOT kept", None: ""}[row.is_met]
-    unit = "x" if row.mark.of == "ratio" else f" {row.unit}"
-    return f"{row.mark.sign} {row.mark.limit:g}{unit}{kept}"
-
-
-def _figure(value: float | None) -> str:
-    """Three digits, or all those before the point."""
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _console(stderr: bool = False) -> Console:
@@ -263,20 +37,41 @@ def warn(text: str) -> None:
     sys.stderr.write(f"note: {text}\n")
 
 
-def show_table(title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> None:
+def show_table(
+    title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = (), spare: Sequence[str] = ()
+) -> None:
+    """Show rows under a header. Where the terminal is too narrow, ``spare`` columns go, the first of them first."""
     console = _console()
+    left_out: list[str] = []
+    table = _make_table(console, title, rows, header, left_out)
+    for name in spare:
+        if console.measure(table, options=console.options.update(width=_ENDLESS)).maximum <= console.width:
+            break
+        left_out.append(name)
+        table = _make_table(console, title, rows, header, left_out)
+    console.print(table)
+    if left_out:
+        say(f"the terminal is too narrow for {', '.join(left_out)}")
+
+
+def _make_table(
+    console: Console, title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...], left_out: Sequence[str]
+) -> Table:
     table = Table(
         title=Text(title),
         title_justify="left",
         box=box.SIMPLE if console.is_terminal else None,
         show_header=bool(header),
         pad_edge=False,
+        collapse_padding=console.is_terminal,
     )
-    for i in range(max(len(row) for row in rows)):
-        table.add_column(header[i] if header else "", justify="right" if header and i else "left", overflow="fold")
+    names = header or ("",) * max(len(row) for row in rows)
+    shown = [i for i, name in enumerate(names) if name not in left_out]
+    for i in shown:
+        table.add_column(names[i], justify="right" if header and i else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+        table.add_row(*(Text(row[i]) for i in shown))
+    return table
 
 
 class _Rate(ProgressColumn):
@@ -286,9 +81,28 @@ class _Rate(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:.1f}/s")
 
 
+class Bars:
+    """A bar for each title that is shown."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def show(self, title: str, done: int = 0, total: int | None = None) -> None:
+        if title not in self._tasks:
+            self._tasks[title] = self._progress.add_task(title, total=total)
+        self._progress.update(self._tasks[title], completed=done, total=total)
+
+    def show_alone(self, title: str, done: int = 0, total: int | None = None) -> None:
+        """Show a bar in the place of those with other titles."""
+        for other in [shown for shown in self._tasks if shown != title]:
+            self._progress.remove_task(self._tasks.pop(other))
+        self.show(title, done, total)
+
+
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A progress bar with rate and time left; nothing where the output is no terminal."""
+def progress_bars() -> Iterator[Bars]:
+    """Progress bars with rate and time left; nothing where the output is no terminal."""
     console = _console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -303,5 +117,5 @@ def progress_bar() -> Iterator[Progress]:
         transient=True,
         disable=not console.is_terminal,
         redirect_stdout=sys.stdout.isatty(),  # a file gets its lines even while a terminal shows the bar
-    ) as bar:
-        yield bar
+    ) as progress:
+        yield Bars(progress)

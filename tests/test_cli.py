@@ -106,6 +106,15 @@ def test_a_pipeline_runs_once_and_then_has_nothing_to_do(fresh: Path) -> None:
     assert len(list((fresh / "runs").iterdir())) == 2
 
 
+def test_a_pipeline_without_clips_to_judge_on_ends_before_it_trains(fresh: Path) -> None:
+    rows = (fresh / "train.csv").read_text().splitlines()
+    (fresh / "train.csv").write_text("\n".join(row for row in rows if ",test," not in row))
+    outcome = batcache("run", "small.yaml", "--csv", "train.csv", cwd=fresh)
+    assert outcome.returncode == 1 and "no clip of split test" in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
+    assert not (fresh / "runs").exists()
+
+
 def test_a_stopped_pipeline_is_resumed(fresh: Path) -> None:
     batcache("run", "small.yaml", "--csv", "train.csv", cwd=fresh)
     (run,) = (fresh / "runs").iterdir()
@@ -128,7 +137,7 @@ def test_a_reject_does_not_stop_the_build_but_ends_it_with_1(fresh: Path) -> Non
 
 
 @pytest.mark.parametrize("absolute", [True, False])
-def test_recordings_elsewhere_are_built_only_with_leave_and_train_without_more_words(
+def test_recordings_elsewhere_are_built_only_with_leave_and_used_without_more_words(
     fresh: Path, tmp_path: Path, absolute: bool
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -141,6 +150,8 @@ def test_recordings_elsewhere_are_built_only_with_leave_and_train_without_more_w
     assert not (elsewhere / "features.zarr").exists()
     built = batcache("build", "--csv", "train.csv", "--allow-outside", cwd=elsewhere)
     assert built.returncode == 0 and "12 to compute" in built.stdout, built.stderr
+    pruned = batcache("prune", "--csv", "train.csv", "--dry-run", cwd=elsewhere)
+    assert pruned.returncode == 0 and re.search(r"recordings would be dropped +0 *\n", pruned.stdout), pruned.stderr
     (elsewhere / "small.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 1"))
     trained = batcache("train", "--config", "small.yaml", cwd=elsewhere)
     assert trained.returncode == 0, trained.stderr
@@ -153,7 +164,7 @@ def test_a_doubtful_time_expansion_is_a_note_with_the_remedy(fresh: Path) -> Non
     (fresh / "slow.csv").write_text("filename,Myotis\nwav/slow.wav,1\nwav/00.wav,0\n")
     built = batcache("build", "--csv", "slow.csv", cwd=fresh)
     assert built.returncode == 0
-    assert "time expansion of 1 recordings is doubtful: wav/slow.wav (taken as 1: " in built.stderr
+    assert "time expansion of 1 recording is doubtful: wav/slow.wav (taken as 1: " in built.stderr
     assert "time_expansion column" in built.stderr
     shown = batcache("info", cwd=fresh)
     assert "full-spectrum rate (1)" in shown.stdout and "1: wav/slow.wav (taken as 1: " in shown.stdout
@@ -184,16 +195,52 @@ def test_an_error_is_one_line_and_exit_code_1(project: Path, arguments: list[str
     assert len(outcome.stderr.splitlines()) == 1 and "Traceback" not in outcome.stderr
 
 
+def test_a_name_that_the_output_cannot_write_is_shown_escaped(tmp_path: Path) -> None:
+    """As on Windows, where a file gets cp1252."""
+    (tmp_path / "night.csv").write_text("filename,Myotis\nŁąka/0412.wav,1\n", encoding="utf-8")
+    command = [sys.executable, "-c", "from batcache.cli import main; main()", "build", "--csv", "night.csv"]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, env=environment, timeout=300, check=False)
+    assert outcome.returncode == 1 and b"Traceback" not in outcome.stderr, outcome.stderr.decode("cp1252")
+    assert rb"\u0141\u0105ka/0412.wav" in outcome.stdout
+
+
 def test_wrong_usage_is_exit_code_2(project: Path) -> None:
     assert batcache("train", "--pooling", "mean", cwd=project).returncode == 2
-    assert batcache("train", "--resume", "runs/x", "--seed", "1", cwd=project).returncode == 2
     assert batcache("fly", cwd=project).returncode == 2
     assert batcache("synth", cwd=project).returncode == 2
     assert batcache("synth", "train.csv", "--clips", "5", cwd=project).returncode == 2
-    assert batcache("synth", "train.csv", "--species", "Myotis myotis", cwd=project).returncode == 2
     assert batcache("synth", "--clips", "4", cwd=project).returncode == 2
     assert batcache("show", "features.zarr", cwd=project).returncode == 2, "without -o"
     assert batcache("build", "--device", "tpu", cwd=project).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["build", "--from", "none.h5", "--dry-run"],
+        ["build", "--from", "none.h5", "--rehash"],
+        ["build", "--from", "none.h5", "--allow-outside"],
+        ["build", "--from", "none.h5", "--device", "auto"],
+        ["build", "--from", "none.h5", "--csv", "train.csv"],
+        ["train", "--resume", "runs/none", "--epochs", "3"],
+        ["eval", "--checkpoint", "none.pt", "--run-dir", "runs"],
+        ["show", "none.zarr", "-o", "none.png", "--split", "test"],
+        ["synth", "none.csv", "--seed", "0"],
+        ["synth", "none.csv", "--species", "Myotis myotis"],
+        ["bench", "--data-dir", "."],
+        ["verify", "none.zarr", "--sample", "16"],
+        ["verify", "none.zarr", "--repair", "--seed", "0"],
+        ["verify", "none.zarr", "--data-dir", "."],
+        ["prune", "none.zarr", "--data-dir", "."],
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_would_be_ignored_is_refused_even_at_its_default(tmp_path: Path, arguments: list[str]) -> None:
+    outcome = batcache(*arguments, cwd=tmp_path)
+    option = next(word for word in reversed(arguments) if word.startswith("--"))
+    assert outcome.returncode == 2 and option in outcome.stderr, outcome.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_settings_that_contradict_the_store_are_an_error(fresh: Path) -> None:
@@ -231,6 +278,26 @@ def test_a_missing_split_names_the_csv_lying_beside(fresh: Path) -> None:
 def test_every_help_has_an_example(command: str, tmp_path: Path) -> None:
     shown = batcache(command, "--help", cwd=tmp_path)
     assert shown.returncode == 0 and f"Example: batcache {command}" in " ".join(shown.stdout.split())
+
+
+def test_help_says_what_is_taken_where_an_option_is_not_given(tmp_path: Path) -> None:
+    """A judged run keeps its own places; training takes a cache of the usual name."""
+
+    def defaults(command: str) -> dict[str, str]:
+        shown = " ".join(batcache(command, "--help", cwd=tmp_path).stdout.split())
+        parts = re.split(r" (--[a-z-]+) ", shown.split("Options:")[1])
+        texts = [re.sub(r".*\[default: (.*)\].*", r"\1", text) for text in parts[2::2]]
+        return dict(zip(parts[1::2], texts, strict=True))
+
+    judging, training = defaults("eval"), defaults("train")
+    assert judging["--cache"] == judging["--csv"] == "the run's" and training["--cache"] == "features.zarr"
+    assert judging["--endpoint"] == defaults("show")["--endpoint"] == "the run's, else AWS"
+    assert training["--endpoint"] == "AWS"
+
+
+@pytest.mark.parametrize("command", ["verify", "info", "prune"])
+def test_usage_shows_a_cache_that_may_be_left_out_in_one_pair_of_brackets(command: str, tmp_path: Path) -> None:
+    assert batcache(command, "--help", cwd=tmp_path).stdout.splitlines()[0].endswith("[OPTIONS] [CACHE]")
 
 
 @pytest.mark.slow
@@ -432,6 +499,5 @@ def test_a_cache_is_verified_repaired_and_pruned(project: Path, tmp_path: Path) 
     assert outcome.returncode == 0 and re.search(r"recordings dropped +6 *\n", outcome.stdout), outcome
     assert not shard.exists()
     assert batcache("verify", cwd=folder).returncode == 0
-    assert batcache("prune", "--data-dir", ".", cwd=folder).returncode == 2
     (folder / "features.zarr" / "zarr.json").write_text("{")
     assert batcache("verify", cwd=folder).returncode == 1

@@ -14,10 +14,10 @@ from batcache.config import (
     FeatureConfig,
     Windows,
     load_config,
-    read_layer,
     to_plain,
 )
 from batcache.errors import ConfigError
+from batcache.sections import read_sections
 
 USERS = """
 data:
@@ -191,6 +191,9 @@ def test_an_unknown_key_or_section_names_the_nearest(load: Any, text: str, place
         ("training: {epochs: many}", "training.epochs"),
         ("training: {epochs: null}", "training.epochs"),
         ("training: {epochs: yes}", "training.epochs"),
+        ("training: {class_weights: [1, yes]}", "training.class_weights.1"),
+        ("training: {class_weights: {a: yes}}", "training.class_weights.a"),
+        ("training: {resident: on}", "training.resident"),
         ("training: {learning_rate: -0.1}", "training.learning_rate"),
         ("training: {learning_rate: .inf}", "training.learning_rate"),
         ("training: {class_weights: balancd}", "training.class_weights"),
@@ -206,6 +209,10 @@ def test_an_unknown_key_or_section_names_the_nearest(load: Any, text: str, place
         ("model: {conv_layers: [{kernel_size: 3}]}", "model.conv_layers.0.filters"),
         ("model: {conv_layers: [{filters: 4, kernel_size: big}]}", "model.conv_layers.0.kernel_size"),
         ("model: {conv_layers: [{filters: 4, padding: [0, -1]}]}", "model.conv_layers.0.padding.1"),
+        ("model: {conv_layers: [yes]}", "model.conv_layers.0.filters"),
+        ("model: {conv_layers: [[64, yes]]}", "model.conv_layers.0.kernel_size"),
+        ("model: {conv_layers: [{filters: yes}]}", "model.conv_layers.0.filters"),
+        ("model: {conv_layers: [{filters: 4, padding: [0, no]}]}", "model.conv_layers.0.padding.1"),
         ("data: {n_fft: 1023}", "data.n_fft"),
         ("data: {n_mels: 0}", "data.n_mels"),
         ("data: {sample_rate: 0}", "data.sample_rate"),
@@ -239,6 +246,25 @@ def test_a_value_of_the_wrong_type_or_range_names_its_place(load: Any, text: str
 def test_settings_that_contradict_each_other_are_refused(load: Any, data: str, finding: str) -> None:
     with pytest.raises(ConfigError, match=finding):
         load(f"data: {data}")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "finding"),
+    [
+        ("data: {fmin: 9000}\nmodel:\ndata: {n_mels: 64}\n", 3, "'data' is given twice, first in line 1"),
+        ("training:\n  epochs: 3\n  seed: 1\n  epochs: 30\n", 4, "'epochs' is given twice, first in line 2"),
+        ("training: {class_weights: {Myotis: 1, Myotis: 2}}", 1, "'Myotis' is given twice, first in line 1"),
+        ("model: {conv_layers: [{filters: 4,\n'filters': 8}]}", 2, "'filters' is given twice, first in line 1"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused_at_any_depth(load: Any, text: str, line: int, finding: str) -> None:
+    with pytest.raises(ConfigError, match=rf"experiment\.yaml line {line}: {finding}"):
+        load(text)
+
+
+def test_a_mapping_may_override_what_it_merges(load: Any) -> None:
+    layers = "[&first {filters: 4, stride: 2}, {<<: *first, filters: 8}]"
+    assert load(f"model: {{conv_layers: {layers}}}").model.conv_layers == (ConvLayer(4, 3, 2), ConvLayer(8, 3, 2))
 
 
 @pytest.mark.parametrize(
@@ -306,10 +332,10 @@ def test_any_config_survives_yaml(
     assert load_config(base=yaml.safe_load(text)) == config
 
 
-def test_read_layer_gives_the_file_without_defaults(tmp_path: Path) -> None:
+def test_sections_are_those_of_the_file_without_defaults(tmp_path: Path) -> None:
     path = tmp_path / "experiment.yaml"
     path.write_text("training: {epochs: 3}\nmodel:\n")
-    assert read_layer(path) == {"training": {"epochs": 3}, "model": {}}
+    assert read_sections(path) == {"training": {"epochs": 3}, "model": {}}
 
 
 def test_the_fingerprint_of_the_defaults_stands() -> None:

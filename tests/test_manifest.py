@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batcache.cells import UNKNOWN
 from batcache.errors import ManifestError
-from batcache.manifest import UNKNOWN, Clip, Manifest, check_contents, read_manifest
+from batcache.manifest import Clip, Manifest, check_contents, read_manifest
 
 BATS = Path(__file__).parents[1] / "../shared/data/bats"
 

@@ -1,6 +1,8 @@
 """What is printed is what was meant: names as they are, paths whole, a bar only on a terminal, no line glued to it."""
 
 import os
+import re
+import struct
 import subprocess
 import sys
 import threading
@@ -8,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from batcache.terminal import progress_bar, say, show_table, warn
+from batcache.errors import count
+from batcache.terminal import progress_bars, say, show_table, warn
 
 STRANGE = "[red]a[/red] [/] :bat: \\[x].wav"
 BAR = """
 import time
-from batcache.terminal import progress_bar, say, warn
-with progress_bar() as bar:
-    task = bar.add_task("computing", total=20)
+from batcache.terminal import progress_bars, say, warn
+with progress_bars() as bars:
     for done in range(1, 21):
-        bar.update(task, completed=done)
+        bars.show("computing", done, 20)
         time.sleep(0.05)
         if done == 10:
             say("half of it")
@@ -55,20 +57,26 @@ def test_columns_of_numbers_are_right_aligned_under_a_header(capfd: pytest.Captu
     assert len({len(line) for line in lines[1:]}) == 1 and lines[2].endswith("    1")
 
 
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 recordings"), (1, "1 recording"), (2, "2 recordings"), (1000, "1,000 recordings")]
+)
+def test_one_thing_is_singular_and_thousands_are_parted(number: int, said: str) -> None:
+    assert count(number, "recording") == said
+
+
 def test_no_bar_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    with progress_bar() as bar:
-        task = bar.add_task("computing", total=2)
-        bar.update(task, completed=1)
+    with progress_bars() as bars:
+        bars.show("computing", 1, 2)
         say("between")
         warn("noted")
     assert capfd.readouterr() == ("between\n", "note: noted\n")
 
 
-def run_on_terminal(stdout_too: bool, *command: str, cwd: Path) -> tuple[str, str]:
-    """Run a command whose stderr (and stdout) is a terminal of 100 columns. Returns its stdout, and the terminal's."""
+def run_on_terminal(stdout_too: bool, *command: str, cwd: Path, columns: int = 100) -> tuple[str, str]:
+    """Run a command whose stderr (and stdout) is a terminal. Returns its stdout, and the terminal's."""
     fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, b"\x18\x00\x64\x00\x00\x00\x00\x00")
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
     environment |= {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1", "TERM": "xterm"}
     process = subprocess.Popen(
@@ -116,3 +124,49 @@ def test_a_file_gets_its_lines_while_the_terminal_shows_the_bar(tmp_path: Path) 
     plain, shown = run_on_terminal(False, sys.executable, "-c", BAR, cwd=tmp_path)
     assert plain == "half of it\ndone\n"
     assert "half of it" not in shown and "note: half is left" in shown and "/20" in shown
+
+
+def test_a_stage_has_a_bar_and_one_shown_alone_takes_the_place_of_all(tmp_path: Path) -> None:
+    code = """
+from batcache.terminal import progress_bars
+with progress_bars() as bars:
+    for done in (1, 2):
+        bars.show("reading", done, 2)
+        bars.show("computing", done, 2)
+    titles = [task.description for task in bars._progress.tasks]
+    bars.show_alone("validating", 1, 2)
+    bars.show_alone("validating", 2, 2)
+    titles.append("then")
+    titles += [task.description for task in bars._progress.tasks]
+print(*titles)
+"""
+    plain, _ = run_on_terminal(False, sys.executable, "-c", code, cwd=tmp_path)
+    assert plain.split() == ["reading", "computing", "then", "validating"]
+
+
+SCORES = """
+from types import SimpleNamespace
+import numpy as np
+from batcache.evaluation.metrics import compute_metrics
+from batcache.reports import show_metrics
+species = ("Rhinolophus ferrumequinum", "Pipistrellus pipistrellus", "Myotis myotis")
+rng = np.random.default_rng(0)
+metrics = compute_metrics(rng.random((123, 3)), rng.integers(0, 2, (123, 3)).astype(np.int8), species)
+show_metrics(SimpleNamespace(metrics=metrics, split="test", predictions="p.npz", metrics_file="metrics.json"))
+"""
+
+
+@pytest.mark.parametrize(("columns", "left_out"), [(80, []), (60, ["ROC-AUC", "precision"])])
+def test_a_species_scores_stand_in_one_line_whose_last_columns_go_first(
+    tmp_path: Path, columns: int, left_out: list[str]
+) -> None:
+    _, shown = run_on_terminal(True, sys.executable, "-c", SCORES, cwd=tmp_path, columns=columns)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    lines = plain.splitlines()
+    (header,) = (line for line in lines if line.split()[:2] == ["species", "clips"])
+    for name in ("Rhinolophus ferrumequinum", "Pipistrellus pipistrellus", "macro average"):
+        (line,) = (line for line in lines if name.split()[0] in line)
+        assert line.strip().startswith(name) and len(re.findall(r"0\.\d{3}", line)) == len(header.split()) - 2
+    assert max(map(len, lines)) <= columns
+    assert all(word not in header and re.search(f"too narrow for .*{word}", plain) for word in left_out)
+    assert left_out or header.split()[2:] == ["precision", "recall", "F1", "AP", "ROC-AUC"]

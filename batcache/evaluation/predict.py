@@ -10,7 +10,7 @@ import torch
 
 from batcache.config import digest, to_plain
 from batcache.disk import write_file
-from batcache.errors import RunError, StoreError, list_some
+from batcache.errors import RunError, StoreError, count, list_some
 from batcache.evaluation.metrics import Metrics, compute_metrics
 from batcache.evaluation.predictions import Predictions, collect, read_predictions, write_predictions
 from batcache.manifest import Manifest
@@ -101,7 +101,7 @@ def choose_clips(checkpoint_path: Path, store: Store, manifest: Manifest, split:
     require_split(bags, manifest, split)
     _refuse_trained(bags, splits, checkpoint_path)
     if chose := _taken_for("val", bags, splits):
-        who = f"{len(chose)} of {len(bags)} clips, or others of their groups,"
+        who = f"{len(chose):,} of {count(len(bags), 'clip')}, or others of the same groups,"
         notes.append(f"{who} validated while this model was trained: scores on them are too good")
     others = [] if as_trained else [csv.stem for csv in manifest.csvs]
     others += [] if checkpoint_path.name == BEST.name else [checkpoint_path.stem]
@@ -237,7 +237,7 @@ def _with_splits(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow]) -> tup
 def _refuse_trained(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow], checkpoint_path: Path) -> None:
     if seen := _taken_for("train", bags, splits):
         names = list_some(bag.clip.filename for bag in seen)
-        finding = f"{len(seen)} of {len(bags)} clips, or others of their groups, were trained on: {names}"
+        finding = f"trained on {len(seen):,} of {count(len(bags), 'clip')}, or on others of the same groups: {names}"
         raise RunError(checkpoint_path, finding, "Judge it on clips of other groups: their scores would mean something")
 
 

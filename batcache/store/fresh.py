@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from batcache.ahead import map_ahead
+from batcache.cells import leads_out
 from batcache.config import FeatureConfig
 from batcache.errors import AudioError
 from batcache.features.audio import content_hash, read_header
 from batcache.features.frontend import FrontEnd
-from batcache.manifest import leads_out
 from batcache.s3 import Place
 from batcache.store.chunks import read_chunk
 from batcache.store.commits import CachedRecording

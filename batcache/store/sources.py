@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from batcache.cells import leads_out
 from batcache.disk import write_file
 from batcache.errors import StoreError, UnreachableError
-from batcache.manifest import Manifest, leads_out, read_manifest
+from batcache.manifest import Manifest, read_manifest
 from batcache.s3 import SCHEME, Place, S3Path
 
 SOURCES = "last_build.json"

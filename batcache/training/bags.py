@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from batcache.errors import ManifestError, list_some
+from batcache.errors import ManifestError, count, list_some
 from batcache.manifest import Clip, Manifest, check_contents
 from batcache.store.commits import CachedRecording
 from batcache.store.reader import Store
@@ -38,7 +38,7 @@ class Joined:
         if not self.left_out:
             return []
         named = list_some(f"{name} ({reason})" for name, reason in self.left_out.items())
-        return [f"{len(self.left_out)} recordings left out, rejected by build: {named}"]
+        return [f"{count(len(self.left_out), 'recording')} left out, rejected by build: {named}"]
 
     def split(self, name: str) -> tuple[Bag, ...]:
         return tuple(bag for bag in self.bags if bag.clip.split == name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batcache.config import Config, digest, to_plain
+from batcache.errors import count
 from batcache.manifest import Manifest
 from batcache.training.bags import Bag, Joined
 from batcache.training.runs import LAST, read_run
@@ -33,14 +34,15 @@ def choose_split(joined: Joined, manifest: Manifest, share: float, seed: int) ->
     notes = joined.notes()
     unused = Counter(bag.clip.split or "none" for bag in others if bag.clip.split != "test")
     notes += [
-        f"{count} clips of split {name} are neither train, val nor test: not used" for name, count in unused.items()
+        f"not used: {count(clips, 'clip')} of split {name}, which is neither train, val nor test"
+        for name, clips in unused.items()
     ]
     require_split(train, manifest, "train")
     if not val:
         train, val = share_groups(train, share, seed)
-        count = len({bag.clip.group_or_recording for bag in val})
-        units = " and ".join(sorted({"groups" if bag.clip.group else "recordings" for bag in val}))
-        notes.append(f"no clip of split val: {len(val)} training clips of {count} {units}, drawn by seed, validate")
+        units = " or ".join(sorted({"group" if bag.clip.group else "recording" for bag in val}))
+        drawn = count(len({bag.clip.group_or_recording for bag in val}), units)
+        notes.append(f"no clip of split val: validated on {count(len(val), 'training clip')} of {drawn}, drawn by seed")
     return Split(train, val, others, tuple(notes))
 
 

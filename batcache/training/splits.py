@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from batcache.disk import write_file
-from batcache.errors import ManifestError, RunError
+from batcache.errors import ManifestError, RunError, count
 from batcache.manifest import Manifest
 from batcache.training.bags import Bag
 
@@ -68,10 +68,10 @@ def require_split(bags: Sequence[Bag], manifest: Manifest, split: str) -> None:
     """
     if bags:
         return
-    there = ", ".join(f"{name} ({count})" for name, count in sorted(manifest.splits.items())) or "none"
+    there = ", ".join(f"{name} ({clips})" for name, clips in sorted(manifest.splits.items())) or "none"
     near = _csv_beside(manifest.csvs, split)
     if manifest.splits.get(split):
-        finding = f"every recording of split {split} was rejected by build ({manifest.splits[split]} clips)"
+        finding = f"every recording of split {split} was rejected by build ({count(manifest.splits[split], 'clip')})"
         raise ManifestError(", ".join(map(str, manifest.csvs)), finding, "See the cache's list of rejects")
     remedy = "Add a split column, or name the CSV train.csv, val.csv or test.csv"
     if manifest.splits:

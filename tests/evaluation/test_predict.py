@@ -322,7 +322,7 @@ def test_a_csv_without_splits_is_judged_whole_and_this_is_said(run: Path, small:
 def test_rejected_recordings_are_named(run: Path, small: SmallWorld) -> None:
     report = judge(chosen(run, small))
     (note,) = report.notes
-    assert note.startswith("1 recordings left out, rejected by build: broken.wav (not audio")
+    assert note.startswith("1 recording left out, rejected by build: broken.wav (not audio")
 
 
 def test_an_empty_split_names_those_there_are(run: Path, small: SmallWorld) -> None:
@@ -333,25 +333,25 @@ def test_an_empty_split_names_those_there_are(run: Path, small: SmallWorld) -> N
 
 
 def test_the_training_split_is_refused(run: Path, small: SmallWorld) -> None:
-    with pytest.raises(RunError, match=r"12 of 12 clips, or others of their groups, were trained on: night0/0\.wav"):
+    with pytest.raises(RunError, match=r"trained on 12 of 12 clips, or on others of the same groups: night0/0\.wav"):
         chosen(run, small, split="train")
 
 
 def test_a_copy_of_a_training_recording_under_another_name_is_refused(run: Path, small: SmallWorld) -> None:
     manifest = small.read(["copy.wav,1,0,0,test,elsewhere", "late.wav,1,0,0,test,"])
-    with pytest.raises(RunError, match=r"1 of 2 clips, .* were trained on: copy\.wav"):
+    with pytest.raises(RunError, match=r"trained on 1 of 2 clips, .*: copy\.wav"):
         chosen(run, small, manifest)
 
 
 def test_another_clip_of_a_training_group_is_refused(run: Path, small: SmallWorld) -> None:
     manifest = small.read(["late.wav,1,0,0,test,night 2", "night6/0.wav,1,0,0,test,night 6"])
-    with pytest.raises(RunError, match=r"1 of 2 clips, or others of their groups, were trained on: late\.wav"):
+    with pytest.raises(RunError, match=r"1 of 2 clips, or on others of the same groups: late\.wav"):
         chosen(run, small, manifest)
 
 
 def test_another_span_of_a_training_recording_is_refused(run: Path, small: SmallWorld) -> None:
     manifest = small.read(["night0/0.wav,1,0,0,0.1,0.2,elsewhere"], "filename,Low,High,Sweep,start_s,duration_s,group")
-    with pytest.raises(RunError, match="1 of 1 clips"):
+    with pytest.raises(RunError, match="1 of 1 clip,"):
         chosen(run, small, manifest)
 
 

@@ -219,6 +219,7 @@ def _run_in_child(root: Path, words: list[str], affliction: Affliction, answer: 
 
     os.dup2(answer, 1)
     os.dup2(answer, 2)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))  # as a pipe's
     sys.argv = ["batcache", *words]
     fault = None
     if affliction.point is not None:

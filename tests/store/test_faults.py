@@ -70,7 +70,7 @@ class Case:
 def undisturbed(running: Commander, project: Project, start: Path | None, name: str) -> Case:
     end = Case(project, start, Path(), ()).begin(name)
     outcome = running.build(project, end / "features.zarr", Affliction(point=0))
-    assert outcome.status == 1 and "1 recordings rejected" in outcome.text, outcome.text
+    assert outcome.status == 1 and "1 recording rejected" in outcome.text, outcome.text
     return Case(project, start, end, tuple(outcome.passed))
 
 
@@ -139,7 +139,7 @@ def fail_at(points: list[int], case: Case, running: Commander, number: int, *, s
         outcome = running.build(
             case.project, folder / "features.zarr", Affliction(point=point, number=number, stays=stays)
         )
-        if outcome.status == 1 and "1 recordings rejected" in outcome.text.splitlines()[-1]:
+        if outcome.status == 1 and "1 recording rejected" in outcome.text.splitlines()[-1]:
             assert operation.startswith("link") and not stays, f"{said}: passed over"  # locks do without links
         else:
             line = assert_one_line(outcome, folder, said)
@@ -206,7 +206,7 @@ def test_a_small_disk_that_fills_up_is_one_line_and_with_more_room_the_next_buil
         said = f"{pages} pages"
         with mounted(folder, f"size={pages * os.sysconf('SC_PAGE_SIZE')}"):
             outcome = running.build(first.project, folder / "features.zarr", Affliction(free_bytes=10**9))
-            if "recordings rejected" not in outcome.text:
+            if " rejected, listed in" not in outcome.text:
                 assert os.strerror(errno.ENOSPC) in assert_one_line(outcome, folder, said)
                 stopped += 1
             remount(folder, "size=100m")
@@ -223,7 +223,7 @@ def test_a_disk_without_room_for_another_file_is_one_line(first, running, unflus
         said = f"{files} files"
         with mounted(folder, f"size=100m,nr_inodes={files}"):
             outcome = running.build(first.project, folder / "features.zarr")
-            if "recordings rejected" not in outcome.text:
+            if " rejected, listed in" not in outcome.text:
                 assert os.strerror(errno.ENOSPC) in assert_one_line(outcome, folder, said)
                 stopped += 1
             remount(folder, "nr_inodes=1000")
@@ -366,7 +366,7 @@ def test_a_command_stopped_by_ctrl_c_says_what_is_done_and_the_next_goes_on(firs
         text, _ = process.communicate(timeout=60)
     assert_stopped(process.returncode, text, awaited)
     done = len(list(Store(cache).index.recordings))
-    assert f"stopped: {done} recordings are in {cache}" in text
+    assert f"stopped: {cache} holds {done} recording" in text
     assert not (cache / "building.json").exists()
     assert not list(folder.rglob("*.partial"))
     assert_goes_on(first, folder, awaited)
@@ -396,7 +396,7 @@ def test_a_build_stopped_by_ctrl_c_at_any_moment_goes_on(which, running, unflush
             assert not list(folder.rglob("building.json")), said
             stopped += 1
         else:
-            assert "1 recordings rejected" in outcome.text, f"{said}: {outcome.text}"
+            assert "1 recording rejected" in outcome.text, f"{said}: {outcome.text}"
         assert_goes_on(case, folder, said)
         shutil.rmtree(folder)
     assert stopped >= 10

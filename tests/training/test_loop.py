@@ -105,7 +105,7 @@ def test_events_tell_the_run_in_order(small: SmallWorld, tmp_path: Path) -> None
     assert isinstance(started, RunStarted) and isinstance(report, TrainReport)
     assert (started.train_clips, started.val_clips, started.first_epoch, started.epochs) == (12, 6, 1, 2)
     (note,) = started.notes
-    assert note.startswith("1 recordings left out, rejected by build: broken.wav")
+    assert note.startswith("1 recording left out, rejected by build: broken.wav")
     assert (report.epochs, report.metric, report.stopped_early) == (2, "val_macro_ap", False)
 
 
@@ -310,7 +310,7 @@ def test_without_validation_rows_the_draw_is_said_and_kept_in_split_csv(small: S
     manifest = small.read([row.replace(",val,", ",train,") for row in small.rows()])
     run, events = train_fully(small.config, small.store, manifest, tmp_path)
     assert isinstance(events[0], RunStarted)
-    assert "no clip of split val: 3 training clips of 1 groups, drawn by seed, validate" in events[0].notes
+    assert "no clip of split val: validated on 3 training clips of 1 group, drawn by seed" in events[0].notes
     rows = read_splits(run / "split.csv").values()
     assert [sum(row.split == name for row in rows) for name in ("train", "val", "test")] == [15, 3, 6]
 
@@ -319,7 +319,7 @@ def test_without_groups_the_draw_is_said_to_be_of_recordings(small: SmallWorld) 
     rows = [",".join(row.split(",")[:4]) + ",train" for row in small.rows()]
     manifest = small.read(rows, "filename,Low,High,Sweep,split")
     split = choose_split(join(manifest, small.store), manifest, 0.15, 0)
-    assert "no clip of split val: 4 training clips of 4 recordings, drawn by seed, validate" in split.notes
+    assert "no clip of split val: validated on 4 training clips of 4 recordings, drawn by seed" in split.notes
 
 
 @pytest.mark.parametrize("score", [-0.7, 0.7])

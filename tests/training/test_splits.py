@@ -80,7 +80,7 @@ def test_without_validation_clips_a_share_of_groups_is_drawn_and_said(small: Sma
     assert len(split.val) == 3
     assert {b.clip.group for b in split.train}.isdisjoint(b.clip.group for b in split.val)
     assert {b.clip.split for b in split.others} == {"test"}
-    assert split.notes[-1] == "no clip of split val: 3 training clips of 1 groups, drawn by seed, validate"
+    assert split.notes[-1] == "no clip of split val: validated on 3 training clips of 1 group, drawn by seed"
     assert choose_split(joined, manifest, 0.15, seed=0) == split
 
 
@@ -88,7 +88,7 @@ def test_with_validation_clips_the_csv_decides_and_nothing_is_said_but_rejects(s
     split = choose_split(join(small.manifest, small.store), small.manifest, 0.5, seed=0)
     assert [len(part) for part in (split.train, split.val, split.others)] == [12, 6, 6]
     (note,) = split.notes
-    assert note.startswith("1 recordings left out, rejected by build: broken.wav (not audio")
+    assert note.startswith("1 recording left out, rejected by build: broken.wav (not audio")
 
 
 def test_one_group_alone_cannot_validate_itself(small: SmallWorld) -> None:

@@ -1,0 +1,81 @@
+"""Cells of a manifest to filenames, labels and numbers.
+
+All raise ValueError with a finding and a remedy; the caller knows the place.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from posixpath import normpath
+
+from batcache.errors import quote
+
+UNKNOWN = -1
+"""The label of a species that was not annotated."""
+
+_LABELS = {"0": 0, "1": 1, "": UNKNOWN, "0.0": 0, "1.0": 1}  # spreadsheets write 1.0
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() also takes 1_0 and nan
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+# The caches below are for speed, and for equal values of a million rows to share one object.
+@lru_cache(maxsize=1024)
+def read_filename(cell: str, allow_outside: bool) -> str:
+    path = cell.strip().replace("\\", "/")
+    if not path:
+        raise ValueError("no filename", "Name a recording or delete the row")
+    if not allow_outside and (path.startswith("/") or _DRIVE.match(path)):
+        finding = f"filename {quote(cell)} is absolute, expected one relative to the data dir"
+        raise ValueError(finding, "Shorten it, pass --data-dir, or build with --allow-outside")
+    path = normpath(path)
+    if not allow_outside and (path == ".." or path.startswith("../")):
+        finding = f"filename {quote(cell)} leads out of the data dir"
+        raise ValueError(finding, "Correct it, pass --data-dir, or build with --allow-outside")
+    if path == ".":
+        raise ValueError(f"filename {quote(cell)} is the data dir, expected a recording", "Name a recording")
+    return path
+
+
+def leads_out(path: str) -> bool:
+    """Whether a filename, from a store perhaps, is absolute or leads out of the folder that it starts from.
+
+    >>> [leads_out(path) for path in ("a/../b.wav", "a/../../b.wav", "/b.wav", "C:b.wav")]
+    [False, True, True, True]
+    """
+    path = path.replace("\\", "/")
+    return path.startswith("/") or bool(_DRIVE.match(path)) or (".." in path and normpath(path).split("/")[0] == "..")
+
+
+def read_labels(cells: list[str], columns: Mapping[str, int], decimal_comma: bool) -> tuple[int, ...]:
+    try:
+        return _to_labels(tuple([cells[column] for column in columns.values()]))
+    except KeyError:
+        texts = tuple(_trim(cells[column], decimal_comma) for column in columns.values())
+    for species, text in zip(columns, texts, strict=True):
+        if text not in _LABELS:
+            finding = f"label {quote(text)} for {quote(species)}, expected 0, 1 or empty"
+            raise ValueError(finding, "Correct the cell, or begin the column's name with meta_ if it is no species")
+    return _to_labels(texts)
+
+
+@lru_cache(maxsize=4096)
+def _to_labels(texts: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple([_LABELS[text] for text in texts])
+
+
+@lru_cache(maxsize=1024)
+def read_number(column: str, cell: str, decimal_comma: bool) -> float | None:
+    text = _trim(cell, decimal_comma)
+    if not text:
+        return None
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    zero_fits = column == "start_s"
+    if math.isfinite(value) and (value > 0 or (value == 0 and zero_fits)):
+        return value
+    expected = f"expected a finite number {'>= 0' if zero_fits else '> 0'}"
+    raise ValueError(f"{column} {quote(cell)}, {expected}", "Correct the cell")
+
+
+def _trim(cell: str, decimal_comma: bool) -> str:
+    return cell.strip().replace(",", ".") if decimal_comma else cell.strip()

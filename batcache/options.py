@@ -1,0 +1,81 @@
+"""The options that several commands share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Resident(StrEnum):
+    auto = "auto"
+    off = "off"
+
+
+class Pooling(StrEnum):
+    max = "max"
+    attention = "attention"
+    linear_softmax = "linear_softmax"
+
+
+Csvs = Annotated[
+    list[Path] | None,
+    typer.Option("--csv", help="Manifest; give several as --csv a.csv --csv b.csv.", show_default=False),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Where filenames start from. [default: the folder of the CSV]", show_default=False)
+]
+CachePath = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="PATH",
+        help="The store: a path, or s3://bucket/path. [default: features.zarr]",
+        show_default=False,
+    ),
+]
+Endpoint = Annotated[
+    str | None, typer.Option(help="Of a cache on S3: the server's URL. [default: AWS]", show_default=False)
+]
+Region = Annotated[
+    str | None, typer.Option(help="Of a cache on S3. [default: that of your AWS settings]", show_default=False)
+]
+RunsCsvs = Annotated[
+    list[Path] | None,
+    typer.Option("--csv", help="Manifest; may be repeated. [default: the run's]", show_default=False),
+]
+RunsDataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where filenames start from. [default: the run's, or the CSV's folder]", show_default=False),
+]
+RunsCache = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="PATH",
+        help="The store: a path, or s3://bucket/path. [default: the run's]",
+        show_default=False,
+    ),
+]
+RunsEndpoint = Annotated[
+    str | None,
+    typer.Option(help="Of a cache on S3: the server's URL. [default: the run's, else AWS]", show_default=False),
+]
+RunsRegion = Annotated[
+    str | None,
+    typer.Option(help="Of a cache on S3. [default: the run's, else that of your AWS settings]", show_default=False),
+]
+ConfigPath = Annotated[Path | None, typer.Option("--config", help="Settings as YAML.", show_default=False)]
+Runs = Annotated[
+    Path | None, typer.Option("--run-dir", help="The folder that holds the runs. [default: runs]", show_default=False)
+]
+AllowOutside = Annotated[
+    bool, typer.Option("--allow-outside", help="Let filenames lead out of the data dir; only for CSVs you trust.")
+]
+OnDevice = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU where there is one.")]

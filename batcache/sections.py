@@ -1,0 +1,51 @@
+"""The sections of a YAML file and the keys under them, each given once."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from batcache.errors import ConfigError, shorten
+
+_LARGEST = 1 << 20
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping: YAML would let the later one win, unsaid."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        first: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if (key.tag, key.value) in first:
+                finding = f"{shorten(key.value)!r} is given twice, first in line {first[key.tag, key.value]}"
+                raise ConfigError(f"{self.name} line {line}", finding, "Keep one of them")
+            first[key.tag, key.value] = line
+        return node
+
+
+def read_sections(path: Path) -> dict[str, Any]:
+    """Return the sections of a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, gives a key twice, or does not hold sections.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ConfigError(path, f"larger than {_LARGEST:,} bytes, expected settings", "Pass a config")
+        loader = _Loader(path.read_text(encoding="utf-8-sig"))
+        loader.name = str(path)
+        document = loader.get_single_data()
+    except OSError as error:
+        raise ConfigError(path, f"cannot be read ({error.strerror})", "Pass an existing YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        finding = f"not YAML: {shorten(' '.join(str(error).split()), 400)}"
+        raise ConfigError(path, finding, "Correct the file") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict) or not all(isinstance(v, dict | None) for v in document.values()):
+        raise ConfigError(path, "expected sections with keys under them, as training: {epochs: 3}", "Indent keys")
+    return {section: values or {} for section, values in document.items()}

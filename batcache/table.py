@@ -1,0 +1,115 @@
+"""A CSV's header and rows: which delimiter, which columns, which of them are species."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from csv import Error as CsvError
+from csv import reader as csv_reader
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from batcache.errors import ManifestError, quote
+
+# fmt: off
+_RESERVED = frozenset({
+    "filename", "split", "group", "time_expansion", "start_s", "duration_s", "sample_rate", "duration",
+    "recorded_at", "latitude", "longitude", "site", "recorder", "notes",
+})
+# fmt: on
+_SPLIT_OF_NAME = {"train.csv": "train", "val.csv": "val", "test.csv": "test"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV whose header is read and checked. ``split`` is for its rows where it has no such column."""
+
+    csv: Path
+    columns: dict[str, int]
+    decimal_comma: bool
+    rows: Iterator[tuple[int, list[str]]]
+    split: str | None
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        return tuple(name for name in self.columns if not _is_reserved(name))
+
+
+def open_table(csv: Path, split_of: Mapping[Path, str]) -> Table:
+    """Read the header; the rows are read as they are asked for. ``split_of`` wins over the CSV's name."""
+    lines = _read_lines(csv)
+    first_line = next(lines, "")
+    if not first_line.strip():
+        raise ManifestError(place_of(csv, 1), "no header", "Begin the CSV with filename and the species")
+    delimiter = _find_delimiter(first_line)
+    rows = _read_rows(csv, chain([first_line], lines), delimiter)
+    _, names = next(rows, (1, [""]))  # none: all its cells are quoted nothing
+    split = split_of.get(csv, _SPLIT_OF_NAME.get(csv.name.lower()))
+    return Table(csv, _find_columns(csv, names), delimiter != ",", rows, split)
+
+
+def _read_lines(csv: Path) -> Iterator[str]:
+    try:
+        with csv.open(encoding="utf-8-sig", newline="") as file:
+            for number, line in enumerate(file, 1):
+                if "\0" in line:
+                    raise ManifestError(place_of(csv, number), "a NUL byte, expected text", "Save it as UTF-8")
+                yield line
+    except OSError as error:
+        raise ManifestError(csv, f"cannot be read ({error.strerror})", "Pass a readable CSV") from None
+    except UnicodeDecodeError:
+        raise ManifestError(csv, "not UTF-8 text", "Save it as UTF-8") from None
+
+
+def _find_delimiter(header: str) -> str:
+    """The delimiter that stands behind ``filename``, or else the one that cuts the header into the most cells."""
+
+    def rank(delimiter: str) -> tuple[bool, int]:
+        with suppress(CsvError):  # the row reader meets it again and knows the place
+            names = next(csv_reader([header], delimiter=delimiter))
+            return names[0].strip() == "filename", len(names)
+        return False, 0
+
+    return max(",;\t", key=rank)
+
+
+def _read_rows(csv: Path, lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not blank, each with the line where it begins."""
+    rows = csv_reader(lines, delimiter=delimiter, strict=True)  # strict: an open quote is no end of a file
+    line = 1
+    try:
+        for cells in rows:
+            if any(map(str.strip, cells)):
+                yield line, cells
+            line = rows.line_num + 1
+    except CsvError as error:
+        raise ManifestError(place_of(csv, line), f"not a row of a CSV ({error})", "Check its quotes") from None
+
+
+def _find_columns(csv: Path, cells: list[str]) -> dict[str, int]:
+    """Return the position of each name. A line break or run of spaces within a name counts as one space."""
+    place = place_of(csv, 1)
+    names = [" ".join(cell.split()) for cell in cells]
+    if names[0] != "filename":
+        finding = f"the first column is {quote(names[0])}, expected 'filename'"
+        raise ManifestError(place, finding, "Put filename first; separate by comma, semicolon or tab")
+    columns: dict[str, int] = {}
+    for position, name in enumerate(names):
+        if not name:
+            raise ManifestError(place, f"column {position + 1} has no name", "Name it or delete it")
+        if name in columns:
+            raise ManifestError(place, f"two columns are named {quote(name)}", "Rename or delete one")
+        if _is_reserved(name.lower()) and not _is_reserved(name):
+            finding = f"column {quote(name)}, expected {quote(name.lower())} or a species"
+            raise ManifestError(place, finding, "Write it in lower case")
+        columns[name] = position
+    if all(map(_is_reserved, columns)):
+        raise ManifestError(place, "no species column", "Add one column of 0 and 1 for each species")
+    return columns
+
+
+def _is_reserved(name: str) -> bool:
+    return name in _RESERVED or name.startswith("meta_")
+
+
+def place_of(csv: Path, line: int) -> str:
+    return f"{csv} line {line}"
