@@ -52,10 +52,20 @@ def build_again(
         require_room(cache, todo.bytes_to_write, "Free some space")
     except BatcacheError as error:
         return Salvaged(kept={f"commits/{k}.json": f"what it held cannot be built again: {error}" for k in doubtful})
-    records = {k: place.read_bytes() for k in doubtful if (place := commit_path(cache, k)).is_file()}
-    reasons = {f"commits/{k}.json": why_keep(record, todo, manifest.data_dir) for k, record in records.items()}
-    if any(reasons.values()):
-        return Salvaged(kept={name: reason for name, reason in reasons.items() if reason})
+    records: dict[int, bytes] = {}
+    reasons: dict[str, str] = {}
+    for shard in doubtful:
+        try:
+            records[shard] = commit_path(cache, shard).read_bytes()
+            reason = why_keep(records[shard], todo, manifest.data_dir)
+        except FileNotFoundError:
+            continue
+        except OSError as error:  # it may be sound
+            reason = f"cannot be read ({error.strerror}). See to the disk, or move it away"
+        if reason:
+            reasons[f"commits/{shard}.json"] = reason
+    if reasons:
+        return Salvaged(kept=reasons)
     for shard in records:
         withdraw(cache, shard)
     remove_leftovers(cache, index)

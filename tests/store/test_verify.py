@@ -521,6 +521,18 @@ def test_a_record_of_a_newer_format_is_named_and_left_alone(project):
     assert_equal_trees(snapshot(project.cache), before)
 
 
+def test_a_record_that_cannot_be_read_may_be_sound_and_stays(project):
+    place, aside = commit_path(project.cache, 4), project.root / "aside"
+    place.rename(aside)
+    place.mkdir()
+    before = snapshot(project.cache)
+    assert "cannot be read (Is a directory)" in mend(project.cache).impossible["commits/4.json"]
+    assert_equal_trees(snapshot(project.cache), before)
+    place.rmdir()
+    aside.rename(place)
+    assert not check(project.cache).damages
+
+
 def test_a_damaged_slot_that_no_recording_uses_is_mended_with_nan(project):
     project.record("a.wav", 0.25, seed=3)
     (project.root / "copy of a.wav").unlink()
