@@ -179,7 +179,7 @@ def test_a_doubtful_time_expansion_is_a_note_with_the_remedy(fresh: Path) -> Non
         (["train"], "features.zarr: no cache here"),
         (["eval"], "runs: no run with a best model here"),
         (["eval", "--checkpoint", "train.csv"], "not a run's record"),
-        (["info", "wav"], "wav: no cache here"),
+        (["info", "wav"], "wav: not empty, and no batcache store"),
         (["train", "--resume", "runs/none"], "run.json"),
         (["show", "features.zarr", "-o", "a.png"], "features.zarr: no cache here"),
         (["synth", "none.csv"], "none.csv"),

@@ -23,7 +23,7 @@ from batcache.manifest import read_manifest
 from batcache.store.build import build
 from batcache.store.plan import Plan
 from batcache.store.reader import Store
-from batcache.terminal import describe_work
+from batcache.reports import describe_work
 from tests.store.afflicted import CONFIG, Affliction, Commander, Outcome, Phases, commander
 from tests.store.project import Project, assert_equal_trees, copy, few_a_shard, let_an_hour_pass, snapshot
 
@@ -295,7 +295,7 @@ def test_a_build_has_the_room_that_a_killed_one_left_filled(first, running):
         free = shutil.disk_usage(folder).free
         (folder / "others").write_bytes(bytes(free - 6 * os.sysconf("SC_PAGE_SIZE")))  # what records and notes take
         outcome = running.build(first.project, filled)
-        assert "1 recordings rejected" in outcome.text, outcome.text
+        assert "1 recording rejected" in outcome.text, outcome.text
         (folder / "others").unlink()
         assert_goes_on(first, folder, "filled")
 
