@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 
 from batcache.manifest import read_manifest
+from batcache.reports import describe_work
 from batcache.store.build import build
 from batcache.store.plan import Plan
 from batcache.store.reader import Store
-from batcache.reports import describe_work
 from tests.store.afflicted import CONFIG, Affliction, Commander, Outcome, Phases, commander
 from tests.store.project import Project, assert_equal_trees, copy, few_a_shard, let_an_hour_pass, snapshot
 
