@@ -407,7 +407,9 @@ def verify(
         _refuse(context, ["data_dir"], "goes with --deep or --repair")
     place = reach_cache(cache, endpoint, region)
     if repair and not isinstance(place, Path):
-        raise typer.BadParameter("--repair works on a disk only: build the recordings into the bucket again")
+        raise typer.BadParameter(
+            "--repair works on a disk only: copy the store to one, repair it there and copy it back"
+        )
     report = follow.verify(place, sample if deep else 0, seed, data_dir)
     if report.damages and not (repair and isinstance(place, Path) and follow.repair(place, report, data_dir)):
         raise typer.Exit(1)

@@ -143,7 +143,10 @@ def show_repaired(report: "RepairReport") -> None:
     show_table("repair", rows)
     if report.impossible:
         show_table("could not be repaired", list(report.impossible.items()), ("", "why"))
-        warn("bring those files back and repair again; or give them up: `batcache prune --csv` with a CSV without them")
+        if any(not name.startswith("commits/") for name in report.impossible):
+            warn(
+                "bring those files back and repair again; or list them no more: `batcache prune --csv` with such a CSV"
+            )
     _show_damages(report.left)
 
 

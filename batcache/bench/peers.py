@@ -1,7 +1,8 @@
 """What else one would compute features with, given the same settings: librosa with soxr, torchaudio.
 
 Each function here gives the same numbers as our front end (torchaudio: as its mel frames), to the tolerance that its
-test states; otherwise a comparison of speeds would compare nothing.
+test states; otherwise a comparison of speeds would compare nothing. They resample whatever is not at the target rate,
+as one does with them; our front end needs that at odd rates only.
 """
 
 import importlib

@@ -161,7 +161,7 @@ def _commit(
 ) -> None:
     """Commit a shard of nothing but holes. Not flushed: a build that is measured needs no power cut to be survived."""
     crcs = array("I", random.integers(0, 2**32, sum(row.instances for row in rows)).tolist())
-    size = len(crcs) * (layout.chunk_bytes + 4) + layout.instances_per_shard * 16 + 4
+    size = layout.shard_bytes([len(crcs)])
     place = shard_path(cache, shard)
     place.parent.mkdir(parents=True)
     with place.open("wb") as file:

@@ -46,15 +46,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, or leave what was there."""
     document = {name: to_plain(value) for name, value in vars(checkpoint).items() if name not in ("weights", "trainer")}
     document |= {"weights": dict(checkpoint.weights), "trainer": dict(checkpoint.trainer)}
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "fingerprint": checkpoint.features.fingerprint}
     with replacing(path) as file:
-        torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **document}, file)
+        torch.save({**head, **document}, file)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        RunError: missing, not a checkpoint, damaged, or of another format version.
+        RunError: missing, not a checkpoint, damaged, of another format version, or trained on features of another front
+            end.
     """
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
@@ -68,6 +70,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     version = document.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise RunError(path, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
+    fingerprint = document.pop("fingerprint", None)
     try:
         document["model"] = TypeAdapter(ModelConfig).validate_python(document["model"])
         document["features"] = TypeAdapter(FeatureConfig).validate_python(document["features"])
@@ -76,4 +79,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         checkpoint.restore(torch.device("cpu"))
     except (KeyError, TypeError, ValidationError, RuntimeError, BatcacheError) as error:
         raise RunError(path, f"a checkpoint that does not fit ({str(error).splitlines()[0]})", "Train again") from None
+    if fingerprint != checkpoint.features.fingerprint:
+        raise RunError(path, "trained on features of another version of the front end", "Train again, on a new cache")
     return checkpoint

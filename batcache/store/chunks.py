@@ -65,12 +65,7 @@ class ShardWriter:
         """Write the index. Returns the shard's size in bytes and the crc32c of each chunk."""
         index = shard_index(len(self._crcs), self._layout)
         self._file.write(index)
-        return shard_size(len(self._crcs), self._layout), self._crcs
-
-
-def shard_size(chunks: int, layout: Layout) -> int:
-    """Bytes of a shard of so many chunks: each with its checksum, then the index with its own."""
-    return chunks * (layout.chunk_bytes + 4) + layout.instances_per_shard * 16 + 4
+        return self._layout.shard_bytes([len(self._crcs)]), self._crcs
 
 
 def shard_index(used: int, layout: Layout) -> bytes:

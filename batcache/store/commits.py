@@ -29,8 +29,9 @@ class CachedRecording(msgspec.Struct, frozen=True, gc=False):
     A struct, since a million of them are made whenever a large store is opened.
 
     ``path`` is POSIX and relative to the data root. ``ground`` says why ``time_expansion`` was believed, ``doubt`` is
-    empty, or why it may be wrong. Frames from ``dead_bands`` upper bands are 0. The shares of energy are of the
-    resampled signal. ``failure`` is empty, or why the samples could not be turned into frames (its instances are NaN).
+    empty, or why it may be wrong. Frames from ``dead_bands`` upper bands are 0. The shares of energy are of its spectra
+    up to half the target rate. ``failure`` is empty, or why the samples could not be turned into frames (its instances
+    are NaN).
     From ``recorded_at`` on: what the file says of itself, as in ``features.metadata.Metadata``.
     """
 

@@ -34,7 +34,6 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from batcache.errors import StoreError, list_some
-from batcache.store.chunks import shard_size
 from batcache.store.columns import INTEGER, TEXT, Kind, count_rows, find_dataset, find_group, read_column, read_row
 from batcache.store.commits import CachedRecording, Commit
 from batcache.store.group import check_attributes
@@ -230,7 +229,7 @@ def _read_index(file: h5py.File, head: Head, layout: Layout, fingerprint: str) -
     ):
         own = array("I", crcs[starts[shard] : starts[shard + 1]].tolist())
         named = tuple(rows[edges[shard] : edges[shard + 1]])
-        size = shard_size(count, layout)
+        size = layout.shard_bytes([count])
         commits[shard] = Commit(shard, generation, fingerprint, size, bool(continues), own, named)
     return Index(commits)
 

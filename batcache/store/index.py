@@ -8,7 +8,6 @@ from functools import cached_property
 from batcache.ahead import map_ahead
 from batcache.errors import StoreError
 from batcache.s3 import Place, S3Path
-from batcache.store.chunks import shard_size
 from batcache.store.commits import CachedRecording, Commit, commit_path
 from batcache.store.layout import Layout, say_how_to_mend
 
@@ -110,7 +109,7 @@ def _check_layout(store: Place, commits: dict[int, Commit], layout: Layout) -> N
 def _fits(commit: Commit, layout: Layout) -> bool:
     """Whether the shard has the size that its chunks make, and its recordings lie in it and earlier ones."""
     used, begin = len(commit.crc32c), commit.shard * layout.instances_per_shard
-    if not 0 < used <= layout.instances_per_shard or commit.shard_bytes != shard_size(used, layout):
+    if not 0 < used <= layout.instances_per_shard or commit.shard_bytes != layout.shard_bytes([used]):
         return False
     return all(
         0 <= row.first_instance < row.first_instance + row.instances

@@ -49,7 +49,7 @@ class Layout:
         return self.frames_per_instance * self.n_mels * 2
 
     def shard_bytes(self, instances: Sequence[int], shards: int = 1) -> int:
-        """Size of shards that hold recordings of so many instances."""
+        """Size of shards that hold recordings of so many instances: chunks and indices, each with its checksum."""
         return sum(instances) * (self.chunk_bytes + 4) + shards * (16 * self.instances_per_shard + 4)
 
     def instances(self, frames: int) -> int:

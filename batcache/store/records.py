@@ -5,34 +5,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from batcache.config import FeatureConfig
 from batcache.errors import StoreError
 from batcache.s3 import Place
 from batcache.store.array import array_length, array_metadata, read_array_metadata
 from batcache.store.commits import CachedRecording, Commit, commit_path
 from batcache.store.index import Index
-from batcache.store.layout import Layout
+from batcache.store.layout import Layout, say_how_to_mend
 
-REPAIR = "Run `batcache verify --repair`"
 _ATTRIBUTES = {"format", "format_version", "features", "fingerprint", "layout", "versions"}
 
 
 @dataclass(frozen=True)
 class Damage:
     """Something that is not as promised. ``place`` is a file of the store, ``instances`` count from the recording's
-    first."""
+    first. Without a remedy of its own, what mends the store mends it."""
 
     place: str
     finding: str
-    remedy: str = REPAIR
+    remedy: str = ""
     recordings: tuple[str, ...] = ()
     instances: tuple[int, ...] = ()
 
 
-def check_layout(cache: Place, features: FeatureConfig, layout: Layout, records: Iterable[Commit]) -> None:
+def check_layout(cache: Place, layout: Layout, records: Iterable[Commit]) -> None:
     """Refuse a layout by which every record and shard would look damaged."""
     fits = [commit.shard_bytes == layout.shard_bytes([len(commit.crc32c)]) for commit in records]
-    if layout.n_mels != features.n_mels or (fits and not any(fits)):
+    if fits and not any(fits):
         raise StoreError(
             cache / "zarr.json", "its layout is damaged: it fits no commit record", "Restore it from a copy"
         )
@@ -71,7 +69,8 @@ def check_records(
     doubtful = set(refused)
     for shard in sorted(_shards_on_disk(cache) - {*records, *refused}):
         finding = "no commit record for a shard that is there: a build was stopped, or the record was removed"
-        damages.append(Damage(name_in(cache, commit_path(cache, shard)), finding, f"Run `batcache build`, or {_LOWER}"))
+        remedy = f"Run `batcache build`. Or: {say_how_to_mend(cache)}"
+        damages.append(Damage(name_in(cache, commit_path(cache, shard)), finding, remedy))
         doubtful.add(shard)
     for shard, commit in sorted(records.items()):
         finding = (
@@ -84,9 +83,6 @@ def check_records(
             damages.append(Damage(name_in(cache, commit_path(cache, shard)), finding, recordings=names))
             doubtful.add(shard)
     return damages, doubtful
-
-
-_LOWER = REPAIR[0].lower() + REPAIR[1:]
 
 
 def _judge_rows(commit: Commit, records: Mapping[int, Commit], layout: Layout) -> Iterator[str]:

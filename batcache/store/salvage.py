@@ -21,7 +21,7 @@ from batcache.store.commits import commit_path, is_intact
 from batcache.store.group import read_attributes
 from batcache.store.index import Index
 from batcache.store.layout import FORMAT_VERSION
-from batcache.store.leftovers import remove_leftovers
+from batcache.store.leftovers import count_leftovers, remove_leftovers
 from batcache.store.plan import Plan
 from batcache.store.sources import read_last_manifest
 
@@ -49,7 +49,7 @@ def build_again(
     try:
         manifest = read_last_manifest(cache, data_dir, to_read_files=True)
         todo = yield from build.make_plan(manifest, cache, config, index, layout, workers)
-        require_room(cache, todo.bytes_to_write, "Free some space")
+        require_room(cache, todo.bytes_to_write - count_leftovers(cache, index), "Free some space")
     except BatcacheError as error:
         return Salvaged(kept={f"commits/{k}.json": f"what it held cannot be built again: {error}" for k in doubtful})
     records: dict[int, bytes] = {}

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,7 @@ from batcache.store.chunks import shard_path
 from batcache.store.commits import CachedRecording, Commit
 from batcache.store.group import read_attributes
 from batcache.store.index import Index, read_records, that_count
-from batcache.store.layout import Layout
+from batcache.store.layout import Layout, say_how_to_mend
 from batcache.store.lock import require_idle
 from batcache.store.records import Damage, check_array, check_group, check_layout, check_records, name_in
 from batcache.store.shards import Owners, describe, examine, owners_of
@@ -109,7 +109,7 @@ def inspect(
     began, workers = time.monotonic(), workers or os.cpu_count() or 1
     features, layout, attributes = read_attributes(cache)
     records, refused = read_records(cache, features.fingerprint)
-    check_layout(cache, features, layout, records.values())
+    check_layout(cache, layout, records.values())
     index = Index(that_count(records, layout))
     wrong, doubtful = check_records(cache, records, refused, index, layout)
     sound = [commit for shard, commit in sorted(index.commits.items()) if shard not in doubtful]
@@ -125,7 +125,7 @@ def inspect(
         outcomes = yield from _compare(cache, groups, data_dir, features, layout, workers, found)
     yield VerifyReport(
         cache=cache,
-        damages=tuple(found.damages),
+        damages=tuple(replace(one, remedy=one.remedy or say_how_to_mend(cache)) for one in found.damages),
         shards=len(reading),
         instances=sum(len(commit.crc32c) for commit in reading),
         bytes=read,

@@ -42,7 +42,8 @@ class Ledger:
 
     def holds(self, row: Row) -> bool:
         """Whether a row's file was rendered, and not touched since."""
-        return row[0] in self.stamps and self.stamps[row[0]] == _stamp(self.out, row)
+        stamp = _stamp(self.out, row)
+        return stamp is not None and self.stamps.get(row[0]) == stamp
 
     def add(self, rows: Sequence[Row], events: Mapping[str, list[list[str]]]) -> None:
         """Note files that were just rendered."""

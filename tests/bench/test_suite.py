@@ -256,7 +256,7 @@ def test_without_a_gpu_one_row_says_so(sample, config, tmp_path, monkeypatch) ->
 def test_with_a_gpu_its_rows_are_there(sample, config, tmp_path) -> None:
     effort = Effort(clips=6, rounds=1, read_seconds=0, epochs=1, many=0, long_minutes=0, planned=0)
     rows = [event for event in bench(sample.manifest, config, effort) if isinstance(event, Row)]
-    assert {"whole build on cuda", "mel + PCEN of resampled samples, cuda", "training on cuda"} <= {
+    assert {"whole build on cuda", "mel + PCEN of decoded samples, cuda", "training on cuda"} <= {
         row.section for row in rows
     }
     assert all(0 < row.ours <= 100 for row in rows if "GPU computing" in row.what)

@@ -137,6 +137,14 @@ def test_another_version_is_refused_with_both_sides(checkpoint: Checkpoint, path
         load_checkpoint(path)
 
 
+def test_a_model_of_another_front_end_is_refused(checkpoint: Checkpoint, path: Path, monkeypatch) -> None:
+    """Its features had other numbers under the same settings."""
+    save_checkpoint(path, checkpoint)
+    monkeypatch.setattr("batcache.config.FRONT_END_VERSION", 99)
+    with pytest.raises(RunError, match="trained on features of another version of the front end"):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

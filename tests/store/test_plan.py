@@ -140,7 +140,7 @@ def test_a_hole_between_shards_is_filled_by_what_fits_and_skipped_by_what_does_n
 
 
 def test_a_rate_other_than_the_target_counts_the_frames_after_resampling():
-    (task,) = pack([[facts("a.wav", 0.2, rate=384_000)]], set(), CONFIG, LAYOUT)
+    (task,) = pack([[facts("a.wav", 0.2, rate=312_500)]], set(), CONFIG, LAYOUT)
     assert task.recordings[0].frames == 200
 
 

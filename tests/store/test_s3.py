@@ -27,6 +27,7 @@ from batcache.store.commits import commit_path
 from batcache.store.lock import LOCK, hold
 from batcache.store.reader import Store
 from batcache.store.sources import SOURCES, locate_cache, portable
+from batcache.store.verify import verify
 from tests import test_cli
 from tests.store.bucket import BUCKET, ENVIRONMENT, FAILURES, SECRETS, Fault, Proxy, proxy, serve
 from tests.store.project import Project, assert_equal_trees, copy, read_all, snapshot
@@ -317,6 +318,9 @@ def test_the_remedies_are_ones_that_a_bucket_has(project):
     flip(shard_path(project.cache, 0), 3)
     store = project.store()
     said = [refusal(lambda: store.read_frames(store.find("a.wav")))]
+    (*_, report) = verify(project.cache)
+    (damage,) = report.damages
+    assert damage.remedy == "Copy the store to a disk, run `batcache verify --repair` there and copy it back"
     flip(commit_path(project.cache, 4), 200)
     said.append(refusal(project.store))
     for text, shard in zip(said, (0, 4), strict=True):

@@ -368,7 +368,8 @@ def test_a_record_that_is_empty_or_deleted_holds_nothing_up(project):
 
 
 def take_the_room(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batcache.disk.free_bytes", lambda cache: 10)
+    """Even what the shards that are to be replaced give back is not enough."""
+    monkeypatch.setattr("batcache.disk.free_bytes", lambda cache: -(10**9))
 
 
 def build_from_another_folder(project: Project, _: pytest.MonkeyPatch) -> None:
