@@ -79,7 +79,10 @@ def _let_every_name_be_shown() -> None:
 
 
 def _say_how_to_go_on() -> None:
-    typer.echo("stopped: run the same command again to go on, a training with --resume", err=True)
+    typer.echo(
+        "stopped: run the same command again to go on; a training goes on by `batcache train --resume` and its run",
+        err=True,
+    )
 
 
 def _fail(message: str) -> None:
@@ -126,7 +129,9 @@ def build(
     endpoint: Endpoint = None,
     region: Region = None,
     config: ConfigPath = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done with each recording.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done with each recording; exit code 0.")
+    ] = False,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its time says.")] = False,
     allow_outside: AllowOutside = False,
     source: Annotated[

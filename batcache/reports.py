@@ -47,7 +47,7 @@ def show_build(report: "BuildReport", settings: "Config") -> None:
     rows = [
         ("computed now", f"{report.computed:,}"),
         ("already there", f"{report.kept:,}"),
-        ("recordings in the cache", f"{report.recordings:,} ({report.audio_s / 3600:.2f} h)"),
+        ("of them in the cache", f"{report.recordings:,} ({report.audio_s / 3600:.2f} h)"),
         ("instances", f"{report.instances:,} of {data.instance_s:g} s"),
         ("rejected", f"{len(report.rejected):,}"),
         ("took", f"{report.seconds:.1f} s"),
@@ -197,6 +197,12 @@ def show_trained(report: "TrainReport") -> None:
 
 def show_metrics(report: "EvalReport") -> None:
     metrics = report.metrics
+    if not any(r.known for r in metrics.per_species):
+        say(
+            f"split {report.split}, {count(metrics.clips, 'clip')}: none has labels, so there are scores and no metrics"
+        )
+        say(f"scores of clips {report.predictions.with_suffix('.csv')}\npredictions     {report.predictions}")
+        return
     header = ("species", "clips", "precision", "recall", "F1", "AP", "ROC-AUC")
     rows = [
         (
@@ -223,7 +229,7 @@ def show_metrics(report: "EvalReport") -> None:
         by_names.setdefault(names, []).append(average.replace("_", " "))
     for names, averages in by_names.items():
         if names:
-            say(f"without {', '.join(names)} (not enough labels): {', '.join(averages)}")
+            say(f"{', '.join(averages)}: without {', '.join(names)}, which have too few labels here")
     say(f"predictions {report.predictions}\nmetrics     {report.metrics_file}")
 
 

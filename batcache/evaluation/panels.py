@@ -83,7 +83,8 @@ def choose_telling(predictions: Predictions, count: int = 6) -> list[tuple[int, 
     """Choose clips that show a model at its best, at its worst and in doubt: (index, remark), a third of each.
 
     Judged by each clip's mean cross-entropy over known labels; a doubtful clip is one whose most doubtful score is
-    nearest to one half. Among the good, clips with bats come first, each of other species than those before.
+    nearest to one half. Among the good, clips with bats come first, each of other species than those before. Where no
+    clip has labels, those with the highest scores are chosen.
     """
     p = np.clip(predictions.scores.astype(np.float64), 1e-6, 1 - 1e-6)
     known, positive = predictions.labels >= 0, predictions.labels == 1
@@ -94,6 +95,9 @@ def choose_telling(predictions: Predictions, count: int = 6) -> list[tuple[int, 
     third = max(1, count // 3)
     seen: set[int] = set()
     labelled = np.flatnonzero(known.any(1))
+    if not len(labelled):
+        surest = np.argsort(-p.max(1), kind="stable")[:count]
+        return [(int(i), "likely") for i in surest]
     best, worst, unsure = (labelled[np.argsort(key[labelled], kind="stable")] for key in (loss, -loss, doubt))
     for i in best:
         species = set(np.flatnonzero(positive[i]).tolist())

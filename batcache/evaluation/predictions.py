@@ -1,5 +1,7 @@
 """What a model says of clips, as arrays, and the file that keeps them."""
 
+import csv
+import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from batcache.disk import replacing
+from batcache.disk import replacing, write_file
 from batcache.errors import RunError
 from batcache.training.bags import Bag
 from batcache.training.scoring import Verdict
@@ -63,8 +65,18 @@ def _seconds(bag: Bag) -> float:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write all of them as npz, and beside it the clips' scores as CSV, for spreadsheets."""
     with replacing(path) as file:
         np.savez_compressed(file, **vars(predictions))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["filename", "start_s", "duration_s", *predictions.species.tolist()])
+    for name, start, duration, scores in zip(
+        predictions.filenames, predictions.start_s, predictions.duration_s, predictions.scores, strict=True
+    ):
+        span = [f"{start:g}", "" if np.isnan(duration) else f"{duration:g}"]
+        table.writerow([str(name), *span, *(f"{score:.4f}" for score in scores)])
+    write_file(path.with_suffix(".csv"), text.getvalue().encode())
 
 
 def read_predictions(path: Path) -> Predictions:

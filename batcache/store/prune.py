@@ -25,6 +25,7 @@ from batcache.manifest import Manifest
 from batcache.store.array import array_length, resize
 from batcache.store.chunks import ShardWriter, read_chunk, shard_path
 from batcache.store.commits import CachedRecording, Commit, commit_path, write_commit
+from batcache.store.group import read_attributes
 from batcache.store.index import Index
 from batcache.store.leftovers import remove_leftovers
 from batcache.store.lock import hold
@@ -67,6 +68,7 @@ def prune(cache: Path, manifest: Manifest | None = None, *, dry_run: bool = Fals
         StoreError: the store is damaged, has no recording of the manifest, or has a file that cannot be removed.
     """
     began = time.monotonic()
+    read_attributes(cache)  # there is a store
     with nullcontext() if dry_run else hold(cache), _naming(cache):
         store = Store(cache)
         index, layout = store.index, store.layout

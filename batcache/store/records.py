@@ -57,7 +57,8 @@ def check_array(cache: Place, commits: Sequence[Commit], layout: Layout, *, exac
     if found != array_metadata(layout, there):
         return [Damage(place, "does not describe the array that this layout has")]
     if there < length or (exact and there != length):
-        return [Damage(place, f"says {there:,} instances, expected {length:,}")]
+        remedy = "Run the same build again, if one was stopped" if there > length else ""
+        return [Damage(place, f"says {there:,} instances, expected {length:,}", remedy)]
     return []
 
 

@@ -55,6 +55,8 @@ def resume(run: Path, store: Store, manifest: Manifest, device: torch.device) ->
     Raises:
         RunError: the run has no finished epoch, or its clips are no longer those it began with.
     """
+    if not (run / LAST).exists():
+        raise RunError(run, "stopped before its first epoch was over", "Delete it and train anew")
     config, last = read_run_config(run), load_checkpoint(run / LAST)
     splits = read_splits(run / "split.csv")
     found = {clip_key(bag): bag for bag in join(manifest, store).bags}

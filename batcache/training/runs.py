@@ -4,7 +4,7 @@ config.yaml     the settings in full
 run.json        format, start, cache, CSVs, species, versions; ``finished`` once training ended by itself
 split.csv       the clips as used: content hash, group, split
 checkpoints/    best_model.pt, epoch_010.pt, ..., last.pt
-logs/           metrics.jsonl, <split>_predictions.npz
+logs/           metrics.jsonl, <split>_predictions.npz and .csv
 metrics.json    what evaluation found, by split
 test_page.png   the clips that tell most, drawn by ``batcache run``
 """

@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import shutil
@@ -188,6 +189,17 @@ def test_written_predictions_are_read_as_they_were(tmp_path: Path) -> None:
     for name, array in vars(predictions).items():
         np.testing.assert_array_equal(getattr(found, name), array)
         assert getattr(found, name).dtype == array.dtype
+
+
+def test_the_table_beside_the_predictions_holds_every_clips_scores(run: Path, small: SmallWorld) -> None:
+    report = judge(chosen(run, small))
+    made = read_predictions(report.predictions)
+    with report.predictions.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["filename", "start_s", "duration_s", *made.species]
+    assert [row[0] for row in rows] == made.filenames.tolist()
+    assert [float(row[1]) for row in rows] == made.start_s.tolist()
+    np.testing.assert_allclose(np.array([row[3:] for row in rows], float), made.scores, rtol=0, atol=5.1e-5)
 
 
 def test_predictions_written_without_durations_are_read_as_of_clips_that_go_on_to_the_end(

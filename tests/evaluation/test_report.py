@@ -213,6 +213,11 @@ def test_one_species_alone_still_fills_the_page_and_an_unlabelled_clip_is_never_
     assert sorted(i for i, _ in chosen) == [1, 2, 3, 4, 5, 6]
 
 
+def test_where_nothing_is_labelled_the_surest_clips_are_chosen() -> None:
+    scores = [[0.2, 0.1], [0.4, 0.9], [0.6, 0.1]]
+    assert choose_telling(predictions(scores, [[-1, -1]] * 3), 2) == [(1, "likely"), (2, "likely")]
+
+
 def test_of_few_clips_each_is_chosen_once() -> None:
     chosen = choose_telling(predictions([[0.9, 0.1], [0.2, 0.1]], [[1, 0], [1, 0]]))
     assert sorted(i for i, _ in chosen) == [0, 1]

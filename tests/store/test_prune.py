@@ -104,6 +104,11 @@ def test_a_store_where_nothing_is_to_be_pruned_is_not_changed(sound, tmp_path):
     assert {place: place.stat().st_mtime_ns for place in project.cache.rglob("*")} == times
 
 
+def test_where_there_is_no_store_prune_says_so(tmp_path):
+    with pytest.raises(StoreError, match="no cache here"):
+        list(prune(tmp_path / "features.zarr"))
+
+
 def test_prune_gives_back_the_space_and_keeps_every_kept_recording_bit_by_bit(project):
     names = [name for name in names_in(project) if name != "nan.wav"]
     before, used = read_kept(project.cache, names), disk_use(project.cache)
