@@ -115,7 +115,7 @@ class S3Path:
         with self._asking() as client:
             import obstore
 
-            return bytes(obstore.get(client, self.key).bytes())
+            return _repeat(lambda: bytes(obstore.get(client, self.key).bytes()))
 
     def read_range(self, start: int, count: int) -> memoryview:
         """Read ``count`` bytes, or those of them that there are. Raises FileNotFoundError besides."""
@@ -156,7 +156,7 @@ class S3Path:
             try:
                 _repeat(lambda: obstore.put(client, self.key, content, mode="create"))
             except AlreadyExistsError:
-                return bytes(obstore.get(client, self.key).bytes()) == content
+                return _repeat(lambda: bytes(obstore.get(client, self.key).bytes())) == content
         return True
 
     def glob(self, pattern: str) -> Iterator[Self]:
