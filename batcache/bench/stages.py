@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 DECODE, COPY, RESAMPLE, MEL, PCEN, QUANTISE, WRITE, HASH = (
     "decode",
-    "copy to the device, as float32",
+    "copy to the device",
     "resample",
     "mel, and energy beside the bands",
     "PCEN",

@@ -76,7 +76,7 @@ class FrontEnd(nn.Module):
     ) -> Iterator[Tensor]:
         """Yield the frames of recordings of equal length, in blocks, on the device.
 
-        Shape: ``[B, samples]`` each, int16 or float32 -> ``[B, frames, n_mels]`` each, float16.
+        Shape: ``[B, samples]`` each, int16, or float32 in -1..1 -> ``[B, frames, n_mels]`` each, float16.
         """
         mel = self.mel_at(true_rate)
         samples = self.resample((self._to_device(block) for block in blocks), true_rate)
@@ -91,10 +91,11 @@ class FrontEnd(nn.Module):
         return max(1, self.block_frames * self.config.hop_length * true_rate // self.config.target_sample_rate)
 
     def resample(self, blocks: Iterable[Tensor], true_rate: int) -> Iterator[Tensor]:
-        """Bring float32 blocks from ``true_rate`` to the rate at which their spectra are taken."""
+        """Bring blocks, in 16-bit steps, from ``true_rate`` to the rate at which their spectra are taken."""
         target = self.config.windows(true_rate).rate
         if true_rate == target:
             return iter(blocks)
+        blocks = (block.float() for block in blocks)
         if not uses_sinc(true_rate, target):
             return stream_soxr(blocks, true_rate, target)
         key = str(true_rate)
@@ -114,5 +115,6 @@ class FrontEnd(nn.Module):
         return mel
 
     def _to_device(self, block: Tensor) -> Tensor:
+        """In 16-bit steps."""
         there = block.to(self.device, non_blocking=True)
-        return there.float().mul_(2.0**-15) if block.dtype == torch.int16 else there
+        return there if block.dtype == torch.int16 else there * 2.0**15

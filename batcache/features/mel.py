@@ -3,7 +3,8 @@
 Hann windows that last as long as ``n_fft`` samples at the target rate, zeros beyond the ends, magnitude (power 1),
 triangles on the Slaney mel scale, each of area 1. Frame *i* is centred ``i`` hops after the first sample; a recording
 has as many frames as whole hops. Windows of equal duration have the same bins at any rate, so that recordings are not
-resampled where a window is a whole number of their samples (``FeatureConfig.windows``).
+resampled where a window is a whole number of their samples (``FeatureConfig.windows``). Samples count in 16-bit steps,
+as most recordings store them (full scale is 2^15); of mel frames full scale is 1, as librosa's.
 
 The FFT is the faster engine, on CPUs and on CUDA devices; nnAudio does the same as convolutions. Recordings of equal
 length go through together, ``B`` of them.
@@ -150,6 +151,7 @@ class Mel(nn.Module):
             mel_scale="slaney",
         )[:bins]
         bank *= config.n_fft / self.windows.size  # a longer window holds more samples of the same sound
+        bank *= 2.0**-15
         self.bins: list[slice] = []
         for group, bands in enumerate(bank.chunk(_BAND_GROUPS, dim=1)):
             used = [0, *bands.any(1).nonzero().flatten().tolist()]
@@ -157,8 +159,11 @@ class Mel(nn.Module):
             self.register_buffer(f"bank_{group}", bands[self.bins[-1]].contiguous(), persistent=False)
 
     def forward(self, samples: Tensor, energy: BandEnergy | None = None) -> Tensor:
-        """Shape: ``[B, (frames - 1) * hop + size]`` -> ``[B, frames, n_mels]``. ``energy`` hears what passes."""
-        size = self.magnitude(samples)
+        """Shape: ``[B, (frames - 1) * hop + size]``, int16 or float32 -> ``[B, frames, n_mels]``.
+
+        ``energy`` hears what passes.
+        """
+        size = self.magnitude(samples.float())
         if energy is not None:
             energy.add(size)
         return torch.cat(
@@ -191,13 +196,16 @@ def stream_spans(blocks: Iterable[Tensor], size: int, hop: int) -> Iterator[Tens
     Half a window of zeros stands before the first sample, and as many behind the last as the last frame needs.
     """
     held, total, made = None, 0, 0
-    for block in blocks:
+    rest = iter(blocks)
+    following = next(rest, None)
+    while (block := following) is not None:
+        following = next(rest, None)
         total += block.shape[-1]
         held = torch.cat([block.new_zeros(len(block), size // 2) if held is None else held, block], -1)
-        frames = min((held.shape[-1] - size) // hop + 1, total // hop - made)
+        frames = total // hop - made
+        if following is None:
+            held = zero_padded(held, (frames - 1) * hop + size)
+        frames = min((held.shape[-1] - size) // hop + 1, frames)
         if frames > 0:
             yield held[:, : (frames - 1) * hop + size]
             held, made = held[:, frames * hop :], made + frames
-    frames = total // hop - made
-    if held is not None and frames > 0:
-        yield zero_padded(held, (frames - 1) * hop + size)

@@ -80,13 +80,15 @@ class Pcen(nn.Module):
         Shape: energy ``[B, frames, bands]``, level ``[B, bands]`` -> ``[B, frames, bands]``.
         """
         frames, out = energy.shape[1], []
-        for span in torch.split(nn.functional.pad(energy, (0, 0, 0, -frames % _ROW)), _ROW * _ROWS, 1):
+        if frames % _ROW:
+            energy = nn.functional.pad(energy, (0, 0, 0, -frames % _ROW))
+        for span in torch.split(energy, _ROW * _ROWS, 1):
             rows = self.kernel @ span.reshape(len(span), -1, _ROW, span.shape[2])  # each as if from silence
             count = rows.shape[1]
             before = self.carry[:count, :count] @ rows[:, :, -1] + self.row_decay[:count] * level[:, None]
             out.append(rows.addcmul_(self.decay, before[:, :, None]).flatten(1, 2))
             level = out[-1][:, -1]
-        return torch.cat(out, 1)[:, :frames]
+        return (torch.cat(out, 1) if len(out) > 1 else out[0])[:, :frames]
 
     def compress(self, energy: Tensor, level: Tensor) -> Tensor:
         """Divide by the level and compress. Shapes: all ``[..., frames, bands]``."""

@@ -26,8 +26,12 @@ def mels() -> dict[str, torch.nn.Module]:
     return {engine: Mel(DEFAULT, RATE, engine) for engine in ENGINES}
 
 
+STEPS = 2**15  # of 16 bits, in full scale
+
+
 def mel_of(engine: torch.nn.Module, samples: np.ndarray) -> Tensor:
-    blocks = [torch.from_numpy(samples).float()[None]]
+    """Of samples in -1..1."""
+    blocks = [torch.from_numpy(samples * STEPS).float()[None]]
     spans = stream_spans(blocks, DEFAULT.n_fft, DEFAULT.hop_length)
     return torch.cat([engine(span)[0] for span in spans])
 
@@ -79,7 +83,7 @@ def test_the_bank_is_librosas(config) -> None:
         bank[bands, bins] = mel.get_buffer(f"bank_{group}").T
     expected = librosa_bank(config)
     # torchaudio places the edges in float32: 0.02 Hz of a triangle's half width of 350 Hz and more.
-    np.testing.assert_allclose(bank, expected, rtol=0, atol=1e-4 * expected.max())
+    np.testing.assert_allclose(bank * STEPS, expected, rtol=0, atol=1e-4 * expected.max())
 
 
 @settings(deadline=None)
@@ -133,7 +137,7 @@ def test_mel_frames_at_another_rate_are_librosas_there(engine, rate) -> None:
             y=samples, sr=rate, n_fft=rate * 1024 // RATE, hop_length=rate // 1000,
             n_mels=128, fmin=DEFAULT.fmin, fmax=DEFAULT.fmax, power=1, pad_mode="constant",
         )[:, :100].T  # fmt: skip
-    spans = stream_spans([torch.from_numpy(samples).float()[None]], mel.windows.size, mel.windows.hop)
+    spans = stream_spans([torch.from_numpy(samples * STEPS).float()[None]], mel.windows.size, mel.windows.hop)
     made = torch.cat([mel(span)[0] for span in spans])
     alive = DEFAULT.n_mels - dead_bands(DEFAULT, rate)  # in the others librosa cuts triangles otherwise
     level = RATE / rate
@@ -186,6 +190,12 @@ def test_a_tone_lights_the_band_that_holds_it_at_the_level_of_its_amplitude(mels
 def test_mel_is_a_magnitude_so_twice_the_amplitude_is_twice_the_value(mels, engine) -> None:
     wave = noise(0.1, RATE)
     torch.testing.assert_close(mel_of(mels[engine], 2 * wave), 2 * mel_of(mels[engine], wave))
+
+
+@engines
+def test_int16_samples_give_the_same_bits_as_float32_ones(mels, engine) -> None:
+    wave = torch.from_numpy((noise(0.1, RATE) * STEPS).clip(-STEPS, STEPS - 1)).short()[None]
+    assert torch.equal(mels[engine](wave), mels[engine](wave.float()))
 
 
 @given(

@@ -110,8 +110,9 @@ def test_a_tenfold_level_moves_features_little() -> None:
 
 
 def rounding_noise(seconds: float) -> np.ndarray:
-    wave = noise(seconds, DEFAULT.target_sample_rate, 0.01)
-    return np.round(wave * 2**15) / 2**15 - wave
+    """In 16-bit steps."""
+    wave = noise(seconds, DEFAULT.target_sample_rate, 0.01) * 2**15
+    return np.round(wave) - wave
 
 
 def test_the_rounding_level_is_that_of_rounding_to_16_bits() -> None:
