@@ -37,6 +37,16 @@ _MOST_WRITERS = 4  # each may have to hold a shard of 82 MB
 
 
 @dataclass(frozen=True)
+class Target:
+    """The store that is built: its place, settings and layout, and what it holds so far."""
+
+    cache: Place
+    config: DataConfig
+    layout: Layout
+    index: Index
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a stage has come. ``audio_s`` is the true duration of the recording just finished."""
 
@@ -72,8 +82,8 @@ def build(
     if dry_run:
         layout = _find_layout(cache, config)
         index = read_index(cache, config.fingerprint, layout) if layout else Index({})
-        layout = layout or Layout(config.frames_per_instance, config.n_mels)
-        todo = yield from make_plan(manifest, cache, config, index, layout, workers, rehash=rehash)
+        target = Target(cache, config, layout or Layout(config.frames_per_instance, config.n_mels), index)
+        todo = yield from make_plan(manifest, target, workers, rehash=rehash)
         yield replace(todo, leftover_bytes=count_leftovers(cache, index))
         return
     layout = _find_layout(cache, config)
@@ -82,29 +92,22 @@ def build(
         layout = _find_layout(cache, config)
         assert layout is not None, "a store was made"
     with hold(cache), _naming(cache):
-        index = read_index(cache, config.fingerprint, layout)
-        todo = yield from make_plan(manifest, cache, config, index, layout, workers, rehash=rehash)
-        remove_leftovers(cache, index)  # they may take the room that is needed
+        target = Target(cache, config, layout, read_index(cache, config.fingerprint, layout))
+        todo = yield from make_plan(manifest, target, workers, rehash=rehash)
+        remove_leftovers(cache, target.index)  # they may take the room that is needed
         yield todo
         require_room(cache, todo.bytes_to_write, "Free some space, build fewer recordings, or pass another --cache")
-        report = yield from carry_out(todo, index, manifest, cache, config, layout, device, workers, began)
+        report = yield from carry_out(todo, target, manifest, device, workers, began)
     yield report
 
 
 def carry_out(
-    todo: Plan,
-    index: Index,
-    manifest: Manifest,
-    cache: Place,
-    config: DataConfig,
-    layout: Layout,
-    device: str,
-    workers: int,
-    began: float,
+    todo: Plan, target: Target, manifest: Manifest, device: str, workers: int, began: float
 ) -> Generator[Progress, None, BuildReport]:
-    """Do what a plan says, in a store that the caller holds and that has nothing beside what is in ``index``."""
-    _resize_for(cache, index, todo.tasks, layout)
-    yield from _compute(cache, todo.tasks, manifest.data_dir, config, layout, device, workers)
+    """Do what a plan says, in a store that the caller holds and that has nothing beside what its index says."""
+    cache, config, index = target.cache, target.config, target.index
+    _resize_for(target, todo.tasks)
+    yield from _compute(target, todo.tasks, manifest.data_dir, device, workers)
     for shard, rows in todo.revisions.items():
         commit = index.commits[shard]
         write_commit(cache, replace(commit, generation=commit.generation + 1, recordings=rows))
@@ -129,23 +132,17 @@ def _naming(cache: Place) -> Iterator[None]:
 
 
 def make_plan(
-    manifest: Manifest,
-    cache: Place,
-    config: DataConfig,
-    index: Index,
-    layout: Layout,
-    workers: int,
-    *,
-    rehash: bool = False,
+    manifest: Manifest, target: Target, workers: int, *, rehash: bool = False
 ) -> Generator[Progress, None, Plan]:
     """Look at every file, then decide. Changes nothing."""
+    cache, index, features = target.cache, target.index, target.config.features
     paths = {path: clip.time_expansion for path, clip in manifest.recordings().items()}
     if root := find_other_root(cache, manifest.data_dir, (path for path in paths if path in index.by_path)):
         finding = f"built from files of the same names under {root}, not under {manifest.data_dir.resolve()}"
         raise StoreError(cache, finding, f"Pass --data-dir {root}, or another --cache")
     facts: dict[str, Known] = {}
     rejected: dict[str, str] = {}
-    found = scan(paths, manifest.data_dir, index, config.features, workers, rehash=rehash)
+    found = scan(paths, manifest.data_dir, index, features, workers, rehash=rehash)
     for done, (path, fact) in enumerate(zip(paths, found, strict=True), 1):
         if isinstance(fact, AudioError):
             rejected[path] = fact.reason
@@ -153,7 +150,7 @@ def make_plan(
             facts[path] = fact
         yield Progress("scan", done, len(paths))
     check_contents(manifest, {path: fact.content for path, fact in facts.items()})
-    return plan(paths, facts, rejected, index, config.features, layout)
+    return plan(paths, facts, rejected, index, features, target.layout)
 
 
 def count_committed(cache: Place, config: DataConfig) -> int:
@@ -201,16 +198,14 @@ def create(cache: Place, features: FeatureConfig, layout: Layout, versions: Mapp
         raise StoreError(cache, finding, "Pass a --cache that can") from None
 
 
-def _resize_for(cache: Place, index: Index, tasks: Iterable[Task], layout: Layout) -> None:
+def _resize_for(target: Target, tasks: Iterable[Task]) -> None:
     """Set the array's length, once, to hold all that is committed and all that is planned."""
-    used = [(commit.shard, len(commit.crc32c)) for commit in index.commits.values()]
+    used = [(commit.shard, len(commit.crc32c)) for commit in target.index.commits.values()]
     ends = [placed.first_instance + placed.instances for task in tasks for placed in task.recordings]
-    resize(cache, max([array_length(used, layout), *ends]))
+    resize(target.cache, max([array_length(used, target.layout), *ends]))
 
 
-def _compute(
-    cache: Place, tasks: tuple[Task, ...], data_dir: Path, config: DataConfig, layout: Layout, device: str, workers: int
-) -> Iterator[Progress]:
+def _compute(target: Target, tasks: tuple[Task, ...], data_dir: Path, device: str, workers: int) -> Iterator[Progress]:
     """Compute recordings ahead, across tasks, while those before them are being written."""
     if not tasks:
         return
@@ -219,7 +214,7 @@ def _compute(
     from batcache.features.frontend import FrontEnd, pick_device
     from batcache.store.compute import compute, stream
 
-    front_end = FrontEnd(config.features, pick_device(device))
+    front_end = FrontEnd(target.config.features, pick_device(device))
     total, done = sum(len(task.recordings) for task in tasks), 0
     computed = compute(
         (placed for task in tasks if not task.streams for placed in task.recordings), data_dir, front_end, workers
@@ -229,7 +224,7 @@ def _compute(
         torch.set_num_threads(1)  # one recording, one thread: the same sums in the same order on any machine
         stack.callback(computed.close)
         at_once = min(max(workers, 2), _MOST_WRITERS)
-        writers = stack.enter_context(Writers(cache, config.fingerprint, layout, at_once))
+        writers = stack.enter_context(Writers(target.cache, target.config.fingerprint, target.layout, at_once))
 
         def commit(waiting: int) -> Iterator[Progress]:
             nonlocal done

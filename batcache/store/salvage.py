@@ -48,7 +48,8 @@ def build_again(
     config = DataConfig(**vars(features), instance_s=layout.frames_per_instance / features.frames_per_second)
     try:
         manifest = read_last_manifest(cache, data_dir, to_read_files=True)
-        todo = yield from build.make_plan(manifest, cache, config, index, layout, workers)
+        target = build.Target(cache, config, layout, index)
+        todo = yield from build.make_plan(manifest, target, workers)
         require_room(cache, todo.bytes_to_write - count_leftovers(cache, index), "Free some space")
     except BatcacheError as error:
         return Salvaged(kept={f"commits/{k}.json": f"what it held cannot be built again: {error}" for k in doubtful})
@@ -69,7 +70,7 @@ def build_again(
     for shard in records:
         withdraw(cache, shard)
     remove_leftovers(cache, index)
-    yield from build.carry_out(todo, index, manifest, cache, config, layout, "cpu", workers, began)
+    yield from build.carry_out(todo, target, manifest, "cpu", workers, began)
     return Salvaged(
         shards=sum(task.shards for task in todo.tasks),
         recomputed=tuple(placed.facts.path for task in todo.tasks for placed in task.recordings),
