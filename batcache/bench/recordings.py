@@ -11,8 +11,8 @@ import soundfile
 from batcache.config import DataConfig
 from batcache.errors import ManifestError
 from batcache.manifest import Manifest, read_manifest
+from batcache.store.facts import Facts, scan
 from batcache.store.index import Index
-from batcache.store.plan import Facts, scan
 from batcache.synth.create import create, write_plan
 from batcache.synth.render import RATE_HZ
 

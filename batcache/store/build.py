@@ -23,12 +23,13 @@ from batcache.manifest import Manifest, check_contents
 from batcache.s3 import Place, S3Path
 from batcache.store.array import array_length, resize
 from batcache.store.commits import write_commit
+from batcache.store.facts import Known, scan
 from batcache.store.group import create_store, is_free, read_attributes
 from batcache.store.index import Index, read_index, reread
 from batcache.store.layout import Layout
 from batcache.store.leftovers import count_leftovers, remove_leftovers
 from batcache.store.lock import hold
-from batcache.store.plan import Known, Plan, Task, plan, scan
+from batcache.store.plan import Plan, Task, plan
 from batcache.store.report import BuildReport, make_report, write_log, write_rejected
 from batcache.store.sources import find_other_root, write_sources
 from batcache.store.writing import Writers

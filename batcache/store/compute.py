@@ -23,7 +23,8 @@ from batcache.features.audio import read_blocks
 from batcache.features.frontend import FrontEnd
 from batcache.features.mel import BandEnergy, dead_bands
 from batcache.store.commits import CachedRecording
-from batcache.store.plan import Placed, columns_of
+from batcache.store.facts import columns_of
+from batcache.store.plan import Placed
 
 Frames = NDArray[np.float16]
 _SAMPLES_A_BATCH = 2**26  # thirty-four clips of 5 s at 384 kHz; their windows take a gigabyte of a GPU

@@ -18,8 +18,9 @@ from batcache.s3 import Place
 from batcache.store.chunks import read_chunk
 from batcache.store.commits import CachedRecording
 from batcache.store.compute import stream
+from batcache.store.facts import Facts
 from batcache.store.layout import Layout
-from batcache.store.plan import Facts, Placed
+from batcache.store.plan import Placed
 from batcache.store.writing import cut
 
 RELATIVE, ABSOLUTE = 2.0**-10, 6e-3

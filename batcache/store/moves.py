@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from batcache.store.allot import Allotted, allot
 from batcache.store.commits import CachedRecording
 from batcache.store.index import Index
 from batcache.store.layout import Layout
-from batcache.store.plan import Allotted, allot
 
 Rows = tuple[CachedRecording, ...]
 

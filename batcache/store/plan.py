@@ -1,60 +1,19 @@
-"""What a build has to do: facts about the files (``scan``), then a pure decision (``plan``)."""
+"""What a build has to do: a pure decision, from what is known of the files and what the index holds."""
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from msgspec.structs import replace
-
-from batcache.ahead import map_ahead
 from batcache.config import FeatureConfig
-from batcache.errors import AudioError
-from batcache.features.audio import AudioHeader, content_hash, read_blocks, read_header
-from batcache.features.expansion import HIGHEST_RATE, find_expansion
-from batcache.features.metadata import Metadata, read_metadata
+from batcache.store.allot import allot
 from batcache.store.commits import CachedRecording
+from batcache.store.facts import Facts, Known, describe
 from batcache.store.index import Index
 from batcache.store.layout import Layout
 
-FILES_AT_ONCE = 32
-"""A thread is handed so many at most: to hand one over takes longer than to see that it is unchanged."""
-
 Action = Literal["build", "keep", "stale", "duplicate", "rejected"]
 UNCHANGED: tuple[Action, str] = ("keep", "unchanged")
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of a file that was opened, before anything is computed."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    content: str
-    header_rate: int
-    channels: int
-    time_expansion: float
-    ground: str
-    header: AudioHeader
-    doubt: str = ""
-    metadata: Metadata = field(default_factory=Metadata)
-
-    @property
-    def true_rate(self) -> int:
-        return round(self.header_rate * self.time_expansion)
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return self.content, self.true_rate
-
-
-Known = Facts | CachedRecording
-"""What is known of a file: where stat alone proves it unchanged, the row that it has in the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,112 +75,6 @@ class Plan:
         return {path: reason for path, (action, reason) in self.decisions.items() if action == "rejected"}
 
 
-def scan(
-    expansions: Mapping[str, float | None],
-    data_dir: Path,
-    index: Index,
-    config: FeatureConfig,
-    workers: int,
-    *,
-    rehash: bool = False,
-) -> Iterator[Known | AudioError]:
-    """Yield what is known of each file, in order, or why it is rejected.
-
-    ``expansions`` maps each path to its time expansion, None where the manifest gives none. A file whose size and
-    modification time are those of the index is not opened, unless ``rehash``.
-    """
-
-    def look(path: str, expansion: float | None) -> Known | AudioError:
-        try:
-            return _look(path, expansion, data_dir, index, config, rehash=rehash)
-        except AudioError as error:
-            return error
-
-    def look_at(items: Sequence[tuple[str, float | None]]) -> list[Known | AudioError]:
-        return [look(*item) for item in items]
-
-    size = min(FILES_AT_ONCE, max(1, len(expansions) // (8 * workers)))
-    items = iter(expansions.items())
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for found in map_ahead(pool, look_at, iter(lambda: list(islice(items, size)), []), 4 * workers):
-            yield from found
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _look(
-    path: str, expansion: float | None, data_dir: Path, index: Index, config: FeatureConfig, *, rehash: bool
-) -> Known:
-    try:
-        stat = os.stat(os.path.join(data_dir, path))  # noqa: PTH116, PTH118 (to make a Path takes longer than to look)
-    except OSError:
-        stat = None
-    if stat and not rehash:
-        for row in index.by_path.get(path, ()):
-            unchanged = row.size == stat.st_size and row.mtime_ns == stat.st_mtime_ns and not row.failure
-            if unchanged and _stands(row, expansion):
-                return _recall(row, expansion)
-    place = data_dir / path
-    header = read_header(place)
-    assert stat is not None, "read_header raises where there is no file"
-    metadata = read_metadata(place, header)
-    found = find_expansion(place, header, metadata, expansion)
-    facts = Facts(
-        path,
-        stat.st_size,
-        stat.st_mtime_ns,
-        content_hash(place, header),
-        header.rate,
-        header.channels,
-        found.factor,
-        found.ground,
-        header,
-        found.doubt,
-        metadata,
-    )
-    _check_rate(place, facts, config)
-    failed = index.by_key.get(facts.key)
-    if failed is not None and failed.failure:
-        try:
-            for _ in read_blocks(place, header, 1 << 20):
-                pass
-        except AudioError:  # said in the same words as before, whatever the size of a block
-            raise AudioError(place, failed.failure) from None
-    return facts
-
-
-def _stands(row: CachedRecording, expansion: float | None) -> bool:
-    """Whether what the index holds of an unchanged file answers what the manifest says of it, or leaves to be found."""
-    if expansion is None:
-        return row.ground != "manifest" and (row.ground != "assumed" or bool(row.doubt))  # nothing is assumed undoubted
-    return row.true_rate == round(row.header_rate * expansion)
-
-
-def _recall(row: CachedRecording, expansion: float | None) -> CachedRecording:
-    """The row of a file that is as it was, with the manifest's word where it has one."""
-    if expansion is None or (row.time_expansion, row.ground) == (expansion, "manifest"):
-        return row
-    return replace(row, time_expansion=expansion, ground="manifest", doubt="")
-
-
-def _check_rate(place: Path, facts: Facts, config: FeatureConfig) -> None:
-    rate = facts.true_rate
-    said = f"{rate:,} Hz ({facts.header_rate:,} in the header x {facts.time_expansion:g})"
-    if rate < 2 * config.fmin:
-        raise AudioError(
-            place,
-            f"true rate {said} is below 2 x fmin = {2 * config.fmin:,.0f} Hz",
-            "If it is time-expanded, say so in a time_expansion column",
-        )
-    if rate > HIGHEST_RATE:
-        raise AudioError(place, f"true rate {said} is above {HIGHEST_RATE:,} Hz", "Correct its time_expansion")
-    if facts.header.samples * config.target_sample_rate < config.n_fft * rate:
-        window_ms = config.n_fft / config.target_sample_rate * 1e3
-        finding = f"{facts.header.samples} samples are shorter than one FFT window ({window_ms:g} ms)"
-        raise AudioError(place, finding, "Remove its row")
-
-
 def plan(
     paths: Iterable[str],
     facts: Mapping[str, Known],
@@ -274,11 +127,7 @@ def _why_compute(fact: Facts, known: Sequence[CachedRecording]) -> tuple[Action,
 
 
 def pack(groups: Sequence[Sequence[Facts]], taken: set[int], config: FeatureConfig, layout: Layout) -> tuple[Task, ...]:
-    """Place recordings, in order, into free shards. Each group is one content under one or more names.
-
-    A recording takes consecutive instances; it straddles shards only where it is longer than one, and then has its
-    shards to itself.
-    """
+    """Place recordings, in order, into free shards. Each group is one content under one or more names."""
     frames = [config.frames(first.header.samples, first.true_rate) for first, *_ in groups]
     instances = [layout.instances(count) for count in frames]
     return tuple(
@@ -291,51 +140,6 @@ def pack(groups: Sequence[Sequence[Facts]], taken: set[int], config: FeatureConf
         )
         for part in allot(instances, taken, layout.instances_per_shard)
     )
-
-
-@dataclass(frozen=True)
-class Allotted:
-    """Shards and what goes there: ``(which, first instance)`` of each recording."""
-
-    first_shard: int
-    shards: int
-    members: tuple[tuple[int, int], ...]
-
-
-def allot(instances: Sequence[int], taken: set[int], capacity: int) -> list[Allotted]:
-    """Place recordings of so many instances, as ``pack`` says. Returns shards in order of their number."""
-    parts: list[Allotted] = []
-    members: list[tuple[int, int]] = []
-    open_shard, used = -1, capacity
-    next_shard = 0
-
-    def claim(count: int) -> int:
-        """The first free shard that begins a run of ``count`` free ones."""
-        nonlocal next_shard
-        shard = next_shard
-        while any(s in taken for s in range(shard, shard + count)):
-            shard += 1
-        taken.update(range(shard, shard + count))
-        while next_shard in taken:
-            next_shard += 1
-        return shard
-
-    taken = set(taken)
-    for which, count in enumerate(instances):
-        if count > capacity:
-            shards = -(-count // capacity)
-            shard = claim(shards)
-            parts.append(Allotted(shard, shards, ((which, shard * capacity),)))
-            continue
-        if used + count > capacity:
-            if members:
-                parts.append(Allotted(open_shard, 1, tuple(members)))
-            open_shard, used, members = claim(1), 0, []
-        members.append((which, open_shard * capacity + used))
-        used += count
-    if members:
-        parts.append(Allotted(open_shard, 1, tuple(members)))
-    return sorted(parts, key=lambda part: part.first_shard)
 
 
 def _revise(
@@ -364,18 +168,3 @@ def _revise(
         for shard, rows in wanted.items()
         if tuple(rows.values()) != index.commits[shard].recordings
     }
-
-
-def describe(fact: Known, row: CachedRecording) -> CachedRecording:
-    """The row of a file whose content is that of ``row``."""
-    return replace(row, **columns_of(fact))
-
-
-_OF_FILE = ("path", "size", "mtime_ns", "header_rate", "channels", "time_expansion", "ground", "doubt")
-_SAID = ("recorded_at", "latitude", "longitude", "recorder", "species_auto", "species_manual", "unread")
-
-
-def columns_of(fact: Known) -> dict[str, Any]:
-    """What a row says of the file, as opposed to its samples."""
-    said = fact.metadata if isinstance(fact, Facts) else fact
-    return {name: getattr(fact, name) for name in _OF_FILE} | {name: getattr(said, name) for name in _SAID}

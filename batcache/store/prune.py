@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from batcache.disk import replacing, sync
 from batcache.errors import BatcacheError, StoreError
 from batcache.manifest import Manifest
+from batcache.store.allot import Allotted
 from batcache.store.array import array_length, resize
 from batcache.store.chunks import ShardWriter, read_chunk, shard_path
 from batcache.store.commits import CachedRecording, Commit, commit_path, write_commit
@@ -30,7 +31,6 @@ from batcache.store.index import Index
 from batcache.store.leftovers import remove_leftovers
 from batcache.store.lock import hold
 from batcache.store.moves import PrunePlan, plan_prune
-from batcache.store.plan import Allotted
 from batcache.store.reader import Store
 from batcache.store.sources import read_last_manifest
 

@@ -20,8 +20,9 @@ from batcache.disk import replacing
 from batcache.s3 import Place
 from batcache.store.chunks import ShardWriter, shard_path
 from batcache.store.commits import CachedRecording, Commit, write_commit
+from batcache.store.facts import describe
 from batcache.store.layout import Layout
-from batcache.store.plan import Placed, Task, describe
+from batcache.store.plan import Placed, Task
 
 if TYPE_CHECKING:
     from batcache.store.compute import Computed

@@ -365,7 +365,7 @@ def test_a_factor_in_the_metadata_is_used_and_one_that_nobody_knows_is_reported(
 def test_what_was_found_of_an_unchanged_file_is_not_looked_for_again(slow):
     slow.build()
     before = snapshot(slow.cache)
-    with mock.patch("batcache.store.plan.read_header", side_effect=AssertionError("opened")):
+    with mock.patch("batcache.store.facts.read_header", side_effect=AssertionError("opened")):
         assert list(slow.build().report.doubtful) == ["mute.wav"]
     assert_equal_trees(snapshot(slow.cache), before)
 

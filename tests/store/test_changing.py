@@ -12,7 +12,7 @@ import soundfile
 
 from batcache.features import frontend
 from batcache.store import build as library
-from batcache.store import plan as planning
+from batcache.store import facts
 from tests.store.project import RATE, Built, Project, noise
 
 SECONDS = {"short.wav": 0.3, "long.wav": 0.93}
@@ -165,7 +165,7 @@ def test_a_recording_that_changes_between_its_header_and_its_hash_is_rejected_an
     project, monkeypatch, tmp_path, name
 ):
     """Size and time were taken before: they tell."""
-    content_hash, changed = planning.content_hash, []
+    content_hash, changed = facts.content_hash, []
 
     def change_first(path: Path, header: Any) -> str:
         if path.name == name and not changed:
@@ -174,7 +174,7 @@ def test_a_recording_that_changes_between_its_header_and_its_hash_is_rejected_an
         return content_hash(path, header)
 
     with monkeypatch.context() as patch:
-        patch.setattr(planning, "content_hash", change_first)
+        patch.setattr(facts, "content_hash", change_first)
         built = project.build()
     assert_rejected(project, built, name, CHANGED)
     assert_next_build_computes(project, name, tmp_path)

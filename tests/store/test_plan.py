@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from batcache.config import FeatureConfig
 from batcache.features.audio import AudioHeader
 from batcache.store.commits import CachedRecording, Commit
+from batcache.store.facts import Facts, describe
 from batcache.store.index import Index
 from batcache.store.layout import Layout
-from batcache.store.plan import Facts, Plan, Task, describe, pack, plan
+from batcache.store.plan import Plan, Task, pack, plan
 
 CONFIG = FeatureConfig(target_sample_rate=256_000, n_mels=16)
 LAYOUT = Layout(100, 16, 4)

@@ -1,0 +1,52 @@
+"""Which shard, and which instances of it, each recording gets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Allotted:
+    """Shards and what goes there: ``(which, first instance)`` of each recording."""
+
+    first_shard: int
+    shards: int
+    members: tuple[tuple[int, int], ...]
+
+
+def allot(instances: Sequence[int], taken: set[int], capacity: int) -> list[Allotted]:
+    """Place recordings of so many instances, in order, into shards that are not taken.
+
+    A recording takes consecutive instances; it straddles shards only where it is longer than one, and then has its
+    shards to itself. Returns shards in order of their number."""
+    parts: list[Allotted] = []
+    members: list[tuple[int, int]] = []
+    open_shard, used = -1, capacity
+    next_shard = 0
+
+    def claim(count: int) -> int:
+        """The first free shard that begins a run of ``count`` free ones."""
+        nonlocal next_shard
+        shard = next_shard
+        while any(s in taken for s in range(shard, shard + count)):
+            shard += 1
+        taken.update(range(shard, shard + count))
+        while next_shard in taken:
+            next_shard += 1
+        return shard
+
+    taken = set(taken)
+    for which, count in enumerate(instances):
+        if count > capacity:
+            shards = -(-count // capacity)
+            shard = claim(shards)
+            parts.append(Allotted(shard, shards, ((which, shard * capacity),)))
+            continue
+        if used + count > capacity:
+            if members:
+                parts.append(Allotted(open_shard, 1, tuple(members)))
+            open_shard, used, members = claim(1), 0, []
+        members.append((which, open_shard * capacity + used))
+        used += count
+    if members:
+        parts.append(Allotted(open_shard, 1, tuple(members)))
+    return sorted(parts, key=lambda part: part.first_shard)
