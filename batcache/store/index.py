@@ -58,7 +58,11 @@ def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
     commits, refused = read_records(store, fingerprint)
     if refused:
         raise refused[min(refused)]
-    _check_layout(store, commits, layout)
+    check_layout(store, layout, commits.values())
+    if misfits := [shard for shard, commit in commits.items() if not _fits(commit, layout)]:
+        place = commit_path(store, min(misfits))
+        finding = "a commit record that does not fit the store's layout"
+        raise StoreError(place, finding, say_how_to_mend(place, place.name))
     return Index(that_count(commits, layout))
 
 
@@ -91,27 +95,31 @@ def that_count(commits: dict[int, Commit], layout: Layout) -> dict[int, Commit]:
     return commits
 
 
-def _check_layout(store: Place, commits: dict[int, Commit], layout: Layout) -> None:
+def check_layout(store: Place, layout: Layout, commits: Iterable[Commit]) -> None:
     """Hold the layout, which no digest protects, against the records, which one does.
 
-    By a layout with a flipped digit every instance would be looked for in a wrong place, or past the end of a shard.
+    By a layout with a flipped digit every record and shard would look damaged, or every instance be looked for in a
+    wrong place.
+
+    Raises:
+        StoreError: it fits none of them.
     """
-    misfits = [shard for shard, commit in commits.items() if not _fits(commit, layout)]
-    if misfits and len(misfits) == len(commits):
+    fits = [_has_its_size(commit, layout) for commit in commits]
+    if fits and not any(fits):
         finding = "its layout is damaged: it fits no commit record"
         raise StoreError(store / "zarr.json", finding, "Restore it from a copy")
-    if misfits:
-        finding = "a commit record that does not fit the store's layout"
-        place = commit_path(store, min(misfits))
-        raise StoreError(place, finding, say_how_to_mend(place, place.name))
+
+
+def _has_its_size(commit: Commit, layout: Layout) -> bool:
+    """Whether the shard has the size that its chunks make."""
+    used = len(commit.crc32c)
+    return 0 < used <= layout.instances_per_shard and commit.shard_bytes == layout.shard_bytes([used])
 
 
 def _fits(commit: Commit, layout: Layout) -> bool:
     """Whether the shard has the size that its chunks make, and its recordings lie in it and earlier ones."""
     used, begin = len(commit.crc32c), commit.shard * layout.instances_per_shard
-    if not 0 < used <= layout.instances_per_shard or commit.shard_bytes != layout.shard_bytes([used]):
-        return False
-    return all(
+    return _has_its_size(commit, layout) and all(
         0 <= row.first_instance < row.first_instance + row.instances
         and begin < row.first_instance + row.instances <= begin + used
         and 0 <= row.frames <= row.instances * layout.frames_per_instance

@@ -1,7 +1,7 @@
 """Can what a store says of itself be true? Commit records, their rows and Zarr's metadata, held against each other."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,15 +25,6 @@ class Damage:
     remedy: str = ""
     recordings: tuple[str, ...] = ()
     instances: tuple[int, ...] = ()
-
-
-def check_layout(cache: Place, layout: Layout, records: Iterable[Commit]) -> None:
-    """Refuse a layout by which every record and shard would look damaged."""
-    fits = [commit.shard_bytes == layout.shard_bytes([len(commit.crc32c)]) for commit in records]
-    if fits and not any(fits):
-        raise StoreError(
-            cache / "zarr.json", "its layout is damaged: it fits no commit record", "Restore it from a copy"
-        )
 
 
 def check_group(cache: Place, attributes: set[str]) -> list[Damage]:

@@ -22,10 +22,10 @@ from batcache.s3 import Place
 from batcache.store.chunks import shard_path
 from batcache.store.commits import CachedRecording, Commit
 from batcache.store.group import read_attributes
-from batcache.store.index import Index, read_records, that_count
+from batcache.store.index import Index, check_layout, read_records, that_count
 from batcache.store.layout import Layout, say_how_to_mend
 from batcache.store.lock import require_idle
-from batcache.store.records import Damage, check_array, check_group, check_layout, check_records, name_in
+from batcache.store.records import Damage, check_array, check_group, check_records, name_in
 from batcache.store.shards import Owners, describe, examine, owners_of
 from batcache.store.sources import find_data_dir
 
