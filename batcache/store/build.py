@@ -34,7 +34,7 @@ from batcache.store.report import BuildReport, make_report, write_log, write_rej
 from batcache.store.sources import find_other_root, write_sources
 from batcache.store.writing import Writers
 
-_MOST_WRITERS = 4  # each may have to hold a shard of 82 MB
+_MOST_WRITERS = 4  # each holds a shard of 82 MB
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _resize_for(target: Target, tasks: Iterable[Task]) -> None:
 
 
 def _compute(target: Target, tasks: tuple[Task, ...], data_dir: Path, device: str, workers: int) -> Iterator[Progress]:
-    """Compute recordings ahead, across tasks, while those before them are being written."""
+    """Compute recordings ahead, across tasks, while the shards of earlier tasks are being written."""
     if not tasks:
         return
     import torch  # only where there is something to compute
@@ -234,12 +234,10 @@ def _compute(target: Target, tasks: tuple[Task, ...], data_dir: Path, device: st
                 yield Progress("build", done, total, row.duration_s)
 
         for task in tasks:
-            yield from commit(at_once - 1)
-            writers.begin(task)
-            if task.streams:
-                writers.write(stream(task.recordings[0], data_dir, front_end))
-                continue
-            for recording in islice(computed, len(task.recordings)):
-                writers.write(recording)
+            ready = [stream(task.recordings[0], data_dir, front_end)] if task.streams else []
+            for recording in islice(computed, len(task.recordings) - len(ready)):
+                ready.append(recording)
                 yield from commit(at_once)
+            yield from commit(at_once - 1)
+            writers.submit(task, ready)
         yield from commit(0)

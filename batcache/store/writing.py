@@ -1,4 +1,4 @@
-"""Writing what is computed, as it comes: shards side by side, their commit records in the order of the tasks.
+"""Writing what was computed: shards side by side, their commit records in the order of the tasks.
 
 So what a kill leaves is the beginning of what there was to do, and the rest is packed as it would have been.
 """
@@ -6,11 +6,10 @@ So what a kill leaves is the beginning of what there was to do, and the rest is 
 import threading
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -34,14 +33,13 @@ Written = tuple[list[CachedRecording], list[Commit]]
 class Writers:
     """Threads that write shards; each task counts once all before it do, and one that fails stops those behind it.
 
-    Left by Ctrl-C or an error, it finishes what is whole, and what of that may count does.
+    Left by Ctrl-C or an error, it finishes what is being written, and what of that may count does.
     """
 
     def __init__(self, cache: Place, fingerprint: str, layout: Layout, at_once: int) -> None:
         self._cache, self._fingerprint, self._layout = cache, fingerprint, layout
         self._named, self._at_once = f"writes {cache}", at_once
         self._writing: deque[Future[Written]] = deque()
-        self._feed: SimpleQueue[Computed | None] = SimpleQueue()
 
     def __enter__(self) -> Self:
         import torch  # only where there is something to compute
@@ -51,21 +49,15 @@ class Writers:
         self._stack.callback(_join_threads, self._named)
         self._pool = ThreadPoolExecutor(self._at_once, self._named, torch.set_num_threads, (1,))
         self._stack.callback(self._pool.shutdown, wait=True, cancel_futures=True)
-        self._stack.callback(lambda: self._feed.put(None))
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def begin(self, task: Task) -> None:
-        """Begin a task; the one before has been given all its recordings."""
-        self._feed = SimpleQueue()
-        coming = _take(self._feed, len(task.recordings))
-        self._writing.append(self._pool.submit(write_task, self._cache, task, coming, self._fingerprint, self._layout))
-
-    def write(self, computed: "Computed") -> None:
-        """Give the task begun last its next recording."""
-        self._feed.put(computed)
+    def submit(self, task: Task, computed: "list[Computed]") -> None:
+        self._writing.append(
+            self._pool.submit(write_task, self._cache, task, computed, self._fingerprint, self._layout)
+        )
 
     def commit(self, waiting: int) -> Iterator[CachedRecording]:
         """Commit the first tasks, as far as they are written; wait until no more than so many are not.
@@ -95,16 +87,7 @@ def _join_threads(named: str) -> None:
             thread.join()
 
 
-def _take(feed: "SimpleQueue[Computed | None]", count: int) -> "Iterator[Computed]":
-    """Yield so many recordings as they come; None says that no more will."""
-    for _ in range(count):
-        computed = feed.get()
-        if computed is None:
-            raise EOFError("the build ended before all recordings of a shard were computed")
-        yield computed
-
-
-def write_task(cache: Place, task: Task, computed: "Iterable[Computed]", fingerprint: str, layout: Layout) -> Written:
+def write_task(cache: Place, task: Task, computed: "list[Computed]", fingerprint: str, layout: Layout) -> Written:
     """Write a task's shards. Returns each recording's row, and the records that will make the shards count."""
     rows: list[CachedRecording] = []
     instances = cut(computed, task.recordings, rows, layout)
@@ -142,7 +125,7 @@ def write_shard(
 
 
 def cut(
-    computed: "Iterable[Computed]", recordings: tuple[Placed, ...], rows: list[CachedRecording], layout: Layout
+    computed: "list[Computed]", recordings: tuple[Placed, ...], rows: list[CachedRecording], layout: Layout
 ) -> Iterator[Frames]:
     """Cut each recording's frames into instances, the last padded with 0; append its row when it is done.
 
