@@ -12,6 +12,7 @@ length go through together, ``B`` of them.
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import chain, pairwise
 
 import numpy as np
 import torch
@@ -196,10 +197,8 @@ def stream_spans(blocks: Iterable[Tensor], size: int, hop: int) -> Iterator[Tens
     Half a window of zeros stands before the first sample, and as many behind the last as the last frame needs.
     """
     held, total, made = None, 0, 0
-    rest = iter(blocks)
-    following = next(rest, None)
-    while (block := following) is not None:
-        following = next(rest, None)
+    for block, following in pairwise(chain(blocks, [None])):
+        assert block is not None, "only what follows the last is"
         total += block.shape[-1]
         held = torch.cat([block.new_zeros(len(block), size // 2) if held is None else held, block], -1)
         frames = total // hop - made
