@@ -22,6 +22,7 @@ from torchaudio.functional import melscale_fbanks
 
 from batcache.config import FeatureConfig, Windows
 from batcache.errors import ConfigError
+from batcache.features.kernels import hann_magnitudes
 from batcache.features.resample import zero_padded
 
 _BAND_GROUPS = 4
@@ -66,12 +67,13 @@ class FftMagnitude(nn.Module):
     def forward(self, samples: Tensor) -> Tensor:
         """Shape: ``[B, (frames - 1) * hop + size]`` -> ``[B, frames, bins]``."""
         framed = samples.unfold(-1, self.windows.size, self.windows.hop)
-        spectrum = torch.fft.rfft(framed * self.window)
-        on_cpu = spectrum.device.type == "cpu"
-        size = (
-            torch.from_numpy(np.abs(spectrum.numpy())) if on_cpu else spectrum.abs()
-        )  # torch 2.14 takes six times longer
-        return size[..., : self.bins]
+        if framed.device.type != "cpu":
+            magnitudes: Tensor = torch.fft.rfft(framed * self.window)[..., : self.bins].abs()
+            return magnitudes
+        spectra = torch.fft.rfft(framed).numpy()
+        size = np.empty((*spectra.shape[:-1], self.bins), np.float32)
+        hann_magnitudes(spectra.reshape(-1, spectra.shape[-1]), size.reshape(-1, self.bins))
+        return torch.from_numpy(size)
 
 
 class NnAudioMagnitude(nn.Module):

@@ -14,10 +14,12 @@ The reference is ``librosa.pcen`` with its ``zi`` given. Three choices are ours:
 from collections.abc import Iterable, Iterator
 from math import pi, sqrt
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from batcache.config import FeatureConfig
+from batcache.features.kernels import smooth
 
 SCALE = 2.0**31
 START_S = 0.5
@@ -50,10 +52,11 @@ def rounding_level(config: FeatureConfig) -> float:
 class Pcen(nn.Module):
     """PCEN of a stream of mel frames.
 
-    Over K frames the recursion unrolls to a product with a lower-triangular matrix:
+    On a CPU the smoother goes from frame to frame: M[k] = M[k-1] + s (E[k] - M[k-1]). For a GPU it is unrolled, over K
+    frames, to a product with a lower-triangular matrix:
     M[k] = sum_{j<=k} s (1-s)^(k-j) E[j] + (1-s)^(k+1) M[-1].
 
-    So do the levels M[-1] of rows of K frames: each is that of the row before, decayed over K frames, plus what that
+    So are the levels M[-1] of rows of K frames: each is that of the row before, decayed over K frames, plus what that
     row has added. Two small products then take the place of one large one.
     """
 
@@ -68,6 +71,7 @@ class Pcen(nn.Module):
         self.eps = rounding_level(config)
         self.start_frames = max(1, round(START_S * config.frames_per_second))
         s = smoothing(config)
+        self.s = np.float32(s)
         self.register_buffer("kernel", s * _powers(1 - s, _ROW), persistent=False)
         self.register_buffer("decay", _powers(1 - s, _ROW)[:, :1] * (1 - s), persistent=False)
         rows = _powers((1 - s) ** _ROW, _ROWS)
@@ -79,6 +83,15 @@ class Pcen(nn.Module):
 
         Shape: energy ``[B, frames, bands]``, level ``[B, bands]`` -> ``[B, frames, bands]``.
         """
+        if not energy.is_cpu:
+            return self.smooth_by_products(energy, level)
+        levels = torch.empty_like(energy)
+        for one, state, out in zip(energy.numpy(), level.numpy(), levels.numpy(), strict=True):
+            smooth(one, self.s, state.copy(), out)
+        return levels
+
+    def smooth_by_products(self, energy: Tensor, level: Tensor) -> Tensor:
+        """The same in few steps."""
         frames, out = energy.shape[1], []
         if frames % _ROW:
             energy = nn.functional.pad(energy, (0, 0, 0, -frames % _ROW))

@@ -85,6 +85,16 @@ def test_cuts_between_blocks_change_nothing(lengths, seed) -> None:
     torch.testing.assert_close(pcen(*blocks), pcen(whole), rtol=0, atol=1e-5)
 
 
+@settings(deadline=None, max_examples=25)
+@given(frames=st.integers(1, 3000), seed=st.integers(0, 9), recordings=st.integers(1, 3))
+def test_a_gpus_smoother_is_the_cpus(frames, seed, recordings) -> None:
+    energy = torch.stack([SCALE * mel(frames, seed + i) for i in range(recordings)])
+    level = energy[:, : min(frames, 500)].mean(1)
+    by_products, by_frames = PCEN.smooth_by_products(energy, level), PCEN.smooth(energy, level)
+    # Float32 rounding, of sums of up to 1,024 products and of a hundred frames that a level remembers.
+    torch.testing.assert_close(by_products, by_frames, rtol=1e-5, atol=1e-5 * float(energy.mean()))
+
+
 def test_each_recording_starts_afresh() -> None:
     first = pcen(mel(600))
     pcen(mel(600, seed=1, level=10.0))
