@@ -39,10 +39,11 @@ def measure_builds(sample: Sample, config: DataConfig, folder: Path, rounds: int
         torchaudio(sources[0])
         tasks[_TORCHAUDIO] = lambda: _run_torchaudio(torchaudio, sources, cores)
     if missing:
-        taken = take_turns(tasks, rounds)
+        taken = take_turns(tasks, rounds, before={_OURS: builder.clear})
     else:
         with librosa_processes(cores, sources[0], config.features) as compute:
-            taken = take_turns(tasks | {_LIBROSA: lambda: compute(sources)}, rounds)
+            tasks[_LIBROSA] = lambda: compute(sources)
+            taken = take_turns(tasks, rounds, before={_OURS: builder.clear})
     speed = {name: len(sample) / seconds for name, seconds in taken.items()}
     section, unit = f"whole build on {cores} cores", "recordings/s"
     note = f"{sample.seconds / taken[_OURS]:,.0f} times real time"
@@ -71,7 +72,7 @@ def measure_build_on(device: str, sample: Sample, config: DataConfig, folder: Pa
     """Yield a row of whole builds on a device beside whole builds on the CPU."""
     ours, cpu = Builder(sample, config, folder, device), Builder(sample, config, folder, "cpu")
     ours.warm_up()
-    taken = take_turns({device: ours, "cpu": cpu}, rounds)
+    taken = take_turns({device: ours, "cpu": cpu}, rounds, before={device: ours.clear, "cpu": cpu.clear})
     yield Row(
         f"whole build on {device}",
         "WAV to committed store",
@@ -84,7 +85,7 @@ def measure_build_on(device: str, sample: Sample, config: DataConfig, folder: Pa
 
 
 class Builder:
-    """Builds a store anew with each call; the last one is left, as ``store``."""
+    """Builds a store with each call, where there is none; the last one is left, as ``store``."""
 
     def __init__(self, sample: Sample, config: DataConfig, folder: Path, device: str) -> None:
         self.sample, self.config, self.device = sample, config, device
@@ -93,11 +94,13 @@ class Builder:
     def __call__(self) -> None:
         self._build(self.sample, self.store)
 
+    def clear(self) -> None:
+        shutil.rmtree(self.store, ignore_errors=True)
+
     def warm_up(self) -> None:
         self._build(self.sample.first(4), self.store.with_name("warm.zarr"))
 
     def _build(self, sample: Sample, store: Path) -> None:
-        shutil.rmtree(store, ignore_errors=True)
         for _ in build(sample.manifest, store, self.config, self.device):
             pass
 

@@ -21,15 +21,22 @@ def time_once(task: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def take_turns(tasks: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.0) -> dict[str, float]:
+def take_turns(
+    tasks: Mapping[str, Callable[[], object]],
+    rounds: int,
+    seconds: float = 0.0,
+    before: Mapping[str, Callable[[], object]] | None = None,
+) -> dict[str, float]:
     """Median seconds of each task, over at least ``rounds`` rounds A B C, A B C, … and ``seconds`` in all.
 
-    Nothing is run before the clock starts: warm up first.
+    Nothing is run before the clock starts but what ``before`` has under the task's name: warm up first.
     """
     taken: dict[str, list[float]] = {name: [] for name in tasks}
     done, spent = 0, 0.0
     while done < rounds or (spent < seconds and done < _MOST_ROUNDS):
         for name, task in tasks.items():
+            if before and name in before:
+                before[name]()
             taken[name].append(time_once(task))
             spent += taken[name][-1]
         done += 1

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from batcache.bench import memory, suite, training
+from batcache.bench import memory, suite, timing, training
 from batcache.bench.apart import Cost, run_apart
 from batcache.bench.machine import PACKAGES, describe_machine, describe_versions
 from batcache.bench.memory import build_once, import_torch, measure_disk, measure_memory
@@ -39,6 +39,18 @@ def test_contestants_take_turns() -> None:
     assert order == list("ABABAB") and set(taken) == {"A", "B"}
     take_turns({"A": lambda: order.append("A")}, rounds=1, seconds=1e-3)
     assert len(order) > 7, "more rounds, until the time is spent"
+
+
+def test_what_comes_before_a_task_is_done_each_time_and_off_the_clock(monkeypatch) -> None:
+    now, done = [0.0], []
+
+    def take(name: str, seconds: float) -> None:
+        done.append(name)
+        now[0] += seconds
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    taken = take_turns({"A": lambda: take("A", 1)}, rounds=2, before={"A": lambda: take("clear", 100)})
+    assert done == ["clear", "A", "clear", "A"] and taken == {"A": 1}
 
 
 def test_the_number_of_threads_is_given_back() -> None:
