@@ -44,6 +44,8 @@ from batcache.pages import draw_run, draw_store
 from batcache.reports import show_whereabouts
 from batcache.terminal import say, show_table
 
+_AGAIN = "stopped: run the same command again to go on"
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -60,15 +62,16 @@ def main() -> None:
         app()
     except SystemExit as leaving:
         if leaving.code == 130:  # Ctrl-C
-            _say_how_to_go_on()
+            typer.echo(_AGAIN, err=True)
         raise
     except KeyboardInterrupt:  # before the command began
-        _say_how_to_go_on()
-        sys.exit(130)
+        _leave(_AGAIN, 130)
+    except follow.Stopped as stopped:
+        _leave(f"stopped {stopped}", 130)
     except BatcacheError as error:
-        _fail(str(error))
+        _leave(f"error: {error}", 1)
     except OSError as error:
-        _fail(f"{error.filename or 'disk'}: {error.strerror or error}")
+        _leave(f"error: {error.filename or 'disk'}: {error.strerror or error}", 1)
 
 
 def _let_every_name_be_shown() -> None:
@@ -78,16 +81,9 @@ def _let_every_name_be_shown() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _say_how_to_go_on() -> None:
-    typer.echo(
-        "stopped: run the same command again to go on; a training goes on by `batcache train --resume` and its run",
-        err=True,
-    )
-
-
-def _fail(message: str) -> None:
-    typer.echo(f"error: {message}", err=True)
-    sys.exit(1)
+def _leave(message: str, code: int) -> None:
+    typer.echo(message, err=True)
+    sys.exit(code)
 
 
 def _say_version(asked: bool) -> None:
