@@ -79,6 +79,17 @@ def shorten(text: str, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
+def brief(error: Exception) -> str:
+    """What an error that is not ours says, on one line: it may repeat what a file holds, and the place is said already.
+
+    >>> brief(FileNotFoundError(2, "No such file or directory", "run.json")), brief(KeyError("shape"))
+    ('No such file or directory', "lacks 'shape'")
+    """
+    lacks = "lacks " if isinstance(error, KeyError) else ""
+    said = (isinstance(error, OSError) and error.strerror) or f"{lacks}{error}"
+    return shorten(" ".join(said.split()), 200)
+
+
 def quote(text: str) -> str:
     """What was found in a cell, in a sentence."""
     return repr(shorten(text, 160))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import ManifestError, RunError
+from batcache.errors import ManifestError, RunError, brief
 from batcache.evaluation.predictions import Predictions
 from batcache.store.reader import Store
 from batcache.training.bags import Bag
@@ -75,7 +75,7 @@ def read_calls(path: Path) -> dict[str, tuple[Call, ...]]:
                 call = Call(name, start, end, float(row["fmin_khz"]), float(row["fmax_khz"]))
                 calls.setdefault(row["filename"], []).append(call)
     except (OSError, KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise ManifestError(path, f"not a table of calls ({error})", "Correct, rename or remove it") from None
+        raise ManifestError(path, f"not a table of calls ({brief(error)})", "Correct, rename or remove it") from None
     return {name: tuple(found) for name, found in calls.items()}
 
 

@@ -12,7 +12,7 @@ import torch
 
 from batcache.errors import ManifestError, RunError, StoreError
 from batcache.evaluation.metrics import compute_metrics
-from batcache.evaluation.predict import EvalReport, Judged, Judging, choose_clips, evaluate
+from batcache.evaluation.predict import EvalReport, Judged, Judging, choose_clips, evaluate, read_judged
 from batcache.evaluation.predictions import Predictions, read_predictions, write_predictions
 from batcache.manifest import Manifest, read_manifest
 from batcache.model.checkpoint import load_checkpoint, save_checkpoint
@@ -409,3 +409,17 @@ def test_a_folder_without_a_runs_record_is_refused(run: Path, content: bytes | N
         (run / "run.json").write_bytes(content)
     with pytest.raises(RunError, match=r"run\.json: (not a run's record|format version 2, this batcache reads 1)"):
         read_run(run)
+
+
+@pytest.mark.parametrize("name", ["run.json", "split.csv", "metrics.json", "logs/test_predictions.npz", f"{BEST}"])
+def test_a_file_of_a_run_that_the_disk_does_not_give_is_named_once_in_plain_words(
+    run: Path, small: SmallWorld, name: str
+) -> None:
+    judge(chosen(run, small))
+    (run / name).unlink()
+    (run / name).mkdir()
+    with pytest.raises(RunError) as caught:
+        choose_clips(run / BEST, small.store, small.manifest, "test", as_trained=True).is_done()
+        read_judged(run, "test")
+    said = str(caught.value)
+    assert said.startswith(f"{run / name}: ") and said.count(str(run)) == 1 and "Errno" not in said, said
