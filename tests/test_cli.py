@@ -193,7 +193,8 @@ def test_a_doubtful_time_expansion_is_a_note_with_the_remedy(fresh: Path) -> Non
         (["show", "features.zarr", "-o", "a.png"], "features.zarr: no cache here"),
         (["synth", "none.csv"], "none.csv"),
         (["synth", "train.csv"], "the simulator does not know Forty-five, Sixty. It knows: Barbastella"),
-        (["synth", "--clips", "5", "--species", "Canis lupus"], "does not know Canis lupus"),
+        (["synth", "--clips", "5", "--species", "Canis lupus"], "does not know Canis lupus. It knows: Barbastella"),
+        (["synth", "--clips", "5", "--species", "Myotis myots"], "Did you mean Myotis myotis? It knows: Barbastella"),
         (["synth", "--clips", "5", "--out", "train.csv/below"], "train.csv"),
     ],
 )

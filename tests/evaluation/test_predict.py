@@ -261,6 +261,14 @@ def test_what_was_judged_is_done_until_labels_clips_or_model_change(run: Path, s
     assert not chosen(run, small).is_done()
 
 
+def test_a_split_that_was_not_judged_names_the_nearest_that_was(run: Path, small: SmallWorld) -> None:
+    judge(chosen(run, small))
+    with pytest.raises(RunError, match=r"tset .* \(there is: test\)\. Did you mean test\? Run `batcache eval` first"):
+        read_judged(run, "tset")
+    with pytest.raises(RunError, match=r"val .* \(there is: test\)\. Run `batcache eval` first"):
+        read_judged(run, "val")
+
+
 def test_a_damaged_metrics_file_is_said(run: Path, small: SmallWorld) -> None:
     (run / "metrics.json").write_text("{")
     with pytest.raises(RunError, match=r"metrics\.json: cannot be read .* Delete it"):
@@ -338,10 +346,11 @@ def test_rejected_recordings_are_named(run: Path, small: SmallWorld) -> None:
 
 
 def test_an_empty_split_names_those_there_are(run: Path, small: SmallWorld) -> None:
-    with pytest.raises(
-        ManifestError, match=r"no clip of split tset \(there are: test \(6\), train \(13\), val \(6\)\)"
-    ):
+    there = r"\(there are: test \(6\), train \(13\), val \(6\)\)"
+    with pytest.raises(ManifestError, match=rf"no clip of split tset {there}\. Did you mean test\? Write tset in"):
         chosen(run, small, split="tset")
+    with pytest.raises(ManifestError, match=rf"no clip of split summer {there}\. Write summer in"):
+        chosen(run, small, split="summer")
 
 
 def test_the_training_split_is_refused(run: Path, small: SmallWorld) -> None:

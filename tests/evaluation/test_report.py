@@ -273,7 +273,7 @@ def test_a_store_shows_its_first_clips(small: SmallWorld, judged: tuple[list[Bag
     assert [p.name for p in panels_of_store(small.store, bags, SPECIES, {})] == [b.clip.filename for b in bags[:6]]
 
 
-def test_an_unknown_clip_is_an_error_that_names_the_nearest(
+def test_an_unknown_clip_is_an_error_that_names_a_near_one(
     small: SmallWorld, judged: tuple[list[Bag], Predictions]
 ) -> None:
     bags, found = judged
@@ -281,6 +281,8 @@ def test_an_unknown_clip_is_an_error_that_names_the_nearest(
         panels_of_run(small.store, bags, found, {}, ["night6/11.wav"])
     with pytest.raises(RunError, match=r"Did you mean night0/1\.wav\?"):
         panels_of_store(small.store, bags, SPECIES, {}, ["night0/11.wav"])
+    with pytest.raises(RunError, match=r"xyz is not among the clips of the manifest\.$"):
+        panels_of_store(small.store, bags, SPECIES, {}, ["xyz"])
 
 
 def test_a_judged_clip_that_is_gone_is_an_error(small: SmallWorld, judged: tuple[list[Bag], Predictions]) -> None:
