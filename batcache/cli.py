@@ -301,6 +301,8 @@ def show(
 
     Example: batcache show features.zarr --clip meadow/0412_2210.wav -o clip.png
     """
+    if output.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{output}: a PNG is written, expected a name that ends in .png")
     if (Path(target) / "run.json").exists():
         draw_run(Path(target), output, split, clip or (), endpoint, region)
     else:
