@@ -29,8 +29,9 @@ from batcache.options import (
     DataDir,
     Device,
     Endpoint,
+    Epochs,
+    HowPooled,
     OnDevice,
-    Pooling,
     Region,
     Resident,
     Runs,
@@ -158,7 +159,7 @@ def build(
 @app.command()
 def train(
     context: typer.Context,
-    pooling: Annotated[Pooling | None, typer.Option(help="How instances become a bag.", show_default=False)] = None,
+    pooling: HowPooled = None,
     csv: Csvs = None,
     data_dir: DataDir = None,
     cache: CachePath = None,
@@ -166,7 +167,7 @@ def train(
     region: Region = None,
     config: ConfigPath = None,
     run_dir: Runs = None,
-    epochs: Annotated[int | None, typer.Option(help="At most so many epochs.", show_default=False)] = None,
+    epochs: Epochs = None,
     seed: Annotated[int | None, typer.Option(help="Decides all that is drawn at random.", show_default=False)] = None,
     resume: Annotated[
         Path | None, typer.Option(help="A run to continue after its last epoch.", show_default=False)
@@ -240,7 +241,8 @@ def run(
     cache: CachePath = None,
     endpoint: Endpoint = None,
     region: Region = None,
-    pooling: Annotated[Pooling | None, typer.Option(help="How instances become a bag.", show_default=False)] = None,
+    pooling: HowPooled = None,
+    epochs: Epochs = None,
     run_dir: Runs = None,
     allow_outside: AllowOutside = False,
     device: OnDevice = Device.auto,
@@ -257,7 +259,7 @@ def run(
     flags: Flags = {
         "data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region},
         "model": {"pooling_type": pooling},
-        "training": {"run_dir": run_dir},
+        "training": {"epochs": epochs, "run_dir": run_dir},
     }
     settings = load_settings(file, flags)
     if settings.synth.manifest is not None:
