@@ -29,8 +29,9 @@ from batcache.options import (
     DataDir,
     Device,
     Endpoint,
+    Epochs,
+    HowPooled,
     OnDevice,
-    Pooling,
     Region,
     Resident,
     Runs,
@@ -43,6 +44,8 @@ from batcache.options import (
 from batcache.pages import draw_run, draw_store
 from batcache.reports import show_whereabouts
 from batcache.terminal import say, show_table
+
+_AGAIN = "stopped: run the same command again to go on"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,15 +63,16 @@ def main() -> None:
         app()
     except SystemExit as leaving:
         if leaving.code == 130:  # Ctrl-C
-            _say_how_to_go_on()
+            typer.echo(_AGAIN, err=True)
         raise
     except KeyboardInterrupt:  # before the command began
-        _say_how_to_go_on()
-        sys.exit(130)
+        _leave(_AGAIN, 130)
+    except follow.Stopped as stopped:
+        _leave(f"stopped {stopped}", 130)
     except BatcacheError as error:
-        _fail(str(error))
+        _leave(f"error: {error}", 1)
     except OSError as error:
-        _fail(f"{error.filename or 'disk'}: {error.strerror or error}")
+        _leave(f"error: {error.filename or 'disk'}: {error.strerror or error}", 1)
 
 
 def _let_every_name_be_shown() -> None:
@@ -78,16 +82,9 @@ def _let_every_name_be_shown() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _say_how_to_go_on() -> None:
-    typer.echo(
-        "stopped: run the same command again to go on; a training goes on by `batcache train --resume` and its run",
-        err=True,
-    )
-
-
-def _fail(message: str) -> None:
-    typer.echo(f"error: {message}", err=True)
-    sys.exit(1)
+def _leave(message: str, code: int) -> None:
+    typer.echo(message, err=True)
+    sys.exit(code)
 
 
 def _say_version(asked: bool) -> None:
@@ -162,7 +159,7 @@ def build(
 @app.command()
 def train(
     context: typer.Context,
-    pooling: Annotated[Pooling | None, typer.Option(help="How instances become a bag.", show_default=False)] = None,
+    pooling: HowPooled = None,
     csv: Csvs = None,
     data_dir: DataDir = None,
     cache: CachePath = None,
@@ -170,7 +167,7 @@ def train(
     region: Region = None,
     config: ConfigPath = None,
     run_dir: Runs = None,
-    epochs: Annotated[int | None, typer.Option(help="At most so many epochs.", show_default=False)] = None,
+    epochs: Epochs = None,
     seed: Annotated[int | None, typer.Option(help="Decides all that is drawn at random.", show_default=False)] = None,
     resume: Annotated[
         Path | None, typer.Option(help="A run to continue after its last epoch.", show_default=False)
@@ -244,7 +241,8 @@ def run(
     cache: CachePath = None,
     endpoint: Endpoint = None,
     region: Region = None,
-    pooling: Annotated[Pooling | None, typer.Option(help="How instances become a bag.", show_default=False)] = None,
+    pooling: HowPooled = None,
+    epochs: Epochs = None,
     run_dir: Runs = None,
     allow_outside: AllowOutside = False,
     device: OnDevice = Device.auto,
@@ -261,7 +259,7 @@ def run(
     flags: Flags = {
         "data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region},
         "model": {"pooling_type": pooling},
-        "training": {"run_dir": run_dir},
+        "training": {"epochs": epochs, "run_dir": run_dir},
     }
     settings = load_settings(file, flags)
     if settings.synth.manifest is not None:
@@ -305,6 +303,8 @@ def show(
 
     Example: batcache show features.zarr --clip meadow/0412_2210.wav -o clip.png
     """
+    if output.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{output}: a PNG is written, expected a name that ends in .png")
     if (Path(target) / "run.json").exists():
         draw_run(Path(target), output, split, clip or (), endpoint, region)
     else:

@@ -1,5 +1,6 @@
 """The errors a user meets: one line with the place, what was found there, and what to do about it."""
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -77,6 +78,29 @@ def list_some(names: Iterable[str], most: int = 3) -> str:
 
 def shorten(text: str, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def did_you_mean(name: str, known: Iterable[str], else_do: str = "") -> str:
+    """A remedy for a name that is not known, beginning with one that is nearly the same, if there is one.
+
+    >>> did_you_mean("tset", ["train", "test"], "Run `batcache eval` first")
+    'Did you mean test? Run `batcache eval` first'
+    >>> did_you_mean("val", ["train", "test"], "Run `batcache eval` first")
+    'Run `batcache eval` first'
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return " ".join([*(f"Did you mean {other}?" for other in near), else_do]).rstrip()
+
+
+def brief(error: Exception) -> str:
+    """What an error that is not ours says, on one line: it may repeat what a file holds, and the place is said already.
+
+    >>> brief(FileNotFoundError(2, "No such file or directory", "run.json")), brief(KeyError("shape"))
+    ('No such file or directory', "lacks 'shape'")
+    """
+    lacks = "lacks " if isinstance(error, KeyError) else ""
+    said = (isinstance(error, OSError) and error.strerror) or f"{lacks}{error}"
+    return shorten(" ".join(said.split()), 200)
 
 
 def quote(text: str) -> str:

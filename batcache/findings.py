@@ -1,13 +1,12 @@
 """What pydantic finds wrong with settings, as one line of ours."""
 
-import difflib
 import reprlib
 from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from batcache.errors import ConfigError, shorten
+from batcache.errors import ConfigError, did_you_mean, shorten
 
 _VALUES = reprlib.Repr()
 """Shows a value in a line: with a few anchors, a YAML of a kilobyte stands for lists of a gigabyte."""
@@ -25,8 +24,7 @@ def explain(error: ValidationError, path: Path | None, known_in: Callable[[list[
     place = f"{path or 'configuration'}: {'.'.join(where)}"
     if first["type"] == "unexpected_keyword_argument":
         known = known_in(where[:-1])
-        near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.0)
-        return ConfigError(place, "no such setting", f"Did you mean {near[0]}? Known: {', '.join(known)}")
+        return ConfigError(place, "no such setting", did_you_mean(where[-1], known, f"Known: {', '.join(known)}"))
     finding = first["msg"].lower().replace("tuple", "list")
     return ConfigError(place, f"{_VALUES.repr(first['input'])}: {finding}", "Correct the value")
 

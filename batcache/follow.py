@@ -42,6 +42,10 @@ _STAGES = {
 Report = TypeVar("Report")
 
 
+class Stopped(Exception):  # noqa: N818
+    """Ctrl-C in a training: when, and how it goes on."""
+
+
 def _follow(events: Iterator[Any], kind: type[Report], title: str = "") -> Report:
     """Show the steps as bars, of this title or each stage's own; return the report, which comes last."""
     with progress_bars() as bars:
@@ -165,21 +169,38 @@ def train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", de
 def _follow_training(events: Iterator[Any]) -> Path:
     from batcache.training.events import Epoch, RunStarted, Step
 
-    with progress_bars() as bars:
-        for event in events:
-            if isinstance(event, RunStarted):
-                say(describe_start(event))
-                for note in event.notes:
-                    warn(note)
-            elif isinstance(event, Step):
-                what = ", validating" if event.stage == "validate" else ""
-                bars.show_alone(f"epoch {event.epoch}{what}", event.done, event.total)
-            elif isinstance(event, Epoch):
-                say(describe_epoch(event))
-            else:
-                report = event
+    run = None
+    try:
+        with progress_bars() as bars:
+            for event in events:
+                if isinstance(event, RunStarted):
+                    run = event.run
+                    say(describe_start(event))
+                    for note in event.notes:
+                        warn(note)
+                elif isinstance(event, Step):
+                    what = ", validating" if event.stage == "validate" else ""
+                    bars.show_alone(f"epoch {event.epoch}{what}", event.done, event.total)
+                elif isinstance(event, Epoch):
+                    say(describe_epoch(event))
+                else:
+                    report = event
+    except KeyboardInterrupt:
+        if run is None:
+            raise
+        raise _stopped(run) from None
     show_trained(report)
     return Path(report.run)
+
+
+def _stopped(run: Path) -> Stopped:
+    from batcache.model.checkpoint import load_checkpoint
+    from batcache.training.runs import LAST
+
+    if not (run / LAST).exists():
+        return Stopped(f"before its first epoch was over: nothing of {run} is kept, run the same command again")
+    epoch = load_checkpoint(run / LAST).epoch
+    return Stopped(f"after epoch {epoch}: `batcache train --resume {run}` goes on, as does the same `batcache run`")
 
 
 def evaluate(judging: "Judging", device: str) -> None:

@@ -72,6 +72,8 @@ RunsRegion = Annotated[
     typer.Option(help="Of a cache on S3. [default: the run's, else that of your AWS settings]", show_default=False),
 ]
 ConfigPath = Annotated[Path | None, typer.Option("--config", help="Settings as YAML.", show_default=False)]
+HowPooled = Annotated[Pooling | None, typer.Option(help="How instances become a bag.", show_default=False)]
+Epochs = Annotated[int | None, typer.Option(help="At most so many epochs.", show_default=False)]
 Runs = Annotated[
     Path | None, typer.Option("--run-dir", help="The folder that holds the runs. [default: runs]", show_default=False)
 ]

@@ -5,8 +5,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,13 @@ import pytest
 import soundfile
 import yaml
 
+from batcache import follow
+from batcache.model.checkpoint import load_checkpoint
+from batcache.training.events import Event
+from batcache.training.loop import train
+from batcache.training.runs import LAST
 from tests.conftest import noise, tone
+from tests.small_world import CPU, SmallWorld
 
 RATE = 256_000
 CONFIG = """
@@ -101,9 +110,11 @@ def test_a_pipeline_runs_once_and_then_has_nothing_to_do(fresh: Path) -> None:
     assert (
         "12 up to date" in again.stdout and "train: up to date" in again.stdout and "eval: up to date" in again.stdout
     )
-    other = batcache("run", "small.yaml", "--csv", "train.csv", "--pooling", "max", cwd=fresh)
+    flags = ("--pooling", "max", "--epochs", "1")
+    other = batcache("run", "small.yaml", "--csv", "train.csv", *flags, cwd=fresh)
     assert "train: up to date" not in other.stdout and other.returncode == 0, other.stderr
-    assert len(list((fresh / "runs").iterdir())) == 2
+    (run,) = (fresh / "runs").glob("*-max")
+    assert len((run / "logs" / "metrics.jsonl").read_text().splitlines()) == 1
 
 
 def test_a_pipeline_without_clips_to_judge_on_ends_before_it_trains(fresh: Path) -> None:
@@ -184,7 +195,8 @@ def test_a_doubtful_time_expansion_is_a_note_with_the_remedy(fresh: Path) -> Non
         (["show", "features.zarr", "-o", "a.png"], "features.zarr: no cache here"),
         (["synth", "none.csv"], "none.csv"),
         (["synth", "train.csv"], "the simulator does not know Forty-five, Sixty. It knows: Barbastella"),
-        (["synth", "--clips", "5", "--species", "Canis lupus"], "does not know Canis lupus"),
+        (["synth", "--clips", "5", "--species", "Canis lupus"], "does not know Canis lupus. It knows: Barbastella"),
+        (["synth", "--clips", "5", "--species", "Myotis myots"], "Did you mean Myotis myotis? It knows: Barbastella"),
         (["synth", "--clips", "5", "--out", "train.csv/below"], "train.csv"),
     ],
 )
@@ -212,6 +224,8 @@ def test_wrong_usage_is_exit_code_2(project: Path) -> None:
     assert batcache("synth", "train.csv", "--clips", "5", cwd=project).returncode == 2
     assert batcache("synth", "--clips", "4", cwd=project).returncode == 2
     assert batcache("show", "features.zarr", cwd=project).returncode == 2, "without -o"
+    drawn = batcache("show", "features.zarr", "-o", "page.jpg", cwd=project)
+    assert drawn.returncode == 2 and "page.jpg: a PNG is written, expected a name that ends in .png" in drawn.stderr
     assert batcache("build", "--device", "tpu", cwd=project).returncode == 2
 
 
@@ -352,6 +366,44 @@ def test_a_stopped_run_is_resumed_to_the_end_of_its_settings(done: Path) -> None
     assert resumed.returncode == 0, resumed.stderr
     assert json.loads((run / "run.json").read_text())["finished"]
     assert len((run / "logs" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def train_until(awaited: str, *arguments: str, cwd: Path) -> tuple[int, str]:
+    """Train, and press Ctrl-C once a line begins so. Returns the exit code, and what was said last."""
+    command = [sys.executable, "-uc", "from batcache.cli import main; main()", "train", *arguments, "--device", "cpu"]
+    environment = os.environ | {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith(awaited):
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+def test_a_training_stopped_by_ctrl_c_names_the_command_that_goes_on_with_it(done: Path) -> None:
+    shutil.rmtree(done / "runs")
+    (done / "long.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 9999, patience: 9999"))
+    code, said = train_until("epoch   2 ", "--config", "long.yaml", cwd=done)
+    assert code == 130
+    kept = load_checkpoint(run_of(done) / LAST).epoch
+    (command,) = re.findall("`batcache train (.*?)`", said)
+    assert kept >= 2 and said.startswith(f"stopped after epoch {kept}: ") and len(said.splitlines()) == 1
+    code, said = train_until(f"epoch {kept + 1:3d} ", *command.split(), cwd=done)
+    assert code == 130 and f"`batcache train {command}`" in said
+    assert load_checkpoint(run_of(done) / LAST).epoch > kept
+
+
+def test_a_training_stopped_in_its_first_epoch_says_that_nothing_is_kept(small: SmallWorld, tmp_path: Path) -> None:
+    def stopped() -> Iterator[Event]:
+        events = train(small.config, small.store, small.manifest, tmp_path, CPU)
+        yield from islice(events, 2)
+        raise KeyboardInterrupt
+
+    with pytest.raises(follow.Stopped, match=r"before its first epoch was over: nothing of .*-attention is kept"):
+        follow._follow_training(stopped())
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """Which clips are drawn, and all that is drawn of each: frames, known calls, a run's scores and evidence."""
 
 import csv
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import ManifestError, RunError
+from batcache.errors import ManifestError, RunError, brief, did_you_mean
 from batcache.evaluation.predictions import Predictions
 from batcache.store.reader import Store
 from batcache.training.bags import Bag
@@ -75,7 +74,7 @@ def read_calls(path: Path) -> dict[str, tuple[Call, ...]]:
                 call = Call(name, start, end, float(row["fmin_khz"]), float(row["fmax_khz"]))
                 calls.setdefault(row["filename"], []).append(call)
     except (OSError, KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise ManifestError(path, f"not a table of calls ({error})", "Correct, rename or remove it") from None
+        raise ManifestError(path, f"not a table of calls ({brief(error)})", "Correct, rename or remove it") from None
     return {name: tuple(found) for name, found in calls.items()}
 
 
@@ -167,8 +166,7 @@ def panels_of_store(
 def _check_names(names: Sequence[str], there: Sequence[str], what: str) -> None:
     for name in names:
         if name not in there:
-            near = difflib.get_close_matches(name, there, n=1, cutoff=0.0)
-            raise RunError("--clip", f"{name} is not among {what}", f"Did you mean {near[0]}?" if near else "")
+            raise RunError("--clip", f"{name} is not among {what}", did_you_mean(name, there))
 
 
 def _scores_of(predictions: Predictions, i: int) -> Scores:

@@ -10,7 +10,7 @@ import torch
 
 from batcache.config import digest, to_plain
 from batcache.disk import write_file
-from batcache.errors import RunError, StoreError, count, list_some
+from batcache.errors import RunError, StoreError, brief, count, did_you_mean, list_some
 from batcache.evaluation.metrics import Metrics, compute_metrics
 from batcache.evaluation.predictions import Predictions, collect, read_predictions, write_predictions
 from batcache.manifest import Manifest
@@ -173,7 +173,8 @@ def read_judged(run: Path, name: str) -> tuple[dict[str, Any], Predictions]:
     there = _read_metrics(run / "metrics.json")
     if name not in there:
         known = ", ".join(there) or "nothing"
-        raise RunError(run, f"{name} has not been judged (there is: {known})", "Run `batcache eval` first")
+        remedy = did_you_mean(name, there, "Run `batcache eval` first")
+        raise RunError(run, f"{name} has not been judged (there is: {known})", remedy)
     return there[name], read_predictions(_predictions_path(run, name))
 
 
@@ -199,7 +200,7 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_bytes())) if path.exists() else {}
     except (OSError, ValueError, TypeError) as error:
-        raise RunError(path, f"cannot be read ({error})", "Delete it") from None
+        raise RunError(path, f"cannot be read ({brief(error)})", "Delete it") from None
 
 
 def _check_features(checkpoint: Checkpoint, store: Store) -> None:

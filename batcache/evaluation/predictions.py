@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from batcache.disk import replacing, write_file
-from batcache.errors import RunError
+from batcache.errors import RunError, brief
 from batcache.training.bags import Bag
 from batcache.training.scoring import Verdict
 
@@ -91,4 +91,4 @@ def read_predictions(path: Path) -> Predictions:
         found.setdefault("duration_s", np.full(len(found["filenames"]), np.nan))
         return Predictions(**found)
     except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise RunError(path, f"not readable as predictions ({error})", "Run `batcache eval` again") from None
+        raise RunError(path, f"not readable as predictions ({brief(error)})", "Run `batcache eval` again") from None

@@ -1,6 +1,6 @@
 """Pictures: clips as PCEN spectrograms, with the calls that are known, a run's scores, and its evidence along time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
@@ -21,7 +21,9 @@ from batcache.features.mel import band_edges_hz
 _TICKS_KHZ = (1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 120, 150, 200)
 _SHOWN_SCORES = 4
 _COLUMNS = 1000
-_CALL_COLOURS = ("#7fd4ff", "#b6f27a", "#ffd24a", "#ff9ecb")
+_LEGEND_COLUMNS = 5
+_COLOURS = ("#4cc9ff", "#8cff3a", "#ffffff", "#ff9ecb", "#ffe23a", "#3affc8", "#c3a6ff")
+_SHAPES = "voP"  # 7 and 3 have no common factor: 21 species differ, and neighbours do in both
 _BRIGHTEST = 99.8  # percentile of the picture's values that is drawn white
 
 
@@ -35,6 +37,8 @@ def draw_page(path: Path, panels: Sequence[Panel], features: FeatureConfig) -> N
         raise RunError(path, "no clip to draw", "Pass --clip, or build a cache that holds some")
     rows = -(-len(panels) // 2)
     columns = min(2, len(panels))
+    species = dict.fromkeys(call.species for panel in panels for call in panel.calls)
+    marks = dict(zip(species, zip(cycle(_COLOURS), cycle(_SHAPES)), strict=False))
     with mpl.rc_context({"font.size": 7, "axes.linewidth": 0.5, "font.family": "DejaVu Sans"}):
         figure = Figure(figsize=(6.4 * columns, 2.7 * rows), dpi=100, layout="constrained")
         grid = figure.add_gridspec(rows, columns)
@@ -44,7 +48,7 @@ def draw_page(path: Path, panels: Sequence[Panel], features: FeatureConfig) -> N
                 1 + strips, 1, height_ratios=[5, 1][: 1 + strips], hspace=0.03
             )
             picture = figure.add_subplot(cell[0])
-            _draw_spectrogram(picture, panel, features)
+            _draw_spectrogram(picture, panel, features, marks)
             if panel.scores is not None:
                 picture.tick_params(labelbottom=False)
                 picture.set_xlabel("")
@@ -57,7 +61,7 @@ def draw_page(path: Path, panels: Sequence[Panel], features: FeatureConfig) -> N
     write_file(path, content.getvalue())
 
 
-def _draw_spectrogram(axes: Axes, panel: Panel, features: FeatureConfig) -> None:
+def _draw_spectrogram(axes: Axes, panel: Panel, features: FeatureConfig, marks: Mapping[str, tuple[str, str]]) -> None:
     centres = band_edges_hz(features)[:, 1].numpy() / 1000
     bands = np.arange(features.n_mels)
     end_s = panel.start_s + len(panel.frames) / features.frames_per_second
@@ -72,15 +76,23 @@ def _draw_spectrogram(axes: Axes, panel: Panel, features: FeatureConfig) -> None
         extent=(panel.start_s, end_s, -0.5, features.n_mels - 0.5),
         interpolation="antialiased",
     )
-    colours = dict(zip(dict.fromkeys(call.species for call in panel.calls), cycle(_CALL_COLOURS), strict=False))
-    for species, colour in colours.items():
+    marked = dict.fromkeys(call.species for call in panel.calls)
+    for species in marked:
+        colour, shape = marks[species]
         calls = [call for call in panel.calls if call.species == species]
         tops = np.interp([call.high_khz for call in calls], centres, bands) + 3
         middles = [(call.start_s + call.end_s) / 2 for call in calls]
-        axes.plot(middles, tops, "v", color=colour, markersize=2.2, markeredgewidth=0, label=_abbreviate(species))
-    if colours:
+        axes.plot(middles, tops, shape, color=colour, markersize=2.8, markeredgewidth=0, label=_abbreviate(species))
+    if marked:
         legend = axes.legend(
-            loc="upper right", fontsize=5.5, markerscale=1.6, framealpha=0.5, ncols=len(colours), borderpad=0.3
+            loc="upper right",
+            fontsize=5.5,
+            markerscale=1.6,
+            facecolor="black",
+            labelcolor="white",
+            framealpha=0.6,
+            ncols=min(_LEGEND_COLUMNS, len(marked)),
+            borderpad=0.3,
         )
         for text in legend.get_texts():
             text.set_parse_math(False)

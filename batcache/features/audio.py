@@ -168,7 +168,8 @@ def _open(path: Path) -> soundfile.SoundFile:
     try:
         return soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
-        raise AudioError(path, f"not readable as audio ({error})", _REMEDY) from None
+        finding = f"not readable as audio ({getattr(error, 'error_string', error)})"  # the whole repeats the path
+        raise AudioError(path, finding, _REMEDY) from None
 
 
 def _walk_riff(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int, int]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from batcache.config import FeatureConfig, ModelConfig, to_plain
 from batcache.disk import replacing
-from batcache.errors import BatcacheError, RunError
+from batcache.errors import BatcacheError, RunError, brief
 from batcache.model.crnn import BatMILModel
 
 FORMAT = "batcache-checkpoint"
@@ -63,7 +63,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except FileNotFoundError:
         raise RunError(path, "no such checkpoint", "Pass --checkpoint, or train first") from None
     except Exception as error:  # torch raises whatever the damage leads to
-        reason = str(error).split("\n", 1)[0]
+        reason = brief(error) if isinstance(error, OSError) else "damaged, or of another kind"
         raise RunError(path, f"not readable as a checkpoint ({reason})", "Pass another --checkpoint") from None
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise RunError(path, "not a batcache checkpoint", "Pass another --checkpoint")
@@ -78,7 +78,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(**document)
         checkpoint.restore(torch.device("cpu"))
     except (KeyError, TypeError, ValidationError, RuntimeError, BatcacheError) as error:
-        raise RunError(path, f"a checkpoint that does not fit ({str(error).splitlines()[0]})", "Train again") from None
+        raise RunError(path, f"a checkpoint that does not fit ({brief(error)})", "Train again") from None
     if fingerprint != checkpoint.features.fingerprint:
         raise RunError(path, "trained on features of another version of the front end", "Train again, on a new cache")
     return checkpoint

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from batcache.disk import write_file
-from batcache.errors import StoreError
+from batcache.errors import StoreError, brief
 from batcache.s3 import Place
-from batcache.store.layout import Layout, brief, say_how_to_mend
+from batcache.store.layout import Layout, say_how_to_mend
 
 
 def array_options(layout: Layout) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 import msgspec
 
 from batcache.disk import write_file
-from batcache.errors import StoreError
+from batcache.errors import StoreError, brief
 from batcache.s3 import Place
-from batcache.store.layout import FORMAT_VERSION, brief, newer, say_how_to_mend
+from batcache.store.layout import FORMAT_VERSION, newer, say_how_to_mend
 
 Somewhere = TypeVar("Somewhere", bound=Place)
 

@@ -17,10 +17,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from batcache.config import FeatureConfig, to_plain
 from batcache.disk import PARTIAL, sync, write_file
-from batcache.errors import ConfigError, StoreError
+from batcache.errors import ConfigError, StoreError, brief
 from batcache.s3 import Place, S3Path
 from batcache.store.array import array_options
-from batcache.store.layout import FORMAT, FORMAT_VERSION, Layout, brief, newer
+from batcache.store.layout import FORMAT, FORMAT_VERSION, Layout, newer
 
 
 def is_free(path: Place) -> bool:

@@ -33,7 +33,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from batcache.errors import StoreError, list_some
+from batcache.errors import StoreError, brief, list_some
 from batcache.store.columns import INTEGER, TEXT, Kind, count_rows, find_dataset, find_group, read_column, read_row
 from batcache.store.commits import CachedRecording, Commit
 from batcache.store.group import check_attributes
@@ -179,7 +179,7 @@ class Hdf5Store(Store):
         return Shard(mapped, self._head.size, stored, np.zeros(count, np.bool_))
 
     def _damaged_shard(self, shard: int, error: Exception) -> StoreError:
-        return StoreError(self.path, f"cannot be read ({error}), and holds {self._names(shard)}", _REMEDY)
+        return StoreError(self.path, f"cannot be read ({brief(error)}), and holds {self._names(shard)}", _REMEDY)
 
     def _damage(self, instance: int, finding: str) -> StoreError:
         return StoreError(self.path, super()._damage(instance, finding).finding, _REMEDY)

@@ -12,7 +12,6 @@ have no chunk and take no space. ``group``, ``array``, ``chunks`` and ``commits`
 """
 
 import reprlib
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,8 +71,3 @@ def say_how_to_mend(place: Place, record: str = "") -> str:
 def newer(place: Place, version: int) -> StoreError:
     finding = f"format version {version}, this batcache reads {FORMAT_VERSION}"
     return StoreError(place, finding, "Upgrade batcache")
-
-
-def brief(error: Exception) -> str:
-    """What an error says, on one line: it may repeat what a file holds."""
-    return textwrap.shorten(str(error), 200, placeholder=" ...")

@@ -9,7 +9,7 @@ from typing import Any
 
 from batcache.cells import leads_out
 from batcache.disk import write_file
-from batcache.errors import StoreError, UnreachableError
+from batcache.errors import StoreError, UnreachableError, brief
 from batcache.manifest import Manifest, read_manifest
 from batcache.s3 import SCHEME, Place, S3Path
 
@@ -74,7 +74,7 @@ def read_sources(cache: Place) -> Sources:
         data_dir = None if note["data_dir"] is None else locate(note["data_dir"], cache)
         return Sources(csvs, split_of, data_dir, dict(note["rejected"]), note.get("allow_outside") is True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise StoreError(place, f"cannot be read ({error})", "Run `batcache build` again") from None
+        raise StoreError(place, f"cannot be read ({brief(error)})", "Run `batcache build` again") from None
 
 
 def _find_sources(cache: Place) -> Sources | None:

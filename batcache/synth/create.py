@@ -11,7 +11,7 @@ from itertools import repeat
 from pathlib import Path
 
 from batcache.disk import write_file
-from batcache.errors import ManifestError, SynthError, list_some
+from batcache.errors import ManifestError, SynthError, did_you_mean, list_some
 from batcache.manifest import Manifest
 from batcache.synth.ledger import Events, Row, read_ledger
 from batcache.synth.plan import manifest_csv, plan_manifest
@@ -123,7 +123,8 @@ def _check_species(place: str, species: Iterable[str]) -> None:
     unknown = [name for name in species if name not in BY_NAME]
     if unknown:
         known = ", ".join(sorted(BY_NAME))
-        raise ManifestError(place, f"the simulator does not know {list_some(unknown)}", f"It knows: {known}")
+        remedy = did_you_mean(unknown[0], BY_NAME, f"It knows: {known}")
+        raise ManifestError(place, f"the simulator does not know {list_some(unknown)}", remedy)
 
 
 def _check_whole(manifest: Manifest) -> None:

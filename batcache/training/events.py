@@ -48,6 +48,8 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainReport:
+    """``notes`` say what the user should know and could not be told when the run began."""
+
     run: Path
     epochs: int
     best_epoch: int

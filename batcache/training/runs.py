@@ -19,7 +19,7 @@ import yaml
 
 from batcache.config import Config, load_config, to_plain
 from batcache.disk import PARTIAL, write_file
-from batcache.errors import RunError
+from batcache.errors import RunError, brief
 
 FORMAT_VERSION = 1
 BEST = Path("checkpoints") / "best_model.pt"
@@ -67,7 +67,8 @@ def read_run(run: Path) -> dict[str, Any]:
         about = json.loads(place.read_bytes())
         version = about["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(place, f"not a run's record ({error})", "Pass a folder that `batcache train` made") from None
+        finding = f"not a run's record ({brief(error)})"
+        raise RunError(place, finding, "Pass a folder that `batcache train` made") from None
     if version != FORMAT_VERSION:
         raise RunError(place, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
     return dict(about)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from batcache.disk import write_file
-from batcache.errors import ManifestError, RunError, count
+from batcache.errors import ManifestError, RunError, brief, count, did_you_mean
 from batcache.manifest import Manifest
 from batcache.training.bags import Bag
 
@@ -75,7 +75,7 @@ def require_split(bags: Sequence[Bag], manifest: Manifest, split: str) -> None:
         raise ManifestError(", ".join(map(str, manifest.csvs)), finding, "See the cache's list of rejects")
     remedy = "Add a split column, or name the CSV train.csv, val.csv or test.csv"
     if manifest.splits:
-        remedy = f"Write {split} in the split column, or name one of these"
+        remedy = did_you_mean(split, manifest.splits, f"Write {split} in the split column, or name one of these")
     if near:
         remedy = f"{near} lies beside and was not given: pass --csv {near} too, to build and here"
     raise ManifestError(", ".join(map(str, manifest.csvs)), f"no clip of split {split} (there are: {there})", remedy)
@@ -126,6 +126,9 @@ def read_splits(path: Path) -> Mapping[ClipKey, SplitRow]:
             header, *rows = csv.reader(file)
         if tuple(header) != _COLUMNS:
             raise ValueError(f"columns {', '.join(header)}")
-        return {(row[0], row[1], row[2]): SplitRow(*row[3:]) for row in rows}
-    except (OSError, ValueError, TypeError, IndexError, csv.Error) as error:
-        raise RunError(path, f"cannot be read ({error})", "Train again, or pass --csv") from None
+        return {
+            (name, start, duration): SplitRow(content, group, split)
+            for name, start, duration, content, group, split in rows
+        }
+    except (OSError, ValueError, csv.Error) as error:
+        raise RunError(path, f"cannot be read ({brief(error)})", "Train again, or pass --csv") from None

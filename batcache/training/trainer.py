@@ -76,7 +76,8 @@ class Trainer:
         source = self._open_source()
         counts = [bag.instances(self.frames_per_instance) for bag in self.split.train]
         try:
-            yield self._started(tracker)
+            started = self._started(tracker)
+            yield started
             while self.epoch < settings.epochs and not self._exhausted():
                 began = time.perf_counter()
                 draws = draw_epoch(counts, settings.max_instances, settings.batch_size, settings.seed, self.epoch)
@@ -94,8 +95,8 @@ class Trainer:
             tracker.finish()
         write_run(self.run, read_run(self.run) | {"finished": True})
         stopped_early = self.epoch < settings.epochs
-        score = self._shown_score()
-        yield TrainReport(self.run, self.epoch, self.best_epoch, self.metric, score, stopped_early, tracker.notes)
+        score, notes = self._shown_score(), tuple(note for note in tracker.notes if note not in started.notes)
+        yield TrainReport(self.run, self.epoch, self.best_epoch, self.metric, score, stopped_early, notes)
 
     def _open_source(self) -> BatchReader | ResidentBags:
         """Training bags in the GPU's memory if asked for and there is room, else read from the store."""

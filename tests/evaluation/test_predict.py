@@ -12,7 +12,7 @@ import torch
 
 from batcache.errors import ManifestError, RunError, StoreError
 from batcache.evaluation.metrics import compute_metrics
-from batcache.evaluation.predict import EvalReport, Judged, Judging, choose_clips, evaluate
+from batcache.evaluation.predict import EvalReport, Judged, Judging, choose_clips, evaluate, read_judged
 from batcache.evaluation.predictions import Predictions, read_predictions, write_predictions
 from batcache.manifest import Manifest, read_manifest
 from batcache.model.checkpoint import load_checkpoint, save_checkpoint
@@ -261,6 +261,14 @@ def test_what_was_judged_is_done_until_labels_clips_or_model_change(run: Path, s
     assert not chosen(run, small).is_done()
 
 
+def test_a_split_that_was_not_judged_names_the_nearest_that_was(run: Path, small: SmallWorld) -> None:
+    judge(chosen(run, small))
+    with pytest.raises(RunError, match=r"tset .* \(there is: test\)\. Did you mean test\? Run `batcache eval` first"):
+        read_judged(run, "tset")
+    with pytest.raises(RunError, match=r"val .* \(there is: test\)\. Run `batcache eval` first"):
+        read_judged(run, "val")
+
+
 def test_a_damaged_metrics_file_is_said(run: Path, small: SmallWorld) -> None:
     (run / "metrics.json").write_text("{")
     with pytest.raises(RunError, match=r"metrics\.json: cannot be read .* Delete it"):
@@ -338,10 +346,11 @@ def test_rejected_recordings_are_named(run: Path, small: SmallWorld) -> None:
 
 
 def test_an_empty_split_names_those_there_are(run: Path, small: SmallWorld) -> None:
-    with pytest.raises(
-        ManifestError, match=r"no clip of split tset \(there are: test \(6\), train \(13\), val \(6\)\)"
-    ):
+    there = r"\(there are: test \(6\), train \(13\), val \(6\)\)"
+    with pytest.raises(ManifestError, match=rf"no clip of split tset {there}\. Did you mean test\? Write tset in"):
         chosen(run, small, split="tset")
+    with pytest.raises(ManifestError, match=rf"no clip of split summer {there}\. Write summer in"):
+        chosen(run, small, split="summer")
 
 
 def test_the_training_split_is_refused(run: Path, small: SmallWorld) -> None:
@@ -409,3 +418,17 @@ def test_a_folder_without_a_runs_record_is_refused(run: Path, content: bytes | N
         (run / "run.json").write_bytes(content)
     with pytest.raises(RunError, match=r"run\.json: (not a run's record|format version 2, this batcache reads 1)"):
         read_run(run)
+
+
+@pytest.mark.parametrize("name", ["run.json", "split.csv", "metrics.json", "logs/test_predictions.npz", f"{BEST}"])
+def test_a_file_of_a_run_that_the_disk_does_not_give_is_named_once_in_plain_words(
+    run: Path, small: SmallWorld, name: str
+) -> None:
+    judge(chosen(run, small))
+    (run / name).unlink()
+    (run / name).mkdir()
+    with pytest.raises(RunError) as caught:
+        choose_clips(run / BEST, small.store, small.manifest, "test", as_trained=True).is_done()
+        read_judged(run, "test")
+    said = str(caught.value)
+    assert said.startswith(f"{run / name}: ") and said.count(str(run)) == 1 and "Errno" not in said, said

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from batcache.manifest import read_manifest
 from batcache.store.build import build
 from batcache.store.reader import Store
 from batcache.synth.ledger import EVENT_COLUMNS
+from batcache.synth.repertoire import BY_NAME
 from batcache.training.bags import Bag, join
 from batcache.training.runs import BEST
 from tests.conftest import noise, tone
@@ -273,7 +275,7 @@ def test_a_store_shows_its_first_clips(small: SmallWorld, judged: tuple[list[Bag
     assert [p.name for p in panels_of_store(small.store, bags, SPECIES, {})] == [b.clip.filename for b in bags[:6]]
 
 
-def test_an_unknown_clip_is_an_error_that_names_the_nearest(
+def test_an_unknown_clip_is_an_error_that_names_a_near_one(
     small: SmallWorld, judged: tuple[list[Bag], Predictions]
 ) -> None:
     bags, found = judged
@@ -281,6 +283,8 @@ def test_an_unknown_clip_is_an_error_that_names_the_nearest(
         panels_of_run(small.store, bags, found, {}, ["night6/11.wav"])
     with pytest.raises(RunError, match=r"Did you mean night0/1\.wav\?"):
         panels_of_store(small.store, bags, SPECIES, {}, ["night0/11.wav"])
+    with pytest.raises(RunError, match=r"xyz is not among the clips of the manifest\.$"):
+        panels_of_store(small.store, bags, SPECIES, {}, ["xyz"])
 
 
 def test_a_judged_clip_that_is_gone_is_an_error(small: SmallWorld, judged: tuple[list[Bag], Predictions]) -> None:
@@ -346,6 +350,26 @@ def test_calls_are_marked_above_their_highest_frequency_in_the_colour_of_their_s
     legend = axes.get_legend()
     assert legend is not None and [text.get_text() for text in legend.get_texts()] == list(marks)
     assert len({line.get_color() for line in marks.values()}) == 2
+
+
+def test_twenty_species_of_a_page_are_told_apart_and_each_has_one_mark_in_every_clip(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    calls = [Call(name, 0.1, 0.2, 20.0, 30.0) for name in BY_NAME]
+    clips = [panel(calls=tuple(calls[:12])), panel(calls=tuple(calls[::-1]))]
+    draw_page(tmp_path / "a.png", clips, DataConfig().features)
+    one, other = (
+        {str(line.get_label()): (line.get_color(), line.get_marker()) for line in axes.get_lines()}
+        for axes in drawn[0].axes
+    )
+    assert len(set(other.values())) == 20 and one.items() <= other.items()
+    for (colour, shape), (next_colour, next_shape) in pairwise(one.values()):
+        assert colour != next_colour and shape != next_shape
+    for axes in drawn[0].axes:
+        legend, frame = axes.get_legend(), axes.get_window_extent()
+        assert legend is not None
+        box = legend.get_window_extent()
+        assert frame.x0 < box.x0 and box.x1 < frame.x1
 
 
 def test_a_call_of_one_frame_stays_in_sight_in_a_long_clip(tmp_path: Path, drawn: list[Figure]) -> None:

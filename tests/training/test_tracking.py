@@ -145,6 +145,7 @@ def test_offline_wandb_records_beside_the_run(
     run, events = train_fully(config, small.store, small.manifest, tmp_path / "runs")
     assert isinstance(events[0], RunStarted)
     assert f"wandb records offline in {run / 'logs' / 'wandb'}" in events[0].notes
+    assert isinstance(events[-1], TrainReport) and events[-1].notes == (), "said already"
     (record,) = (run / "logs" / "wandb").glob(f"offline-run-*/run-{run.name}.wandb")
     assert record.stat().st_size > 0
     assert capfd.readouterr().out == ""
