@@ -1,35 +1,48 @@
-"""Loops compiled for the CPU: one pass over memory where array libraries take many, or none that fits."""
+"""Loops compiled for the CPU: one pass over memory where array libraries take many, or have none that fits."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Loop = TypeVar("Loop", bound=Callable[..., None])
 _HALF, _QUARTER = np.float32(0.5), np.float32(0.25)  # Python's would make float64 of all
 
 
-def _compiled(loop: Loop) -> Loop:
-    """Compile for this machine on the first call, and keep what comes of it where a folder for that can be written."""
-    settings: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        compiled: Loop = numba.njit(loop, cache=True, **settings)
-    except RuntimeError:  # there is no such folder
-        compiled = numba.njit(loop, **settings)
-    return compiled
-
-
-@_compiled
 def hann_magnitudes(spectra: NDArray[np.complex64], magnitudes: NDArray[np.float32]) -> None:
     """Write the magnitudes of the spectra that frames have under a Hann window, given those that they have bare.
 
     The window ``(1 - cos(2 pi n / N)) / 2`` is three taps on a spectrum X: ``(2 X[k] - X[k-1] - X[k+1]) / 4``. On both
     sides of bin 0, and of the one at Nyquist's frequency, stands the same number, conjugated.
 
-    Shape: spectra ``[frames, N / 2 + 1]``; magnitudes ``[frames, bins]``, of the lowest bins.
+    Shape: spectra ``[frames, N / 2 + 1]``; magnitudes ``[frames, bins]``, of the lowest bins. Both contiguous.
     """
+    _compiled(_hann_magnitudes, "void(complex64[:,::1], float32[:,::1])")(spectra, magnitudes)
+
+
+def smooth(energy: NDArray[np.float32], s: float, level: NDArray[np.float32], levels: NDArray[np.float32]) -> None:
+    """Run the smoother ``level += s (energy - level)`` through the frames; write the levels, and leave the last.
+
+    Shape: energy and levels ``[frames, bands]``; level ``[bands]``. All contiguous.
+    """
+    _compiled(_smooth, "void(float32[:,::1], float32, float32[::1], float32[:,::1])")(energy, s, level, levels)
+
+
+@cache
+def _compiled(loop: Callable[..., None], signature: str) -> Callable[..., None]:
+    """Compile for this machine, or take what an earlier process has kept."""
+    settings: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    compiled: Callable[..., None]
+    try:
+        compiled = numba.njit(signature, cache=True, **settings)(loop)
+    except Exception:  # no folder to keep it in, or what lies there is damaged: unpickling may raise anything
+        compiled = numba.njit(signature, **settings)(loop)
+    return compiled
+
+
+def _hann_magnitudes(spectra: NDArray[np.complex64], magnitudes: NDArray[np.float32]) -> None:
     last = spectra.shape[1] - 1
     for frame in range(spectra.shape[0]):
         x, out = spectra[frame], magnitudes[frame]
@@ -41,12 +54,9 @@ def hann_magnitudes(spectra: NDArray[np.complex64], magnitudes: NDArray[np.float
             out[last] = _HALF * np.abs(x[last].real - x[last - 1].real)
 
 
-@_compiled
-def smooth(energy: NDArray[np.float32], s: np.float32, level: NDArray[np.float32], levels: NDArray[np.float32]) -> None:
-    """Run the smoother ``level += s (energy - level)`` through the frames; write the levels, and leave the last.
-
-    Shape: energy and levels ``[frames, bands]``; level ``[bands]``.
-    """
+def _smooth(
+    energy: NDArray[np.float32], s: np.float32, level: NDArray[np.float32], levels: NDArray[np.float32]
+) -> None:
     for frame in range(energy.shape[0]):
         now, out = energy[frame], levels[frame]
         for band in range(level.shape[0]):

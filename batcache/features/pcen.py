@@ -14,7 +14,6 @@ The reference is ``librosa.pcen`` with its ``zi`` given. Three choices are ours:
 from collections.abc import Iterable, Iterator
 from math import pi, sqrt
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -70,8 +69,7 @@ class Pcen(nn.Module):
         self.gain, self.bias, self.power = config.pcen_gain, config.pcen_bias, config.pcen_power
         self.eps = rounding_level(config)
         self.start_frames = max(1, round(START_S * config.frames_per_second))
-        s = smoothing(config)
-        self.s = np.float32(s)
+        s = self.s = smoothing(config)
         self.register_buffer("kernel", s * _powers(1 - s, _ROW), persistent=False)
         self.register_buffer("decay", _powers(1 - s, _ROW)[:, :1] * (1 - s), persistent=False)
         rows = _powers((1 - s) ** _ROW, _ROWS)

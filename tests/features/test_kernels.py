@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def windowed(frames: np.ndarray) -> np.ndarray:
 
 def tapped(frames: np.ndarray, bins: int) -> np.ndarray:
     made = np.full((len(frames), bins), np.nan, np.float32)
-    hann_magnitudes(np.fft.rfft(frames), made)
+    hann_magnitudes(np.fft.rfft(frames).astype(np.complex64), made)
     return made
 
 
@@ -46,19 +47,40 @@ def test_a_whisper_beside_a_loud_offset_and_rumble_is_heard_as_well_as_through_a
     assert off < 2 * max(off_before, 1e-4) and off < 1e-6 * np.abs(loud).sum()
 
 
-def test_where_nothing_can_be_kept_it_is_compiled_anew(tmp_path) -> None:
-    """Neither beside the module nor in a home can a folder be made."""
-    code = """
+COMPUTE = """
 import sys
-from numba.core import caching
-for locator in caching.CacheImpl._locator_classes:
-    locator.ensure_cache_path = lambda self: (_ for _ in ()).throw(OSError("read-only"))
 import numpy as np
 from batcache.features.kernels import hann_magnitudes
 made = np.empty((1, 3), np.float32)
-hann_magnitudes(np.fft.rfft(np.array([[0, 0, 1, 0]], np.float32)), made)
+hann_magnitudes(np.array([[1, -1j, -1]], np.complex64), made)
 print(made.tolist())
 """
-    command = [sys.executable, "-c", code]
-    run = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path, env=os.environ)
-    assert run.stdout.strip() == "[[1.0, 1.0, 1.0]]", run.stderr
+UNWRITABLE = """
+from numba.core import caching
+def refuse(self):
+    raise OSError("read-only")
+for locator in caching.CacheImpl._locator_classes:
+    locator.ensure_cache_path = refuse
+"""
+
+
+def compute(code: str, kept: Path) -> str:
+    """What a new process says, which keeps what it compiles in a folder."""
+    command, settings = [sys.executable, "-c", code], os.environ | {"NUMBA_CACHE_DIR": str(kept)}
+    run = subprocess.run(command, check=False, capture_output=True, text=True, env=settings)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_where_nothing_can_be_kept_it_is_compiled_anew(tmp_path) -> None:
+    assert compute(UNWRITABLE + COMPUTE, tmp_path) == compute(COMPUTE, tmp_path / "kept") == "[[0.5, 0.5, 0.5]]\n"
+    assert not [*tmp_path.glob("*.nb?")] and [*(tmp_path / "kept").rglob("*.nbi")]
+
+
+@pytest.mark.parametrize("left", [0, 0.5])
+def test_what_was_kept_and_is_damaged_is_compiled_anew(tmp_path, left) -> None:
+    """As after a power cut."""
+    right = compute(COMPUTE, tmp_path)
+    for kept in (path for path in tmp_path.rglob("*.nb?") if path.is_file()):
+        os.truncate(kept, int(left * kept.stat().st_size))
+        assert compute(COMPUTE, tmp_path) == right
