@@ -72,7 +72,8 @@ def main() -> None:
     except BatcacheError as error:
         _leave(f"error: {error}", 1)
     except OSError as error:
-        _leave(f"error: {error.filename or 'disk'}: {error.strerror or error}", 1)
+        place, finding = error.filename or "disk", error.strerror or error
+        _leave(f"error: {place}: {finding}. See to the disk and its permissions, or pass another place.", 1)
 
 
 def _let_every_name_be_shown() -> None:

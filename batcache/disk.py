@@ -49,7 +49,7 @@ def replacing(path: Place) -> Iterator[BinaryIO]:
     except BaseException as error:
         with contextlib.suppress(OSError):  # what went wrong first is what matters
             partial.unlink()
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.filename in (None, str(partial)):
             error.filename = str(path)
         raise
     for folder in (path.parent, *(new.parent for new in made)):

@@ -88,7 +88,7 @@ def did_you_mean(name: str, known: Iterable[str], else_do: str = "") -> str:
     >>> did_you_mean("val", ["train", "test"], "Run `batcache eval` first")
     'Run `batcache eval` first'
     """
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, list(known), n=1)
     return " ".join([*(f"Did you mean {other}?" for other in near), else_do]).rstrip()
 
 
@@ -99,7 +99,7 @@ def brief(error: Exception) -> str:
     ('No such file or directory', "lacks 'shape'")
     """
     lacks = "lacks " if isinstance(error, KeyError) else ""
-    said = (isinstance(error, OSError) and error.strerror) or f"{lacks}{error}"
+    said = (isinstance(error, OSError) and error.strerror) or f"{lacks}{error}" or type(error).__name__
     return shorten(" ".join(said.split()), 200)
 
 

@@ -1,5 +1,6 @@
 """Library calls, followed to their end: what happens is shown by progress bars, what came of it at the end."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -135,7 +136,8 @@ def train(settings: "Config", store: "Store", manifest: "Manifest", device: str)
     from batcache.features.frontend import pick_device
     from batcache.training import loop
 
-    return _follow_training(loop.train(settings, store, manifest, settings.training.run_dir, pick_device(device)))
+    events = loop.train(settings, store, manifest, settings.training.run_dir, pick_device(device))
+    return _follow_training(events, device)
 
 
 def resume(run: Path, device: str) -> Path:
@@ -146,7 +148,7 @@ def resume(run: Path, device: str) -> Path:
 
     about = read_run(run)
     store = open_store(find_cache(run, about))
-    return _follow_training(loop.resume(run, store, find_manifest(run, about), pick_device(device)))
+    return _follow_training(loop.resume(run, store, find_manifest(run, about), pick_device(device)), device)
 
 
 def train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", device: str) -> Path:
@@ -166,7 +168,7 @@ def train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", de
     return found
 
 
-def _follow_training(events: Iterator[Any]) -> Path:
+def _follow_training(events: Iterator[Any], device: str) -> Path:
     from batcache.training.events import Epoch, RunStarted, Step
 
     run = None
@@ -188,19 +190,23 @@ def _follow_training(events: Iterator[Any]) -> Path:
     except KeyboardInterrupt:
         if run is None:
             raise
-        raise _stopped(run) from None
+        raise _stopped(run, device) from None
     show_trained(report)
     return Path(report.run)
 
 
-def _stopped(run: Path) -> Stopped:
+def _stopped(run: Path, device: str) -> Stopped:
+    """How far a run has come, and the command that goes on with it; one without an epoch is removed."""
     from batcache.model.checkpoint import load_checkpoint
     from batcache.training.runs import LAST
 
     if not (run / LAST).exists():
+        shutil.rmtree(run, ignore_errors=True)
         return Stopped(f"before its first epoch was over: nothing of {run} is kept, run the same command again")
+    place = f'"{run}"' if " " in str(run) else run
+    command = f"batcache train --resume {place}{'' if device == 'auto' else f' --device {device}'}"
     epoch = load_checkpoint(run / LAST).epoch
-    return Stopped(f"after epoch {epoch}: `batcache train --resume {run}` goes on, as does the same `batcache run`")
+    return Stopped(f"after epoch {epoch}: `{command}` goes on, and so does `batcache run` if that began it")
 
 
 def evaluate(judging: "Judging", device: str) -> None:

@@ -46,6 +46,7 @@ COMMAND_LINE = {  # of which each may import all below, and these of its like
     "terminal": set(),
 }
 EVERYTHING_HEAVY = (
+    "numba",
     "torch",
     "torchaudio",
     "nnAudio",

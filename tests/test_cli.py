@@ -370,7 +370,7 @@ def test_a_stopped_run_is_resumed_to_the_end_of_its_settings(done: Path) -> None
 
 def train_until(awaited: str, *arguments: str, cwd: Path) -> tuple[int, str]:
     """Train, and press Ctrl-C once a line begins so. Returns the exit code, and what was said last."""
-    command = [sys.executable, "-uc", "from batcache.cli import main; main()", "train", *arguments, "--device", "cpu"]
+    command = [sys.executable, "-uc", "from batcache.cli import main; main()", "train", *arguments]
     environment = os.environ | {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -386,7 +386,7 @@ def train_until(awaited: str, *arguments: str, cwd: Path) -> tuple[int, str]:
 def test_a_training_stopped_by_ctrl_c_names_the_command_that_goes_on_with_it(done: Path) -> None:
     shutil.rmtree(done / "runs")
     (done / "long.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 9999, patience: 9999"))
-    code, said = train_until("epoch   2 ", "--config", "long.yaml", cwd=done)
+    code, said = train_until("epoch   2 ", "--config", "long.yaml", "--device", "cpu", cwd=done)
     assert code == 130
     kept = load_checkpoint(run_of(done) / LAST).epoch
     (command,) = re.findall("`batcache train (.*?)`", said)
@@ -403,7 +403,8 @@ def test_a_training_stopped_in_its_first_epoch_says_that_nothing_is_kept(small: 
         raise KeyboardInterrupt
 
     with pytest.raises(follow.Stopped, match=r"before its first epoch was over: nothing of .*-attention is kept"):
-        follow._follow_training(stopped())
+        follow._follow_training(stopped(), "cpu")
+    assert not [*tmp_path.glob("*-attention")]
 
 
 @pytest.mark.slow

@@ -63,11 +63,13 @@ def planning_rows(recordings: int, folder: Path) -> Iterator[Row]:
         return
     result = measure_planning(recordings, folder)
     million, note = recordings >= 1_000_000, f"{result.shards:,} shards"
-    yield Row(section, "time", result.seconds, "s", mark=Mark("ours", "<", 60) if million else None, note=note)
+    yield Row(
+        section, "time", result.seconds, "s", better="less", mark=Mark("ours", "<", 60) if million else None, note=note
+    )
     if result.peak_bytes:
         peak = Mark("ours", "<", 2.0) if million else None
-        yield Row(section, "peak memory", result.peak_bytes / 1e9, "GB", mark=peak)
-    yield Row(section, "opening the store", result.open_seconds, "s")
+        yield Row(section, "peak memory", result.peak_bytes / 1e9, "GB", better="less", mark=peak)
+    yield Row(section, "opening the store", result.open_seconds, "s", better="less")
 
 
 def _keeps_holes(folder: Path) -> bool:

@@ -155,7 +155,7 @@ def panels_of_store(
     Raises:
         RunError: a name that is not among the clips.
     """
-    _check_names(names, [bag.clip.filename for bag in bags], "the clips of the manifest")
+    _check_names(names, [bag.clip.filename for bag in bags], "the clips of the CSVs that were built last")
     chosen = [bag for name in names for bag in bags if bag.clip.filename == name] if names else bags[:count]
     return [
         _panel(store, bag, [n for n, y in zip(species, bag.clip.labels, strict=True) if y == 1], calls)
@@ -166,7 +166,9 @@ def panels_of_store(
 def _check_names(names: Sequence[str], there: Sequence[str], what: str) -> None:
     for name in names:
         if name not in there:
-            raise RunError("--clip", f"{name} is not among {what}", did_you_mean(name, there))
+            raise RunError(
+                "--clip", f"{name} is not among {what}", did_you_mean(name, there, "Give its name as it stands there")
+            )
 
 
 def _scores_of(predictions: Predictions, i: int) -> Scores:

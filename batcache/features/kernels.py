@@ -1,13 +1,13 @@
 """Loops compiled for the CPU: one pass over memory where array libraries take many, or have none that fits."""
 
+import threading
 from collections.abc import Callable
-from functools import cache
-from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+_COMPILING = threading.Lock()
+_LOOPS: dict[Callable[..., None], Callable[..., None]] = {}
 _HALF, _QUARTER = np.float32(0.5), np.float32(0.25)  # Python's would make float64 of all
 
 
@@ -30,16 +30,14 @@ def smooth(energy: NDArray[np.float32], s: float, level: NDArray[np.float32], le
     _compiled(_smooth, "void(float32[:,::1], float32, float32[::1], float32[:,::1])")(energy, s, level, levels)
 
 
-@cache
 def _compiled(loop: Callable[..., None], signature: str) -> Callable[..., None]:
-    """Compile for this machine, or take what an earlier process has kept."""
-    settings: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    compiled: Callable[..., None]
-    try:
-        compiled = numba.njit(signature, cache=True, **settings)(loop)
-    except Exception:  # no folder to keep it in, or what lies there is damaged: unpickling may raise anything
-        compiled = numba.njit(signature, **settings)(loop)
-    return compiled
+    """Compile for this machine, once a process. It is not kept on disk: numba's files carry no checksum."""
+    import numba  # only where a CPU computes features
+
+    with _COMPILING:
+        if loop not in _LOOPS:
+            _LOOPS[loop] = numba.njit(signature, nogil=True, error_model="numpy")(loop)
+        return _LOOPS[loop]
 
 
 def _hann_magnitudes(spectra: NDArray[np.complex64], magnitudes: NDArray[np.float32]) -> None:

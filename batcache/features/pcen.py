@@ -81,7 +81,7 @@ class Pcen(nn.Module):
 
         Shape: energy ``[B, frames, bands]``, level ``[B, bands]`` -> ``[B, frames, bands]``.
         """
-        if not energy.is_cpu:
+        if energy.device.type != "cpu":
             return self.smooth_by_products(energy, level)
         levels = torch.empty_like(energy)
         for one, state, out in zip(energy.numpy(), level.numpy(), levels.numpy(), strict=True):

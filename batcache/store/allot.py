@@ -17,7 +17,8 @@ def allot(instances: Sequence[int], taken: set[int], capacity: int) -> list[Allo
     """Place recordings of so many instances, in order, into shards that are not taken.
 
     A recording takes consecutive instances; it straddles shards only where it is longer than one, and then has its
-    shards to itself. Returns shards in order of their number."""
+    shards to itself. Returns shards in order of their number.
+    """
     parts: list[Allotted] = []
     members: list[tuple[int, int]] = []
     open_shard, used = -1, capacity

@@ -9,7 +9,7 @@ from typing import Any
 
 from batcache.cells import leads_out
 from batcache.disk import write_file
-from batcache.errors import StoreError, UnreachableError, brief
+from batcache.errors import StoreError, UnreachableError, brief, list_some
 from batcache.manifest import Manifest, read_manifest
 from batcache.s3 import SCHEME, Place, S3Path
 
@@ -97,6 +97,9 @@ def read_last_manifest(cache: Place, data_dir: Path | None = None, *, to_read_fi
     """
     sources = read_sources(cache)
     data_dir, allow_outside = data_dir or sources.data_dir, sources.allow_outside or not to_read_files
+    if gone := [str(place) for place in (*sources.csvs, data_dir) if place and not place.exists()]:
+        finding = f"what it was last built from is not there ({list_some(gone)})"
+        raise StoreError(cache, finding, "Was it, or were they moved? Build the CSVs again: nothing is computed anew")
     return read_manifest(sources.csvs, data_dir, split_of=sources.split_of, allow_outside=allow_outside)
 
 

@@ -75,7 +75,9 @@ def require_split(bags: Sequence[Bag], manifest: Manifest, split: str) -> None:
         raise ManifestError(", ".join(map(str, manifest.csvs)), finding, "See the cache's list of rejects")
     remedy = "Add a split column, or name the CSV train.csv, val.csv or test.csv"
     if manifest.splits:
-        remedy = did_you_mean(split, manifest.splits, f"Write {split} in the split column, or name one of these")
+        remedy = f"Write {split} in the split column, or name one of these"
+        if split not in ("train", "val", "test"):  # else it is those in the CSV that are misspelt
+            remedy = did_you_mean(split, manifest.splits, remedy)
     if near:
         remedy = f"{near} lies beside and was not given: pass --csv {near} too, to build and here"
     raise ManifestError(", ".join(map(str, manifest.csvs)), f"no clip of split {split} (there are: {there})", remedy)
@@ -126,6 +128,8 @@ def read_splits(path: Path) -> Mapping[ClipKey, SplitRow]:
             header, *rows = csv.reader(file)
         if tuple(header) != _COLUMNS:
             raise ValueError(f"columns {', '.join(header)}")
+        if short := [row for row in rows if len(row) != len(_COLUMNS)]:
+            raise ValueError(f"a row of {count(len(short[0]), 'cell')}, expected {len(_COLUMNS)}")
         return {
             (name, start, duration): SplitRow(content, group, split)
             for name, start, duration, content, group, split in rows

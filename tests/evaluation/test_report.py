@@ -283,7 +283,10 @@ def test_an_unknown_clip_is_an_error_that_names_a_near_one(
         panels_of_run(small.store, bags, found, {}, ["night6/11.wav"])
     with pytest.raises(RunError, match=r"Did you mean night0/1\.wav\?"):
         panels_of_store(small.store, bags, SPECIES, {}, ["night0/11.wav"])
-    with pytest.raises(RunError, match=r"xyz is not among the clips of the manifest\.$"):
+    with pytest.raises(
+        RunError,
+        match=r"built last\. Give its name as it stands there\.$",
+    ):
         panels_of_store(small.store, bags, SPECIES, {}, ["xyz"])
 
 

@@ -1,15 +1,15 @@
 """The laws of ``batcache.features.kernels``: three taps are a window, whatever the length, and lose no precision."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batcache.features import kernels
 from batcache.features.kernels import hann_magnitudes
 
 
@@ -47,40 +47,17 @@ def test_a_whisper_beside_a_loud_offset_and_rumble_is_heard_as_well_as_through_a
     assert off < 2 * max(off_before, 1e-4) and off < 1e-6 * np.abs(loud).sum()
 
 
-COMPUTE = """
-import sys
-import numpy as np
-from batcache.features.kernels import hann_magnitudes
-made = np.empty((1, 3), np.float32)
-hann_magnitudes(np.array([[1, -1j, -1]], np.complex64), made)
-print(made.tolist())
-"""
-UNWRITABLE = """
-from numba.core import caching
-def refuse(self):
-    raise OSError("read-only")
-for locator in caching.CacheImpl._locator_classes:
-    locator.ensure_cache_path = refuse
-"""
+def test_threads_that_begin_at_once_compile_once(monkeypatch) -> None:
+    compiled: list[object] = []
 
+    def njit(*settings: object, **more: object) -> Callable[[object], object]:
+        compile_it = numba_njit(*settings, **more)
+        return lambda loop: compiled.append(loop) or compile_it(loop)
 
-def compute(code: str, kept: Path) -> str:
-    """What a new process says, which keeps what it compiles in a folder."""
-    command, settings = [sys.executable, "-c", code], os.environ | {"NUMBA_CACHE_DIR": str(kept)}
-    run = subprocess.run(command, check=False, capture_output=True, text=True, env=settings)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
-
-
-def test_where_nothing_can_be_kept_it_is_compiled_anew(tmp_path) -> None:
-    assert compute(UNWRITABLE + COMPUTE, tmp_path) == compute(COMPUTE, tmp_path / "kept") == "[[0.5, 0.5, 0.5]]\n"
-    assert not [*tmp_path.glob("*.nb?")] and [*(tmp_path / "kept").rglob("*.nbi")]
-
-
-@pytest.mark.parametrize("left", [0, 0.5])
-def test_what_was_kept_and_is_damaged_is_compiled_anew(tmp_path, left) -> None:
-    """As after a power cut."""
-    right = compute(COMPUTE, tmp_path)
-    for kept in (path for path in tmp_path.rglob("*.nb?") if path.is_file()):
-        os.truncate(kept, int(left * kept.stat().st_size))
-        assert compute(COMPUTE, tmp_path) == right
+    numba_njit = numba.njit
+    monkeypatch.setattr(numba, "njit", njit)
+    monkeypatch.setattr(kernels, "_LOOPS", {})
+    spectra, made = np.ones((1, 3), np.complex64), np.empty((8, 1, 3), np.float32)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda out: hann_magnitudes(spectra, out), made))
+    assert len(compiled) == 1 and not made.any()
