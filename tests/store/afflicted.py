@@ -23,7 +23,7 @@ from subprocess import PIPE, Popen
 from typing import Any
 from unittest import mock
 
-from tests.store.killing import Death
+from tests.store.killing import Death, compile_loops
 from tests.store.project import Project, few_a_shard
 
 PHASES = ("decode", "shard write", "between shard and commit", "resize")
@@ -257,6 +257,7 @@ def _run_in_child(root: Path, words: list[str], affliction: Affliction, answer: 
 def _serve() -> None:
     for module in ("zarr.codecs", "batcache.features.frontend", "batcache.cli", "tests.store.project"):
         import_module(module)
+    compile_loops()
     for line in sys.stdin:
         root, words, affliction = json.loads(line)
         receive, answer = os.pipe()

@@ -191,9 +191,20 @@ def _act_in_child(root: Path, cache: Path, point: int | None, action: str, answe
         os._exit(1)
 
 
+def compile_loops() -> None:
+    """Do what every fork's first build would have to do, in a second. It starts no thread."""
+    import numpy as np
+
+    from batcache.features.kernels import hann_magnitudes, smooth
+
+    hann_magnitudes(np.zeros((1, 3), np.complex64), np.empty((1, 3), np.float32))
+    smooth(np.zeros((1, 1), np.float32), 0.5, np.zeros(1, np.float32), np.empty((1, 1), np.float32))
+
+
 def _serve() -> None:
     for module in ("zarr.codecs", "batcache.features.frontend", "batcache.store.repair", "tests.store.project"):
         import_module(module)
+    compile_loops()
     for line in sys.stdin:
         root, cache, point, action = json.loads(line)
         receive, answer = os.pipe()
