@@ -58,6 +58,7 @@ def choose_manifest(
     To what opens no recording a filename is but a key of the index, and may lead anywhere.
     """
     from batcache.manifest import read_manifest
+    from batcache.store.sources import require_there
 
     data = settings.data
     named = (("train", data.train_csv), ("val", data.val_csv), ("test", data.test_csv))
@@ -66,6 +67,7 @@ def choose_manifest(
     if not chosen and store is not None:
         sources = store.sources()
         chosen, split_of, data_dir = sources.csvs, sources.split_of, data_dir or sources.data_dir
+        require_there(store.path, chosen, data_dir)
     if not chosen:
         raise ManifestError(
             "--csv", "no CSV is given", "Pass --csv train.csv, or name it in the config as data.train_csv"

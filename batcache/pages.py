@@ -39,11 +39,13 @@ def draw_store(cache: "Place", output: Path, clips: Sequence[str]) -> None:
     from batcache.evaluation.report import draw_page
     from batcache.manifest import read_manifest
     from batcache.store.opening import open_store
+    from batcache.store.sources import require_there
     from batcache.training.bags import join, whole_recordings
 
     store = open_store(cache)
     sources = store.sources()
     if sources.csvs:
+        require_there(store.path, sources.csvs, sources.data_dir)
         manifest = read_manifest(sources.csvs, sources.data_dir, split_of=sources.split_of, allow_outside=True)
         bags, species = join(manifest, store).bags, manifest.species
         calls = read_calls(manifest.data_dir / "events.csv")

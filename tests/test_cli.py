@@ -407,6 +407,19 @@ def test_a_training_stopped_in_its_first_epoch_says_that_nothing_is_kept(small: 
     assert not [*tmp_path.glob("*-attention")]
 
 
+def test_a_store_that_was_moved_says_so_and_is_cured_by_a_build_that_computes_nothing(done: Path) -> None:
+    (done / "away").mkdir()
+    (done / "features.zarr").rename(done / "away" / "features.zarr")
+    cache = ("--cache", "away/features.zarr")
+    for command in (("train", *cache), ("show", "away/features.zarr", "-o", "x.png")):
+        refused = batcache(*command, cwd=done)
+        assert refused.returncode == 1 and "what it was last built from is not there" in refused.stderr, refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    built = batcache("build", "--csv", "train.csv", *cache, cwd=done)
+    assert built.returncode == 0 and "12 up to date" in built.stdout, built.stdout
+    assert batcache("show", "away/features.zarr", "-o", "x.png", cwd=done).returncode == 0
+
+
 @pytest.mark.slow
 def test_a_cache_and_a_run_can_be_drawn(done: Path) -> None:
     run = f"runs/{run_of(done).name}"

@@ -97,10 +97,19 @@ def read_last_manifest(cache: Place, data_dir: Path | None = None, *, to_read_fi
     """
     sources = read_sources(cache)
     data_dir, allow_outside = data_dir or sources.data_dir, sources.allow_outside or not to_read_files
-    if gone := [str(place) for place in (*sources.csvs, data_dir) if place and not place.exists()]:
+    require_there(cache, sources.csvs, data_dir)
+    return read_manifest(sources.csvs, data_dir, split_of=sources.split_of, allow_outside=allow_outside)
+
+
+def require_there(cache: Place, csvs: Iterable[Path], data_dir: Path | None) -> None:
+    """Refuse a store whose last build's CSVs, or recordings, are no longer where it says.
+
+    Raises:
+        StoreError: names those that are gone.
+    """
+    if gone := [str(place) for place in (*csvs, data_dir) if place and not place.exists()]:
         finding = f"what it was last built from is not there ({list_some(gone)})"
         raise StoreError(cache, finding, "Was it, or were they moved? Build the CSVs again: nothing is computed anew")
-    return read_manifest(sources.csvs, data_dir, split_of=sources.split_of, allow_outside=allow_outside)
 
 
 def find_data_dir(cache: Place, data_dir: Path | None) -> tuple[Path | None, bool]:
