@@ -66,8 +66,8 @@ def choose_manifest(
     chosen, data_dir = tuple(csvs or data.csvs), data_dir or data.data_dir
     if not chosen and store is not None:
         sources = store.sources()
+        require_there(store.path, sources, data_dir)
         chosen, split_of, data_dir = sources.csvs, sources.split_of, data_dir or sources.data_dir
-        require_there(store.path, chosen, data_dir)
     if not chosen:
         raise ManifestError(
             "--csv", "no CSV is given", "Pass --csv train.csv, or name it in the config as data.train_csv"

@@ -45,7 +45,7 @@ def draw_store(cache: "Place", output: Path, clips: Sequence[str]) -> None:
     store = open_store(cache)
     sources = store.sources()
     if sources.csvs:
-        require_there(store.path, sources.csvs, sources.data_dir)
+        require_there(store.path, sources)
         manifest = read_manifest(sources.csvs, sources.data_dir, split_of=sources.split_of, allow_outside=True)
         bags, species = join(manifest, store).bags, manifest.species
         calls = read_calls(manifest.data_dir / "events.csv")

@@ -408,6 +408,8 @@ def test_a_training_stopped_in_its_first_epoch_says_that_nothing_is_kept(small: 
 
 
 def test_a_store_that_was_moved_says_so_and_is_cured_by_a_build_that_computes_nothing(done: Path) -> None:
+    told_wrong = batcache("train", "--data-dir", "nowhere", cwd=done)
+    assert told_wrong.returncode == 1 and "nowhere: not a folder" in told_wrong.stderr, told_wrong.stderr
     (done / "away").mkdir()
     (done / "features.zarr").rename(done / "away" / "features.zarr")
     cache = ("--cache", "away/features.zarr")

@@ -55,7 +55,10 @@ def dead_bands(config: FeatureConfig, true_rate: int) -> int:
 
 
 class FftMagnitude(nn.Module):
-    """Magnitudes of the spectra of Hann windows, the lowest ``bins`` of them, by FFT."""
+    """Magnitudes of the spectra of Hann windows, the lowest ``bins`` of them, by FFT.
+
+    On a CPU the window is applied to the spectra, in the pass that takes magnitudes.
+    """
 
     window: Tensor
 

@@ -96,20 +96,23 @@ def read_last_manifest(cache: Place, data_dir: Path | None = None, *, to_read_fi
         StoreError, ManifestError: the note or the CSVs are missing or damaged.
     """
     sources = read_sources(cache)
-    data_dir, allow_outside = data_dir or sources.data_dir, sources.allow_outside or not to_read_files
-    require_there(cache, sources.csvs, data_dir)
+    allow_outside = sources.allow_outside or not to_read_files
+    require_there(cache, sources, data_dir)
+    data_dir = data_dir or sources.data_dir
     return read_manifest(sources.csvs, data_dir, split_of=sources.split_of, allow_outside=allow_outside)
 
 
-def require_there(cache: Place, csvs: Iterable[Path], data_dir: Path | None) -> None:
-    """Refuse a store whose last build's CSVs, or recordings, are no longer where it says.
+def require_there(cache: Place, sources: Sources, data_dir: Path | None = None) -> None:
+    """Refuse a store whose last build's CSVs are no longer where it says, nor, unless one is given, the data dir.
 
     Raises:
         StoreError: names those that are gone.
     """
-    if gone := [str(place) for place in (*csvs, data_dir) if place and not place.exists()]:
+    places = (*sources.csvs, None if data_dir else sources.data_dir)
+    if gone := [str(place) for place in places if place and not place.exists()]:
         finding = f"what it was last built from is not there ({list_some(gone)})"
-        raise StoreError(cache, finding, "Was it, or were they moved? Build the CSVs again: nothing is computed anew")
+        remedy = "Was it, or were they moved? Build the CSVs again, with --data-dir: nothing is computed anew"
+        raise StoreError(cache, finding, remedy)
 
 
 def find_data_dir(cache: Place, data_dir: Path | None) -> tuple[Path | None, bool]:
