@@ -10,9 +10,9 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from batcache.config import Config, load_config
-from batcache.manifest import Manifest, read_manifest
-from batcache.store.build import build
+from batcache.config.settings import Config, load_config
+from batcache.manifest.manifest import Manifest, read_manifest
+from batcache.store.build.build import build
 from batcache.store.reader import Store
 from batcache.training.events import Event, RunStarted
 from batcache.training.loop import train

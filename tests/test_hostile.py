@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from batcache.errors import BatcacheError, StoreError
-from batcache.evaluation.predictions import read_predictions
+from batcache.inference.predictions import read_predictions
 from batcache.model.checkpoint import load_checkpoint
-from batcache.store.commits import commit_path
-from batcache.store.lock import LOCK, hold
+from batcache.store.format.commit import commit_path
+from batcache.store.format.lock import LOCK, hold
 from batcache.store.reader import Store
-from batcache.store.sources import SOURCES, read_sources
+from batcache.store.format.last_build import SOURCES, read_sources
 from batcache.store.summary import summarise
 from tests.store.project import Project
 from tests.store.test_layout import signed

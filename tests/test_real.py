@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_cli import batcache
+from tests.cli.test_commands import batcache
 
 PIPELINE = Path(__file__).parents[1] / "pipelines" / "real.yaml"
 

@@ -13,12 +13,12 @@ from batcache.bench.peers import TorchaudioMel, librosa_processes, why_missing
 from batcache.bench.recordings import Sample
 from batcache.bench.rows import Mark, Row
 from batcache.bench.timing import take_turns, threads
-from batcache.config import DataConfig, FeatureConfig
+from batcache.config.settings import DataConfig, FeatureConfig
 from batcache.features.audio import AudioHeader, read_blocks
 from batcache.features.frontend import FrontEnd
 from batcache.features.mel import ENGINES
 from batcache.features.resample import uses_sinc
-from batcache.store.build import build
+from batcache.store.build.build import build
 
 BUILD_MARK = Mark("ratio", ">=", 3.0)
 ENGINE_MARK = Mark("ratio", ">=", 4.0)

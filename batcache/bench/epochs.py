@@ -9,7 +9,7 @@ from batcache.bench.peers import librosa_features, why_missing
 from batcache.bench.recordings import Sample
 from batcache.bench.rows import Mark, Row
 from batcache.bench.timing import take_turns, threads
-from batcache.config import Config
+from batcache.config.settings import Config
 from batcache.features.frontend import FrontEnd
 from batcache.store.reader import Store
 from batcache.training.bags import join

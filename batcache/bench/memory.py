@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from batcache.bench.apart import run_apart
+from batcache.bench.subprocess_cost import run_apart
 from batcache.bench.recordings import Sample, write_long, write_short
 from batcache.bench.rows import Mark, Row
-from batcache.config import DataConfig
-from batcache.manifest import Manifest
+from batcache.config.settings import DataConfig
+from batcache.manifest.manifest import Manifest
 
 PEAK_MARK = Mark("ours", "<", 1.5)
 FLAT_MARK = Mark("ours", "<", 1.25)
@@ -65,8 +65,8 @@ def import_torch() -> None:
 
 def build_once(manifest: Manifest, store: Path, config: DataConfig, device: str) -> None:
     """Build a store that is not there yet, then remove it."""
-    from batcache.memory import keep_freed_memory
-    from batcache.store.build import build
+    from batcache.storage.memory import keep_freed_memory
+    from batcache.store.build.build import build
 
     keep_freed_memory()  # as the command line does
     for _ in build(manifest, store, config, device):

@@ -15,18 +15,18 @@ from tempfile import TemporaryDirectory, TemporaryFile
 
 import numpy as np
 
-from batcache.bench.apart import run_apart
+from batcache.bench.subprocess_cost import run_apart
 from batcache.bench.rows import Mark, Row
-from batcache.config import DataConfig
-from batcache.manifest import read_manifest
-from batcache.store.array import resize
-from batcache.store.build import build
-from batcache.store.chunks import shard_path
-from batcache.store.commits import CachedRecording, Commit, commit_path
-from batcache.store.group import create_store
-from batcache.store.layout import Layout
+from batcache.config.settings import DataConfig
+from batcache.manifest.manifest import read_manifest
+from batcache.store.format.array import resize
+from batcache.store.build.build import build
+from batcache.store.format.shard import shard_path
+from batcache.store.format.commit import CachedRecording, Commit, commit_path
+from batcache.store.format.attributes import create_store
+from batcache.store.format.layout import Layout
 from batcache.store.reader import Store
-from batcache.store.report import BuildReport
+from batcache.store.build.report import BuildReport
 
 SECONDS = 5
 _HOLE_BYTES = 1 << 20

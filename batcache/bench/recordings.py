@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from batcache.config import DataConfig
+from batcache.config.settings import DataConfig
 from batcache.errors import ManifestError
-from batcache.manifest import Manifest, read_manifest
-from batcache.store.facts import Facts, scan
-from batcache.store.index import Index
+from batcache.manifest.manifest import Manifest, read_manifest
+from batcache.store.build.scan import Facts, scan
+from batcache.store.format.index import Index
 from batcache.synth.create import create, write_plan
 from batcache.synth.render import RATE_HZ
 

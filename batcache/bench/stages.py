@@ -21,13 +21,13 @@ from torch import Tensor
 from batcache.bench.recordings import Sample
 from batcache.bench.rows import Row
 from batcache.bench.timing import threads
-from batcache.config import FeatureConfig
+from batcache.config.settings import FeatureConfig
 from batcache.features.audio import AudioHeader, content_hash
 from batcache.features.frontend import FrontEnd
 from batcache.features.mel import BandEnergy
 from batcache.features.pcen import Pcen
-from batcache.store.chunks import ShardWriter
-from batcache.store.layout import Layout
+from batcache.store.format.shard import ShardWriter
+from batcache.store.format.layout import Layout
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from batcache.bench.rows import Measuring, Report, Row
 from batcache.bench.stages import measure_stages
 from batcache.bench.starting import measure_start
 from batcache.bench.training import FULL, SMALL, measure_training
-from batcache.config import Config, to_plain
-from batcache.manifest import Manifest
+from batcache.config.settings import Config, to_plain
+from batcache.manifest.manifest import Manifest
 
 _STAGED = 16  # recordings measured stage by stage, and for the mel engines
 _READ = 64  # recordings whose bags are read and trained on, and whose build's memory is measured

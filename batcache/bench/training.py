@@ -12,7 +12,7 @@ import torch
 
 from batcache.bench.recordings import Sample
 from batcache.bench.rows import Mark, Row
-from batcache.config import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
+from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
 from batcache.store.reader import Store
 from batcache.training import loop
 from batcache.training.events import Epoch, RunStarted, Step

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.errors import ManifestError, RunError, brief, did_you_mean
-from batcache.evaluation.predictions import Predictions
+from batcache.inference.predictions import Predictions
 from batcache.store.reader import Store
 from batcache.training.bags import Bag
 

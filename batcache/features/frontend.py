@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from batcache.config import FeatureConfig
+from batcache.config.settings import FeatureConfig
 from batcache.errors import ConfigError
 from batcache.features.audio import AudioHeader, read_blocks
 from batcache.features.mel import BandEnergy, Mel, check_bands, dead_bands, stream_spans

@@ -20,7 +20,7 @@ from nnAudio.features import STFT
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
-from batcache.config import FeatureConfig, Windows
+from batcache.config.settings import FeatureConfig, Windows
 from batcache.errors import ConfigError
 from batcache.features.kernels import hann_magnitudes
 from batcache.features.resample import zero_padded

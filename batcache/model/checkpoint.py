@@ -9,8 +9,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from batcache.config import FeatureConfig, ModelConfig, to_plain
-from batcache.disk import replacing
+from batcache.config.settings import FeatureConfig, ModelConfig, to_plain
+from batcache.storage.disk import replacing
 from batcache.errors import BatcacheError, RunError, brief
 from batcache.model.crnn import BatMILModel
 

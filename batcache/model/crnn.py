@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from batcache.config import ConvLayer, ModelConfig
+from batcache.config.settings import ConvLayer, ModelConfig
 from batcache.errors import ConfigError
 from batcache.model.pooling import BagOutput, MILPoolingHead
 

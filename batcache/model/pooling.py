@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from batcache.config import PoolingType
+from batcache.config.settings import PoolingType
 
 
 @dataclass(frozen=True, eq=False)

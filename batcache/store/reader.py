@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.errors import StoreError, list_some
-from batcache.s3 import Place, S3Path
-from batcache.store.chunks import parse_shard_index, shard_path, shard_sizes
-from batcache.store.commits import CachedRecording
-from batcache.store.group import read_attributes
-from batcache.store.index import Index, read_index
-from batcache.store.layout import say_how_to_mend
-from batcache.store.sources import Sources, read_sources
+from batcache.storage.s3 import Place, S3Path
+from batcache.store.format.shard import parse_shard_index, shard_path, shard_sizes
+from batcache.store.format.commit import CachedRecording
+from batcache.store.format.attributes import read_attributes
+from batcache.store.format.index import Index, read_index
+from batcache.store.format.layout import say_how_to_mend
+from batcache.store.format.last_build import Sources, read_sources
 
 _MAPPED_SHARDS = 512
 

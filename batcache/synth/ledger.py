@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batcache.config import digest
-from batcache.disk import write_file
+from batcache.config.settings import digest
+from batcache.storage.disk import write_file
 from batcache.errors import SynthError
 
 SIMULATOR_VERSION = 1

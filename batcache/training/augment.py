@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from batcache.config import AugmentationConfig
+from batcache.config.settings import AugmentationConfig
 
 
 def augment(features: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:

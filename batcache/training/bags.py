@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from batcache.errors import ManifestError, count, list_some
-from batcache.manifest import Clip, Manifest, check_contents
-from batcache.store.commits import CachedRecording
+from batcache.manifest.manifest import Clip, Manifest, check_contents
+from batcache.store.format.commit import CachedRecording
 from batcache.store.reader import Store
-from batcache.store.sources import find_other_root
+from batcache.store.format.last_build import find_other_root
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batcache.config import Config, digest, to_plain
+from batcache.config.settings import Config, digest, to_plain
 from batcache.errors import count
-from batcache.manifest import Manifest
+from batcache.manifest.manifest import Manifest
 from batcache.training.bags import Bag, Joined
 from batcache.training.runs import LAST, read_run
 from batcache.training.splits import clip_key, require_split, share_groups

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from batcache.ahead import map_ahead
+from batcache.storage.ahead import map_ahead
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, read_bag
 

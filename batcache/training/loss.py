@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from batcache.config import Config
+from batcache.config.settings import Config
 from batcache.errors import ConfigError
 from batcache.training.bags import Bag
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
-from batcache.config import Config, load_config, to_plain
-from batcache.disk import PARTIAL, write_file
+from batcache.config.settings import Config, load_config, to_plain
+from batcache.storage.disk import PARTIAL, write_file
 from batcache.errors import RunError, brief
 
 FORMAT_VERSION = 1

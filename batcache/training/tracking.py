@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from batcache.config import WandbConfig
-from batcache.disk import write_file
+from batcache.config.settings import WandbConfig
+from batcache.storage.disk import write_file
 
 if TYPE_CHECKING:
     import wandb

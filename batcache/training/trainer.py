@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from batcache.config import Config, to_plain
+from batcache.config.settings import Config, to_plain
 from batcache.errors import RunError
 from batcache.model.checkpoint import Checkpoint, save_checkpoint
 from batcache.model.crnn import BatMILModel
@@ -27,7 +27,7 @@ from batcache.training.loader import Batch, BatchReader, ResidentBags, draw_epoc
 from batcache.training.loss import class_weights, masked_loss
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, write_run
-from batcache.training.scoring import judge_bags
+from batcache.inference.score import judge_bags
 from batcache.training.tracking import MetricsLog, Tracker, open_tracker
 
 KEEP_EVERY = 10  # epochs

@@ -8,8 +8,8 @@ import soundfile
 
 from batcache.bench.building import Builder
 from batcache.bench.recordings import Sample, choose
-from batcache.config import Config, DataConfig, load_config
-from batcache.manifest import read_manifest
+from batcache.config.settings import Config, DataConfig, load_config
+from batcache.manifest.manifest import read_manifest
 from tests.conftest import noise, tone
 
 RATES = (256_000, 384_000, 384_000, 250_000, 192_000, 384_000)

@@ -10,7 +10,7 @@ from batcache.bench.building import EngineRun, measure_builds, measure_engines
 from batcache.bench.peers import TorchaudioMel, librosa_features, librosa_processes, why_missing
 from batcache.bench.recordings import Sample
 from batcache.bench.stages import COPY, DECODE, HASH, STAGES, WRITE, ClockedFrontEnd, measure_stages
-from batcache.config import Config
+from batcache.config.settings import Config
 from batcache.features.frontend import FrontEnd
 from batcache.features.mel import ENGINES, band_edges_hz, stream_spans
 from tests.conftest import REAL, noise
@@ -124,7 +124,7 @@ def test_without_librosa_a_row_says_so(sample, config, tmp_path, monkeypatch) ->
 
 def test_a_rate_that_torchaudio_cannot_resample_is_said(sample, config, tmp_path, write_wav) -> None:
     from batcache.bench.recordings import choose
-    from batcache.manifest import read_manifest
+    from batcache.manifest.manifest import read_manifest
 
     write_wav("odd.wav", noise(0.3, 214_285), 214_285)
     (tmp_path / "odd.csv").write_text("filename,Bat\nodd.wav,1\n")

@@ -7,9 +7,9 @@ import pytest
 
 from batcache.bench import planning
 from batcache.bench.planning import make_up, measure_planning, planning_rows
-from batcache.config import DataConfig
-from batcache.manifest import read_manifest
-from batcache.store.build import build
+from batcache.config.settings import DataConfig
+from batcache.manifest.manifest import read_manifest
+from batcache.store.build.build import build
 from batcache.store.reader import Store
 from tests.store.project import assert_equal_trees, snapshot
 

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from batcache.bench import memory, suite, timing, training
-from batcache.bench.apart import Cost, run_apart
+from batcache.bench.subprocess_cost import Cost, run_apart
 from batcache.bench.machine import PACKAGES, describe_machine, describe_versions
 from batcache.bench.memory import build_once, import_torch, measure_disk, measure_memory
 from batcache.bench.recordings import Sample, choose, write_long, write_short
@@ -23,10 +23,10 @@ from batcache.bench.starting import measure_start
 from batcache.bench.suite import Effort, bench
 from batcache.bench.timing import take_turns, threads
 from batcache.bench.training import FULL, SMALL, measure_training, train_briefly
-from batcache.config import DataConfig, ModelConfig, load_config
+from batcache.config.settings import DataConfig, ModelConfig, load_config
 from batcache.errors import BatcacheError, ManifestError
-from batcache.manifest import read_manifest
-from batcache.store.layout import Layout
+from batcache.manifest.manifest import read_manifest
+from batcache.store.format.layout import Layout
 from batcache.store.reader import Store
 from batcache.training.events import Step
 
@@ -277,7 +277,7 @@ def test_with_a_gpu_its_rows_are_there(sample, config, tmp_path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("as_json", [True, False])
 def test_the_command_measures_simulated_recordings(tmp_path, as_json) -> None:
-    command = "from batcache.cli import main; main()"
+    command = "from batcache.cli.commands import main; main()"
     options = [
         "--clips",
         "6",

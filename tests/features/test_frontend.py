@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torchaudio.functional import resample as torchaudio_resample
 
-from batcache.config import FRONT_END_VERSION, FeatureConfig
+from batcache.config.settings import FRONT_END_VERSION, FeatureConfig
 from batcache.errors import ConfigError
 from batcache.features.audio import read_header
 from batcache.features.frontend import FrontEnd, pick_device
@@ -404,7 +404,7 @@ PEAK_MEMORY = """
 import resource, sys
 from pathlib import Path
 import torch
-from batcache.config import FeatureConfig
+from batcache.config.settings import FeatureConfig
 from batcache.features.audio import read_header
 from batcache.features.frontend import FrontEnd
 

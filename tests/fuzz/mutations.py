@@ -21,20 +21,20 @@ import numpy as np
 import soundfile
 import yaml
 
-from batcache.config import Config, FeatureConfig, load_config, to_plain
+from batcache.config.settings import Config, FeatureConfig, load_config, to_plain
 from batcache.errors import BatcacheError
 from batcache.features.audio import content_hash, read_blocks, read_header
 from batcache.features.expansion import find_expansion
 from batcache.features.metadata import read_metadata
-from batcache.manifest import read_manifest
-from batcache.store.array import read_array_metadata, resize
-from batcache.store.chunks import ShardWriter, shard_path
-from batcache.store.commits import CachedRecording, Commit, write_commit
-from batcache.store.group import create_store
-from batcache.store.layout import Layout
-from batcache.store.lock import LOCK, hold
+from batcache.manifest.manifest import read_manifest
+from batcache.store.format.array import read_array_metadata, resize
+from batcache.store.format.shard import ShardWriter, shard_path
+from batcache.store.format.commit import CachedRecording, Commit, write_commit
+from batcache.store.format.attributes import create_store
+from batcache.store.format.layout import Layout
+from batcache.store.format.lock import LOCK, hold
 from batcache.store.reader import Store
-from batcache.store.sources import SOURCES, read_sources
+from batcache.store.format.last_build import SOURCES, read_sources
 from batcache.store.summary import summarise
 from tests.features.test_audio import chunk, pcm, riff
 from tests.features.test_metadata import GUANO, WAMD, guano

@@ -17,7 +17,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batcache.config import Config, to_plain
+from batcache.config.settings import Config, to_plain
 from batcache.errors import AudioError, BatcacheError, ConfigError, ManifestError
 from tests.features.test_audio import DATA, WAV, chunk, pcm
 from tests.features.test_metadata import GUANO, WAMD

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from batcache.config import ConvLayer, FeatureConfig, ModelConfig
+from batcache.config.settings import ConvLayer, FeatureConfig, ModelConfig
 from batcache.errors import RunError
 from batcache.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from batcache.model.crnn import BatMILModel
@@ -140,7 +140,7 @@ def test_another_version_is_refused_with_both_sides(checkpoint: Checkpoint, path
 def test_a_model_of_another_front_end_is_refused(checkpoint: Checkpoint, path: Path, monkeypatch) -> None:
     """Its features had other numbers under the same settings."""
     save_checkpoint(path, checkpoint)
-    monkeypatch.setattr("batcache.config.FRONT_END_VERSION", 99)
+    monkeypatch.setattr("batcache.config.settings.FRONT_END_VERSION", 99)
     with pytest.raises(RunError, match="trained on features of another version of the front end"):
         load_checkpoint(path)
 

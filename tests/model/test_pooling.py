@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from batcache.config import PoolingType
+from batcache.config.settings import PoolingType
 from batcache.model.pooling import BagOutput, MILPoolingHead
 
 POOLINGS: tuple[PoolingType, ...] = get_args(PoolingType)

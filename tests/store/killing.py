@@ -157,15 +157,15 @@ def _build(project: "Project") -> None:
 
 
 def _repair(project: "Project") -> None:
-    from batcache.store.repair import repair
-    from batcache.store.verify import verify
+    from batcache.store.upkeep.repair import repair
+    from batcache.store.upkeep.verify import verify
 
     *_, found = verify(project.cache, sample=100, workers=1)
     list(repair(project.cache, found, workers=1))  # type: ignore[arg-type]
 
 
 def _prune(project: "Project") -> None:
-    from batcache.store.prune import prune
+    from batcache.store.upkeep.prune import prune
 
     list(prune(project.cache))
 
@@ -174,7 +174,7 @@ _ACTIONS: "dict[str, Callable[[Project], None]]" = {"build": _build, "repair": _
 
 
 def _act_in_child(root: Path, cache: Path, point: int | None, action: str, answer: int) -> None:
-    from batcache.store import build
+    from batcache.store.build import build
     from tests.store.project import Project
 
     try:
@@ -202,7 +202,7 @@ def compile_loops() -> None:
 
 
 def _serve() -> None:
-    for module in ("zarr.codecs", "batcache.features.frontend", "batcache.store.repair", "tests.store.project"):
+    for module in ("zarr.codecs", "batcache.features.frontend", "batcache.store.upkeep.repair", "tests.store.project"):
         import_module(module)
     compile_loops()
     for line in sys.stdin:

@@ -14,13 +14,13 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from batcache.config import DataConfig
-from batcache.manifest import read_manifest
-from batcache.store.build import build
-from batcache.store.layout import Layout
-from batcache.store.plan import Plan
+from batcache.config.settings import DataConfig
+from batcache.manifest.manifest import read_manifest
+from batcache.store.build.build import build
+from batcache.store.format.layout import Layout
+from batcache.store.build.plan import Plan
 from batcache.store.reader import Store
-from batcache.store.report import BuildReport
+from batcache.store.build.report import BuildReport
 
 RATE = 384_000
 SMALL = DataConfig(n_mels=16, instance_s=0.1)
@@ -31,7 +31,7 @@ PER_SHARD = 4
 
 def few_a_shard(instances: int = PER_SHARD) -> "mock._patch[partial[Layout]]":
     """Make new stores with few instances a shard, so that little audio fills several."""
-    return mock.patch("batcache.store.build.Layout", partial(Layout, instances_per_shard=instances))
+    return mock.patch("batcache.store.build.build.Layout", partial(Layout, instances_per_shard=instances))
 
 
 def noise(seconds: float, seed: int, rate: int = RATE) -> NDArray[np.float64]:

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from batcache.errors import StoreError
-from batcache.manifest import read_manifest
-from batcache.store.build import Progress, build
-from batcache.store.index import reread
+from batcache.manifest.manifest import read_manifest
+from batcache.store.build.build import Progress, build
+from batcache.store.format.index import reread
 from batcache.store.reader import Store
-from batcache.store.sources import portable
+from batcache.store.format.last_build import portable
 from tests.store.project import (
     PER_SHARD,
     Project,
@@ -113,8 +113,8 @@ def test_a_second_build_changes_no_file_and_computes_nothing(project):
 
 def test_a_second_build_imports_no_torch(project):
     code = (
-        "import sys; from pathlib import Path; from batcache.config import DataConfig;"
-        "from batcache.manifest import read_manifest; from batcache.store.build import build;"
+        "import sys; from pathlib import Path; from batcache.config.settings import DataConfig;"
+        "from batcache.manifest.manifest import read_manifest; from batcache.store.build.build import build;"
         "config = DataConfig(n_mels=16, instance_s=0.1);"
         "report = list(build(read_manifest([Path('clips.csv')]), Path('features.zarr'), config))[-1];"
         "assert report.kept == 5, report;"
@@ -175,7 +175,7 @@ def test_the_store_knows_no_clock_and_no_host_and_the_log_beside_it_does(project
 @pytest.fixture
 def slow_first_writer(monkeypatch):
     """Shard 0 reaches the disk once three later ones are there; ``outcome`` is then raised, if it is an error."""
-    from batcache.store import writing as module
+    from batcache.store.build import writers as module
 
     outcome: list[BaseException] = []
     replacing = module.replacing
@@ -365,7 +365,7 @@ def test_a_factor_in_the_metadata_is_used_and_one_that_nobody_knows_is_reported(
 def test_what_was_found_of_an_unchanged_file_is_not_looked_for_again(slow):
     slow.build()
     before = snapshot(slow.cache)
-    with mock.patch("batcache.store.facts.read_header", side_effect=AssertionError("opened")):
+    with mock.patch("batcache.store.build.scan.read_header", side_effect=AssertionError("opened")):
         assert list(slow.build().report.doubtful) == ["mute.wav"]
     assert_equal_trees(snapshot(slow.cache), before)
 

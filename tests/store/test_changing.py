@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from batcache.features import frontend
-from batcache.store import build as library
-from batcache.store import facts
+from batcache.store.build import build as library
+from batcache.store.build import scan as facts
 from tests.store.project import RATE, Built, Project, noise
 
 SECONDS = {"short.wav": 0.3, "long.wav": 0.93}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from batcache import cli
-from tests.store.afflicted import CONFIG
+from batcache.cli import commands as cli
+from tests.store.faulty_build import CONFIG
 from tests.store.project import PER_SHARD, Project, add_guano, assert_equal_trees, few_a_shard, snapshot
 
 Said = dict[str, tuple[str, str]]

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batcache.manifest import read_manifest
-from batcache.reports import describe_work
-from batcache.store.build import build
-from batcache.store.plan import Plan
+from batcache.manifest.manifest import read_manifest
+from batcache.cli.tables import describe_work
+from batcache.store.build.build import build
+from batcache.store.build.plan import Plan
 from batcache.store.reader import Store
-from tests.store.afflicted import CONFIG, Affliction, Commander, Outcome, Phases, commander
+from tests.store.faulty_build import CONFIG, Affliction, Commander, Outcome, Phases, commander
 from tests.store.project import Project, assert_equal_trees, copy, few_a_shard, let_an_hour_pass, snapshot
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot fork")
@@ -319,7 +319,7 @@ def test_a_dry_run_counts_what_a_killed_build_left_as_free(first, tmp_path):
 
 SLOWLY = """
 import sys, time
-from batcache import cli
+from batcache.cli import commands as cli
 from batcache.features import frontend
 from tests.store.project import few_a_shard
 read_blocks = frontend.read_blocks

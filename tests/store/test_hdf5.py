@@ -20,16 +20,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from batcache.config import DataConfig
+from batcache.config.settings import DataConfig
 from batcache.errors import BatcacheError, StoreError
-from batcache.store import commits, hdf5
-from batcache.store.columns import Kind, read_column, write_column
-from batcache.store.commits import CachedRecording, write_commit
-from batcache.store.export import Exported, _bytes_at_most, _choose, export
-from batcache.store.hdf5 import HEAD_BYTES, Copied, Hdf5Store, Head
-from batcache.store.opening import open_store, read_settings
+from batcache.store.format import commit as commits
+from batcache.store.hdf5 import reader as hdf5
+from batcache.store.hdf5.columns import Kind, read_column, write_column
+from batcache.store.format.commit import CachedRecording, write_commit
+from batcache.store.hdf5.export import Exported, _bytes_at_most, _choose, export
+from batcache.store.hdf5.reader import HEAD_BYTES, Copied, Hdf5Store, Head
+from batcache.store.open import open_store, read_settings
 from batcache.store.reader import Store
-from batcache.store.restore import Restored, restore
+from batcache.store.hdf5.restore import Restored, restore
 from batcache.store.summary import summarise
 from tests.store.project import Project, assert_equal_trees, copy, let_an_hour_pass, read_all, snapshot
 from tests.store.test_faults import mounted, remount
@@ -161,7 +162,7 @@ def test_others_read_what_the_file_holds(sound: Project, exported: Path) -> None
 
 EXPORT = """
 import sys
-from batcache import cli
+from batcache.cli import commands as cli
 if limit := int(sys.argv.pop(1)):
     import resource
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -170,7 +171,7 @@ cli.main()
 EXPORT_UNRESERVED = """
 import os, resource, sys
 from pathlib import Path
-from batcache.store.export import export
+from batcache.store.hdf5.export import export
 del os.posix_fallocate
 *paths, whole = sys.argv[1:]
 for limit in range(600, int(whole), int(whole) // 40):
@@ -265,7 +266,7 @@ def test_a_restore_that_the_disk_has_no_room_for_is_refused_and_goes_on_with_mor
 
 
 def test_two_exports_are_equal_byte_for_byte(sound: Project, exported: Path, tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from batcache.store.export import export\n"
+    code = "import sys; from pathlib import Path; from batcache.store.hdf5.export import export\n"
     code += "for _ in export(Path(sys.argv[1]), Path(sys.argv[2])): pass"
     other = tmp_path / "another.h5"
     subprocess.run([sys.executable, "-c", code, sound.cache, other], check=True, timeout=100)
@@ -521,7 +522,7 @@ def test_other_files_are_refused_by_what_they_are(file: Path, tmp_path: Path) ->
 
 
 def test_another_front_end_is_refused(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("batcache.config.FRONT_END_VERSION", 99)
+    monkeypatch.setattr("batcache.config.settings.FRONT_END_VERSION", 99)
     assert "another front end" in refusal(lambda: open_store(exported))
     assert "another front end" in refusal(lambda: restore_to(exported, tmp_path / "new.zarr"))
 
@@ -675,7 +676,7 @@ def test_later_columns_come_along_and_their_lack_is_their_default(sound, exporte
     old = Hdf5Store(exported)
     assert {(row.site, row.gain) for row in old.index.recordings} == {(None, 7)}
 
-    monkeypatch.setattr("batcache.store.commits._Columns", commits._columns_of(later))
+    monkeypatch.setattr("batcache.store.format.commit._Columns", commits._columns_of(later))
     told = iter([(None, None), ("", 51.5), ("Wald", -0.25), *[("Größe", None)] * 9])
     for commit in old.index.commits.values():
         rows = [

@@ -17,8 +17,8 @@ import pytest
 
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
-from batcache.store.commits import CachedRecording
-from batcache.store.leftovers import remove_leftovers
+from batcache.store.format.commit import CachedRecording
+from batcache.store.format.leftovers import remove_leftovers
 from batcache.store.reader import Store
 from tests.store.killing import Builder, builder
 from tests.store.project import Project, add_guano, assert_equal_trees, copy, let_an_hour_pass, snapshot

@@ -17,16 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from batcache.config import DataConfig
+from batcache.config.settings import DataConfig
 from batcache.errors import BatcacheError, StoreError
-from batcache.store.array import array_length, resize
-from batcache.store.build import create
-from batcache.store.chunks import ShardWriter, parse_shard_index, read_chunk, shard_path
-from batcache.store.commits import CachedRecording, Commit
-from batcache.store.group import create_store, read_attributes
-from batcache.store.layout import Layout
+from batcache.store.format.array import array_length, resize
+from batcache.store.build.build import create
+from batcache.store.format.shard import ShardWriter, parse_shard_index, read_chunk, shard_path
+from batcache.store.format.commit import CachedRecording, Commit
+from batcache.store.format.attributes import create_store, read_attributes
+from batcache.store.format.layout import Layout
 from batcache.store.reader import Store
-from batcache.store.sources import SOURCES
+from batcache.store.format.last_build import SOURCES
 from tests.store.project import PER_SHARD, SMALL, Project, assert_equal_trees, copy, read_all, snapshot
 
 ROW = CachedRecording(
@@ -384,7 +384,7 @@ def test_a_newer_store_says_both_versions(empty):
 
 def test_a_store_of_another_front_end_says_both_fingerprints(empty, monkeypatch):
     old = SMALL.fingerprint
-    monkeypatch.setattr("batcache.config.FRONT_END_VERSION", 99)
+    monkeypatch.setattr("batcache.config.settings.FRONT_END_VERSION", 99)
     with pytest.raises(StoreError, match=f"fingerprint {old[:12]}, here {SMALL.fingerprint[:12]}"):
         read_attributes(empty)
 

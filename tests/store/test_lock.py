@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from batcache.errors import AudioError, StoreError
-from batcache.store import lock
-from batcache.store.lock import LOCK, hold
-from tests.store.afflicted import CONFIG
+from batcache.store.format import lock
+from batcache.store.format.lock import LOCK, hold
+from tests.store.faulty_build import CONFIG
 from tests.store.project import Project, assert_equal_trees, snapshot
 
 HERE = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ BUILD_SLOWLY = """
 import sys, time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from batcache import cli
+from batcache.cli import commands as cli
 from batcache.features import frontend
 awaited, read_blocks = Path(sys.argv.pop(1)), frontend.read_blocks
 def slowly(*arguments):
@@ -186,7 +186,7 @@ def test_a_lock_of_another_machine_or_container_of_one_name_is_refused(tmp_path,
 
 @linux_only
 def test_a_lock_held_in_a_container_is_refused_outside_and_taken_over_by_none(tmp_path):
-    code = "import sys; from pathlib import Path; from batcache.store.lock import hold; exec(sys.stdin.readline())"
+    code = "import sys; from pathlib import Path; from batcache.store.format.lock import hold; exec(sys.stdin.readline())"
     command = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
     if subprocess.run([*command[:6], "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets nobody make a namespace")
@@ -246,7 +246,7 @@ import os, sys, time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from batcache.errors import StoreError
-from batcache.store import lock
+from batcache.store.format import lock
 store, me, rounds, two_steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4] == "two steps"
 if two_steps:
     def link(*_):
@@ -412,7 +412,7 @@ def test_the_lock_is_gone_after_an_error_and_after_ctrl_c(project, monkeypatch, 
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("batcache.store.build._resize_for", fail)
+        patch.setattr("batcache.store.build.build._resize_for", fail)
         with pytest.raises((StoreError, KeyboardInterrupt, AudioError)):
             project.build()
     assert project.cache.exists()

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batcache.config import FeatureConfig
+from batcache.config.settings import FeatureConfig
 from batcache.features.audio import AudioHeader
-from batcache.store.commits import CachedRecording, Commit
-from batcache.store.facts import Facts, describe
-from batcache.store.index import Index
-from batcache.store.layout import Layout
-from batcache.store.plan import Plan, Task, pack, plan
+from batcache.store.format.commit import CachedRecording, Commit
+from batcache.store.build.scan import Facts, describe
+from batcache.store.format.index import Index
+from batcache.store.format.layout import Layout
+from batcache.store.build.plan import Plan, Task, pack, plan
 
 CONFIG = FeatureConfig(target_sample_rate=256_000, n_mels=16)
 LAYOUT = Layout(100, 16, 4)

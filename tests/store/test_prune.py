@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from batcache.errors import StoreError
-from batcache.manifest import read_manifest
-from batcache.store.chunks import shard_path
-from batcache.store.commits import commit_path
-from batcache.store.prune import PruneReport, prune
+from batcache.manifest.manifest import read_manifest
+from batcache.store.format.shard import shard_path
+from batcache.store.format.commit import commit_path
+from batcache.store.upkeep.prune import PruneReport, prune
 from batcache.store.reader import Store
 from batcache.store.summary import summarise
-from batcache.store.verify import VerifyReport, verify
+from batcache.store.upkeep.verify import VerifyReport, verify
 from batcache.training.bags import join
 from tests.store.killing import builder
 from tests.store.project import Project, assert_equal_trees, copy, flip, read_all, snapshot

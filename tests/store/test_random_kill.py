@@ -20,7 +20,7 @@ import pytest
 
 from batcache.features.frontend import FrontEnd
 from batcache.store.reader import Store
-from tests.store.afflicted import PHASES, Affliction, Commander, Phases, commander
+from tests.store.faulty_build import PHASES, Affliction, Commander, Phases, commander
 from tests.store.project import Project, assert_equal_trees, copy, let_an_hour_pass, snapshot
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")

@@ -16,17 +16,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from batcache.config import FeatureConfig
+from batcache.config.settings import FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.audio import read_header
 from batcache.features.frontend import FrontEnd
-from batcache.store.chunks import shard_path
-from batcache.store.commits import Commit, commit_path, write_commit
-from batcache.store.index import read_records
+from batcache.store.format.shard import shard_path
+from batcache.store.format.commit import Commit, commit_path, write_commit
+from batcache.store.format.index import read_records
 from batcache.store.reader import Store
-from batcache.store.repair import repair
+from batcache.store.upkeep.repair import repair
 from batcache.store.summary import summarise
-from batcache.store.verify import verify
+from batcache.store.upkeep.verify import verify
 from tests.store.project import PER_SHARD, SMALL, Project, add_guano, assert_equal_trees, copy, read_all, snapshot
 from tests.store.test_layout import signed
 
@@ -349,7 +349,7 @@ def test_a_newer_format_is_refused_saying_both_versions(project, kind):
 
 
 def test_a_store_of_another_front_end_is_refused(project, monkeypatch):
-    monkeypatch.setattr("batcache.config.FRONT_END_VERSION", 99)
+    monkeypatch.setattr("batcache.config.settings.FRONT_END_VERSION", 99)
     for act in (project.store, project.build):
         assert f"{project.cache}: computed by another front end" in refusal(act)
 

@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batcache import s3
-from batcache.config import load_config, to_plain
+from batcache.storage import s3
+from batcache.config.settings import load_config, to_plain
 from batcache.errors import BatcacheError, ConfigError, StoreError, UnreachableError
-from batcache.s3 import Patience, S3Path, parse_place
-from batcache.store.chunks import shard_path
-from batcache.store.commits import commit_path
-from batcache.store.lock import LOCK, hold
+from batcache.storage.s3 import Patience, S3Path, parse_place
+from batcache.store.format.shard import shard_path
+from batcache.store.format.commit import commit_path
+from batcache.store.format.lock import LOCK, hold
 from batcache.store.reader import Store
-from batcache.store.sources import SOURCES, locate_cache, portable
-from batcache.store.verify import verify
+from batcache.store.format.last_build import SOURCES, locate_cache, portable
+from batcache.store.upkeep.verify import verify
 from tests import test_cli
 from tests.store.bucket import BUCKET, ENVIRONMENT, FAILURES, SECRETS, Fault, Proxy, proxy, serve
 from tests.store.project import Project, assert_equal_trees, copy, read_all, snapshot
@@ -483,7 +483,7 @@ def test_missing_packages_are_named_by_how_to_install_them(server, monkeypatch, 
 
 
 def test_training_and_evaluation_give_the_same_numbers_as_on_a_disk(server, small, trained, tmp_path):
-    from batcache.evaluation.predict import choose_clips, evaluate, read_judged
+    from batcache.evaluation.evaluate import choose_clips, evaluate, read_judged
     from batcache.training.runs import BEST, read_run
     from tests.small_world import CPU, train_fully
 

@@ -16,18 +16,18 @@ import msgspec.structs
 import numpy as np
 import pytest
 
-from batcache.config import FeatureConfig
+from batcache.config.settings import FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
-from batcache.manifest import read_manifest
-from batcache.store.build import build
-from batcache.store.chunks import ShardWriter, shard_path
-from batcache.store.commits import Commit, commit_path, write_commit
-from batcache.store.group import read_attributes
-from batcache.store.lock import hold
-from batcache.store.prune import prune
-from batcache.store.repair import RepairReport, repair
-from batcache.store.verify import VerifyReport, verify
+from batcache.manifest.manifest import read_manifest
+from batcache.store.build.build import build
+from batcache.store.format.shard import ShardWriter, shard_path
+from batcache.store.format.commit import Commit, commit_path, write_commit
+from batcache.store.format.attributes import read_attributes
+from batcache.store.format.lock import hold
+from batcache.store.upkeep.prune import prune
+from batcache.store.upkeep.repair import RepairReport, repair
+from batcache.store.upkeep.verify import VerifyReport, verify
 from tests.store.killing import builder
 from tests.store.project import SMALL, Project, add_guano, assert_equal_trees, copy, flip, snapshot
 
@@ -369,7 +369,7 @@ def test_a_record_that_is_empty_or_deleted_holds_nothing_up(project):
 
 def take_the_room(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even what the shards that are to be replaced give back is not enough."""
-    monkeypatch.setattr("batcache.disk.free_bytes", lambda cache: -(10**9))
+    monkeypatch.setattr("batcache.storage.disk.free_bytes", lambda cache: -(10**9))
 
 
 def build_from_another_folder(project: Project, _: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 
 from batcache.errors import ManifestError, SynthError
-from batcache.manifest import read_manifest
+from batcache.manifest.manifest import read_manifest
 from batcache.synth import create as library
 from batcache.synth.create import Rendered, SynthReport, create, write_plan
 from batcache.synth.ledger import EVENT_COLUMNS, read_ledger

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from batcache.config import AugmentationConfig
+from batcache.config.settings import AugmentationConfig
 from batcache.training.augment import augment
 
 OFF = AugmentationConfig(time_masking=False, freq_masking=False, noise_injection=False)

@@ -10,9 +10,9 @@ import torch
 from msgspec import structs
 
 from batcache.errors import ManifestError
-from batcache.manifest import Manifest
-from batcache.store.build import build
-from batcache.store.commits import CachedRecording
+from batcache.manifest.manifest import Manifest
+from batcache.store.build.build import build
+from batcache.store.format.commit import CachedRecording
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, join, read_bag
 from tests.small_world import FRAMES_PER_SECOND, SmallWorld

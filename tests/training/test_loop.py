@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from batcache.config import AugmentationConfig, Config, ConvLayer, PoolingType
+from batcache.config.settings import AugmentationConfig, Config, ConvLayer, PoolingType
 from batcache.errors import ManifestError, RunError
-from batcache.manifest import Manifest
+from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.model.crnn import BatMILModel
 from batcache.training import trainer
@@ -22,7 +22,7 @@ from batcache.training.loop import resume, train
 from batcache.training.loss import masked_loss
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, read_run_config
-from batcache.training.scoring import judge_bags
+from batcache.inference.score import judge_bags
 from batcache.training.splits import read_splits
 from tests.small_world import CPU, SPECIES, SmallWorld, train_fully, tweak
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from batcache.errors import ManifestError, RunError
-from batcache.manifest import Clip, read_manifest
-from batcache.store.commits import CachedRecording
+from batcache.manifest.manifest import Clip, read_manifest
+from batcache.store.format.commit import CachedRecording
 from batcache.training.bags import Bag, join
 from batcache.training.inputs import choose_split
 from batcache.training.splits import SplitRow, clip_key, read_splits, require_split, share_groups, write_splits

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import wandb
 
-from batcache.config import WandbConfig
+from batcache.config.settings import WandbConfig
 from batcache.training.events import RunStarted, TrainReport
 from batcache.training.tracking import MetricsLog, NoTracker, WandbTracker, open_tracker
 from tests.small_world import SmallWorld, train_fully, tweak

@@ -1,0 +1,249 @@
+"""Judging a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from batcache.config.settings import digest, to_plain
+from batcache.storage.disk import write_file
+from batcache.errors import RunError, StoreError, brief, count, did_you_mean, list_some
+from batcache.evaluation.metrics import Metrics, compute_metrics
+from batcache.inference.predictions import Predictions, collect, read_predictions, write_predictions
+from batcache.manifest.manifest import Manifest
+from batcache.model.checkpoint import Checkpoint, load_checkpoint
+from batcache.store.reader import Store
+from batcache.store.format.last_build import portable
+from batcache.training.bags import Bag, join
+from batcache.training.runs import BEST, read_run, read_run_config
+from batcache.inference.score import Verdict, judge_bags
+from batcache.training.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
+from batcache.training.tracking import open_tracker
+
+
+@dataclass(frozen=True)
+class Judged:
+    """So many clips of ``total`` have been judged."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """``notes`` say what the user should know of the clips that were judged."""
+
+    checkpoint: Path
+    epoch: int
+    split: str
+    metrics: Metrics
+    predictions: Path
+    metrics_file: Path
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Judging:
+    """A checkpoint and the clips on which it may be judged. ``inputs`` is a digest of both and of the labels.
+
+    ``name`` is what the outcome is filed under: the split, and what is not the run's own (another CSV or checkpoint).
+    """
+
+    checkpoint_path: Path
+    checkpoint: Checkpoint
+    store: Store
+    manifest: Manifest
+    split: str
+    name: str
+    bags: tuple[Bag, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def run(self) -> Path:
+        return self.checkpoint_path.parent.parent
+
+    @property
+    def inputs(self) -> str:
+        rows = sorted([*clip_key(bag), bag.row.content, bag.row.true_rate, list(bag.clip.labels)] for bag in self.bags)
+        run = read_run(self.run)["inputs"]
+        return digest([run, self.checkpoint_path.name, self.checkpoint.epoch, rows])
+
+    def is_done(self) -> bool:
+        """Whether ``metrics.json`` already holds the outcome."""
+        done = _read_metrics(self.run / "metrics.json").get(self.name, {})
+        return bool(done.get("inputs") == self.inputs and _predictions_path(self.run, self.name).exists())
+
+
+def choose_clips(checkpoint_path: Path, store: Store, manifest: Manifest, split: str, *, as_trained: bool) -> Judging:
+    """Find the clips of a split on which a run's checkpoint may be judged.
+
+    ``as_trained`` takes the clips' splits from the run's ``split.csv``; otherwise the manifest's splits hold, or, where
+    it names none at all, every clip is judged.
+
+    Raises:
+        RunError: no checkpoint, or clips whose content or group the model was trained on.
+        StoreError: a cache with other features.
+        ManifestError: other species, an empty split, and what ``join`` raises.
+    """
+    checkpoint = load_checkpoint(checkpoint_path)
+    _check_features(checkpoint, store)
+    joined = join(_in_order(manifest, checkpoint.species), store)
+    splits = read_splits(checkpoint_path.parent.parent / "split.csv")
+    bags = _with_splits(joined.bags, splits) if as_trained else joined.bags
+    notes = joined.notes()
+    if not as_trained and not manifest.splits:
+        notes.append("the CSV names no split: every clip is judged")
+    else:
+        bags = tuple(bag for bag in bags if bag.clip.split == split)
+    require_split(bags, manifest, split)
+    _refuse_trained(bags, splits, checkpoint_path)
+    if chose := _taken_for("val", bags, splits):
+        who = f"{len(chose):,} of {count(len(bags), 'clip')}, or others of the same groups,"
+        notes.append(f"{who} validated while this model was trained: scores on them are too good")
+    others = [] if as_trained else [csv.stem for csv in manifest.csvs]
+    others += [] if checkpoint_path.name == BEST.name else [checkpoint_path.stem]
+    name = "-".join([split, *others])
+    return Judging(checkpoint_path, checkpoint, store, manifest, split, name, bags, tuple(notes))
+
+
+def evaluate(judging: Judging, device: torch.device) -> Iterator[Judged | EvalReport]:
+    """Judge the clips, write predictions and metrics into the run; yields progress, the report last.
+
+    Raises:
+        RunError: scores that are not finite. StoreError: damage.
+    """
+    run, checkpoint = judging.run, judging.checkpoint
+    config = read_run_config(run)
+    verdicts: list[Verdict] = []
+    judged = judge_bags(
+        checkpoint.restore(device),
+        judging.store,
+        judging.bags,
+        checkpoint.frames_per_instance,
+        config.training.batch_size,
+        config.training.max_instances,
+    )
+    for verdict in judged:
+        verdicts.append(verdict)
+        yield Judged(len(verdicts), len(judging.bags))
+    seconds = checkpoint.frames_per_instance / checkpoint.features.frames_per_second
+    predictions = collect(verdicts, checkpoint.species, seconds)
+    metrics = compute_metrics(predictions.scores, predictions.labels, checkpoint.species)
+    where = _predictions_path(run, judging.name)
+    write_predictions(where, predictions)
+    summary = run / "metrics.json"
+    document = _read_metrics(summary) | {judging.name: _about(judging) | metrics.to_plain()}
+    write_file(summary, json.dumps(document, indent=1, ensure_ascii=False).encode())
+    tracker = open_tracker(config.wandb, run, to_plain(config))
+    tracker.log(_flat(judging.name, metrics))
+    for path in (where, summary):
+        tracker.save(path)
+    tracker.finish()
+    notes = (*judging.notes, *tracker.notes)
+    yield EvalReport(judging.checkpoint_path, checkpoint.epoch, judging.split, metrics, where, summary, notes)
+
+
+def _predictions_path(run: Path, name: str) -> Path:
+    return run / "logs" / f"{name}_predictions.npz"
+
+
+def _about(judging: Judging) -> dict[str, Any]:
+    """What was judged on what, with paths that hold while run and data keep their places to each other."""
+    manifest, run = judging.manifest, judging.run
+    return {
+        "checkpoint": judging.checkpoint_path.name,
+        "epoch": judging.checkpoint.epoch,
+        "inputs": judging.inputs,
+        "cache": portable(judging.store.path, run),
+        "csvs": [portable(csv, run) for csv in manifest.csvs],
+        "split_of": {portable(csv, run): split for csv, split in manifest.split_of.items()},
+        "data_dir": portable(manifest.data_dir, run),
+    }
+
+
+def read_judged(run: Path, name: str) -> tuple[dict[str, Any], Predictions]:
+    """What ``metrics.json`` says of an outcome, and its predictions.
+
+    Raises:
+        RunError: nothing was judged under this name.
+    """
+    there = _read_metrics(run / "metrics.json")
+    if name not in there:
+        known = ", ".join(there) or "nothing"
+        remedy = did_you_mean(name, there, "Run `batcache eval` first")
+        raise RunError(run, f"{name} has not been judged (there is: {known})", remedy)
+    return there[name], read_predictions(_predictions_path(run, name))
+
+
+def _flat(split: str, metrics: Metrics) -> dict[str, float | None]:
+    """Every number under one name, as trackers want them."""
+    flat = {
+        f"{split}/{average}_{name}": value
+        for average in ("macro", "micro", "weighted")
+        for name, value in vars(getattr(metrics, average)).items()
+    }
+    flat |= {f"{split}/macro_roc_auc": metrics.macro_roc_auc, f"{split}/macro_ap": metrics.macro_average_precision}
+    for row in metrics.per_species:
+        flat |= {f"{split}/{row.species}/{name}": value for name, value in vars(row).items() if name != "species"}
+    return flat
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    """What ``metrics.json`` holds, empty where it is not there.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        return dict(json.loads(path.read_bytes())) if path.exists() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(path, f"cannot be read ({brief(error)})", "Delete it") from None
+
+
+def _check_features(checkpoint: Checkpoint, store: Store) -> None:
+    if checkpoint.features != store.features:
+        wanted, there = vars(checkpoint.features), vars(store.features)
+        differ = "; ".join(
+            f"{name} {there[name]!r}, trained on {wanted[name]!r}" for name in wanted if there[name] != wanted[name]
+        )
+        raise StoreError(store.path, f"holds other features than the model knows: {differ}", "Pass another --cache")
+
+
+def _in_order(manifest: Manifest, species: Sequence[str]) -> Manifest:
+    """The manifest with its species in the model's order."""
+    if set(manifest.species) != set(species):
+        only_csv, only_model = set(manifest.species) - set(species), set(species) - set(manifest.species)
+        finding = f"species differ: only in the CSV {_listed(only_csv)}; only in the model {_listed(only_model)}"
+        raise RunError(manifest.csvs[0], finding, "Pass the CSV that the model was trained with, or train again")
+    place = [manifest.species.index(name) for name in species]
+    clips = tuple(replace(clip, labels=tuple(clip.labels[i] for i in place)) for clip in manifest.clips)
+    return replace(manifest, species=tuple(species), clips=clips)
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _with_splits(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow]) -> tuple[Bag, ...]:
+    """Give bags the split that the run gave them; clips that it did not know keep their own."""
+    return tuple(
+        replace(bag, clip=replace(bag.clip, split=splits[clip_key(bag)].split)) if clip_key(bag) in splits else bag
+        for bag in bags
+    )
+
+
+def _refuse_trained(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow], checkpoint_path: Path) -> None:
+    if seen := _taken_for("train", bags, splits):
+        names = list_some(bag.clip.filename for bag in seen)
+        finding = f"trained on {len(seen):,} of {count(len(bags), 'clip')}, or on others of the same groups: {names}"
+        raise RunError(checkpoint_path, finding, "Judge it on clips of other groups: their scores would mean something")
+
+
+def _taken_for(split: str, bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow]) -> list[Bag]:
+    """The bags whose content or group a run had in this split."""
+    taken = [row for row in splits.values() if row.split == split]
+    contents, groups = {row.content for row in taken}, {row.group for row in taken} - {""}
+    return [bag for bag in bags if bag.row.content in contents or bag.clip.group in groups]

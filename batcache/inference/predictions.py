@@ -1,0 +1,94 @@
+"""What a model says of clips, as arrays, and the file that keeps them."""
+
+import csv
+import io
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from batcache.storage.disk import replacing, write_file
+from batcache.errors import RunError, brief
+from batcache.training.bags import Bag
+from batcache.inference.score import Verdict
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of R clips with I instances in all, for C species. ``offsets`` part the instances by clip.
+
+    ``duration_s`` is NaN where a clip goes on to the end of its recording, and where an older file does not tell.
+    """
+
+    filenames: NDArray[np.str_]
+    start_s: NDArray[np.float64]
+    duration_s: NDArray[np.float64]
+    species: NDArray[np.str_]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int8]
+    evidence: NDArray[np.float32]
+    evidence_start_s: NDArray[np.float64]
+    evidence_end_s: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+
+
+def collect(verdicts: Sequence[Verdict], species: Sequence[str], instance_s: float) -> Predictions:
+    """Arrange verdicts as arrays; scores are probabilities, times are true seconds from the recording's start."""
+    starts = np.array([verdict.bag.clip.start_s or 0.0 for verdict in verdicts])
+    ends = [start + float(_seconds(verdict.bag)) for start, verdict in zip(starts, verdicts, strict=True)]
+    counts = [len(verdict.evidence) for verdict in verdicts]
+    begins = [start + instance_s * np.arange(count) for start, count in zip(starts, counts, strict=True)]
+    return Predictions(
+        filenames=np.array([verdict.bag.clip.filename for verdict in verdicts]),
+        start_s=starts,
+        duration_s=np.array([verdict.bag.clip.duration_s for verdict in verdicts], np.float64),  # None is NaN
+        species=np.array(species),
+        scores=torch.stack([verdict.logits for verdict in verdicts]).sigmoid().numpy(),
+        labels=np.array([verdict.bag.clip.labels for verdict in verdicts], np.int8),
+        evidence=torch.cat([verdict.evidence for verdict in verdicts]).numpy(),
+        evidence_start_s=np.concatenate(begins),
+        evidence_end_s=np.concatenate(
+            [np.minimum(begin + instance_s, end) for begin, end in zip(begins, ends, strict=True)]
+        ),
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+    )
+
+
+def _seconds(bag: Bag) -> float:
+    """Duration of a bag's real frames."""
+    return bag.row.duration_s * (bag.stop - bag.start) / max(1, bag.row.frames)
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write all of them as npz, and beside it the clips' scores as CSV, for spreadsheets."""
+    with replacing(path) as file:
+        np.savez_compressed(file, **vars(predictions))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["filename", "start_s", "duration_s", *predictions.species.tolist()])
+    for name, start, duration, scores in zip(
+        predictions.filenames, predictions.start_s, predictions.duration_s, predictions.scores, strict=True
+    ):
+        span = [f"{start:g}", "" if np.isnan(duration) else f"{duration:g}"]
+        table.writerow([str(name), *span, *(f"{score:.4f}" for score in scores)])
+    write_file(path.with_suffix(".csv"), text.getvalue().encode())
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read what ``write_predictions`` wrote.
+
+    Raises:
+        RunError: missing or not such a file.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+        found.setdefault("duration_s", np.full(len(found["filenames"]), np.nan))
+        return Predictions(**found)
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise RunError(path, f"not readable as predictions ({brief(error)})", "Run `batcache eval` again") from None

@@ -1,0 +1,221 @@
+"""CSV to clips: labels (0, 1 or unknown), splits and groups, and the rules that keep a test set unseen.
+
+A CSV is UTF-8 with or without BOM, cut by comma, semicolon or tab. Its first column is ``filename``, relative to the
+data dir, with either slash; then one column a species holds 0, 1 or nothing (not annotated). Reserved columns and
+those beginning ``meta_`` are optional and never species. All that is wrong is a ``ManifestError``, raised before any
+work begins; whether the recordings exist is the build's question.
+"""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batcache.manifest.cells import read_filename, read_labels, read_number
+from batcache.errors import ManifestError, count, quote
+from batcache.manifest.table import Table, open_table, place_of
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One row: a recording, or its span ``start_s``, ``duration_s`` in true seconds (None: the whole recording).
+
+    ``filename`` is a POSIX path relative to the data dir, without ``.`` and, unless files outside were allowed, within
+    it: then it may begin with ``..`` or be absolute. ``line`` is where the row begins,
+    counted as an editor counts. ``labels`` are 1, 0 or ``UNKNOWN``, in the order of ``Manifest.species``. ``split`` is
+    in lower case; ``group`` is a site-night, which must not be cut in two.
+    """
+
+    filename: str
+    csv: Path
+    line: int
+    labels: tuple[int, ...]
+    split: str | None = None
+    group: str | None = None
+    time_expansion: float | None = None
+    start_s: float | None = None
+    duration_s: float | None = None
+
+    @property
+    def place(self) -> str:
+        return place_of(self.csv, self.line)
+
+    @property
+    def group_or_recording(self) -> str:
+        return self.filename if self.group is None else self.group
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The clips of one or more CSVs, in their order, under the species of the first.
+
+    ``split_of`` is the split that rows got which had none of their own, by CSV, as ``read_manifest`` was told.
+    """
+
+    csvs: tuple[Path, ...]
+    data_dir: Path
+    species: tuple[str, ...]
+    clips: tuple[Clip, ...]
+    split_of: Mapping[Path, str] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """The number of clips in each split. Clips without a split are not counted."""
+        return dict(Counter(clip.split for clip in self.clips if clip.split is not None))
+
+    def recordings(self) -> dict[str, Clip]:
+        """Each recording's first clip, by filename, in order of appearance."""
+        first: dict[str, Clip] = {}
+        for clip in self.clips:
+            first.setdefault(clip.filename, clip)
+        return first
+
+
+def read_manifest(
+    csvs: Sequence[Path],
+    data_dir: Path | None = None,
+    *,
+    num_classes: int | None = None,
+    split_of: Mapping[Path, str] | None = None,
+    allow_outside: bool = False,
+) -> Manifest:
+    """Read and check CSVs as one manifest.
+
+    Args:
+        csvs: one or more CSVs with the same species, their columns in any order.
+        data_dir: where filenames start from; None is the folder that holds all the CSVs.
+        num_classes: how many species the caller expects.
+        split_of: the split of a CSV without a ``split`` column. Wins over the names train.csv, val.csv and test.csv.
+        allow_outside: let filenames lead out of the data dir. A CSV from elsewhere could otherwise have any file of
+            this machine read. Links within the data dir are its owner's, and followed.
+
+    Raises:
+        ManifestError: anything that cannot be trusted, a group or recording in two splits included.
+    """
+    csvs = tuple(csvs)
+    data_dir = _find_data_dir(csvs, data_dir)
+    tables = [open_table(csv, split_of or {}) for csv in csvs]
+    species = tables[0].species
+    for table in tables[1:]:
+        _refuse_other_species(table, tables[0])
+    if num_classes is not None and num_classes != len(species):
+        finding = f"{count(len(species), 'species column')}, but num_classes is {num_classes}"
+        raise ManifestError(csvs[0], finding, "Correct num_classes or the columns")
+    clips = tuple(clip for table in tables for clip in _read_clips(table, species, allow_outside))
+    _check_recordings(clips)
+    _refuse_two_splits(clips, "recording", lambda clip: clip.filename, lambda clip: clip.filename)
+    _refuse_two_splits(clips, "group", lambda clip: clip.group, lambda clip: str(clip.group))
+    return Manifest(
+        csvs, data_dir, species, clips, {csv: split for csv, split in (split_of or {}).items() if csv in csvs}
+    )
+
+
+def check_contents(manifest: Manifest, content_of: Mapping[str, str]) -> None:
+    """Refuse one content in two splits under two names. ``content_of`` gives the content hash of a filename.
+
+    Raises:
+        ManifestError: naming both files. Filenames that ``content_of`` lacks are not checked.
+    """
+    _refuse_two_splits(
+        manifest.clips, "content", lambda clip: content_of.get(clip.filename), lambda clip: clip.filename
+    )
+
+
+def _find_data_dir(csvs: tuple[Path, ...], data_dir: Path | None) -> Path:
+    if not csvs:
+        raise ManifestError("manifest", "no CSV given", "Pass at least one CSV")
+    if data_dir is not None:
+        if not data_dir.is_dir():
+            raise ManifestError(data_dir, "not a folder", "Pass --data-dir with the folder of the recordings")
+        return data_dir
+    home = os.path.realpath(csvs[0].parent)
+    for csv in csvs[1:]:
+        if os.path.realpath(csv.parent) != home:
+            raise ManifestError(csv, f"not in the folder of {csvs[0]}", "Pass --data-dir")
+    return csvs[0].parent
+
+
+def _refuse_other_species(table: Table, first: Table) -> None:
+    here, there = (dict.fromkeys(t.species) for t in (table, first))
+    sides = {table.csv: [s for s in here if s not in there], first.csv: [s for s in there if s not in here]}
+    findings = [f"only {csv} has {quote(', '.join(names))}" for csv, names in sides.items() if names]
+    if findings:
+        raise ManifestError(table.csv, "; ".join(findings), "Give both CSVs the same species")
+
+
+def _read_clips(table: Table, species: Sequence[str], allow_outside: bool) -> Iterator[Clip]:
+    label_columns = {name: table.columns[name] for name in species}
+    empty = True
+    for line, cells in table.rows:
+        try:
+            clip = _read_clip(table, label_columns, line, cells, allow_outside)
+        except ValueError as error:
+            raise ManifestError(place_of(table.csv, line), *error.args) from None
+        yield clip
+        empty = False
+    if empty:
+        raise ManifestError(table.csv, "a header without rows", "Add a row for each clip")
+
+
+def _read_clip(
+    table: Table, label_columns: Mapping[str, int], line: int, cells: list[str], allow_outside: bool
+) -> Clip:
+    """Raises ValueError with a finding and a remedy, as all readers of cells do; the caller knows the place."""
+    columns, comma = table.columns, table.decimal_comma
+    if len(cells) != len(columns):
+        finding = f"{count(len(cells), 'cell')}, expected {len(columns)} as in the header"
+        raise ValueError(finding, "Correct the row; a cell that holds the delimiter needs quotes")
+    cells = [*cells, ""]  # where a column that is absent, -1, finds nothing
+    split = cells[columns["split"]].strip().lower() if "split" in columns else table.split
+    return Clip(
+        read_filename(cells[0], allow_outside),
+        table.csv,
+        line,
+        read_labels(cells, label_columns, comma),
+        sys.intern(split) if split else None,
+        sys.intern(cells[columns.get("group", -1)].strip()) or None,
+        read_number("time_expansion", cells[columns.get("time_expansion", -1)], comma),
+        read_number("start_s", cells[columns.get("start_s", -1)], comma),
+        read_number("duration_s", cells[columns.get("duration_s", -1)], comma),
+    )
+
+
+def _check_recordings(clips: Iterable[Clip]) -> None:
+    """Refuse a clip that is given twice and a recording with two time expansions, one of them missing included."""
+
+    def span(clip: Clip) -> tuple[str, float, float | None]:
+        return clip.filename, clip.start_s or 0.0, clip.duration_s
+
+    first: dict[str, Clip] = {}
+    spans: dict[tuple[str, float, float | None], Clip] = {}  # only of recordings with several clips: lean
+    for clip in clips:
+        earlier = first.setdefault(clip.filename, clip)
+        if earlier is clip:
+            continue
+        spans.setdefault(span(earlier), earlier)
+        twin = spans.setdefault(span(clip), clip)
+        if twin is not clip:
+            finding = f"{quote(clip.filename)} with the same span stands at {twin.place} already"
+            raise ManifestError(clip.place, finding, "Delete one of the rows")
+        if earlier.time_expansion != clip.time_expansion:
+            here, there = (c.time_expansion or "none" for c in (clip, earlier))
+            finding = f"time_expansion {here} for {quote(clip.filename)}, but {there} at {earlier.place}"
+            raise ManifestError(clip.place, finding, "Give all clips of a recording the same")
+
+
+def _refuse_two_splits(
+    clips: Iterable[Clip], kind: str, key_of: Callable[[Clip], str | None], name_of: Callable[[Clip], str]
+) -> None:
+    """Refuse clips with one key in two splits. A clip without a split or a key leaks nothing."""
+    first: dict[str, Clip] = {}
+    for clip in clips:
+        key = None if clip.split is None else key_of(clip)
+        if key is None:
+            continue
+        earlier = first.setdefault(key, clip)
+        if earlier.split != clip.split:
+            here, there = (f"{quote(name_of(c))} is in {quote(str(c.split))}" for c in (clip, earlier))
+            finding = f"one {kind} in two splits: {here}, but {there} at {earlier.place}"
+            raise ManifestError(clip.place, finding, f"Keep a {kind} in one split")

@@ -1,0 +1,170 @@
+"""What a build has to do: a pure decision, from what is known of the files and what the index holds."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from batcache.config.settings import FeatureConfig
+from batcache.store.format.packing import allot
+from batcache.store.format.commit import CachedRecording
+from batcache.store.build.scan import Facts, Known, describe
+from batcache.store.format.index import Index
+from batcache.store.format.layout import Layout
+
+Action = Literal["build", "keep", "stale", "duplicate", "rejected"]
+UNCHANGED: tuple[Action, str] = ("keep", "unchanged")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A recording to compute, where it goes, and the other names of the same content."""
+
+    facts: Facts
+    first_instance: int
+    instances: int
+    frames: int
+    also: tuple[Facts, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of work for one writer: a shard of many recordings, or the several shards of one long recording."""
+
+    first_shard: int
+    shards: int
+    recordings: tuple[Placed, ...]
+
+    @property
+    def streams(self) -> bool:
+        """Whether its recording is written while it is computed: it may be too long to be held."""
+        return len(self.recordings) == 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of each recording and why; the tasks; and the rows of committed shards that change.
+
+    ``bytes_to_write`` is what the tasks' shards will take on the disk, ``leftover_bytes`` what a killed build left
+    there, to be removed first.
+    """
+
+    decisions: dict[str, tuple[Action, str]]
+    tasks: tuple[Task, ...]
+    revisions: dict[int, tuple[CachedRecording, ...]]
+    bytes_to_write: int
+    leftover_bytes: int = 0
+
+    def count(self, action: Action) -> int:
+        return sum(1 for taken, _ in self.decisions.values() if taken == action)
+
+    @property
+    def audio_s(self) -> float:
+        """True seconds of audio to compute."""
+        facts = (placed.facts for task in self.tasks for placed in task.recordings)
+        return sum(fact.header.samples / fact.true_rate for fact in facts)
+
+    @property
+    def written(self) -> set[int]:
+        """The shards whose records this plan writes."""
+        owned = (range(task.first_shard, task.first_shard + task.shards) for task in self.tasks)
+        return {*self.revisions}.union(*owned)
+
+    @cached_property
+    def rejected(self) -> dict[str, str]:
+        return {path: reason for path, (action, reason) in self.decisions.items() if action == "rejected"}
+
+
+def plan(
+    paths: Iterable[str],
+    facts: Mapping[str, Known],
+    rejected: Mapping[str, str],
+    index: Index,
+    config: FeatureConfig,
+    layout: Layout,
+) -> Plan:
+    """Decide what becomes of every path, in order. Pure: the same arguments give the same plan."""
+    decisions: dict[str, tuple[Action, str]] = {}
+    fresh: dict[tuple[str, int], list[Facts]] = {}
+    adopted: list[tuple[Known, CachedRecording]] = []
+    for path in paths:
+        if path in rejected:
+            decisions[path] = ("rejected", rejected[path])
+            continue
+        fact = facts[path]
+        known = index.by_path.get(path, ())
+        row = next((row for row in known if row is fact or (row.key == fact.key and not row.failure)), None)
+        if row is not None:
+            same = (row.size, row.mtime_ns) == (fact.size, fact.mtime_ns)
+            decisions[path] = UNCHANGED if same else ("keep", "same audio, file touched or tagged again")
+            if row is not fact:
+                adopted.append((fact, row))
+            continue
+        assert isinstance(fact, Facts), "a file that was not opened has its row"
+        other = index.by_key.get(fact.key)
+        if other is not None and not other.failure:
+            decisions[path] = ("keep", f"same audio as {other.path}, moved or copied")
+            adopted.append((fact, other))
+        elif fact.key in fresh:
+            decisions[path] = ("duplicate", f"same audio as {fresh[fact.key][0].path}")
+            fresh[fact.key].append(fact)
+        else:
+            decisions[path] = _why_compute(fact, known)
+            fresh[fact.key] = [fact]
+    tasks = pack(list(fresh.values()), set(index.commits), config, layout)
+    room = sum(layout.shard_bytes([placed.instances for placed in task.recordings], task.shards) for task in tasks)
+    return Plan(decisions, tasks, _revise(index, facts, adopted), room)
+
+
+def _why_compute(fact: Facts, known: Sequence[CachedRecording]) -> tuple[Action, str]:
+    if not known:
+        return "build", "new"
+    if known[0].failure:
+        return "build", "failed before"
+    if known[0].content != fact.content:
+        return "stale", "its audio changed"
+    return "stale", f"true rate was {known[0].true_rate:,} Hz, is {fact.true_rate:,} Hz"
+
+
+def pack(groups: Sequence[Sequence[Facts]], taken: set[int], config: FeatureConfig, layout: Layout) -> tuple[Task, ...]:
+    """Place recordings, in order, into free shards. Each group is one content under one or more names."""
+    frames = [config.frames(first.header.samples, first.true_rate) for first, *_ in groups]
+    instances = [layout.instances(count) for count in frames]
+    return tuple(
+        Task(
+            part.first_shard,
+            part.shards,
+            tuple(
+                Placed(groups[i][0], first, instances[i], frames[i], tuple(groups[i][1:])) for i, first in part.members
+            ),
+        )
+        for part in allot(instances, taken, layout.instances_per_shard)
+    )
+
+
+def _revise(
+    index: Index, facts: Mapping[str, Known], adopted: Sequence[tuple[Known, CachedRecording]]
+) -> dict[int, tuple[CachedRecording, ...]]:
+    """Rows that committed shards must have after the build, where they differ from those they have.
+
+    Rows whose path now stands for other audio go; rows of kept files take over the file's present size, time and name.
+    """
+
+    def stands(row: CachedRecording) -> bool:
+        fact = facts.get(row.path)
+        return fact is None or fact is row or (fact.key == row.key and not row.failure)
+
+    sought = {id(row) for _, row in adopted}
+    home = {id(row): k for k, commit in index.commits.items() for row in commit.recordings if id(row) in sought}
+    touched = {k for k, commit in index.commits.items() if not all(map(stands, commit.recordings))}
+    wanted = {
+        shard: {row.path: row for row in index.commits[shard].recordings if stands(row)}
+        for shard in sorted(touched.union(home.values()))
+    }
+    for fact, row in adopted:
+        wanted[home[id(row)]][fact.path] = describe(fact, row)
+    return {
+        shard: tuple(rows.values())
+        for shard, rows in wanted.items()
+        if tuple(rows.values()) != index.commits[shard].recordings
+    }

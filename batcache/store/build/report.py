@@ -1,0 +1,108 @@
+"""What a build says of itself, and what it leaves beside the cache: the list of rejects and the log."""
+
+import csv
+import io
+import json
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batcache.config.settings import DataConfig
+from batcache.storage.disk import PARTIAL, write_file
+from batcache.storage.s3 import Place, S3Path
+from batcache.store.format.index import Index
+from batcache.store.build.plan import Plan
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did and what the manifest's recordings look like in the store.
+
+    ``off_rate`` counts recordings whose true rate is not the expected one, ``outside_below`` and ``outside_above``
+    name those with most of their energy below ``fmin`` or above ``fmax``, ``two_channels`` those of which only the
+    first channel was used. ``doubtful`` says of those whose time expansion may be another which was taken and why
+    it is doubted; ``unread`` what of a file's metadata could not be read.
+    """
+
+    cache: Place
+    computed: int
+    kept: int
+    duplicates: int
+    rejected: Mapping[str, str]
+    recordings: int
+    instances: int
+    seconds: float
+    audio_s: float
+    off_rate: int
+    doubtful: Mapping[str, str]
+    unread: Mapping[str, str]
+    low_nyquist: int
+    outside_below: tuple[str, ...]
+    outside_above: tuple[str, ...]
+    two_channels: tuple[str, ...]
+
+    @property
+    def rejected_list(self) -> Place:
+        """The CSV that lists the rejected, where there are any."""
+        return self.cache.with_name(f"{self.cache.name}.rejected.csv")
+
+
+def make_report(
+    cache: Place, index: Index, todo: Plan, paths: Iterable[str], config: DataConfig, seconds: float
+) -> BuildReport:
+    rejected = todo.rejected
+    rows = [row for path in paths if path not in rejected for row in index.by_path.get(path, ())]
+    failed = {row.path: row.failure for row in rows if row.failure}
+    good = [row for row in rows if not row.failure]
+    reasons = {**rejected, **failed}
+    computed = [placed for task in todo.tasks for placed in task.recordings]
+    return BuildReport(
+        cache=cache,
+        computed=sum(1 for placed in computed if placed.facts.path not in failed),
+        kept=todo.count("keep"),
+        duplicates=todo.count("duplicate"),
+        rejected={path: reasons[path] for path in paths if path in reasons},
+        recordings=len(good),
+        instances=sum({row.first_instance: row.instances for row in good}.values()),
+        seconds=seconds,
+        audio_s=sum(row.duration_s for row in good),
+        doubtful={row.path: f"taken as {row.time_expansion:g}: {row.doubt}" for row in good if row.doubt},
+        unread={row.path: row.unread for row in good if row.unread},
+        off_rate=sum(row.true_rate != config.sample_rate for row in good),
+        low_nyquist=sum(row.dead_bands > 0 for row in good),
+        outside_below=tuple(row.path for row in good if row.energy_below > 0.5),
+        outside_above=tuple(row.path for row in good if row.energy_above > 0.5),
+        two_channels=tuple(row.path for row in good if row.channels > 1),
+    )
+
+
+def write_rejected(report: BuildReport) -> None:
+    """List rejects beside the cache; no rejects, no file."""
+    place = report.rejected_list
+    if not report.rejected:
+        for old in (place, place.with_name(place.name + PARTIAL)):
+            old.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("filename", "reason"), *report.rejected.items()])
+    write_file(place, text.getvalue().encode())
+
+
+def write_log(report: BuildReport, began: float) -> None:
+    """Append to the build log beside the cache what must not be in it: clock, host, duration."""
+    entry: dict[str, Any] = {
+        "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+        "host": socket.gethostname(),
+        "seconds": round(report.seconds, 2),
+        "computed": report.computed,
+        "kept": report.kept,
+        "rejected": len(report.rejected),
+    }
+    place, line = report.cache.with_name(f"{report.cache.name}.log"), json.dumps(entry) + "\n"
+    if isinstance(place, S3Path):  # where nothing can be appended
+        write_file(place, (place.read_bytes() if place.exists() else b"") + line.encode())
+        return
+    with place.open("a", encoding="utf-8") as log:
+        log.write(line)

@@ -1,0 +1,173 @@
+"""What is known of each file before anything is computed, read from it or recalled from the index."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from batcache.storage.ahead import map_ahead
+from batcache.config.settings import FeatureConfig
+from batcache.errors import AudioError
+from batcache.features.audio import AudioHeader, content_hash, read_blocks, read_header
+from batcache.features.expansion import HIGHEST_RATE, find_expansion
+from batcache.features.metadata import Metadata, read_metadata
+from batcache.store.format.commit import CachedRecording
+from batcache.store.format.index import Index
+
+_FILES_AT_ONCE = 32
+"""A thread is handed so many at most: to hand one over takes longer than to see that it is unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a file that was opened, before anything is computed."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    content: str
+    header_rate: int
+    channels: int
+    time_expansion: float
+    ground: str
+    header: AudioHeader
+    doubt: str = ""
+    metadata: Metadata = field(default_factory=Metadata)
+
+    @property
+    def true_rate(self) -> int:
+        return round(self.header_rate * self.time_expansion)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.content, self.true_rate
+
+
+Known = Facts | CachedRecording
+"""What is known of a file: where stat alone proves it unchanged, the row that it has in the index."""
+
+
+def scan(
+    expansions: Mapping[str, float | None],
+    data_dir: Path,
+    index: Index,
+    config: FeatureConfig,
+    workers: int,
+    *,
+    rehash: bool = False,
+) -> Iterator[Known | AudioError]:
+    """Yield what is known of each file, in order, or why it is rejected.
+
+    ``expansions`` maps each path to its time expansion, None where the manifest gives none. A file whose size and
+    modification time are those of the index is not opened, unless ``rehash``.
+    """
+
+    def look(path: str, expansion: float | None) -> Known | AudioError:
+        try:
+            return _look(path, expansion, data_dir, index, config, rehash=rehash)
+        except AudioError as error:
+            return error
+
+    def look_at(items: Sequence[tuple[str, float | None]]) -> list[Known | AudioError]:
+        return [look(*item) for item in items]
+
+    size = min(_FILES_AT_ONCE, max(1, len(expansions) // (8 * workers)))
+    items = iter(expansions.items())
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for found in map_ahead(pool, look_at, iter(lambda: list(islice(items, size)), []), 4 * workers):
+            yield from found
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _look(
+    path: str, expansion: float | None, data_dir: Path, index: Index, config: FeatureConfig, *, rehash: bool
+) -> Known:
+    try:
+        stat = os.stat(os.path.join(data_dir, path))  # noqa: PTH116, PTH118 (to make a Path takes longer than to look)
+    except OSError:
+        stat = None
+    if stat and not rehash:
+        for row in index.by_path.get(path, ()):
+            unchanged = row.size == stat.st_size and row.mtime_ns == stat.st_mtime_ns and not row.failure
+            if unchanged and _stands(row, expansion):
+                return _recall(row, expansion)
+    place = data_dir / path
+    header = read_header(place)
+    assert stat is not None, "read_header raises where there is no file"
+    metadata = read_metadata(place, header)
+    found = find_expansion(place, header, metadata, expansion)
+    facts = Facts(
+        path,
+        stat.st_size,
+        stat.st_mtime_ns,
+        content_hash(place, header),
+        header.rate,
+        header.channels,
+        found.factor,
+        found.ground,
+        header,
+        found.doubt,
+        metadata,
+    )
+    _check_rate(place, facts, config)
+    failed = index.by_key.get(facts.key)
+    if failed is not None and failed.failure:
+        try:
+            for _ in read_blocks(place, header, 1 << 20):
+                pass
+        except AudioError:  # said in the same words as before, whatever the size of a block
+            raise AudioError(place, failed.failure) from None
+    return facts
+
+
+def _stands(row: CachedRecording, expansion: float | None) -> bool:
+    """Whether what the index holds of an unchanged file answers what the manifest says of it, or leaves to be found."""
+    if expansion is None:
+        return row.ground != "manifest" and (row.ground != "assumed" or bool(row.doubt))  # nothing is assumed undoubted
+    return row.true_rate == round(row.header_rate * expansion)
+
+
+def _recall(row: CachedRecording, expansion: float | None) -> CachedRecording:
+    """The row of a file that is as it was, with the manifest's word where it has one."""
+    if expansion is None or (row.time_expansion, row.ground) == (expansion, "manifest"):
+        return row
+    return replace(row, time_expansion=expansion, ground="manifest", doubt="")
+
+
+def _check_rate(place: Path, facts: Facts, config: FeatureConfig) -> None:
+    rate = facts.true_rate
+    said = f"{rate:,} Hz ({facts.header_rate:,} in the header x {facts.time_expansion:g})"
+    if rate < 2 * config.fmin:
+        raise AudioError(
+            place,
+            f"true rate {said} is below 2 x fmin = {2 * config.fmin:,.0f} Hz",
+            "If it is time-expanded, say so in a time_expansion column",
+        )
+    if rate > HIGHEST_RATE:
+        raise AudioError(place, f"true rate {said} is above {HIGHEST_RATE:,} Hz", "Correct its time_expansion")
+    if facts.header.samples * config.target_sample_rate < config.n_fft * rate:
+        window_ms = config.n_fft / config.target_sample_rate * 1e3
+        finding = f"{facts.header.samples} samples are shorter than one FFT window ({window_ms:g} ms)"
+        raise AudioError(place, finding, "Remove its row")
+
+
+def describe(fact: Known, row: CachedRecording) -> CachedRecording:
+    """The row of a file whose content is that of ``row``."""
+    return replace(row, **columns_of(fact))
+
+
+_OF_FILE = ("path", "size", "mtime_ns", "header_rate", "channels", "time_expansion", "ground", "doubt")
+_SAID = ("recorded_at", "latitude", "longitude", "recorder", "species_auto", "species_manual", "unread")
+
+
+def columns_of(fact: Known) -> dict[str, Any]:
+    """What a row says of the file, as opposed to its samples."""
+    said = fact.metadata if isinstance(fact, Facts) else fact
+    return {name: getattr(fact, name) for name in _OF_FILE} | {name: getattr(said, name) for name in _SAID}

@@ -1,0 +1,203 @@
+"""A store's group: what its ``zarr.json`` says of all of it, and how a store is made."""
+
+import errno
+import json
+import os
+import re
+import reprlib
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+from pydantic import TypeAdapter, ValidationError
+
+from batcache.config.settings import FeatureConfig, to_plain
+from batcache.storage.disk import PARTIAL, sync, write_file
+from batcache.errors import ConfigError, StoreError, brief
+from batcache.storage.s3 import Place, S3Path
+from batcache.store.format.array import array_options
+from batcache.store.format.layout import FORMAT, FORMAT_VERSION, Layout, newer
+
+
+def is_free(path: Place) -> bool:
+    """Whether a store may be made here: nothing is there, or an empty folder, or one in which a store was being made.
+
+    That one holds at most what comes before ``zarr.json``, see ``create_store``: on S3 the array's metadata, with
+    shards, perhaps, that do not count.
+    """
+    if isinstance(path, S3Path):
+        return {there.name for there in path.glob("*")} <= {"instances"}
+    if not path.exists():
+        return True
+    return path.is_dir() and all(_is_begun(path, there) for there in path.iterdir())
+
+
+def _is_begun(store: Path, place: Path) -> bool:
+    """Whether this is something that ``create_store`` leaves in a folder where it is stopped, and nothing else."""
+    if place.name in ("instances", "commits") and place.is_dir():
+        return {there.name for there in place.iterdir()} <= ({"zarr.json"} if place.name == "instances" else set())
+    return bool(re.fullmatch(f"[0-9a-f]{{32}}{PARTIAL}", place.name))
+
+
+def create_store(
+    path: Place, features: FeatureConfig, layout: Layout, versions: Mapping[str, str] | None = None
+) -> None:
+    """Create an empty store, in one step: it is made beside its place and renamed.
+
+    On S3, and in an empty folder, which may be a mount point that nothing can take the place of, ``zarr.json`` comes
+    last. ``versions`` are those of the packages that compute its numbers, by default the ones here.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    if isinstance(path, S3Path) or path.exists():
+        with TemporaryDirectory() as folder:
+            made = Path(folder) / path.name
+            create_store(made, features, layout, versions)
+            for name in ("instances/zarr.json", "zarr.json"):
+                _add(path, name, (made / name).read_bytes())
+        return
+
+    import shutil
+
+    import zarr
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{uuid4().hex}{PARTIAL}")  # two may create one store at once
+    attributes = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "features": to_plain(features),
+        "fingerprint": features.fingerprint,
+        "layout": asdict(layout),
+        "versions": dict(versions or _versions()),
+    }
+    try:
+        group = zarr.create_group(partial, attributes=attributes)
+        group.create_array("instances", **array_options(layout))
+        (partial / "commits").mkdir()
+        for place in (partial, *partial.rglob("*")):
+            sync(place)
+        partial.replace(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    sync(path.parent)
+
+
+def _add(store: Place, name: str, content: bytes) -> None:
+    """Add a file to a store that is being made.
+
+    Raises:
+        FileExistsError: another, who was quicker, has made it.
+    """
+    if isinstance(store, S3Path):
+        write_file(store / name, content)
+        return
+    for folder in ("instances", "commits"):
+        (store / folder).mkdir(exist_ok=True)
+    partial = store / f"{uuid4().hex}{PARTIAL}"
+    try:
+        with partial.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if (store / "zarr.json").exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(store))
+        partial.replace(store / name)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync((store / name).parent)
+
+
+def read_attributes(store: Place) -> tuple[FeatureConfig, Layout, dict[str, Any]]:
+    """Return a store's settings, layout and all its attributes.
+
+    Raises:
+        StoreError: not there, not a store, of another format version, or by another version of the front end.
+    """
+    place = store / "zarr.json"
+    try:
+        attributes = json.loads(place.read_bytes())["attributes"]
+    except FileNotFoundError:
+        if is_free(store):
+            remedy = "Run `batcache build --csv ...` first, or name another cache"
+            raise StoreError(store, "no cache here", remedy) from None
+        finding = "not empty, and no batcache store: it has no zarr.json"
+        raise StoreError(store, finding, "Pass another --cache, or restore zarr.json from a copy") from None
+    except (NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _foreign(store, error) from None
+    except OSError as error:
+        raise StoreError(place, f"cannot be read ({error.strerror})", "See to the disk, or its permissions") from None
+    return *check_attributes(store, attributes), attributes
+
+
+def check_attributes(store: Place, attributes: dict[str, Any]) -> tuple[FeatureConfig, Layout]:
+    """Return the settings and layout that a store's attributes give. Raises as ``read_attributes``."""
+    try:
+        if attributes["format"] != FORMAT:
+            raise KeyError(FORMAT)
+        version = attributes["format_version"]
+        if type(version) is not int or not 0 < version < 10**6:
+            raise TypeError("no format version")
+    except (KeyError, TypeError) as error:
+        raise _foreign(store, error) from None
+    if version != FORMAT_VERSION:
+        raise newer(store, version)
+    try:
+        features = _read_features(attributes["features"])
+        layout = Layout(**_require_names(attributes["layout"], {f.name for f in fields(Layout)}))
+        fingerprint, versions = attributes["fingerprint"], attributes["versions"]
+        if not isinstance(fingerprint, str) or not fingerprint.isalnum():
+            raise TypeError("no fingerprint")
+        if not all(isinstance(text, str) for text in {**versions}.values()):
+            raise TypeError("a version that is no text")
+    except (KeyError, TypeError, ConfigError, RecursionError) as error:
+        raise StoreError(
+            store, f"settings that this batcache does not know ({brief(error)})", "Upgrade batcache"
+        ) from None
+    if features.fingerprint != fingerprint:
+        raise StoreError(
+            store,
+            f"computed by another front end (fingerprint {fingerprint[:12]}, here {features.fingerprint[:12]})",
+            "Build into a new --cache",
+        )
+    if layout.n_mels != features.n_mels:
+        finding = f"its layout is damaged: it has {layout.n_mels} mel bands, its settings {features.n_mels}"
+        raise StoreError(store / "zarr.json", finding, "Restore it from a copy")
+    return features, layout
+
+
+@cache
+def _adapter() -> TypeAdapter[FeatureConfig]:
+    return TypeAdapter(FeatureConfig)
+
+
+def _read_features(settings: object) -> FeatureConfig:
+    """The settings that a file gives, each of its type and in its range. Raises TypeError, ConfigError."""
+    try:
+        return _adapter().validate_json(json.dumps(settings), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise TypeError(f"{' '.join(map(reprlib.repr, first['loc']))}: {first['msg']}") from None
+
+
+def _require_names(given: object, names: set[str]) -> dict[str, Any]:
+    """A mapping that has these names and no others. Raises TypeError."""
+    if not isinstance(given, dict) or given.keys() != names:
+        raise TypeError(f"the layout has not exactly {', '.join(sorted(names))}")
+    return given
+
+
+def _foreign(store: Place, error: Exception) -> StoreError:
+    return StoreError(store, f"not a batcache store ({brief(error)})", "Pass another --cache")
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("batcache", "numpy", "soxr", "torch", "torchaudio", "nnAudio", "zarr")}

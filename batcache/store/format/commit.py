@@ -1,0 +1,196 @@
+"""Commit records: what each shard holds, written last, and believed where the digest holds.
+
+A record is JSON on two lines. The first holds its digest, which is the SHA-256 of the second, so that a store of many
+thousand shards opens at the speed of a checksum: ``tail -n +2 0.json | sha256sum`` gives it too.
+"""
+
+import hashlib
+import json
+from array import array
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from itertools import starmap
+from typing import Annotated, Any, Generic, Self, TypeVar
+
+import msgspec
+
+from batcache.storage.disk import write_file
+from batcache.errors import StoreError, brief
+from batcache.storage.s3 import Place
+from batcache.store.format.layout import FORMAT_VERSION, newer, say_how_to_mend
+
+Somewhere = TypeVar("Somewhere", bound=Place)
+
+
+class CachedRecording(msgspec.Struct, frozen=True, gc=False):
+    """A row of the index: one file whose frames are in the store. Files of equal content share their instances.
+
+    A struct, since a million of them are made whenever a large store is opened.
+
+    ``path`` is POSIX and relative to the data root. ``ground`` says why ``time_expansion`` was believed, ``doubt`` is
+    empty, or why it may be wrong. Frames from ``dead_bands`` upper bands are 0. The shares of energy are of its spectra
+    up to half the target rate. ``failure`` is empty, or why the samples could not be turned into frames (its instances
+    are NaN).
+    From ``recorded_at`` on: what the file says of itself, as in ``features.metadata.Metadata``.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    content: str
+    header_rate: int
+    channels: int
+    time_expansion: float
+    ground: str
+    true_rate: int
+    nyquist_hz: float
+    duration_s: float
+    first_instance: int
+    instances: int
+    frames: int
+    dead_bands: int
+    energy_below: float
+    energy_above: float
+    failure: str = ""
+    doubt: str = ""
+    recorded_at: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    recorder: str | None = None
+    species_auto: str | None = None
+    species_manual: str | None = None
+    unread: str = ""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What decides the frames, given the settings: the samples and their true rate."""
+        return self.content, self.true_rate
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The record of one shard. ``crc32c`` has one entry for each chunk in use, from the first slot on.
+
+    ``generation`` counts how often the rows were revised (files renamed, tagged, removed). ``continues`` marks a shard
+    whose recording ends in a later one; the row stands in the record of the last shard that it reaches.
+    """
+
+    shard: int
+    generation: int
+    fingerprint: str
+    shard_bytes: int
+    continues: bool
+    crc32c: "array[int]"
+    recordings: tuple[CachedRecording, ...]
+
+    def to_json(self) -> bytes:
+        document = {
+            "format_version": FORMAT_VERSION,
+            **{f.name: getattr(self, f.name) for f in fields(self)},
+            "crc32c": self.crc32c.tolist(),
+            "recordings": {
+                name: [getattr(row, name) for row in self.recordings] for name in CachedRecording.__struct_fields__
+            },
+        }
+        body = json.dumps(document, separators=(",", ":"), allow_nan=False).encode().removeprefix(b"{")
+        return _head(body) + body
+
+    @classmethod
+    def from_json(cls, path: Place, text: bytes) -> Self:
+        """Read a record.
+
+        Raises:
+            StoreError: not a record, of another version, or not what its digest says.
+        """
+        if not is_intact(text):
+            raise StoreError(
+                path, "damaged commit record (its digest does not match)", say_how_to_mend(path, path.name)
+            )
+        try:
+            document = msgspec.json.decode(text, type=_Document[_Columns])  # type: ignore[valid-type]
+            lists = msgspec.structs.asdict(document.recordings)
+            columns = (_share(_column(lists, field)) for field in msgspec.structs.fields(CachedRecording))
+            rows = tuple(starmap(CachedRecording, zip(*columns, strict=True)))
+        except (ValueError, RecursionError) as error:
+            _check_version(path, text)
+            raise StoreError(
+                path, f"a commit record of other content ({brief(error)})", say_how_to_mend(path, path.name)
+            ) from None
+        if document.format_version != FORMAT_VERSION:
+            raise newer(path, document.format_version)
+        named = {f.name: getattr(document, f.name) for f in fields(cls)}
+        return cls(**named | {"crc32c": array("I", document.crc32c), "recordings": rows})
+
+
+_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+def _columns_of(row: type[CachedRecording]) -> type[msgspec.Struct]:
+    """A list for each field. One that has a default may lack: there was none when the record was written."""
+    columns: list[Any] = []
+    for field in msgspec.structs.fields(row):
+        kind: Any = list[_Int64 if field.type is int else field.type]  # type: ignore[misc]
+        columns.append((field.name, kind) if field.required else (field.name, kind | None, None))
+    return msgspec.defstruct("Columns", columns)
+
+
+def _column(lists: Mapping[str, Any], field: msgspec.structs.FieldInfo) -> list[Any]:
+    return [field.default] * len(lists["path"]) if lists[field.name] is None else lists[field.name]
+
+
+_Columns = _columns_of(CachedRecording)
+_C = TypeVar("_C")
+
+
+class _Document(msgspec.Struct, Generic[_C], forbid_unknown_fields=True):
+    """A commit record as JSON. The digest says that someone wrote it so, the types that it is one."""
+
+    digest: str
+    format_version: Annotated[int, msgspec.Meta(gt=0, lt=10**6)]
+    shard: int
+    generation: int
+    fingerprint: str
+    shard_bytes: int
+    continues: bool
+    crc32c: list[Annotated[int, msgspec.Meta(ge=0, lt=2**32)]]
+    recordings: _C
+
+
+class _Versioned(msgspec.Struct):
+    format_version: Annotated[int, msgspec.Meta(gt=0, lt=10**6)]
+
+
+def _check_version(path: Place, text: bytes) -> None:
+    """Refuse a record of another format version, whatever else is in it."""
+    with suppress(ValueError, RecursionError):
+        version = msgspec.json.decode(text, type=_Versioned).format_version
+        if version != FORMAT_VERSION:
+            raise newer(path, version)
+
+
+_HEAD_BYTES = len('{"digest":"",\n') + 64
+
+
+def is_intact(record: bytes) -> bool:
+    """Whether a commit record is what its digest says."""
+    return record[:_HEAD_BYTES] == _head(memoryview(record)[_HEAD_BYTES:])
+
+
+def _head(body: "bytes | memoryview") -> bytes:
+    """The first line of a commit record."""
+    return b'{"digest":"%s",\n' % hashlib.sha256(body).hexdigest().encode()
+
+
+def _share(column: list[Any]) -> Iterable[Any]:
+    """The same values, equal ones as one object: most columns of a million rows hold few different ones."""
+    seen: dict[Any, Any] = {}
+    return map(seen.setdefault, column, column)
+
+
+def commit_path(store: Somewhere, shard: int) -> Somewhere:
+    return store / "commits" / f"{shard}.json"  # type: ignore[return-value]
+
+
+def write_commit(store: Place, commit: Commit) -> None:
+    write_file(commit_path(store, commit.shard), commit.to_json())

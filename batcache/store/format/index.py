@@ -1,0 +1,166 @@
+"""The index: every commit record of a store, read, checked and made searchable."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+from batcache.storage.ahead import map_ahead
+from batcache.errors import StoreError
+from batcache.storage.s3 import Place, S3Path
+from batcache.store.format.commit import CachedRecording, Commit, commit_path
+from batcache.store.format.layout import Layout, say_how_to_mend
+
+_REQUESTS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Index:
+    """Commit records by shard, and the recordings in them by path and by content."""
+
+    commits: dict[int, Commit]
+
+    @cached_property
+    def by_path(self) -> dict[str, tuple[CachedRecording, ...]]:
+        """Rows of each path. More than one: a build was stopped after computing a changed file anew.
+
+        Of rows that say the same of the same samples, as a stopped ``prune`` leaves them, one counts: either's frames
+        are right.
+        """
+        found: dict[str, tuple[CachedRecording, ...]] = {}
+        for recording in self.recordings:
+            others = found.get(recording.path, ())
+            if not any(other.key == recording.key and other.failure == recording.failure for other in others):
+                found[recording.path] = (*others, recording)
+        return found
+
+    @cached_property
+    def by_key(self) -> dict[tuple[str, int], CachedRecording]:
+        """One row for each (content hash, true rate); a failed one only where there is no other."""
+        found = {recording.key: recording for recording in self.recordings if recording.failure}
+        found.update((recording.key, recording) for recording in self.recordings if not recording.failure)
+        return found
+
+    @property
+    def recordings(self) -> Iterable[CachedRecording]:
+        return (row for shard in sorted(self.commits) for row in self.commits[shard].recordings)
+
+
+def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
+    """Read every commit record that counts.
+
+    The shards of a long recording count together or not at all: where one of them lacks its record, because a build
+    was stopped or someone deleted it, the others' records do not count either.
+
+    Raises:
+        StoreError: a damaged or foreign record, or one that does not fit the layout.
+    """
+    commits, refused = read_records(store, fingerprint)
+    if refused:
+        raise refused[min(refused)]
+    check_layout(store, layout, commits.values())
+    if misfits := [shard for shard, commit in commits.items() if not _fits(commit, layout)]:
+        place = commit_path(store, min(misfits))
+        finding = "a commit record that does not fit the store's layout"
+        raise StoreError(place, finding, say_how_to_mend(place, place.name))
+    return Index(that_count(commits, layout))
+
+
+def read_records(store: Place, fingerprint: str) -> tuple[dict[int, Commit], dict[int, StoreError]]:
+    """Read every commit record: those that are as they were written, and what is wrong with the others."""
+    commits, refused = {}, {}
+    records = (store / "commits").glob("*.json")
+    places = [place for place in records if place.stem.isdecimal()]  # macOS leaves ._0.json beside 0.json
+    for place, read in zip(places, _read_files(places), strict=True):
+        try:
+            commit = _check_commit(store, place, read, fingerprint)
+            commits[commit.shard] = commit
+        except StoreError as error:
+            refused[int(place.stem)] = error
+    return commits, refused
+
+
+def that_count(commits: dict[int, Commit], layout: Layout) -> dict[int, Commit]:
+    """The records without those of long recordings that are not all there."""
+    commits = dict(commits)
+    for shard in sorted(commits):
+        first = min(
+            (row.first_instance // layout.instances_per_shard for row in commits[shard].recordings), default=shard
+        )
+        if any(earlier not in commits for earlier in range(first, shard)):
+            del commits[shard]
+    for shard in sorted(commits, reverse=True):
+        if commits[shard].continues and shard + 1 not in commits:
+            del commits[shard]
+    return commits
+
+
+def check_layout(store: Place, layout: Layout, commits: Iterable[Commit]) -> None:
+    """Hold the layout, which no digest protects, against the records, which one does.
+
+    By a layout with a flipped digit every record and shard would look damaged, or every instance be looked for in a
+    wrong place.
+
+    Raises:
+        StoreError: it fits none of them.
+    """
+    fits = [_has_its_size(commit, layout) for commit in commits]
+    if fits and not any(fits):
+        finding = "its layout is damaged: it fits no commit record"
+        raise StoreError(store / "zarr.json", finding, "Restore it from a copy")
+
+
+def _has_its_size(commit: Commit, layout: Layout) -> bool:
+    """Whether the shard has the size that its chunks make."""
+    used = len(commit.crc32c)
+    return 0 < used <= layout.instances_per_shard and commit.shard_bytes == layout.shard_bytes([used])
+
+
+def _fits(commit: Commit, layout: Layout) -> bool:
+    """Whether the shard has the size that its chunks make, and its recordings lie in it and earlier ones."""
+    used, begin = len(commit.crc32c), commit.shard * layout.instances_per_shard
+    return _has_its_size(commit, layout) and all(
+        0 <= row.first_instance < row.first_instance + row.instances
+        and begin < row.first_instance + row.instances <= begin + used
+        and 0 <= row.frames <= row.instances * layout.frames_per_instance
+        for row in commit.recordings
+    )
+
+
+def reread(index: Index, store: Place, fingerprint: str, shards: Iterable[int]) -> Index:
+    """The index once the records of these shards were written, all others being as they were.
+
+    Raises:
+        StoreError: as ``read_index``.
+    """
+    places = {shard: commit_path(store, shard) for shard in shards}
+    found = zip(places.items(), _read_files(list(places.values())), strict=True)
+    written = {shard: _check_commit(store, place, read, fingerprint) for (shard, place), read in found}
+    return Index(index.commits | written)
+
+
+def _read_files(places: Sequence[Place]) -> Iterator[bytes | OSError]:
+    """The content of each, or why there is none. Of an object store many are asked for at a time: each takes long to
+    answer."""
+    if not any(isinstance(place, S3Path) for place in places):
+        yield from map(_read_file, places)
+        return
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        yield from map_ahead(pool, _read_file, places, 2 * _REQUESTS_AT_ONCE)
+
+
+def _read_file(place: Place) -> bytes | OSError:
+    try:
+        return place.read_bytes()
+    except OSError as error:
+        return error
+
+
+def _check_commit(store: Place, place: Place, read: bytes | OSError, fingerprint: str) -> Commit:
+    if isinstance(read, OSError):
+        finding = f"a commit record that cannot be read ({read.strerror})"
+        raise StoreError(place, finding, f"See to the disk. {say_how_to_mend(place, place.name)}")
+    commit = Commit.from_json(place, read)
+    if commit.fingerprint != fingerprint or commit_path(store, commit.shard) != place:
+        raise StoreError(place, "a commit record of another store or shard", "Restore the store from a copy")
+    return commit

@@ -1,0 +1,216 @@
+"""One builder a store: a small file in it says who builds, and goes when the build ends.
+
+The file is made together with its content, or not at all, and only where there is none. A builder that was killed
+leaves it behind: on the same machine the next one sees that the process is gone and takes over; of another machine, or
+a container with process numbers of its own, only the user can know.
+"""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+
+from batcache.storage.disk import PARTIAL
+from batcache.errors import StoreError
+from batcache.storage.s3 import Place, S3Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = "building.json"
+_held: set[str] = set()
+"""Tokens of the locks that this process holds."""
+_FIRST_NAMESPACE = "pid:[4026531836]"
+"""Linux' name for the process numbers of a machine itself, as opposed to a container's."""
+
+
+@contextmanager
+def hold(store: Place) -> Iterator[None]:
+    """Be the only one who changes a store.
+
+    Raises:
+        StoreError: someone else holds it; says who, since when, and how to break a lock that is stale.
+    """
+    place, token = store / LOCK, uuid4().hex
+    mine = json.dumps(
+        {
+            **_describe_here(),
+            "process": os.getpid(),
+            "process_began": _began(os.getpid()),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "token": token,
+        }
+    ).encode()
+    _held.add(token)
+    try:
+        while not _make(place, mine):
+            _remove_stale(place)
+        _remove_halves(place)
+        yield
+    finally:
+        _held.discard(token)
+        with suppress(OSError, StoreError):  # else it is found stale: this process does not hold it any more
+            if place.read_bytes() == mine:
+                place.unlink()
+
+
+def require_idle(store: Place) -> None:
+    """Raises StoreError: someone builds a store; says who, since when."""
+    place = store / LOCK
+    with suppress(FileNotFoundError, NotADirectoryError):
+        _require_gone(place, place.read_bytes())
+
+
+def _remove_halves(place: Place) -> None:
+    """Remove what builders left that were killed while they made a lock. One that is making one now tries again."""
+    if isinstance(place, Path):
+        for half in place.parent.glob(f"{place.name}.*{PARTIAL}"):
+            with suppress(OSError):  # Windows removes none that another is writing
+                half.unlink()
+
+
+def _make(place: Place, content: bytes) -> bool:
+    """Make a file with this content, unless there is one."""
+    if isinstance(place, S3Path):  # a server that knows no conditions writes over what is there
+        return not place.exists() and place.create_exclusively(content) and place.read_bytes() == content
+    whole = place.with_name(f"{place.name}.{uuid4().hex}{PARTIAL}")
+    try:
+        whole.write_bytes(content)
+        try:
+            os.link(whole, place)
+        except (FileExistsError, FileNotFoundError):
+            return False
+        except OSError:  # no links on this file system; Windows' rename does not replace
+            return _make_in_two_steps(place, content)
+        return True
+    except OSError as error:
+        raise StoreError(place.parent, f"cannot be written ({error.strerror})", "Make it writable") from None
+    finally:
+        with suppress(OSError):  # not made
+            whole.unlink()
+
+
+def _make_in_two_steps(place: Path, content: bytes) -> bool:
+    try:
+        file = place.open("xb")
+    except FileExistsError:
+        return False
+    try:
+        with file:
+            file.write(content)
+    except BaseException:  # half a lock would stop every later build
+        place.unlink()
+        raise
+    return True
+
+
+def _remove_stale(place: Place) -> None:
+    """Remove the lock of a builder that is gone.
+
+    Were two to find the same stale lock, the second could remove the lock that the first has made since. So a lock is
+    removed only by who has the system's own lock on that very file, and only while the name still stands for it.
+    """
+    if fcntl is None or isinstance(place, S3Path):
+        _move_stale_aside(place)
+        return
+    with suppress(FileNotFoundError), place.open("r+b") as file:  # none: just released
+        _require_gone(place, file.read())
+        with suppress(OSError):  # a network disk may not know such locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.path.samestat(os.fstat(file.fileno()), place.stat()):
+            place.unlink()
+
+
+def _move_stale_aside(place: Place) -> None:
+    """The same where an open file cannot be removed: renamed first, put back if it was another's."""
+    try:
+        found = place.read_bytes()
+    except FileNotFoundError:
+        return  # just released
+    _require_gone(place, found)
+    if isinstance(place, S3Path):
+        place.unlink()  # two who start at the same moment on one machine after a kill are not kept apart there
+        return
+    aside = place.with_name(f"{place.name}.{uuid4().hex}{PARTIAL}")
+    with suppress(FileNotFoundError, FileExistsError):  # a third was quicker still, and Windows does not replace
+        place.rename(aside)
+        if aside.read_bytes() != found:
+            aside.rename(place)  # another builder was quicker: this is its lock
+        else:
+            aside.unlink()
+
+
+def _require_gone(place: Place, found: bytes) -> None:
+    remedy = f"Wait for it; if nothing builds this store any more, delete {place}"
+    here = _describe_here()
+    try:
+        holder = json.loads(found)
+        there = {name: str(holder[name]) for name in here}
+        process, began, since = int(holder["process"]), float(holder["process_began"]), holder["since"]
+        if process < 1:
+            raise ValueError(process)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        raise StoreError(place.parent, "is being built by a process that cannot be told", remedy) from None
+    if there == here:
+        if not _runs(process, began) or (process == os.getpid() and holder.get("token") not in _held):
+            return  # gone, or an earlier build of this process that could not remove it
+    elif there == here | {"boot": there["boot"]} and here["machine"] and here["processes"] == _FIRST_NAMESPACE:
+        return  # this machine was started anew since
+    if there == here:
+        where = "of this machine"
+    elif there["host"] == here["host"]:
+        where = f"of another machine or container named {there['host']}"
+    else:
+        where = f"on {there['host']}"
+    raise StoreError(place.parent, f"is being built by process {process} {where} since {since}", remedy)
+
+
+def _describe_here() -> dict[str, str]:
+    """Where a process number means what it means here; what only Linux can tell is empty elsewhere."""
+
+    def read(place: str) -> str:
+        try:
+            return Path(place).read_text(encoding="ascii").strip()
+        except OSError:
+            return ""
+
+    try:
+        processes = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        processes = ""
+    return {
+        "host": socket.gethostname(),
+        "machine": read("/etc/machine-id"),
+        "boot": read("/proc/sys/kernel/random/boot_id"),
+        "processes": processes,
+    }
+
+
+def _runs(process: int, began: float) -> bool:
+    """Whether the process of this number that began then runs. One that cannot be looked at may be it."""
+    try:
+        if sys.platform == "linux":
+            with suppress(PermissionError):  # it runs, as another user
+                os.kill(process, 0)
+        return abs(_began(process) - began) <= 1
+    except (ProcessLookupError, psutil.NoSuchProcess, OverflowError):
+        return False
+    except (OSError, psutil.Error):
+        return True
+
+
+def _began(process: int) -> float:
+    """When a process began: on Linux in clock ticks since the machine started, since psutil's seconds move whenever the
+    clock is set; elsewhere in those."""
+    if sys.platform == "linux":
+        return float(Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
+    return psutil.Process(process).create_time()

@@ -1,0 +1,112 @@
+"""Shards, byte by byte: chunks of one instance, each with its checksum, then Zarr's index of them."""
+
+import struct
+from array import array
+from collections.abc import Callable
+from typing import BinaryIO, TypeVar
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from batcache.errors import StoreError
+from batcache.storage.s3 import Place, S3Path
+from batcache.store.format.layout import Layout
+
+NO_CHUNK = 2**64 - 1
+"""Offset and size that Zarr's shard index gives to a chunk that is not there."""
+
+Somewhere = TypeVar("Somewhere", bound=Place)
+
+
+def shard_path(store: Somewhere, shard: int) -> Somewhere:
+    return store / "instances" / "c" / str(shard) / "0" / "0"  # type: ignore[return-value]  # it is of one kind
+
+
+def shard_sizes(store: Place) -> Callable[[int], int | None]:
+    """A function that says a shard's size in bytes, None where it is not there. On S3 it was asked for all at once."""
+    if isinstance(store, S3Path):
+        sizes = (store / "instances" / "c").sizes()
+        return lambda shard: sizes.get(f"{shard}/0/0")
+
+    def stat(shard: int) -> int | None:
+        try:
+            return shard_path(store, shard).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    return stat
+
+
+class ShardWriter:
+    """Writes one shard, an instance at a time, in Zarr's ``sharding_indexed`` format."""
+
+    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+        self._file, self._layout = file, layout
+        self._crcs = array("I")
+
+    @property
+    def room(self) -> int:
+        return self._layout.instances_per_shard - len(self._crcs)
+
+    def append(self, instance: NDArray[np.float16]) -> None:
+        """Add one chunk. Shape: ``[frames_per_instance, n_mels]``."""
+        payload = np.ascontiguousarray(instance, "<f2").reshape(-1).view(np.uint8)
+        self.append_bytes(payload, google_crc32c.value(payload))
+
+    def append_bytes(self, payload: NDArray[np.uint8], crc: int) -> None:
+        """Add one chunk as it is stored, under this checksum."""
+        assert len(payload) == self._layout.chunk_bytes and self.room
+        self._file.write(payload.data)
+        self._file.write(struct.pack("<I", crc))
+        self._crcs.append(crc)
+
+    def finish(self) -> "tuple[int, array[int]]":
+        """Write the index. Returns the shard's size in bytes and the crc32c of each chunk."""
+        index = shard_index(len(self._crcs), self._layout)
+        self._file.write(index)
+        return self._layout.shard_bytes([len(self._crcs)]), self._crcs
+
+
+def shard_index(used: int, layout: Layout) -> bytes:
+    """The end of a shard that has so many chunks: where each lies, one behind the other, and a checksum of that."""
+    stored = layout.chunk_bytes + 4
+    entries = np.full((layout.instances_per_shard, 2), NO_CHUNK, "<u8")
+    entries[:used, 0] = np.arange(used, dtype="<u8") * stored
+    entries[:used, 1] = stored
+    index = entries.tobytes()
+    return index + struct.pack("<I", google_crc32c.value(index))
+
+
+def read_chunk(cache: Place, instance: int, layout: Layout) -> NDArray[np.uint8]:
+    """A chunk as it is stored, its checksum last, unverified; empty where there is none. Shorter at a file's end.
+
+    Raises:
+        StoreError: the disk or the object store refuses: there may well be one.
+    """
+    shard, slot = divmod(instance, layout.instances_per_shard)
+    stored = layout.chunk_bytes + 4
+    place = shard_path(cache, shard)
+    try:
+        if isinstance(place, S3Path):
+            return np.frombuffer(place.read_range(slot * stored, stored), np.uint8)
+        with place.open("rb") as file:
+            file.seek(slot * stored)
+            return np.frombuffer(file.read(stored), np.uint8)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return np.empty(0, np.uint8)
+    except OSError as error:
+        raise StoreError(place, f"cannot be read ({error.strerror})", "See to the disk and try again") from None
+
+
+def parse_shard_index(shard: memoryview, layout: Layout) -> NDArray[np.uint64]:
+    """Return offset and size of each chunk, ``[instances_per_shard, 2]``.
+
+    Raises:
+        ValueError: the index is damaged.
+    """
+    size = layout.instances_per_shard * 16
+    index, crc = bytes(shard[-size - 4 : -4]), bytes(shard[-4:])
+    if len(index) != size or struct.pack("<I", google_crc32c.value(index)) != crc:
+        raise ValueError("its index does not match its checksum")
+    return np.frombuffer(index, "<u8").reshape(-1, 2)

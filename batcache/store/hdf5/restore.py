@@ -1,0 +1,85 @@
+"""Making a store from an exported HDF5 file, without any recording: safe to kill, as a build is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batcache.storage.disk import require_room
+from batcache.errors import StoreError
+from batcache.storage.s3 import Place
+from batcache.store.format.array import array_length, resize
+from batcache.store.build.build import create
+from batcache.store.format.commit import write_commit
+from batcache.store.format.attributes import is_free, read_attributes
+from batcache.store.hdf5.reader import Copied, Hdf5Store
+from batcache.store.format.index import Index, read_index
+from batcache.store.format.leftovers import remove_leftovers
+from batcache.store.format.lock import hold
+from batcache.store.format.last_build import SOURCES, write_unknown_sources
+from batcache.store.build.writers import write_shard
+
+
+@dataclass(frozen=True)
+class Restored:
+    """``recordings`` counts rows, ``already_there`` the shards that an earlier, stopped run had committed."""
+
+    cache: Place
+    recordings: int
+    instances: int
+    already_there: int
+
+
+def restore(source: Path, cache: Place) -> Iterator[Copied | Restored]:
+    """Make the store that ``source`` was exported from, at ``cache``; yields progress, the outcome last.
+
+    Stopped, it goes on where it was. Slots that no recording used are gone; but for them the store is the same, byte
+    for byte. Where its CSVs lie is not known, until they are built into it.
+
+    Raises:
+        StoreError: the file is damaged, the cache holds anything else, or has no room.
+    """
+    store = Hdf5Store(source)
+    if is_free(cache):
+        create(cache, store.features, store.layout, store.attributes["versions"])
+    _read_begun(cache, store)  # before anything is written there
+    with hold(cache):
+        index = _read_begun(cache, store)
+        wanted = store.index.commits
+        remove_leftovers(cache, index)
+        missing = [commit.shard_bytes for shard, commit in wanted.items() if shard not in index.commits]
+        require_room(cache, sum(missing), "Free some space, or pass another --cache")
+        used = [(shard, len(commit.crc32c)) for shard, commit in wanted.items()]
+        resize(cache, array_length(used, store.layout))
+        total = sum(count for _, count in used)
+        done = sum(len(commit.crc32c) for commit in index.commits.values())
+        for shard, commit in wanted.items():
+            if shard in index.commits:
+                continue
+            written = write_shard(cache, shard, _instances(store, shard), store.layout)
+            assert written == (commit.shard_bytes, commit.crc32c)
+            write_commit(cache, commit)
+            done += len(commit.crc32c)
+            yield Copied(done, total)
+        if not (cache / SOURCES).exists():
+            write_unknown_sources(cache, store.sources().rejected)
+    yield Restored(cache, sum(1 for _ in store.index.recordings), total, len(index.commits))
+
+
+def _read_begun(cache: Place, store: Hdf5Store) -> Index:
+    """What of the store is there already; anything else is an error, before anything is touched."""
+    features, layout, _ = read_attributes(cache)
+    same = features == store.features and layout == store.layout
+    index = read_index(cache, features.fingerprint, layout)
+    if not same or any(store.index.commits.get(shard) != commit for shard, commit in index.commits.items()):
+        finding = f"holds something else than {store.path} does"
+        raise StoreError(cache, finding, "Pass a --cache that is not there yet")
+    return index
+
+
+def _instances(store: Hdf5Store, shard: int) -> Iterator[NDArray[np.float16]]:
+    first = shard * store.layout.instances_per_shard
+    for instance in range(first, first + len(store.index.commits[shard].crc32c)):
+        yield store.read_instances(instance, 1)[0]

@@ -1,0 +1,31 @@
+"""Opening what lies at a path: a store, or one that was exported into a file."""
+
+from pathlib import Path
+
+from batcache.config.settings import FeatureConfig
+from batcache.storage.s3 import Place
+from batcache.store.format.attributes import read_attributes
+from batcache.store.format.layout import Layout
+from batcache.store.reader import Store
+
+
+def open_store(path: Place) -> Store:
+    """Open a cache of either kind.
+
+    Raises:
+        StoreError: missing, damaged, or of a format, settings or front end that this batcache does not know.
+    """
+    if isinstance(path, Path) and path.is_file():
+        from batcache.store.hdf5.reader import Hdf5Store
+
+        return Hdf5Store(path)
+    return Store(path)
+
+
+def read_settings(path: Place) -> tuple[FeatureConfig, Layout]:
+    """The settings of a cache of either kind. Raises as above."""
+    if isinstance(path, Path) and path.is_file():
+        store = open_store(path)
+        return store.features, store.layout
+    features, layout, _ = read_attributes(path)
+    return features, layout
