@@ -15,9 +15,9 @@ from batcache.errors import BatcacheError, StoreError
 from batcache.inference.predictions import read_predictions
 from batcache.model.checkpoint import load_checkpoint
 from batcache.store.format.commit import commit_path
+from batcache.store.format.last_build import LAST_BUILD, read_last_build
 from batcache.store.format.lock import LOCK, hold
 from batcache.store.reader import Store
-from batcache.store.format.last_build import SOURCES, read_sources
 from batcache.store.summary import summarise
 from tests.store.project import Project
 from tests.store.test_layout import signed
@@ -88,7 +88,7 @@ def test_a_store_executes_nothing(bomb: Bomb, tmp_path: Path) -> None:
         {"py/object": "os.mkdir", "py/reduce": payload},
         f"!!python/object/apply:os.mkdir [{bomb.target}]",
     ]
-    group, array, note = (project.cache / name for name in ("zarr.json", "instances/zarr.json", SOURCES))
+    group, array, note = (project.cache / name for name in ("zarr.json", "instances/zarr.json", LAST_BUILD))
     record = commit_path(project.cache, 0)
     before = {place: place.read_bytes() for place in (group, array, note, record)}
     for value in hostile:
@@ -101,7 +101,7 @@ def test_a_store_executes_nothing(bomb: Bomb, tmp_path: Path) -> None:
         plant(array, {"codecs": [{"name": "numcodecs.pickle", "configuration": {"payload": value}}]})
         plant(note, {"rejected": {"b.wav": value}})
         store = Store(project.cache)
-        store.sources()
+        store.last_build()
         store.read_frames(store.index.commits[0].recordings[0])
         for name in ("features", "layout"):
             plant(group, {"attributes": attributes | {name: value}})
@@ -139,6 +139,6 @@ def test_a_lock_that_someone_made_up_ends_in_one_line_or_is_taken_over(told: dic
 
 
 def test_a_note_of_the_last_build_without_end_is_refused(tmp_path: Path) -> None:
-    (tmp_path / SOURCES).write_text("[" * 100_000)
+    (tmp_path / LAST_BUILD).write_text("[" * 100_000)
     with pytest.raises(StoreError, match=r"last_build\.json: cannot be read"):
-        read_sources(tmp_path)
+        read_last_build(tmp_path)

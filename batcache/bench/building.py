@@ -107,8 +107,8 @@ class Builder:
 
 def measure_engines(sample: Sample, config: FeatureConfig, device: str, rounds: int) -> Iterator[Row]:
     """Yield a row of features of decoded samples by FFT beside nnAudio's convolutions, on a CPU with one thread."""
-    sources = zip(sample.sources(), sample.facts, strict=True)
-    decoded = [(rate, _decode(path, fact.header)) for (path, rate), fact in sources]
+    sources = zip(sample.sources(), sample.files, strict=True)
+    decoded = [(rate, _decode(path, file.header)) for (path, rate), file in sources]
     with threads(1):
         runs = {engine: EngineRun(FrontEnd(config, device, engine), decoded) for engine in ENGINES}
         for run in runs.values():

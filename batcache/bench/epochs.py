@@ -13,7 +13,7 @@ from batcache.config.settings import Config
 from batcache.features.frontend import FrontEnd
 from batcache.store.reader import Store
 from batcache.training.bags import join
-from batcache.training.loader import BatchReader, draw_epoch
+from batcache.training.loader import BatchReader, plan_epoch
 
 MARK = Mark("ratio", ">=", 100.0)
 _COMPUTED = 8  # recordings of which features are computed
@@ -26,7 +26,7 @@ def measure_epoch_data(sample: Sample, store_path: Path, config: Config, rounds:
     frames, settings = config.data.frames_per_instance, config.training
     reader = BatchReader(store, bags, frames, settings.max_instances, config.data.bag_size, pin=False)
     counts = [bag.instances(frames) for bag in bags]
-    draws = draw_epoch(counts, settings.max_instances, settings.batch_size, settings.seed, 0)
+    draws = plan_epoch(counts, settings.max_instances, settings.batch_size, settings.seed, 0)
 
     def cached() -> None:
         for draw in draws:
@@ -53,6 +53,6 @@ def measure_epoch_data(sample: Sample, store_path: Path, config: Config, rounds:
 def compute_all(front_end: FrontEnd, sample: Sample) -> list[np.ndarray]:
     """The features of each recording."""
     return [
-        np.concatenate(list(front_end.stream(sample.manifest.data_dir / fact.path, fact.header, fact.true_rate)))
-        for fact in sample.facts
+        np.concatenate(list(front_end.stream(sample.manifest.data_dir / file.path, file.header, file.true_rate)))
+        for file in sample.files
     ]

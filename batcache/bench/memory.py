@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from batcache.bench.subprocess_cost import run_apart
 from batcache.bench.recordings import Sample, write_long, write_short
 from batcache.bench.rows import Mark, Row
+from batcache.bench.subprocess_cost import run_apart
 from batcache.config.settings import DataConfig
 from batcache.manifest.manifest import Manifest
 

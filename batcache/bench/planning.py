@@ -15,18 +15,18 @@ from tempfile import TemporaryDirectory, TemporaryFile
 
 import numpy as np
 
-from batcache.bench.subprocess_cost import run_apart
 from batcache.bench.rows import Mark, Row
+from batcache.bench.subprocess_cost import run_apart
 from batcache.config.settings import DataConfig
 from batcache.manifest.manifest import read_manifest
-from batcache.store.format.array import resize
 from batcache.store.build.build import build
-from batcache.store.format.shard import shard_path
-from batcache.store.format.commit import CachedRecording, Commit, commit_path
-from batcache.store.format.attributes import create_store
-from batcache.store.format.layout import Layout
-from batcache.store.reader import Store
 from batcache.store.build.report import BuildReport
+from batcache.store.format.array import resize
+from batcache.store.format.attributes import create_store
+from batcache.store.format.commit import CachedRecording, Commit, commit_path
+from batcache.store.format.layout import Layout
+from batcache.store.format.shard import shard_path
+from batcache.store.reader import Store
 
 SECONDS = 5
 _HOLE_BYTES = 1 << 20
@@ -140,7 +140,7 @@ def _record(home: Path, number: int, first_instance: int, instances: int, frames
         header_rate=384_000,
         channels=1,
         time_expansion=1.0,
-        ground="full-spectrum rate",
+        expansion_source="full-spectrum rate",
         true_rate=384_000,
         nyquist_hz=192_000.0,
         duration_s=float(SECONDS),

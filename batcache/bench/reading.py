@@ -38,7 +38,7 @@ def measure_reading(sample: Sample, store_path: Path, folder: Path, rounds: int,
 def shuffle_bags(sample: Sample, store_path: Path) -> Spans:
     """All instances of each recording are a bag."""
     store = Store(store_path)
-    rows = [store.find(fact.path) for fact in sample.facts]
+    rows = [store.find(file.path) for file in sample.files]
     spans = [(row.first_instance, row.instances) for row in rows if row is not None]
     return [spans[i] for i in np.random.default_rng(_SEED).permutation(len(spans))]
 

@@ -11,7 +11,7 @@ import soundfile
 from batcache.config.settings import DataConfig
 from batcache.errors import ManifestError
 from batcache.manifest.manifest import Manifest, read_manifest
-from batcache.store.build.scan import Facts, scan
+from batcache.store.build.scan import ScannedFile, scan
 from batcache.store.format.index import Index
 from batcache.synth.create import create, write_plan
 from batcache.synth.render import RATE_HZ
@@ -26,27 +26,27 @@ class Sample:
     """Recordings that the front end takes, each content once, and the clips in them, all of split ``train``."""
 
     manifest: Manifest
-    facts: tuple[Facts, ...]
+    files: tuple[ScannedFile, ...]
 
     def __len__(self) -> int:
-        return len(self.facts)
+        return len(self.files)
 
     def sources(self) -> list[tuple[Path, int]]:
         """Path and true rate (Hz) of each recording."""
-        return [(self.manifest.data_dir / fact.path, fact.true_rate) for fact in self.facts]
+        return [(self.manifest.data_dir / file.path, file.true_rate) for file in self.files]
 
     @property
     def seconds(self) -> float:
         """True duration of all of them."""
-        return sum(fact.header.samples / fact.true_rate for fact in self.facts)
+        return sum(file.header.samples / file.true_rate for file in self.files)
 
     @property
     def wav_bytes(self) -> int:
-        return sum(fact.size for fact in self.facts)
+        return sum(file.size for file in self.files)
 
     def first(self, count: int) -> "Sample":
         """The first recordings, or all where there are no more."""
-        return _keep(self.manifest, self.facts[:count])
+        return _keep(self.manifest, self.files[:count])
 
 
 def choose(manifest: Manifest, count: int, config: DataConfig) -> Sample:
@@ -59,22 +59,22 @@ def choose(manifest: Manifest, count: int, config: DataConfig) -> Sample:
     names = list(expansions)
     spaced = [names[i * len(names) // count] for i in range(count)] if len(names) > count else names
     found = scan({n: expansions[n] for n in spaced}, manifest.data_dir, Index({}), config.features, os.cpu_count() or 1)
-    distinct: dict[tuple[str, int], Facts] = {}
+    distinct: dict[tuple[str, int], ScannedFile] = {}
     rejected = ""
-    for fact in found:
-        if isinstance(fact, Facts):
-            distinct.setdefault(fact.key, fact)
+    for file in found:
+        if isinstance(file, ScannedFile):
+            distinct.setdefault(file.key, file)
         else:
-            rejected = str(fact)
+            rejected = str(file)
     if not distinct:
         raise ManifestError(manifest.csvs[0], f"no recording can be used ({rejected})", "Pass --data-dir")
     return _keep(manifest, tuple(distinct.values()))
 
 
-def _keep(manifest: Manifest, facts: tuple[Facts, ...]) -> Sample:
-    names = {fact.path for fact in facts}
+def _keep(manifest: Manifest, files: tuple[ScannedFile, ...]) -> Sample:
+    names = {file.path for file in files}
     clips = (replace(clip, split="train", group=None) for clip in manifest.clips if clip.filename in names)
-    return Sample(replace(manifest, clips=tuple(clips)), facts)
+    return Sample(replace(manifest, clips=tuple(clips)), files)
 
 
 def simulate(folder: Path, count: int) -> Manifest:

@@ -26,8 +26,8 @@ from batcache.features.audio import AudioHeader, content_hash
 from batcache.features.frontend import FrontEnd
 from batcache.features.mel import BandEnergy
 from batcache.features.pcen import Pcen
-from batcache.store.format.shard import ShardWriter
 from batcache.store.format.layout import Layout
+from batcache.store.format.shard import ShardWriter
 
 T = TypeVar("T")
 
@@ -125,27 +125,27 @@ def _run(front_end: ClockedFrontEnd, sample: Sample, layout: Layout) -> dict[str
     """Compute all recordings one by one. Seconds in each stage."""
     write, hashing = 0.0, 0.0
     front_end.take_times()
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "shard").open("wb") as file:
-        writer = ShardWriter(file, layout)
-        for fact in sample.facts:
-            path = sample.manifest.data_dir / fact.path
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "shard").open("wb") as shard:
+        writer = ShardWriter(shard, layout)
+        for file in sample.files:
+            path = sample.manifest.data_dir / file.path
             frames = np.concatenate(
-                list(front_end.stream(path, fact.header, fact.true_rate, BandEnergy(front_end.config)))
+                list(front_end.stream(path, file.header, file.true_rate, BandEnergy(front_end.config)))
             )
             began = time.perf_counter()
             for start in range(0, len(frames), layout.frames_per_instance):
                 if not writer.room:
                     writer.finish()
-                    writer = ShardWriter(file, layout)
+                    writer = ShardWriter(shard, layout)
                 instance = frames[start : start + layout.frames_per_instance]
                 writer.append(np.pad(instance, ((0, layout.frames_per_instance - len(instance)), (0, 0))))
             write += time.perf_counter() - began
             began = time.perf_counter()
-            content_hash(path, fact.header)
+            content_hash(path, file.header)
             hashing += time.perf_counter() - began
         began = time.perf_counter()
         writer.finish()
-        file.flush()
-        os.fsync(file.fileno())
+        shard.flush()
+        os.fsync(shard.fileno())
         write += time.perf_counter() - began
     return front_end.take_times() | {WRITE: write, HASH: hashing}

@@ -69,7 +69,7 @@ def bench(
         "recordings": "simulated" if manifest is None else "given",
         "count": len(sample),
         "seconds": round(sample.seconds, 1),
-        "true_rates": sorted({fact.true_rate for fact in sample.facts}),
+        "true_rates": sorted({file.true_rate for file in sample.files}),
         "effort": asdict(effort),
         "features": to_plain(config.data.features),
         "instance_s": config.data.instance_s,

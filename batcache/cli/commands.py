@@ -8,19 +8,7 @@ from typing import Annotated
 
 import typer
 
-from batcache.cli import progress as follow
-from batcache.errors import BatcacheError
-from batcache.cli.resolve import (
-    Flags,
-    choose_manifest,
-    find_cache,
-    find_checkpoint,
-    find_manifest,
-    load_settings,
-    load_with_store,
-    reach_cache,
-)
-from batcache.storage.memory import keep_freed_memory
+from batcache.cli import progress
 from batcache.cli.options import (
     AllowOutside,
     CachePath,
@@ -42,8 +30,20 @@ from batcache.cli.options import (
     RunsRegion,
 )
 from batcache.cli.pages import draw_run, draw_store
+from batcache.cli.resolve import (
+    Flags,
+    choose_manifest,
+    find_cache,
+    find_checkpoint,
+    find_manifest,
+    load_settings,
+    load_with_store,
+    reach_cache,
+)
 from batcache.cli.tables import show_whereabouts
 from batcache.cli.terminal import say, show_table
+from batcache.errors import BatcacheError
+from batcache.storage.memory import keep_freed_memory
 
 _AGAIN = "stopped: run the same command again to go on"
 
@@ -67,7 +67,7 @@ def main() -> None:
         raise
     except KeyboardInterrupt:  # before the command began
         _leave(_AGAIN, 130)
-    except follow.Stopped as stopped:
+    except progress.Stopped as stopped:
         _leave(f"stopped {stopped}", 130)
     except BatcacheError as error:
         _leave(f"error: {error}", 1)
@@ -147,12 +147,12 @@ def build(
     if source is not None:
         allowed = ("source", "cache", "endpoint", "region")
         _refuse_all_but(context, allowed, "a file is restored as it is, without recordings; give only --cache")
-        follow.restore(source, reach_cache(cache, endpoint, region))
+        progress.restore(source, reach_cache(cache, endpoint, region))
         return
     flags: Flags = {"data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region}}
     settings = load_settings(config, flags)
     manifest = choose_manifest(csv, settings, allow_outside=allow_outside)
-    report = follow.build(settings, manifest, device.value, rehash=rehash, dry_run=dry_run)
+    report = progress.build(settings, manifest, device.value, rehash=rehash, dry_run=dry_run)
     if report is not None and report.rejected:
         raise typer.Exit(1)
 
@@ -186,7 +186,7 @@ def train(
     """
     if resume is not None:
         _refuse_all_but(context, ("resume", "device"), "a resumed run keeps its settings; give only --device")
-        follow.resume(resume, device.value)
+        progress.resume(resume, device.value)
         return
     flags: Flags = {
         "data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region},
@@ -194,7 +194,7 @@ def train(
         "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir, "resident": resident},
     }
     settings, store = load_with_store(config, flags)
-    follow.train(settings, store, choose_manifest(csv, settings, store, allow_outside=True), device.value)
+    progress.train(settings, store, choose_manifest(csv, settings, store, allow_outside=True), device.value)
 
 
 @app.command(name="eval")
@@ -231,7 +231,7 @@ def evaluate(
         manifest = choose_manifest(csv, settings, data_dir=data_dir, allow_outside=True)
     else:
         manifest = find_manifest(run, about, data_dir)
-    follow.evaluate(choose_clips(checkpoint, store, manifest, split, as_trained=not csv), device.value)
+    progress.evaluate(choose_clips(checkpoint, store, manifest, split, as_trained=not csv), device.value)
 
 
 @app.command()
@@ -264,19 +264,19 @@ def run(
     }
     settings = load_settings(file, flags)
     if settings.synth.manifest is not None:
-        follow.synthesise(settings.synth.manifest, settings.synth.out, force=False)
-    report = follow.build(settings, choose_manifest(csv, settings, allow_outside=allow_outside), device.value)
+        progress.synthesise(settings.synth.manifest, settings.synth.out, force=False)
+    report = progress.build(settings, choose_manifest(csv, settings, allow_outside=allow_outside), device.value)
     assert report is not None, "this was no dry run"
     settings, store = load_with_store(file, flags)
     manifest = choose_manifest(csv, settings, store, allow_outside=True)
     require_split(join(manifest, store).split("test"), manifest, "test")  # before hours of training for nothing
-    trained = follow.train_if_needed(settings, store, manifest, device.value)
+    trained = progress.train_if_needed(settings, store, manifest, device.value)
     judging = choose_clips(trained / BEST, store, manifest, "test", as_trained=True)
     page = trained / "test_page.png"
     if judging.is_done() and page.exists():
         say(f"eval: up to date, {trained / 'metrics.json'}")
     else:
-        follow.evaluate(judging, device.value)
+        progress.evaluate(judging, device.value)
         draw_run(trained, page, "test", ())
     show_whereabouts(settings, trained, page)
     if report.rejected:
@@ -297,7 +297,7 @@ def show(
     endpoint: RunsEndpoint = None,
     region: RunsRegion = None,
 ) -> None:
-    """Draw clips as PCEN spectrograms, with the calls that are known; of a run also its scores and evidence.
+    """BatchPlan clips as PCEN spectrograms, with the calls that are known; of a run also its scores and evidence.
 
     Without --clip: the first six of a cache; of a run two that it judged well, two badly, two with doubt. Known calls
     are read from an events.csv in the data dir.
@@ -345,7 +345,7 @@ def synth(
     else:
         _refuse(context, ["species", "seed"], "goes with --clips")
     assert manifest is not None
-    follow.synthesise(manifest, out, force=force)
+    progress.synthesise(manifest, out, force=force)
 
 
 @app.command()
@@ -377,7 +377,7 @@ def bench(
     manifest = choose_manifest(csv, settings) if csv or settings.data.csvs else None
     if manifest is None:
         _refuse(context, ["data_dir"], "goes with --csv")
-    follow.bench(
+    progress.bench(
         manifest,
         settings,
         Effort(clips=clips, long_minutes=long_minutes, planned=planned),
@@ -416,8 +416,8 @@ def verify(
         raise typer.BadParameter(
             "--repair works on a disk only: copy the store to one, repair it there and copy it back"
         )
-    report = follow.verify(place, sample if deep else 0, seed, data_dir)
-    if report.damages and not (repair and isinstance(place, Path) and follow.repair(place, report, data_dir)):
+    report = progress.verify(place, sample if deep else 0, seed, data_dir)
+    if report.damages and not (repair and isinstance(place, Path) and progress.repair(place, report, data_dir)):
         raise typer.Exit(1)
 
 
@@ -443,7 +443,7 @@ def prune(
     if not csv:
         _refuse(context, ["data_dir"], "goes with --csv")
     manifest = read_manifest(csv, data_dir, allow_outside=True) if csv else None  # no recording is opened
-    follow.prune(cache, manifest, dry_run=dry_run)
+    progress.prune(cache, manifest, dry_run=dry_run)
 
 
 @app.command()
@@ -477,4 +477,4 @@ def export(
 
     Example: batcache export features.zarr features.h5
     """
-    follow.export(reach_cache(cache, endpoint, region), target, force=force)
+    progress.export(reach_cache(cache, endpoint, region), target, force=force)

@@ -18,10 +18,10 @@ def draw_run(
     endpoint: str | None = None,
     region: str | None = None,
 ) -> None:
-    """Draw clips of what was judged under this name; without ``clips``, six that tell most."""
-    from batcache.evaluation.panels import panels_of_run, read_calls
-    from batcache.evaluation.evaluate import read_judged
+    """BatchPlan clips of what was judged under this name; without ``clips``, six that tell most."""
     from batcache.evaluation.draw import draw_page
+    from batcache.evaluation.evaluate import read_judged
+    from batcache.evaluation.panels import panels_of_run, read_calls
     from batcache.store.open import open_store
     from batcache.training.bags import join
 
@@ -34,19 +34,19 @@ def draw_run(
 
 
 def draw_store(cache: "Place", output: Path, clips: Sequence[str]) -> None:
-    """Draw clips of a store; without ``clips``, its first six."""
-    from batcache.evaluation.panels import panels_of_store, read_calls
+    """BatchPlan clips of a store; without ``clips``, its first six."""
     from batcache.evaluation.draw import draw_page
+    from batcache.evaluation.panels import panels_of_store, read_calls
     from batcache.manifest.manifest import read_manifest
-    from batcache.store.open import open_store
     from batcache.store.format.last_build import require_there
+    from batcache.store.open import open_store
     from batcache.training.bags import join, whole_recordings
 
     store = open_store(cache)
-    sources = store.sources()
-    if sources.csvs:
-        require_there(store.path, sources)
-        manifest = read_manifest(sources.csvs, sources.data_dir, split_of=sources.split_of, allow_outside=True)
+    last = store.last_build()
+    if last.csvs:
+        require_there(store.path, last)
+        manifest = read_manifest(last.csvs, last.data_dir, split_of=last.split_of, allow_outside=True)
         bags, species = join(manifest, store).bags, manifest.species
         calls = read_calls(manifest.data_dir / "events.csv")
     else:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from batcache.errors import ConfigError, count
 from batcache.cli.resolve import find_cache, find_manifest
 from batcache.cli.tables import (
     describe_epoch,
@@ -22,15 +21,16 @@ from batcache.cli.tables import (
     show_verified,
 )
 from batcache.cli.terminal import progress_bars, say, warn
+from batcache.errors import ConfigError, count
 
 if TYPE_CHECKING:  # all else is imported by the command that needs it, so that --help answers at once
     from batcache.bench.suite import Effort
     from batcache.config.settings import Config
-    from batcache.evaluation.evaluate import Judging
+    from batcache.evaluation.evaluate import Evaluation
     from batcache.manifest.manifest import Manifest
     from batcache.storage.s3 import Place
-    from batcache.store.reader import Store
     from batcache.store.build.report import BuildReport
+    from batcache.store.reader import Store
     from batcache.store.upkeep.verify import VerifyReport
 
 _STAGES = {
@@ -133,7 +133,7 @@ def prune(cache: Path, manifest: "Manifest | None", *, dry_run: bool) -> None:
 
 
 def train(settings: "Config", store: "Store", manifest: "Manifest", device: str) -> Path:
-    from batcache.features.frontend import pick_device
+    from batcache.device import pick_device
     from batcache.training import loop
 
     events = loop.train(settings, store, manifest, settings.training.run_dir, pick_device(device))
@@ -141,7 +141,7 @@ def train(settings: "Config", store: "Store", manifest: "Manifest", device: str)
 
 
 def resume(run: Path, device: str) -> Path:
-    from batcache.features.frontend import pick_device
+    from batcache.device import pick_device
     from batcache.store.open import open_store
     from batcache.training import loop
     from batcache.training.runs import read_run
@@ -209,9 +209,9 @@ def _stopped(run: Path, device: str) -> Stopped:
     return Stopped(f"after epoch {epoch}: `{command}` goes on, and so does `batcache run` if that began it")
 
 
-def evaluate(judging: "Judging", device: str) -> None:
+def evaluate(judging: "Evaluation", device: str) -> None:
+    from batcache.device import pick_device
     from batcache.evaluation import evaluate as predict
-    from batcache.features.frontend import pick_device
 
     say(
         f"judging {judging.checkpoint_path} (epoch {judging.checkpoint.epoch}) on split {judging.split}: "

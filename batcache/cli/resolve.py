@@ -65,9 +65,9 @@ def choose_manifest(
     split_of = {path: split for split, path in reversed(named) if path is not None}
     chosen, data_dir = tuple(csvs or data.csvs), data_dir or data.data_dir
     if not chosen and store is not None:
-        sources = store.sources()
-        require_there(store.path, sources, data_dir)
-        chosen, split_of, data_dir = sources.csvs, sources.split_of, data_dir or sources.data_dir
+        last = store.last_build()
+        require_there(store.path, last, data_dir)
+        chosen, split_of, data_dir = last.csvs, last.split_of, data_dir or last.data_dir
     if not chosen:
         raise ManifestError(
             "--csv", "no CSV is given", "Pass --csv train.csv, or name it in the config as data.train_csv"

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from batcache.errors import count, list_some
 from batcache.cli.terminal import say, show_table, warn
+from batcache.errors import count, list_some
 
 if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from pathlib import Path
@@ -14,10 +14,10 @@ if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from batcache.config.settings import Config
     from batcache.evaluation.evaluate import EvalReport
     from batcache.store.build.plan import Plan
+    from batcache.store.build.report import BuildReport
     from batcache.store.upkeep.prune import PruneReport
     from batcache.store.upkeep.record_checks import Damage
     from batcache.store.upkeep.repair import RepairReport
-    from batcache.store.build.report import BuildReport
     from batcache.store.upkeep.verify import VerifyReport
     from batcache.training.events import Epoch, RunStarted, TrainReport
 
@@ -59,10 +59,10 @@ def show_build(report: "BuildReport", settings: "Config") -> None:
     if report.low_nyquist:
         rows.insert(4, ("rate too low for the upper mel bands", f"{report.low_nyquist:,}"))
     show_table(f"{report.cache}", rows)
-    if report.two_channels:
+    if report.multichannel:
         warn(
-            f"of {count(len(report.two_channels), 'recording')} with several channels, the first is used: "
-            f"{list_some(report.two_channels)}"
+            f"of {count(len(report.multichannel), 'recording')} with several channels, the first is used: "
+            f"{list_some(report.multichannel)}"
         )
     if report.doubtful:
         warn(

@@ -16,10 +16,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from batcache.errors import ConfigError
 from batcache.config.explain import explain
-from batcache.storage.s3 import Place, check_endpoint, parse_place, reach
 from batcache.config.yaml import read_sections
+from batcache.errors import ConfigError
+from batcache.storage.s3 import Place, check_endpoint, parse_place, reach
 
 FRONT_END_VERSION = 2
 """Raised whenever code changes the cached numbers; the golden test fails when that was forgotten."""
@@ -53,7 +53,7 @@ class _Section:
 
 
 @dataclass(frozen=True)
-class Windows:
+class StftWindow:
     """How a recording is cut for its spectrum: ``rate`` in Hz, ``size`` and ``hop`` in samples at that rate."""
 
     rate: int
@@ -93,7 +93,7 @@ class FeatureConfig(_Section):
     def frames_per_second(self) -> float:
         return self.target_sample_rate / self.hop_length
 
-    def windows(self, true_rate: int) -> Windows:
+    def stft_window(self, true_rate: int) -> StftWindow:
         """How a recording of this rate is cut: in windows that last as long as ``n_fft`` samples at the target rate.
 
         Where window and hop are whole numbers of its own samples (1,536 and 384 at 384 kHz), they are cut from those:
@@ -102,11 +102,11 @@ class FeatureConfig(_Section):
         target = self.target_sample_rate
         (size, part), (hop, rest) = divmod(self.n_fft * true_rate, target), divmod(self.hop_length * true_rate, target)
         whole = not part and not rest and not size % 2
-        return Windows(true_rate, size, hop) if whole else Windows(target, self.n_fft, self.hop_length)
+        return StftWindow(true_rate, size, hop) if whole else StftWindow(target, self.n_fft, self.hop_length)
 
     def frames(self, samples: int, true_rate: int) -> int:
         """Number of frames of a recording: the whole hops in ``ceil(samples * rate / true_rate)`` samples."""
-        windows = self.windows(true_rate)
+        windows = self.stft_window(true_rate)
         return -(-samples * windows.rate // true_rate) // windows.hop
 
     @property

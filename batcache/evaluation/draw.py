@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from batcache.config.settings import FeatureConfig
-from batcache.storage.disk import write_file
 from batcache.errors import RunError
 from batcache.evaluation.panels import Panel, Scores
 from batcache.features.mel import band_edges_hz
+from batcache.storage.disk import write_file
 
 _TICKS_KHZ = (1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 120, 150, 200)
 _SHOWN_SCORES = 4
@@ -28,7 +28,7 @@ _BRIGHTEST = 99.8  # percentile of the picture's values that is drawn white
 
 
 def draw_page(path: Path, panels: Sequence[Panel], features: FeatureConfig) -> None:
-    """Draw clips two abreast into one PNG.
+    """BatchPlan clips two abreast into one PNG.
 
     Raises:
         RunError: there is nothing to draw.

@@ -1,4 +1,4 @@
-"""Judging a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
+"""Evaluation a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,17 +9,17 @@ from typing import Any
 import torch
 
 from batcache.config.settings import digest, to_plain
-from batcache.storage.disk import write_file
 from batcache.errors import RunError, StoreError, brief, count, did_you_mean, list_some
 from batcache.evaluation.metrics import Metrics, compute_metrics
 from batcache.inference.predictions import Predictions, collect, read_predictions, write_predictions
+from batcache.inference.score import BagScores, score_bags
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
-from batcache.store.reader import Store
+from batcache.storage.disk import write_file
 from batcache.store.format.last_build import portable
-from batcache.training.bags import Bag, join
+from batcache.store.reader import Store
+from batcache.training.bags import Bag, instances_of, join
 from batcache.training.runs import BEST, read_run, read_run_config
-from batcache.inference.score import Verdict, judge_bags
 from batcache.training.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
 from batcache.training.tracking import open_tracker
 
@@ -46,7 +46,7 @@ class EvalReport:
 
 
 @dataclass(frozen=True)
-class Judging:
+class Evaluation:
     """A checkpoint and the clips on which it may be judged. ``inputs`` is a digest of both and of the labels.
 
     ``name`` is what the outcome is filed under: the split, and what is not the run's own (another CSV or checkpoint).
@@ -77,7 +77,9 @@ class Judging:
         return bool(done.get("inputs") == self.inputs and _predictions_path(self.run, self.name).exists())
 
 
-def choose_clips(checkpoint_path: Path, store: Store, manifest: Manifest, split: str, *, as_trained: bool) -> Judging:
+def choose_clips(
+    checkpoint_path: Path, store: Store, manifest: Manifest, split: str, *, as_trained: bool
+) -> Evaluation:
     """Find the clips of a split on which a run's checkpoint may be judged.
 
     ``as_trained`` takes the clips' splits from the run's ``split.csv``; otherwise the manifest's splits hold, or, where
@@ -106,10 +108,10 @@ def choose_clips(checkpoint_path: Path, store: Store, manifest: Manifest, split:
     others = [] if as_trained else [csv.stem for csv in manifest.csvs]
     others += [] if checkpoint_path.name == BEST.name else [checkpoint_path.stem]
     name = "-".join([split, *others])
-    return Judging(checkpoint_path, checkpoint, store, manifest, split, name, bags, tuple(notes))
+    return Evaluation(checkpoint_path, checkpoint, store, manifest, split, name, bags, tuple(notes))
 
 
-def evaluate(judging: Judging, device: torch.device) -> Iterator[Judged | EvalReport]:
+def evaluate(judging: Evaluation, device: torch.device) -> Iterator[Judged | EvalReport]:
     """Judge the clips, write predictions and metrics into the run; yields progress, the report last.
 
     Raises:
@@ -117,20 +119,20 @@ def evaluate(judging: Judging, device: torch.device) -> Iterator[Judged | EvalRe
     """
     run, checkpoint = judging.run, judging.checkpoint
     config = read_run_config(run)
-    verdicts: list[Verdict] = []
-    judged = judge_bags(
+    scores: list[BagScores] = []
+    scored = score_bags(
         checkpoint.restore(device),
-        judging.store,
-        judging.bags,
-        checkpoint.frames_per_instance,
+        (instances_of(judging.store, bag, checkpoint.frames_per_instance) for bag in judging.bags),
         config.training.batch_size,
         config.training.max_instances,
     )
-    for verdict in judged:
-        verdicts.append(verdict)
-        yield Judged(len(verdicts), len(judging.bags))
+    for bag_scores in scored:
+        scores.append(bag_scores)
+        yield Judged(len(scores), len(judging.bags))
     seconds = checkpoint.frames_per_instance / checkpoint.features.frames_per_second
-    predictions = collect(verdicts, checkpoint.species, seconds)
+    predictions = collect(
+        [bag.clip for bag in judging.bags], [bag.seconds for bag in judging.bags], scores, checkpoint.species, seconds
+    )
     metrics = compute_metrics(predictions.scores, predictions.labels, checkpoint.species)
     where = _predictions_path(run, judging.name)
     write_predictions(where, predictions)
@@ -150,7 +152,7 @@ def _predictions_path(run: Path, name: str) -> Path:
     return run / "logs" / f"{name}_predictions.npz"
 
 
-def _about(judging: Judging) -> dict[str, Any]:
+def _about(judging: Evaluation) -> dict[str, Any]:
     """What was judged on what, with paths that hold while run and data keep their places to each other."""
     manifest, run = judging.manifest, judging.run
     return {

@@ -47,11 +47,11 @@ _MARGIN = 4
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """True rate = header rate x ``factor``. ``ground`` says who knows; ``doubt`` is empty, or why it may be wrong."""
+    """True rate = header rate x ``factor``. ``source`` says who knows; ``warning`` is empty, or why it may be wrong."""
 
     factor: float
-    ground: str
-    doubt: str = ""
+    source: str
+    warning: str = ""
 
 
 def find_expansion(path: Path, header: AudioHeader, metadata: Metadata, told: float | None) -> Expansion:
@@ -62,19 +62,19 @@ def find_expansion(path: Path, header: AudioHeader, metadata: Metadata, told: fl
     """
     if told is not None:
         return Expansion(told, "manifest")
-    said, doubt = _metadata_says(header, metadata)
+    said, warning = _metadata_says(header, metadata)
     if said is not None:
         return said
     if header.rate >= FULL_SPECTRUM_RATE:
-        return Expansion(1.0, "full-spectrum rate", doubt)
+        return Expansion(1.0, "full-spectrum rate", warning)
     heard = decide(find_pulses(read_blocks(path, header, 1 << 16), header.rate), header.rate)
-    return Expansion(heard.factor, heard.ground, "; ".join(filter(None, (doubt, heard.doubt))))
+    return Expansion(heard.factor, heard.source, "; ".join(filter(None, (warning, heard.warning))))
 
 
 def _metadata_says(header: AudioHeader, metadata: Metadata) -> tuple[Expansion | None, str]:
     """What GUANO and WAMD say; and why, where they say nothing that can be believed."""
     said = {"guano TE": metadata.guano_expansion, "wamd": metadata.wamd_expansion}
-    statements = [(ground, factor) for ground, factor in said.items() if factor is not None]
+    statements = [(source, factor) for source, factor in said.items() if factor is not None]
     ignored = ""
     if metadata.guano_rate is not None:
         ratio = metadata.guano_rate / header.rate
@@ -84,19 +84,19 @@ def _metadata_says(header: AudioHeader, metadata: Metadata) -> tuple[Expansion |
         elif factor != 1 or metadata.guano_expansion is None:  # beside a TE, some write the header's rate
             place = 1 if metadata.guano_expansion is not None else 0
             statements.insert(place, ("guano Samplerate", factor))
-    credible = [(ground, factor) for ground, factor in statements if header.rate * factor <= HIGHEST_RATE]
+    credible = [(source, factor) for source, factor in statements if header.rate * factor <= HIGHEST_RATE]
     if not credible:
-        absurd = [f"{ground} {factor:g} makes {header.rate * factor:,.0f} Hz" for ground, factor in statements]
+        absurd = [f"{source} {factor:g} makes {header.rate * factor:,.0f} Hz" for source, factor in statements]
         return None, "; ".join([*absurd, *filter(None, (ignored,))])
-    ground, factor = credible[0]
+    source, factor = credible[0]
     against = [f"{other} says {claim:g}" for other, claim in statements if abs(claim / factor - 1) > 0.01]
-    if factor != 1 and ground == "guano Samplerate" and metadata.guano_length_s is not None:
+    if factor != 1 and source == "guano Samplerate" and metadata.guano_length_s is not None:
         slowed = header.samples / header.rate / metadata.guano_length_s
         if abs(slowed / factor - 1) > 0.2:  # a file that was resampled keeps both fields, and its length
             against.append(f"guano Length says {slowed:.3g}")
     if ignored:
         against.append(ignored)
-    return Expansion(factor, ground, "; ".join(against)), ""
+    return Expansion(factor, source, "; ".join(against)), ""
 
 
 def decide(pulses: Pulses, rate: int) -> Expansion:

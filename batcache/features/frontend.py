@@ -2,9 +2,9 @@
 
     decode -> to the device -> resample -> spans of whole windows -> mel -> PCEN -> dead bands to 0 -> float16
 
-Most recordings need no resampling (``FeatureConfig.windows``). Each stage is a generator that carries its own state, so
-the result does not depend on how long the recording is, nor on what else is being processed. On a GPU recordings of
-equal length and rate go through together.
+Most recordings need no resampling (``FeatureConfig.stft_window``). Each stage is a generator that carries its own
+state, so the result does not depend on how long the recording is, nor on what else is being processed. On a GPU
+recordings of equal length and rate go through together.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,25 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from batcache.config.settings import FeatureConfig
-from batcache.errors import ConfigError
 from batcache.features.audio import AudioHeader, read_blocks
 from batcache.features.mel import BandEnergy, Mel, check_bands, dead_bands, stream_spans
 from batcache.features.pcen import Pcen
 from batcache.features.resample import SincResampler, stream_soxr, uses_sinc
 
 _FRAMES_A_BLOCK = {"cpu": 1024, "cuda": 65_536}  # a second is near a core's cache; a minute fills a GPU
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device called ``cpu`` or ``cuda``, or for ``auto`` the GPU where there is one.
-
-    Raises:
-        ConfigError: cuda is asked for and not there.
-    """
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise ConfigError("--device cuda", "no CUDA device is usable here", "Pass --device cpu, or auto")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and there) else "cpu")
 
 
 class FrontEnd(nn.Module):
@@ -92,7 +79,7 @@ class FrontEnd(nn.Module):
 
     def resample(self, blocks: Iterable[Tensor], true_rate: int) -> Iterator[Tensor]:
         """Bring blocks, in 16-bit steps, from ``true_rate`` to the rate at which their spectra are taken."""
-        target = self.config.windows(true_rate).rate
+        target = self.config.stft_window(true_rate).rate
         if true_rate == target:
             return iter(blocks)
         blocks = (block.float() for block in blocks)
@@ -107,7 +94,7 @@ class FrontEnd(nn.Module):
 
     def mel_at(self, true_rate: int) -> Mel:
         """The mel frames of recordings of this rate, made once."""
-        key = str(self.config.windows(true_rate).rate)
+        key = str(self.config.stft_window(true_rate).rate)
         if key not in self.mels:
             self.mels[key] = Mel(self.config, true_rate, self.engine).to(self.device)
         mel = self.mels[key]

@@ -3,8 +3,8 @@
 Hann windows that last as long as ``n_fft`` samples at the target rate, zeros beyond the ends, magnitude (power 1),
 triangles on the Slaney mel scale, each of area 1. Frame *i* is centred ``i`` hops after the first sample; a recording
 has as many frames as whole hops. Windows of equal duration have the same bins at any rate, so that recordings are not
-resampled where a window is a whole number of their samples (``FeatureConfig.windows``). Samples count in 16-bit steps,
-as most recordings store them (full scale is 2^15); of mel frames full scale is 1, as librosa's.
+resampled where a window is a whole number of their samples (``FeatureConfig.stft_window``). Samples count in 16-bit
+steps, as most recordings store them (full scale is 2^15); of mel frames full scale is 1, as librosa's.
 
 The FFT is the faster engine, on CPUs and on CUDA devices; nnAudio does the same as convolutions. Recordings of equal
 length go through together, ``B`` of them.
@@ -20,7 +20,7 @@ from nnAudio.features import STFT
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
-from batcache.config.settings import FeatureConfig, Windows
+from batcache.config.settings import FeatureConfig, StftWindow
 from batcache.errors import ConfigError
 from batcache.features.kernels import hann_magnitudes
 from batcache.features.resample import zero_padded
@@ -62,7 +62,7 @@ class FftMagnitude(nn.Module):
 
     window: Tensor
 
-    def __init__(self, windows: Windows, bins: int) -> None:
+    def __init__(self, windows: StftWindow, bins: int) -> None:
         super().__init__()
         self.windows, self.bins = windows, bins
         self.register_buffer("window", torch.hann_window(windows.size), persistent=False)
@@ -82,7 +82,7 @@ class FftMagnitude(nn.Module):
 class NnAudioMagnitude(nn.Module):
     """The same by nnAudio's convolutions."""
 
-    def __init__(self, windows: Windows, bins: int) -> None:
+    def __init__(self, windows: StftWindow, bins: int) -> None:
         super().__init__()
         self.stft = STFT(
             n_fft=windows.size,
@@ -142,7 +142,7 @@ class Mel(nn.Module):
 
     def __init__(self, config: FeatureConfig, true_rate: int, engine: str = "fft") -> None:
         super().__init__()
-        self.windows = config.windows(true_rate)
+        self.windows = config.stft_window(true_rate)
         bins = (
             min(config.n_fft, self.windows.size) // 2 + 1
         )  # beyond the target's Nyquist frequency nothing is looked at

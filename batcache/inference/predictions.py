@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from batcache.storage.disk import replacing, write_file
 from batcache.errors import RunError, brief
-from batcache.training.bags import Bag
-from batcache.inference.score import Verdict
+from batcache.inference.score import BagScores
+from batcache.manifest.manifest import Clip
+from batcache.storage.disk import replacing, write_file
 
 
 @dataclass(frozen=True)
@@ -37,31 +37,40 @@ class Predictions:
     offsets: NDArray[np.int64]
 
 
-def collect(verdicts: Sequence[Verdict], species: Sequence[str], instance_s: float) -> Predictions:
-    """Arrange verdicts as arrays; scores are probabilities, times are true seconds from the recording's start."""
-    starts = np.array([verdict.bag.clip.start_s or 0.0 for verdict in verdicts])
-    ends = [start + float(_seconds(verdict.bag)) for start, verdict in zip(starts, verdicts, strict=True)]
-    counts = [len(verdict.evidence) for verdict in verdicts]
+def collect(
+    clips: Sequence[Clip],
+    seconds: Sequence[float],
+    scores: Sequence[BagScores],
+    species: Sequence[str],
+    instance_s: float,
+) -> Predictions:
+    """Arrange what a model says of clips as arrays.
+
+    Args:
+        clips: those that were scored, in order.
+        seconds: the true duration of each clip's frames.
+        scores: what the model says of each.
+        species: the model's, in its order.
+        instance_s: length of an instance in true seconds.
+    """
+    starts = np.array([clip.start_s or 0.0 for clip in clips])
+    ends = starts + np.array(seconds)
+    counts = [len(bag.evidence) for bag in scores]
     begins = [start + instance_s * np.arange(count) for start, count in zip(starts, counts, strict=True)]
     return Predictions(
-        filenames=np.array([verdict.bag.clip.filename for verdict in verdicts]),
+        filenames=np.array([clip.filename for clip in clips]),
         start_s=starts,
-        duration_s=np.array([verdict.bag.clip.duration_s for verdict in verdicts], np.float64),  # None is NaN
+        duration_s=np.array([clip.duration_s for clip in clips], np.float64),  # None is NaN
         species=np.array(species),
-        scores=torch.stack([verdict.logits for verdict in verdicts]).sigmoid().numpy(),
-        labels=np.array([verdict.bag.clip.labels for verdict in verdicts], np.int8),
-        evidence=torch.cat([verdict.evidence for verdict in verdicts]).numpy(),
+        scores=torch.stack([bag.logits for bag in scores]).sigmoid().numpy(),
+        labels=np.array([clip.labels for clip in clips], np.int8),
+        evidence=torch.cat([bag.evidence for bag in scores]).numpy(),
         evidence_start_s=np.concatenate(begins),
         evidence_end_s=np.concatenate(
             [np.minimum(begin + instance_s, end) for begin, end in zip(begins, ends, strict=True)]
         ),
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
     )
-
-
-def _seconds(bag: Bag) -> float:
-    """Duration of a bag's real frames."""
-    return bag.row.duration_s * (bag.stop - bag.start) / max(1, bag.row.frames)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

@@ -1,6 +1,9 @@
-"""What a model says of bags: batches of short ones, long ones piece by piece, all in eval mode."""
+"""What a model says of bags: batches of short ones, long ones piece by piece, all in eval mode.
 
-from collections.abc import Iterator, Sequence
+Where the instances come from does not matter here: a store, a recording, an array.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,71 +11,80 @@ from torch import Tensor
 
 from batcache.errors import RunError
 from batcache.model.crnn import BatMILModel
-from batcache.store.reader import Store
-from batcache.training.bags import Bag, read_bag
-from batcache.training.loader import read_batch
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """One bag's outcome, on the CPU. Shapes: logits ``[C]``, evidence ``[N, C]`` in 0..1."""
+class Instances:
+    """The instances of one bag, read when they are needed.
 
-    bag: Bag
+    Attributes:
+        name: what an error calls the bag: its recording.
+        count: how many instances it has, at least one.
+        read: ``read(first, count)`` gives so many consecutive instances. Shape: ``[count, T, M]``, any float type.
+    """
+
+    name: str
+    count: int
+    read: Callable[[int, int], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class BagScores:
+    """What a model says of one bag, in float32 on the CPU.
+
+    Shape:
+        logits: ``[C]``, evidence: ``[N, C]`` in 0..1
+    """
+
     logits: Tensor
     evidence: Tensor
 
 
 @torch.inference_mode()
-def judge_bags(
-    model: BatMILModel, store: Store, bags: Sequence[Bag], frames_per_instance: int, batch_size: int, max_instances: int
-) -> Iterator[Verdict]:
-    """Judge bags in order, in the memory of ``max_instances`` instances: a bag with more is encoded in pieces.
+def score_bags(
+    model: BatMILModel, bags: Iterable[Instances], batch_size: int, max_instances: int
+) -> Iterator[BagScores]:
+    """Score bags in order, in the memory of ``max_instances`` instances: a bag with more is encoded in pieces.
 
     Raises:
         RunError: the model's scores are not finite.
-        StoreError: damage.
+        StoreError: damage, where the bags come from a store.
     """
     model.eval()
     device = next(model.parameters()).device
-    waiting: list[Bag] = []
+    waiting: list[Instances] = []
     held = 0
     for bag in bags:
-        count = bag.instances(frames_per_instance)
-        if len(waiting) == batch_size or held + count > max_instances:
-            yield from _judge_batch(model, store, waiting, frames_per_instance, device)
+        if len(waiting) == batch_size or held + bag.count > max_instances:
+            yield from _score_batch(model, waiting, device)
             waiting, held = [], 0
-        if count > max_instances:
-            yield _judge_long(model, store, bag, frames_per_instance, max_instances, device)
+        if bag.count > max_instances:
+            yield _score_long(model, bag, max_instances, device)
         else:
             waiting.append(bag)
-            held += count
-    yield from _judge_batch(model, store, waiting, frames_per_instance, device)
+            held += bag.count
+    yield from _score_batch(model, waiting, device)
 
 
-def _judge_batch(
-    model: BatMILModel, store: Store, bags: Sequence[Bag], frames_per_instance: int, device: torch.device
-) -> Iterator[Verdict]:
+def _score_batch(model: BatMILModel, bags: Sequence[Instances], device: torch.device) -> Iterator[BagScores]:
     if not bags:
         return
-    batch = read_batch(store, bags, [0] * len(bags), frames_per_instance)
-    output = model(batch.features.to(device).float(), batch.mask)
+    read = [bag.read(0, bag.count) for bag in bags]
+    features = torch.nn.utils.rnn.pad_sequence(read, batch_first=True)
+    mask = torch.arange(features.shape[1]) < torch.tensor([len(instances) for instances in read])[:, None]
+    output = model(features.to(device).float(), mask)
     for i, bag in enumerate(bags):
-        count = int(batch.mask[i].sum())
-        yield _checked(bag, output.bag_logits[i], output.evidence[i, :count])
+        yield _checked(bag, output.bag_logits[i], output.evidence[i, : bag.count])
 
 
-def _judge_long(
-    model: BatMILModel, store: Store, bag: Bag, frames_per_instance: int, piece: int, device: torch.device
-) -> Verdict:
-    starts = range(0, bag.instances(frames_per_instance), piece)
-    pieces = (read_bag(store, bag, frames_per_instance, start, piece).to(device).float() for start in starts)
-    output = model.judge_pieces(pieces)
+def _score_long(model: BatMILModel, bag: Instances, piece: int, device: torch.device) -> BagScores:
+    starts = range(0, bag.count, piece)
+    pieces = (bag.read(start, min(piece, bag.count - start)).to(device).float() for start in starts)
+    output = model.score_pieces(pieces)
     return _checked(bag, output.bag_logits[0], output.evidence[0])
 
 
-def _checked(bag: Bag, logits: Tensor, evidence: Tensor) -> Verdict:
+def _checked(bag: Instances, logits: Tensor, evidence: Tensor) -> BagScores:
     if not logits.isfinite().all():
-        raise RunError(
-            bag.clip.filename, "the model gives scores that are not finite", "Lower learning_rate, train again"
-        )
-    return Verdict(bag, logits.float().cpu(), evidence.float().cpu())
+        raise RunError(bag.name, "the model gives scores that are not finite", "Lower learning_rate, train again")
+    return BagScores(logits.float().cpu(), evidence.float().cpu())

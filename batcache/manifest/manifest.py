@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batcache.manifest.cells import read_filename, read_labels, read_number
 from batcache.errors import ManifestError, count, quote
+from batcache.manifest.cells import read_filename, read_labels, read_number
 from batcache.manifest.table import Table, open_table, place_of
 
 

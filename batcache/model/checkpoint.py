@@ -10,9 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from batcache.config.settings import FeatureConfig, ModelConfig, to_plain
-from batcache.storage.disk import replacing
 from batcache.errors import BatcacheError, RunError, brief
 from batcache.model.crnn import BatMILModel
+from batcache.storage.disk import replacing
 
 FORMAT = "batcache-checkpoint"
 FORMAT_VERSION = 1

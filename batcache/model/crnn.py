@@ -109,7 +109,7 @@ class BatMILModel(nn.Module):
         return output
 
     @torch.no_grad()
-    def judge_pieces(self, pieces: Iterable[Tensor]) -> BagOutput:
+    def score_pieces(self, pieces: Iterable[Tensor]) -> BagOutput:
         """Judge one bag of any length, given as consecutive pieces, in the memory of one piece and all embeddings.
 
         Equals ``forward`` on the whole bag. For eval mode only: in training, BatchNorm would see the pieces.
@@ -117,7 +117,7 @@ class BatMILModel(nn.Module):
         Shape:
             pieces: ``[K_i, T, M]`` each, returns: a ``BagOutput`` with ``B = 1`` and ``N`` the sum of all ``K_i``
         """
-        assert not self.training, "judge_pieces in train mode"
+        assert not self.training, "score_pieces in train mode"
         embeddings = torch.cat([self.crnn.embed(piece) for piece in pieces])
         mask = torch.ones(1, len(embeddings), dtype=torch.bool)
         output: BagOutput = self.head(self.crnn.contextualise(embeddings, mask), mask.to(embeddings.device))

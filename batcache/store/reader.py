@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from batcache.errors import StoreError, list_some
 from batcache.storage.s3 import Place, S3Path
-from batcache.store.format.shard import parse_shard_index, shard_path, shard_sizes
-from batcache.store.format.commit import CachedRecording
 from batcache.store.format.attributes import read_attributes
+from batcache.store.format.commit import CachedRecording
 from batcache.store.format.index import Index, read_index
+from batcache.store.format.last_build import LastBuild, read_last_build
 from batcache.store.format.layout import say_how_to_mend
-from batcache.store.format.last_build import Sources, read_sources
+from batcache.store.format.shard import parse_shard_index, shard_path, shard_sizes
 
 _MAPPED_SHARDS = 512
 
@@ -100,9 +100,9 @@ class Store:
             raise StoreError(self.path, f"a build was stopped while it replaced {path}", "Run `batcache build` again")
         return rows[0] if rows else None
 
-    def sources(self) -> Sources:
-        """What the last build was given. Raises as ``read_sources``."""
-        return read_sources(self.path)
+    def last_build(self) -> LastBuild:
+        """What the last build was given. Raises as ``read_last_build``."""
+        return read_last_build(self.path)
 
     def read_instances(self, first: int, count: int) -> NDArray[np.float16]:
         """Read consecutive instances. Shape: ``[count, frames_per_instance, n_mels]``.

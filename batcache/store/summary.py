@@ -17,7 +17,11 @@ def summarise(store: Store) -> dict[str, str]:
     rates = Counter(row.true_rate for row in rows)
     features, layout = store.features, store.layout
     lacking = Counter((row.true_rate, row.dead_bands) for row in rows if row.dead_bands)
-    doubtful = [f"{row.path} (taken as {row.time_expansion:g}: {row.doubt})" for row in rows if row.doubt]
+    doubtful = [
+        f"{row.path} (taken as {row.time_expansion:g}: {row.expansion_warning})"
+        for row in rows
+        if row.expansion_warning
+    ]
     recorders = Counter(row.recorder for row in rows if row.recorder)
     facts = {
         "recordings": f"{len(rows):,} ({sum(row.duration_s for row in rows) / 3600:.2f} h)",
@@ -28,7 +32,7 @@ def summarise(store: Store) -> dict[str, str]:
         "window": f"{features.n_fft} samples every {features.hop_length} at {features.target_sample_rate:,} Hz",
         "true rates": ", ".join(f"{rate:,} Hz ({count:,})" for rate, count in sorted(rates.items())),
         "time-expanded": f"{sum(row.time_expansion != 1 for row in rows):,}",
-        "time expansion known by": _count(Counter(row.ground for row in rows)),
+        "time expansion known by": _count(Counter(row.expansion_source for row in rows)),
         "time expansion doubtful": f"{len(doubtful):,}" + (f": {list_some(doubtful)}" if doubtful else ""),
         "lacking upper mel bands": ", ".join(
             f"{count:,} of {rate:,} Hz lack {bands}" for (rate, bands), count in sorted(lacking.items())

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
-from batcache.storage.disk import write_file
 from batcache.errors import ManifestError, SynthError, did_you_mean, list_some
 from batcache.manifest.manifest import Manifest
+from batcache.storage.disk import write_file
 from batcache.synth.ledger import Events, Row, read_ledger
 from batcache.synth.plan import manifest_csv, plan_manifest
 from batcache.synth.render import DURATION_S, RATE_HZ, render

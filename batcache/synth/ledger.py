@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batcache.config.settings import digest
-from batcache.storage.disk import write_file
 from batcache.errors import SynthError
+from batcache.storage.disk import write_file
 
 SIMULATOR_VERSION = 1
 """Raised whenever code changes what is rendered."""

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from batcache.errors import ManifestError, count, list_some
+from batcache.inference.score import Instances
 from batcache.manifest.manifest import Clip, Manifest, check_contents
 from batcache.store.format.commit import CachedRecording
-from batcache.store.reader import Store
 from batcache.store.format.last_build import find_other_root
+from batcache.store.reader import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,13 @@ class Bag:
     start: int
     stop: int
 
+    @property
+    def seconds(self) -> float:
+        """True duration of its frames."""
+        return self.row.duration_s * (self.stop - self.start) / max(1, self.row.frames)
+
     def instances(self, frames_per_instance: int) -> int:
+        """How many instances of this length hold its frames."""
         return max(1, -(-(self.stop - self.start) // frames_per_instance))
 
 
@@ -51,7 +58,7 @@ def join(manifest: Manifest, store: Store) -> Joined:
         ManifestError: another data dir than the build's; a recording that was never built, or built with another
             time expansion; a clip that starts after its recording ends; one content in two splits.
     """
-    rejected = store.sources().rejected
+    rejected = store.last_build().rejected
     if root := find_other_root(store.path, manifest.data_dir, (clip.filename for clip in manifest.clips)):
         finding = f"filenames start from {manifest.data_dir}, those of {store.path} from {root}"
         raise ManifestError(manifest.csvs[0], finding, f"Pass --data-dir {root}, or another --cache")
@@ -90,6 +97,15 @@ def _bag(clip: Clip, row: CachedRecording, frames_per_second: float) -> Bag:
         finding = f"start_s {clip.start_s:g} lies behind the end of {clip.filename} ({row.duration_s:.3f} s)"
         raise ManifestError(clip.place, finding, "Correct the row")
     return Bag(clip, row, start, min(stop, row.frames))
+
+
+def instances_of(store: Store, bag: Bag, frames_per_instance: int) -> Instances:
+    """The instances of a bag, for whoever scores it."""
+
+    def read(first: int, count: int) -> Tensor:
+        return read_bag(store, bag, frames_per_instance, first, count)
+
+    return Instances(bag.clip.filename, bag.instances(frames_per_instance), read)
 
 
 def read_bag(

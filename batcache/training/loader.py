@@ -1,6 +1,6 @@
 """Batches of bags for training: shuffled, cut and padded, the same for the same seed and epoch.
 
-What is drawn at random is drawn in one place, ``draw_epoch``; threads, or a GPU that holds all bags, only read.
+What is drawn at random is drawn in one place, ``plan_epoch``; threads, or a GPU that holds all bags, only read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,20 +29,20 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class BatchPlan:
     """One batch to be: which bags, and the instance from which each is taken."""
 
     bags: tuple[int, ...]
     firsts: tuple[int, ...]
 
 
-def draw_epoch(counts: Sequence[int], most: int, batch_size: int, seed: int, epoch: int) -> list[Draw]:
+def plan_epoch(counts: Sequence[int], most: int, batch_size: int, seed: int, epoch: int) -> list[BatchPlan]:
     """Shuffle bags of so many instances by ``(seed, epoch)``; of a bag with more than ``most``, take a random span."""
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(counts))
     firsts = generator.integers(0, np.maximum(np.array(counts) - most, 0) + 1)
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [Draw(tuple(part.tolist()), tuple(firsts[part].tolist())) for part in parts]
+    return [BatchPlan(tuple(part.tolist()), tuple(firsts[part].tolist())) for part in parts]
 
 
 def read_batch(
@@ -82,13 +82,13 @@ class BatchReader:
         self.store, self.bags, self.frames_per_instance = store, tuple(bags), frames_per_instance
         self.most, self.bag_size, self.pin = most, bag_size, pin
 
-    def read(self, draw: Draw) -> Batch:
+    def read(self, draw: BatchPlan) -> Batch:
         bags = [self.bags[i] for i in draw.bags]
         return read_batch(
             self.store, bags, draw.firsts, self.frames_per_instance, self.most, self.bag_size, pin=self.pin
         )
 
-    def batches(self, draws: Sequence[Draw], workers: int) -> Iterator[Batch]:
+    def batches(self, draws: Sequence[BatchPlan], workers: int) -> Iterator[Batch]:
         """Yield the batches in order. Without workers the caller's thread reads."""
         if not workers:
             yield from map(self.read, draws)
@@ -97,7 +97,7 @@ class BatchReader:
             yield from map_ahead(pool, self.read, draws, workers + 1)
 
 
-class ResidentBags:
+class BagsOnGpu:
     """All bags of a split in a device's memory: an epoch then reads nothing."""
 
     def __init__(
@@ -122,7 +122,7 @@ class ResidentBags:
     def bytes_needed(store: Store, bags: Sequence[Bag], frames_per_instance: int) -> int:
         return sum(bag.instances(frames_per_instance) for bag in bags) * frames_per_instance * store.layout.n_mels * 2
 
-    def read(self, draw: Draw) -> Batch:
+    def read(self, draw: BatchPlan) -> Batch:
         bags = list(draw.bags)
         mask = _mask([self.counts[i] for i in bags], self.most, self.bag_size)
         begins = torch.from_numpy(self.starts[bags]) + torch.tensor(draw.firsts)
@@ -130,6 +130,6 @@ class ResidentBags:
         features = self.instances[places.to(self.device, non_blocking=True)]
         return Batch(features, mask, self.labels[bags])
 
-    def batches(self, draws: Sequence[Draw], workers: int) -> Iterator[Batch]:
+    def batches(self, draws: Sequence[BatchPlan], workers: int) -> Iterator[Batch]:
         """Yield the batches in order; there is nothing to read, so no workers."""
         return map(self.read, draws)

@@ -11,8 +11,8 @@ from batcache.errors import RunError
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import load_checkpoint
 from batcache.model.crnn import BatMILModel
-from batcache.store.reader import Store
 from batcache.store.format.last_build import portable
+from batcache.store.reader import Store
 from batcache.training.bags import join
 from batcache.training.events import Event
 from batcache.training.inputs import Split, choose_split, describe_inputs

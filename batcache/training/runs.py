@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 
 from batcache.config.settings import Config, load_config, to_plain
-from batcache.storage.disk import PARTIAL, write_file
 from batcache.errors import RunError, brief
+from batcache.storage.disk import PARTIAL, write_file
 
 FORMAT_VERSION = 1
 BEST = Path("checkpoints") / "best_model.pt"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from batcache.storage.disk import write_file
 from batcache.errors import ManifestError, RunError, brief, count, did_you_mean
 from batcache.manifest.manifest import Manifest
+from batcache.storage.disk import write_file
 from batcache.training.bags import Bag
 
 _COLUMNS = ("filename", "start_s", "duration_s", "content", "group", "split")

@@ -17,17 +17,18 @@ from torch import Tensor
 
 from batcache.config.settings import Config, to_plain
 from batcache.errors import RunError
+from batcache.inference.score import score_bags
 from batcache.model.checkpoint import Checkpoint, save_checkpoint
 from batcache.model.crnn import BatMILModel
 from batcache.store.reader import Store
 from batcache.training.augment import augment
+from batcache.training.bags import instances_of
 from batcache.training.events import Epoch, Event, RunStarted, Step, TrainReport
 from batcache.training.inputs import Split
-from batcache.training.loader import Batch, BatchReader, ResidentBags, draw_epoch
+from batcache.training.loader import BagsOnGpu, Batch, BatchReader, plan_epoch
 from batcache.training.loss import class_weights, masked_loss
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, write_run
-from batcache.inference.score import judge_bags
 from batcache.training.tracking import MetricsLog, Tracker, open_tracker
 
 KEEP_EVERY = 10  # epochs
@@ -80,7 +81,7 @@ class Trainer:
             yield started
             while self.epoch < settings.epochs and not self._exhausted():
                 began = time.perf_counter()
-                draws = draw_epoch(counts, settings.max_instances, settings.batch_size, settings.seed, self.epoch)
+                draws = plan_epoch(counts, settings.max_instances, settings.batch_size, settings.seed, self.epoch)
                 losses: list[float] = []
                 for done, loss in enumerate(self._train_epoch(source.batches(draws, settings.workers)), 1):
                     losses.append(loss)
@@ -98,14 +99,14 @@ class Trainer:
         score, notes = self._shown_score(), tuple(note for note in tracker.notes if note not in started.notes)
         yield TrainReport(self.run, self.epoch, self.best_epoch, self.metric, score, stopped_early, notes)
 
-    def _open_source(self) -> BatchReader | ResidentBags:
+    def _open_source(self) -> BatchReader | BagsOnGpu:
         """Training bags in the GPU's memory if asked for and there is room, else read from the store."""
         bags, frames, settings = self.split.train, self.frames_per_instance, self.config.training
         bag_size, on_gpu = self.config.data.bag_size, self.device.type == "cuda"
         if settings.resident == "auto" and on_gpu:
             free, _ = torch.cuda.mem_get_info(self.device)
-            if 2 * ResidentBags.bytes_needed(self.store, bags, frames) < free:
-                return ResidentBags(self.store, bags, frames, settings.max_instances, bag_size, self.device)
+            if 2 * BagsOnGpu.bytes_needed(self.store, bags, frames) < free:
+                return BagsOnGpu(self.store, bags, frames, settings.max_instances, bag_size, self.device)
         return BatchReader(self.store, bags, frames, settings.max_instances, bag_size, pin=on_gpu)
 
     def _train_epoch(self, batches: Iterator[Batch]) -> Iterator[float]:
@@ -154,17 +155,15 @@ class Trainer:
 
     def _validate(self, train_loss: float, seconds: float, began: float) -> Generator[Step, None, Epoch]:
         settings = self.config.training
-        judged = judge_bags(
+        scored = score_bags(
             self.model,
-            self.store,
-            self.split.val,
-            self.frames_per_instance,
+            (instances_of(self.store, bag, self.frames_per_instance) for bag in self.split.val),
             settings.batch_size,
             settings.max_instances,
         )
         outputs: list[Tensor] = []
-        for verdict in judged:
-            outputs.append(verdict.logits)
+        for bag in scored:
+            outputs.append(bag.logits)
             yield Step(self.epoch + 1, "validate", len(outputs), len(self.split.val))
         logits = torch.stack(outputs)
         labels = torch.tensor([bag.clip.labels for bag in self.split.val], dtype=torch.int8)

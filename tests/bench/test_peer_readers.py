@@ -22,8 +22,8 @@ def copies(built, tmp_path_factory) -> Copies:
 
 def test_the_store_holds_what_the_front_end_computed(copies, sample, frames) -> None:
     store, read = Store(copies.store), open_batcache(copies)
-    for fact, expected in zip(sample.facts, frames, strict=True):
-        row = store.find(fact.path)
+    for file, expected in zip(sample.files, frames, strict=True):
+        row = store.find(file.path)
         instances = read(row.first_instance, row.instances).reshape(-1, expected.shape[1])
         np.testing.assert_array_equal(instances[: row.frames], expected)
 

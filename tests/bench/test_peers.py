@@ -55,11 +55,11 @@ def test_torchaudio_computes_the_same_mel_frames(sample, config) -> None:
     features = config.data.features
     front_end = ClockedFrontEnd(features)
     torchaudio = TorchaudioMel(features, {rate for _, rate in sample.sources()})
-    for source, fact in zip(sample.sources(), sample.facts, strict=True):
+    for source, file in zip(sample.sources(), sample.files, strict=True):
         theirs = torchaudio(source)
         assert theirs.dtype == torch.float16
         mel = front_end.mel_at(source[1])
-        spans = stream_spans(read(source[0], fact.header), mel.windows.size, mel.windows.hop)
+        spans = stream_spans(read(source[0], file.header), mel.windows.size, mel.windows.hop)
         ours = torch.cat([mel(span)[0] for span in spans])
         # Levels are near 1e-3, where float16 steps are 1e-6. At other rates torchaudio resamples, and we do not:
         # without the ends, and the bands where its filter falls off.
@@ -77,8 +77,8 @@ def read(path, header):
 
 def test_both_engines_compute_the_same_features(sample, config) -> None:
     features = config.data.features
-    (path, rate), fact = sample.sources()[1], sample.facts[1]
-    samples = torch.cat(list(read(path, fact.header)), 1)
+    (path, rate), file = sample.sources()[1], sample.files[1]
+    samples = torch.cat(list(read(path, file.header)), 1)
     ours, theirs = (EngineRun(FrontEnd(features, "cpu", engine), []).compute(rate, samples) for engine in ENGINES)
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)  # float32 sums of 1,536 products in another order
 
@@ -90,8 +90,8 @@ def test_processes_compute_every_recording_once(sample, config, frames) -> None:
 
 def test_the_stopwatch_changes_no_number_and_counts_all_time(sample, config, frames) -> None:
     front_end = ClockedFrontEnd(config.data.features)
-    for (path, rate), fact, expected in zip(sample.sources(), sample.facts, frames, strict=True):
-        np.testing.assert_array_equal(np.concatenate(list(front_end.stream(path, fact.header, rate))), expected)
+    for (path, rate), file, expected in zip(sample.sources(), sample.files, frames, strict=True):
+        np.testing.assert_array_equal(np.concatenate(list(front_end.stream(path, file.header, rate))), expected)
     whole = front_end.watch.spent[STAGES[-1]]
     times = front_end.take_times()
     assert set(times) == set(STAGES) and min(times.values()) >= 0

@@ -14,12 +14,12 @@ import torch
 import yaml
 
 from batcache.bench import memory, suite, timing, training
-from batcache.bench.subprocess_cost import Cost, run_apart
 from batcache.bench.machine import PACKAGES, describe_machine, describe_versions
 from batcache.bench.memory import build_once, import_torch, measure_disk, measure_memory
 from batcache.bench.recordings import Sample, choose, write_long, write_short
 from batcache.bench.rows import Mark, Measuring, Report, Row
 from batcache.bench.starting import measure_start
+from batcache.bench.subprocess_cost import Cost, run_apart
 from batcache.bench.suite import Effort, bench
 from batcache.bench.timing import take_turns, threads
 from batcache.bench.training import FULL, SMALL, measure_training, train_briefly
@@ -82,11 +82,11 @@ def test_a_mark_is_kept_or_not(mark, met) -> None:
 
 
 def test_recordings_are_spread_over_the_manifest_each_content_once(sample) -> None:
-    assert len(sample) == 6 and sample.wav_bytes == sum(fact.size for fact in sample.facts)
+    assert len(sample) == 6 and sample.wav_bytes == sum(file.size for file in sample.files)
     assert {clip.split for clip in sample.manifest.clips} == {"train"}, "the trainer draws who validates"
     csv = sample.manifest.csvs[0]
     spread = choose(read_manifest([csv]), 3, load_config().data)
-    assert [fact.path for fact in spread.facts] == ["0.wav", "2.wav", "5.wav"]
+    assert [file.path for file in spread.files] == ["0.wav", "2.wav", "5.wav"]
     assert [clip.filename for clip in sample.first(2).manifest.clips] == ["0.wav", "1.wav"]
 
 
@@ -128,7 +128,7 @@ def test_by_default_a_build_has_several_shards_to_write_and_other_parts_are_boun
     given: dict[str, int] = {}
     for name in ("measure_builds", "measure_reading", "measure_epoch_data", "measure_training", "measure_memory"):
         monkeypatch.setattr(suite, name, lambda sample, *_, name=name: given.update({name: len(sample)}) or iter(()))
-    many = Sample(sample.manifest, sample.facts * 32)
+    many = Sample(sample.manifest, sample.files * 32)
     for part in ("whole builds", "reading bags", "data of an epoch", "training", "memory"):
         list(suite._parts(many, config, Effort(), "cpu", tmp_path)[part]())
     assert given.pop("measure_builds") == 192 and set(given.values()) == {64} and len(given) == 4

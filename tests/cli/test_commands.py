@@ -17,7 +17,7 @@ import pytest
 import soundfile
 import yaml
 
-from batcache.cli import progress as follow
+from batcache.cli import progress
 from batcache.model.checkpoint import load_checkpoint
 from batcache.training.events import Event
 from batcache.training.loop import train
@@ -402,8 +402,8 @@ def test_a_training_stopped_in_its_first_epoch_says_that_nothing_is_kept(small: 
         yield from islice(events, 2)
         raise KeyboardInterrupt
 
-    with pytest.raises(follow.Stopped, match=r"before its first epoch was over: nothing of .*-attention is kept"):
-        follow._follow_training(stopped(), "cpu")
+    with pytest.raises(progress.Stopped, match=r"before its first epoch was over: nothing of .*-attention is kept"):
+        progress._follow_training(stopped(), "cpu")
     assert not [*tmp_path.glob("*-attention")]
 
 

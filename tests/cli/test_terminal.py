@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from batcache.errors import count
 from batcache.cli.terminal import progress_bars, say, show_table, warn
+from batcache.errors import count
 
 STRANGE = "[red]a[/red] [/] :bat: \\[x].wav"
 BAR = """

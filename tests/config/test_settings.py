@@ -12,12 +12,12 @@ from batcache.config.settings import (
     ConvLayer,
     DataConfig,
     FeatureConfig,
-    Windows,
+    StftWindow,
     load_config,
     to_plain,
 )
-from batcache.errors import ConfigError
 from batcache.config.yaml import read_sections
+from batcache.errors import ConfigError
 
 USERS = """
 data:
@@ -399,7 +399,7 @@ def test_a_recording_has_as_many_frames_as_whole_milliseconds(samples: int, rate
 @given(rate=st.integers(8_000, 2_000_000))
 def test_windows_last_equally_long_at_every_rate(rate: int) -> None:
     """4.096 ms would be no whole number of samples at most rates: there, and only there, one resamples."""
-    windows = FeatureConfig().windows(rate)
+    windows = FeatureConfig().stft_window(rate)
     assert (windows.size * 256_000, windows.hop * 256_000) == (1024 * windows.rate, 256 * windows.rate)
     assert windows.rate == (rate if rate % 1000 == 0 else 256_000)
 
@@ -407,22 +407,22 @@ def test_windows_last_equally_long_at_every_rate(rate: int) -> None:
 @pytest.mark.parametrize(
     "rate, expected",
     [
-        (256_000, Windows(256_000, 1024, 256)),
-        (384_000, Windows(384_000, 1536, 384)),
-        (500_000, Windows(500_000, 2000, 500)),
-        (192_000, Windows(192_000, 768, 192)),
-        (312_500, Windows(256_000, 1024, 256)),
-        (44_100, Windows(256_000, 1024, 256)),
+        (256_000, StftWindow(256_000, 1024, 256)),
+        (384_000, StftWindow(384_000, 1536, 384)),
+        (500_000, StftWindow(500_000, 2000, 500)),
+        (192_000, StftWindow(192_000, 768, 192)),
+        (312_500, StftWindow(256_000, 1024, 256)),
+        (44_100, StftWindow(256_000, 1024, 256)),
     ],
 )
-def test_windows_at_usual_rates(rate: int, expected: Windows) -> None:
-    assert FeatureConfig().windows(rate) == expected
+def test_windows_at_usual_rates(rate: int, expected: StftWindow) -> None:
+    assert FeatureConfig().stft_window(rate) == expected
 
 
 def test_a_window_of_an_odd_number_of_samples_has_no_centre_so_it_is_resampled() -> None:
     config = FeatureConfig(target_sample_rate=200_000, n_fft=300, hop_length=200)
-    assert config.windows(100_000) == Windows(100_000, 150, 100)
-    assert config.windows(50_000) == Windows(200_000, 300, 200)
+    assert config.stft_window(100_000) == StftWindow(100_000, 150, 100)
+    assert config.stft_window(50_000) == StftWindow(200_000, 300, 200)
 
 
 def test_a_value_of_gigabytes_in_a_kilobyte_is_shown_in_part(tmp_path: Path) -> None:

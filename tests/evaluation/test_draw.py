@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from batcache.config.settings import DataConfig
 from batcache.errors import ManifestError, RunError
+from batcache.evaluation.draw import draw_page
+from batcache.evaluation.evaluate import EvalReport, choose_clips, evaluate
 from batcache.evaluation.panels import (
     Call,
     Panel,
@@ -26,9 +28,7 @@ from batcache.evaluation.panels import (
     panels_of_store,
     read_calls,
 )
-from batcache.evaluation.evaluate import EvalReport, choose_clips, evaluate
 from batcache.inference.predictions import Predictions, read_predictions
-from batcache.evaluation.draw import draw_page
 from batcache.manifest.manifest import read_manifest
 from batcache.store.build.build import build
 from batcache.store.reader import Store

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from batcache.errors import ManifestError, RunError, StoreError
+from batcache.evaluation.evaluate import EvalReport, Evaluation, Judged, choose_clips, evaluate, read_judged
 from batcache.evaluation.metrics import compute_metrics
-from batcache.evaluation.evaluate import EvalReport, Judged, Judging, choose_clips, evaluate, read_judged
 from batcache.inference.predictions import Predictions, read_predictions, write_predictions
 from batcache.manifest.manifest import Manifest, read_manifest
 from batcache.model.checkpoint import load_checkpoint, save_checkpoint
 from batcache.store.build.build import build
-from batcache.store.reader import Store
 from batcache.store.format.last_build import portable
+from batcache.store.reader import Store
 from batcache.training.bags import read_bag
 from batcache.training.runs import BEST, newest_run, read_run, write_run
 from tests.small_world import CPU, RATE, SPECIES, SmallWorld
@@ -30,7 +30,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "runs" / trained.name))
 
 
-def judge(judging: Judging) -> EvalReport:
+def judge(judging: Evaluation) -> EvalReport:
     *_, report = evaluate(judging, CPU)
     assert isinstance(report, EvalReport)
     return report
@@ -38,7 +38,7 @@ def judge(judging: Judging) -> EvalReport:
 
 def chosen(
     run: Path, small: SmallWorld, manifest: Manifest | None = None, split: str = "test", *, edited: bool = False
-) -> Judging:
+) -> Evaluation:
     """As ``batcache eval`` chooses: the run's clips and splits (its CSV perhaps edited), or another CSV's."""
     as_trained = manifest is None or edited
     return choose_clips(run / BEST, small.store, manifest or small.manifest, split, as_trained=as_trained)

@@ -54,7 +54,7 @@ def heard(samples: np.ndarray, header_rate: int) -> Expansion:
 
 
 def is_wrong(found: Expansion, truth: float) -> bool:
-    return not found.doubt and found.factor != truth
+    return not found.warning and found.factor != truth
 
 
 # --- who is asked, in which order ---
@@ -98,7 +98,7 @@ def test_a_length_in_true_seconds_confirms_a_samplerate() -> None:
     ],
 )
 def test_metadata_that_contradict_each_other_are_doubted(rate, metadata, reason) -> None:
-    assert reason in says(rate, **metadata).doubt
+    assert reason in says(rate, **metadata).warning
 
 
 def test_an_impossible_factor_is_not_taken() -> None:
@@ -115,7 +115,7 @@ def test_below_full_spectrum_a_rate_alone_decides_nothing(write_wav: WriteWav, r
     for samples in (noise(0.5, rate), np.zeros(rate // 2), np.zeros(3), tone(rate / 5, 0.5, rate)):
         path = write_wav("a.wav", samples, rate)
         found = find_expansion(path, read_header(path), Metadata(), None)
-        assert (found.factor, found.ground) == (1.0, "assumed") and found.doubt
+        assert (found.factor, found.source) == (1.0, "assumed") and found.warning
 
 
 # --- what the sound proves ---
@@ -156,22 +156,22 @@ def test_slowed_calls_at_a_recorders_tenth_prove_ten() -> None:
 
 def test_slowed_calls_at_a_common_rate_are_doubtful() -> None:
     found = heard(calls(441_000), 44_100)
-    assert found.factor == 10 and "common rate" in found.doubt
+    assert found.factor == 10 and "common rate" in found.warning
 
 
 def test_slowed_calls_at_a_rate_of_two_recorders_are_doubtful() -> None:
     found = heard(calls(312_500), 31_250)
-    assert found.ground == "band content" and "8 or 10 or 16" in found.doubt
+    assert found.source == "band content" and "8 or 10 or 16" in found.warning
 
 
 def test_what_rises_like_no_bat_is_doubtful() -> None:
-    assert "rise" in heard(calls(384_000, sweep_hz=-8_000), 38_400).doubt
+    assert "rise" in heard(calls(384_000, sweep_hz=-8_000), 38_400).warning
 
 
 def test_three_calls_are_not_enough() -> None:
     for samples, rate in ((calls(384_000, count=3), 38_400), (calls(96_000, hz=35_000, count=3), 96_000)):
         found = heard(samples, rate)
-        assert found.factor == 1 and found.doubt
+        assert found.factor == 1 and found.warning
 
 
 @pytest.mark.parametrize("rate", [22_050, 38_400, 44_100, 48_000, 96_000])
@@ -196,7 +196,7 @@ floats = st.lists(st.floats(0.0, 1.0), max_size=30)
 def test_any_pulses_at_any_rate_give_a_possible_factor(start, duration, hz, rate) -> None:
     found = decide(pulses_of([60 * s for s in start], duration, [rate / 2 * f for f in hz]), rate)
     assert found.factor in (1, *FACTORS) and rate * found.factor <= 2_000_000
-    assert found.ground == "band content" or (found.factor == 1 and found.doubt)
+    assert found.source == "band content" or (found.factor == 1 and found.warning)
 
 
 @given(factor=st.sampled_from(FACTORS), rate=st.integers(8_000, 191_999), hz=st.floats(15e3, 120e3))
@@ -204,7 +204,7 @@ def test_any_pulses_at_any_rate_give_a_possible_factor(start, duration, hz, rate
 def test_slowed_bat_calls_are_never_taken_for_true_ones(factor, rate, hz) -> None:
     steady = pulses_of([0.1 * factor * i for i in range(20)], [0.005 * factor] * 20, [hz / factor] * 20)
     found = decide(steady, rate)
-    assert found.doubt or found.factor != 1
+    assert found.warning or found.factor != 1
 
 
 # --- what real recordings prove ---
@@ -222,7 +222,7 @@ def test_without_the_manifest_no_real_recording_is_wrong(real, recordings) -> No
         header = read_header(path)
         found = find_expansion(path, header, read_metadata(path, header), None)
         assert not is_wrong(found, float(row["time_expansion"])), f"{path.name}: {found}"
-        outcome["doubtful" if found.doubt else "right"] += 1
+        outcome["doubtful" if found.warning else "right"] += 1
     assert outcome == {"right": 78, "doubtful": 3}
 
 

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from torchaudio.functional import resample as torchaudio_resample
 
 from batcache.config.settings import FRONT_END_VERSION, FeatureConfig
+from batcache.device import pick_device
 from batcache.errors import ConfigError
 from batcache.features.audio import read_header
-from batcache.features.frontend import FrontEnd, pick_device
+from batcache.features.frontend import FrontEnd
 from batcache.features.mel import ENGINES, BandEnergy, band_edges_hz, dead_bands
 from batcache.features.pcen import rounding_level
 from tests.conftest import noise, tone
@@ -168,7 +169,7 @@ def test_tf32_convolutions_that_the_caller_allows_do_not_reach_the_features(writ
 
 @pytest.mark.parametrize("name", [SHORT[1], SHORT[5], SHORT[7], SHORT[9]])  # 384, 192, 960 and 384 kHz
 def test_features_differ_little_from_those_of_the_recording_resampled_first(real, recordings, front_end, name) -> None:
-    """Windows of equal length see the same sound. What differs is the resampler: its ripple, and what it aliases."""
+    """StftWindow of equal length see the same sound. What differs is the resampler: its ripple, and what it aliases."""
     (row,) = [row for row in recordings if row["filename"] == f"audio/{name}"]
     path, rate = real / row["filename"], int(row["true_sample_rate"])
     samples = torch.from_numpy(soundfile.read(path, always_2d=True)[0][:, 0])

@@ -28,13 +28,13 @@ from batcache.features.expansion import find_expansion
 from batcache.features.metadata import read_metadata
 from batcache.manifest.manifest import read_manifest
 from batcache.store.format.array import read_array_metadata, resize
-from batcache.store.format.shard import ShardWriter, shard_path
-from batcache.store.format.commit import CachedRecording, Commit, write_commit
 from batcache.store.format.attributes import create_store
+from batcache.store.format.commit import CachedRecording, Commit, write_commit
+from batcache.store.format.last_build import LAST_BUILD, read_last_build
 from batcache.store.format.layout import Layout
 from batcache.store.format.lock import LOCK, hold
+from batcache.store.format.shard import ShardWriter, shard_path
 from batcache.store.reader import Store
-from batcache.store.format.last_build import SOURCES, read_sources
 from batcache.store.summary import summarise
 from tests.features.test_audio import chunk, pcm, riff
 from tests.features.test_metadata import GUANO, WAMD, guano
@@ -124,7 +124,7 @@ def make_store(cache: Path) -> None:
     write_commit(cache, Commit(0, 0, features.fingerprint, size, False, crcs, tuple(rows)))
     resize(cache, 3)
     note = {"csvs": ["../a.csv"], "split_of": {"../a.csv": "train"}, "data_dir": "..", "rejected": {"c.wav": "no"}}
-    (cache / SOURCES).write_text(json.dumps(note))
+    (cache / LAST_BUILD).write_text(json.dumps(note))
     lock = {"host": socket.gethostname(), "process": 4_000_000, "process_began": 1.5, "since": "2024", "token": "x"}
     (cache / LOCK).write_text(json.dumps(lock))
 
@@ -150,7 +150,7 @@ STORE_FILES: dict[str, Callable[[Path], object]] = {
     "zarr.json": open_store,
     "instances/zarr.json": open_array,
     "commits/0.json": open_store,
-    SOURCES: read_sources,
+    LAST_BUILD: read_last_build,
     LOCK: take_lock,
 }
 

@@ -5,9 +5,9 @@ import torch
 
 from batcache.config.settings import ModelConfig, PoolingType, load_config
 from batcache.errors import RunError
+from batcache.inference.score import BagScores, score_bags
 from batcache.model.crnn import BatMILModel
-from batcache.training.bags import Bag, join, read_bag
-from batcache.inference.score import Verdict, judge_bags
+from batcache.training.bags import Bag, instances_of, join, read_bag
 from tests.small_world import SmallWorld
 
 CUT = 50
@@ -29,8 +29,8 @@ def bags(small: SmallWorld) -> tuple[Bag, ...]:
 
 def judge(
     small: SmallWorld, model: BatMILModel, bags: tuple[Bag, ...], batch_size: int = 4, max_instances: int = 60
-) -> Iterator[Verdict]:
-    return judge_bags(model, small.store, bags, CUT, batch_size, max_instances)
+) -> Iterator[BagScores]:
+    return score_bags(model, [instances_of(small.store, bag, CUT) for bag in bags], batch_size, max_instances)
 
 
 @pytest.mark.parametrize("pooling", ["max", "attention", "linear_softmax"])
@@ -42,7 +42,6 @@ def test_a_long_bag_judged_in_pieces_equals_the_whole(
     wholes = judge(small, model, bags)
     pieces = judge(small, model, bags, max_instances=max_instances)
     for whole, piece in zip(wholes, pieces, strict=True):
-        assert piece.bag is whole.bag
         torch.testing.assert_close(piece.logits, whole.logits, **KERNELS)
         torch.testing.assert_close(piece.evidence, whole.evidence, **KERNELS)
 
@@ -51,15 +50,14 @@ def test_the_order_is_kept_where_long_and_short_bags_alternate(small: SmallWorld
     lengths = [bag.instances(CUT) for bag in bags]
     assert min(lengths) < 8 < max(lengths)
     for batch_size in (1, 3, 100):
-        verdicts = list(judge(small, model_of(), bags, batch_size, max_instances=8))
-        assert [verdict.bag for verdict in verdicts] == list(bags)
-        assert [len(verdict.evidence) for verdict in verdicts] == lengths
+        scores = list(judge(small, model_of(), bags, batch_size, max_instances=8))
+        assert [len(bag_scores.evidence) for bag_scores in scores] == lengths
 
 
 def test_a_verdict_is_the_models_word_on_the_bag_alone(small: SmallWorld, bags: tuple[Bag, ...]) -> None:
     model = model_of().eval()
-    for verdict in judge(small, model, bags[:5]):
-        features = read_bag(small.store, verdict.bag, CUT).float().unsqueeze(0)
+    for bag, verdict in zip(bags[:5], judge(small, model, bags[:5]), strict=True):
+        features = read_bag(small.store, bag, CUT).float().unsqueeze(0)
         with torch.inference_mode():
             output = model(features, torch.ones(features.shape[:2], dtype=torch.bool))
         torch.testing.assert_close(verdict.logits, output.bag_logits[0], **KERNELS)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batcache.manifest.cells import UNKNOWN
 from batcache.errors import ManifestError
+from batcache.manifest.cells import UNKNOWN
 from batcache.manifest.manifest import Clip, Manifest, check_contents, read_manifest
 
-BATS = Path(__file__).parents[1] / "../shared/data/bats"
+BATS = Path(__file__).parents[2] / "../shared/data/bats"
 
 
 def write(folder: Path, name: str = "clips.csv", *lines: str) -> Path:

@@ -108,12 +108,12 @@ def test_instances_hear_their_neighbours_on_both_sides_but_no_other_bag() -> Non
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_judging_pieces_equals_judging_the_whole_bag(pooling: PoolingType, size: int) -> None:
     model, x = small_model(pooling).eval(), features(1, 7, T, M)
-    assert_same(model.judge_pieces(x[0].split(size)), model(x, prefix_mask(7)))
+    assert_same(model.score_pieces(x[0].split(size)), model(x, prefix_mask(7)))
 
 
 def test_ten_minutes_pass_through_in_pieces() -> None:
     model = small_model().eval()
-    output = model.judge_pieces(features(60, T, M, seed=minute) for minute in range(20))
+    output = model.score_pieces(features(60, T, M, seed=minute) for minute in range(20))
     assert output.evidence.shape == (1, 1200, C)
     assert output.bag_logits.isfinite().all()
     assert not output.bag_logits.requires_grad
@@ -121,7 +121,7 @@ def test_ten_minutes_pass_through_in_pieces() -> None:
 
 def test_judging_pieces_in_training_is_our_mistake() -> None:
     with pytest.raises(AssertionError, match="train mode"):
-        small_model().train().judge_pieces([features(2, T, M)])
+        small_model().train().score_pieces([features(2, T, M)])
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

@@ -2,8 +2,8 @@
 
     python -m tests.store.faulty_build      reads jobs from stdin and answers on stdout, one JSON a line
 
-What happens is said by an ``Affliction``. The command runs through ``batcache.cli.commands.main``, as a user's would, on stores
-of few instances a shard.
+What happens is said by an ``Injection``. The command runs through ``batcache.cli.commands.main``, as a user's would, on
+stores of few instances a shard.
 """
 
 import errno
@@ -33,7 +33,7 @@ CONFIG = "data: {n_mels: 16, instance_s: 0.1}\n"
 
 
 @dataclass(frozen=True)
-class Affliction:
+class Injection:
     """What happens to a build.
 
     ``point`` and ``number``: the operation so numbered fails with this errno, and if ``stays`` all later ones that
@@ -127,8 +127,8 @@ class Phases:
 
 def _publish(phases: Phases, pause_s: float, seed: int) -> None:
     """Wrap what a build does, so that it says its phase; writers stay as parallel as ever."""
-    from batcache.storage import disk
     from batcache.features import frontend
+    from batcache.storage import disk
     from batcache.store.build import build
     from batcache.store.build import writers as writing
 
@@ -183,12 +183,12 @@ class Commander:
 
     process: "Popen[str]"
 
-    def begin(self, project: Project, cache: Path, affliction: Affliction, *more: str) -> None:
+    def begin(self, project: Project, cache: Path, injection: Injection, *more: str) -> None:
         config = project.root / "small.yaml"
         config.write_text(CONFIG)
         words = ["build", "--csv", str(project.csv), "--cache", str(cache), "--config", str(config), "--device", "cpu"]
         assert self.process.stdin
-        self.process.stdin.write(json.dumps([str(cache.parent), [*words, *more], asdict(affliction)]) + "\n")
+        self.process.stdin.write(json.dumps([str(cache.parent), [*words, *more], asdict(injection)]) + "\n")
         self.process.stdin.flush()
 
     def end(self) -> Outcome:
@@ -196,9 +196,9 @@ class Commander:
         status, text, passed = json.loads(self.process.stdout.readline())
         return Outcome(status, text, [(operation, name) for operation, name in passed])
 
-    def build(self, project: Project, cache: Path, affliction: Affliction = Affliction(), *more: str) -> Outcome:
+    def build(self, project: Project, cache: Path, injection: Injection = Injection(), *more: str) -> Outcome:
         """Run ``batcache build`` on a project's CSV and wait for its end."""
-        self.begin(project, cache, affliction, *more)
+        self.begin(project, cache, injection, *more)
         return self.end()
 
 
@@ -214,7 +214,7 @@ def commander() -> Iterator[Commander]:
         process.stdin.close()
 
 
-def _run_in_child(root: Path, words: list[str], affliction: Affliction, answer: int) -> None:
+def _run_in_child(root: Path, words: list[str], injection: Injection, answer: int) -> None:
     from batcache.cli import commands as cli
     from batcache.store.build import build
 
@@ -223,25 +223,25 @@ def _run_in_child(root: Path, words: list[str], affliction: Affliction, answer: 
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))  # as a pipe's
     sys.argv = ["batcache", *words]
     fault = None
-    if affliction.point is not None:
+    if injection.point is not None:
         build._MOST_WRITERS = 1  # the operations have one order
-        fault = Fault(root, affliction.point or None, number=affliction.number, stays=affliction.stays)
+        fault = Fault(root, injection.point or None, number=injection.number, stays=injection.stays)
         fault.watch()
-    if affliction.phases:
-        phases = Phases(Path(affliction.phases))
+    if injection.phases:
+        phases = Phases(Path(injection.phases))
         os.cpu_count = lambda: build._MOST_WRITERS  # type: ignore[assignment]
-        _publish(phases, affliction.pause_s, affliction.seed)
-    if affliction.file_bytes is not None:
+        _publish(phases, injection.pause_s, injection.seed)
+    if injection.file_bytes is not None:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_FSIZE, (affliction.file_bytes, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (injection.file_bytes, resource.RLIM_INFINITY))
     status = 70
     with few_a_shard():
-        if affliction.free_bytes is not None:
-            usage = mock.Mock(free=affliction.free_bytes)
+        if injection.free_bytes is not None:
+            usage = mock.Mock(free=injection.free_bytes)
             mock.patch("shutil.disk_usage", return_value=usage).start()
         try:
-            if affliction.phases:
+            if injection.phases:
                 phases.begin()
             cli.main()
             status = 0
@@ -260,12 +260,12 @@ def _serve() -> None:
         import_module(module)
     compile_loops()
     for line in sys.stdin:
-        root, words, affliction = json.loads(line)
+        root, words, injection = json.loads(line)
         receive, answer = os.pipe()
         child = os.fork()
         if not child:
             os.close(receive)
-            _run_in_child(Path(root), words, Affliction(**affliction), answer)
+            _run_in_child(Path(root), words, Injection(**injection), answer)
         os.close(answer)
         with os.fdopen(receive, encoding="utf-8") as file:
             text, _, passed = file.read().partition("\0")

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from batcache.config.settings import DataConfig
 from batcache.manifest.manifest import read_manifest
 from batcache.store.build.build import build
-from batcache.store.format.layout import Layout
 from batcache.store.build.plan import Plan
-from batcache.store.reader import Store
 from batcache.store.build.report import BuildReport
+from batcache.store.format.layout import Layout
+from batcache.store.reader import Store
 
 RATE = 384_000
 SMALL = DataConfig(n_mels=16, instance_s=0.1)
@@ -51,7 +51,7 @@ class Built:
     @property
     def computed(self) -> set[str]:
         """The recordings that were computed, whether they failed or not."""
-        return {placed.facts.path for task in self.plan.tasks for placed in task.recordings}
+        return {placed.file.path for task in self.plan.tasks for placed in task.recordings}
 
 
 class Project:

@@ -19,8 +19,8 @@ from batcache.errors import StoreError
 from batcache.manifest.manifest import read_manifest
 from batcache.store.build.build import Progress, build
 from batcache.store.format.index import reread
-from batcache.store.reader import Store
 from batcache.store.format.last_build import portable
+from batcache.store.reader import Store
 from tests.store.project import (
     PER_SHARD,
     Project,
@@ -35,7 +35,7 @@ from tests.store.project import (
 
 LENGTHS = {"a.wav": 0.25, "night 1/b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2, "d.wav": 0.05}
 NAMES = list(LENGTHS)
-SOURCES = ["a.wav", "night 1", "long.wav", "c.wav", "d.wav", "clips.csv"]
+LAST_BUILD = ["a.wav", "night 1", "long.wav", "c.wav", "d.wav", "clips.csv"]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def rejects(project: Project) -> dict[str, str]:
 
 
 def test_two_builds_in_two_folders_are_equal_byte_for_byte(project, tmp_path):
-    other = Project(copy(project.root, tmp_path / "elsewhere" / "deeper", SOURCES))
+    other = Project(copy(project.root, tmp_path / "elsewhere" / "deeper", LAST_BUILD))
     assert not other.cache.exists()
     other.build()
     assert_equal_trees(snapshot(other.root), snapshot(project.root))
@@ -75,7 +75,7 @@ def test_two_builds_in_two_folders_are_equal_byte_for_byte(project, tmp_path):
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_bytes_do_not_depend_on_the_number_of_workers(project, tmp_path, workers):
-    other = Project(copy(project.root, tmp_path / "other", SOURCES))
+    other = Project(copy(project.root, tmp_path / "other", LAST_BUILD))
     other.build(workers=workers)
     assert_equal_trees(snapshot(other.root), snapshot(project.root))
 
@@ -145,7 +145,7 @@ def test_a_build_does_not_depend_on_assertions_being_checked(project, tmp_path):
         "from pathlib import Path; from tests.store.project import Project;"
         "import sys; project = Project(Path(sys.argv[1])); project.build()"
     )
-    other = Project(copy(project.root, tmp_path / "other", SOURCES))
+    other = Project(copy(project.root, tmp_path / "other", LAST_BUILD))
     here = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-O", "-c", code, str(other.root)], cwd=here, check=True)
     assert_equal_trees(snapshot(other.root), snapshot(project.root))
@@ -302,7 +302,7 @@ def test_another_time_expansion_computes_that_recording_and_no_other(project):
     assert built.computed == {"c.wav"}
     assert built.plan.decisions["c.wav"] == ("stale", "true rate was 384,000 Hz, is 192,000 Hz")
     (row,) = project.store().index.by_path["c.wav"]
-    assert (row.true_rate, row.time_expansion, row.ground, row.frames) == (192_000, 0.5, "manifest", 400)
+    assert (row.true_rate, row.time_expansion, row.expansion_source, row.frames) == (192_000, 0.5, "manifest", 400)
     assert row.first_instance // PER_SHARD != old.first_instance // PER_SHARD
     after = shards(project.cache)
     assert before.items() <= after.items(), "committed shards are never written again"
@@ -313,7 +313,10 @@ def test_a_time_expansion_of_one_said_aloud_computes_nothing(project):
     project.list(*NAMES, time_expansion={"c.wav": 1})
     assert_nothing_was_computed(project, before)
     store = project.store()
-    assert (store.find("c.wav").ground, store.find("a.wav").ground) == ("manifest", "full-spectrum rate")
+    assert (store.find("c.wav").expansion_source, store.find("a.wav").expansion_source) == (
+        "manifest",
+        "full-spectrum rate",
+    )
 
 
 def test_audio_that_was_recorded_ten_times_slower_gets_the_frames_of_its_true_rate(project):
@@ -348,7 +351,7 @@ def slow(project: Project) -> Project:
 
 def ground_of(project: Project, name: str) -> tuple[float, str, bool]:
     row = project.store().find(name)
-    return row.time_expansion, row.ground, bool(row.doubt)
+    return row.time_expansion, row.expansion_source, bool(row.expansion_warning)
 
 
 def test_a_factor_in_the_metadata_is_used_and_one_that_nobody_knows_is_reported(slow):
@@ -531,7 +534,7 @@ def test_each_reject_is_listed_with_its_reason_and_the_others_are_built(project)
     for name, reason in bad.items():
         assert reason in listed[name] and listed[name].endswith("."), (name, listed[name])
         assert str(root) not in listed[name]
-    assert built.report.rejected == listed == project.store().sources().rejected
+    assert built.report.rejected == listed == project.store().last_build().rejected
     assert {"fits.wav", "good.wav"} <= built.computed
     assert built.report.recordings == len(NAMES) + 2
     assert len(project.frames("fits.wav")) == 4
@@ -547,7 +550,7 @@ def test_a_repaired_recording_is_built_and_the_list_of_rejects_goes(project):
     project.record("new.wav", 0.3)
     assert project.build().computed == {"new.wav"}
     assert not (project.root / "features.zarr.rejected.csv").exists()
-    assert project.store().sources().rejected == {}
+    assert project.store().last_build().rejected == {}
 
 
 def test_a_reject_is_remembered_until_its_file_is_built_whatever_other_csvs_are_built_meanwhile(project):
@@ -558,7 +561,7 @@ def test_a_reject_is_remembered_until_its_file_is_built_whatever_other_csvs_are_
     project.record("more.wav", 0.3)
     project.list("more.wav", "missing.wav")
     assert list(project.build().report.rejected) == ["missing.wav"]
-    notes = project.store().sources().rejected
+    notes = project.store().last_build().rejected
     assert notes == {**known, "missing.wav": notes["missing.wav"]}
     before = snapshot(project.root)
     project.build()
@@ -566,7 +569,7 @@ def test_a_reject_is_remembered_until_its_file_is_built_whatever_other_csvs_are_
     project.record("new.wav", 0.3)
     project.list(*NAMES, "new.wav")
     project.build()
-    assert set(project.store().sources().rejected) == {"missing.wav", "z.wav"}
+    assert set(project.store().last_build().rejected) == {"missing.wav", "z.wav"}
 
 
 def test_what_was_rejected_does_not_depend_on_the_order_of_builds(project, tmp_path):
@@ -703,7 +706,7 @@ def test_the_store_remembers_its_manifest_by_relative_posix_paths(project):
 
 def test_a_project_that_moves_keeps_working(project, tmp_path):
     moved = Project(project.root.rename(tmp_path / "moved"))
-    sources = moved.store().sources()
+    sources = moved.store().last_build()
     assert (sources.csvs, sources.data_dir) == ((moved.csv.resolve(),), moved.root.resolve())
     assert read_manifest(sources.csvs, sources.data_dir).species == ("Myotis",)
     assert moved.build().computed == set()
@@ -713,7 +716,7 @@ def test_paths_given_relative_to_the_working_folder_are_found_from_any_other(pro
     monkeypatch.chdir(project.root)
     list(build(read_manifest([Path("clips.csv")]), Path("features.zarr"), project.config))
     monkeypatch.chdir(tmp_path)
-    assert project.store().sources().csvs == (project.csv.resolve(),)
+    assert project.store().last_build().csvs == (project.csv.resolve(),)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="making links needs privileges on Windows")
@@ -722,8 +725,8 @@ def test_a_store_behind_a_link_finds_its_manifest(project, tmp_path):
     project.cache.rename(tmp_path / "big disk" / "features.zarr")
     project.cache.symlink_to(tmp_path / "big disk" / "features.zarr", target_is_directory=True)
     project.build()
-    assert project.store().sources().csvs == (project.csv.resolve(),)
-    assert Store(tmp_path / "big disk" / "features.zarr").sources().data_dir == project.root.resolve()
+    assert project.store().last_build().csvs == (project.csv.resolve(),)
+    assert Store(tmp_path / "big disk" / "features.zarr").last_build().data_dir == project.root.resolve()
 
 
 def test_portable_paths_are_posix_and_relative(tmp_path):

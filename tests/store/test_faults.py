@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batcache.manifest.manifest import read_manifest
 from batcache.cli.tables import describe_work
+from batcache.manifest.manifest import read_manifest
 from batcache.store.build.build import build
 from batcache.store.build.plan import Plan
 from batcache.store.reader import Store
-from tests.store.faulty_build import CONFIG, Affliction, Commander, Outcome, Phases, commander
+from tests.store.faulty_build import CONFIG, Commander, Injection, Outcome, Phases, commander
 from tests.store.project import Project, assert_equal_trees, copy, few_a_shard, let_an_hour_pass, snapshot
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot fork")
@@ -69,7 +69,7 @@ class Case:
 
 def undisturbed(running: Commander, project: Project, start: Path | None, name: str) -> Case:
     end = Case(project, start, Path(), ()).begin(name)
-    outcome = running.build(project, end / "features.zarr", Affliction(point=0))
+    outcome = running.build(project, end / "features.zarr", Injection(point=0))
     assert outcome.status == 1 and "1 recording rejected" in outcome.text, outcome.text
     return Case(project, start, end, tuple(outcome.passed))
 
@@ -137,7 +137,7 @@ def fail_at(points: list[int], case: Case, running: Commander, number: int, *, s
         said = f"{kind} at operation {point} of {len(case.operations)}, {operation}"
         folder = case.begin(f"{kind} {point}")
         outcome = running.build(
-            case.project, folder / "features.zarr", Affliction(point=point, number=number, stays=stays)
+            case.project, folder / "features.zarr", Injection(point=point, number=number, stays=stays)
         )
         if outcome.status == 1 and "1 recording rejected" in outcome.text.splitlines()[-1]:
             assert operation.startswith("link") and not stays, f"{said}: passed over"  # locks do without links
@@ -205,7 +205,7 @@ def test_a_small_disk_that_fills_up_is_one_line_and_with_more_room_the_next_buil
     for pages in (1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 24, 28, 32):
         said = f"{pages} pages"
         with mounted(folder, f"size={pages * os.sysconf('SC_PAGE_SIZE')}"):
-            outcome = running.build(first.project, folder / "features.zarr", Affliction(free_bytes=10**9))
+            outcome = running.build(first.project, folder / "features.zarr", Injection(free_bytes=10**9))
             if " rejected, listed in" not in outcome.text:
                 assert os.strerror(errno.ENOSPC) in assert_one_line(outcome, folder, said)
                 stopped += 1
@@ -237,7 +237,7 @@ def test_a_limit_on_the_size_of_a_file_is_one_line_and_without_it_the_next_build
     first, running, unflushed, file_bytes
 ):
     folder = first.begin(f"limit {file_bytes}")
-    outcome = running.build(first.project, folder / "features.zarr", Affliction(file_bytes=file_bytes))
+    outcome = running.build(first.project, folder / "features.zarr", Injection(file_bytes=file_bytes))
     assert os.strerror(errno.EFBIG) in assert_one_line(outcome, folder, f"{file_bytes} bytes")
     assert_goes_on(first, folder, f"{file_bytes} bytes")
 
@@ -254,7 +254,7 @@ def test_a_read_only_disk_is_one_line_and_nothing_changes(which, running, reques
         outcome = running.build(case.project, folder / "features.zarr")
         assert os.strerror(errno.EROFS) in assert_one_line(outcome, folder, which)
         assert_equal_trees(snapshot(folder), before)
-        dry = running.build(case.project, folder / "features.zarr", Affliction(), "--dry-run")
+        dry = running.build(case.project, folder / "features.zarr", Injection(), "--dry-run")
         assert (dry.status, "new.wav" in dry.text or which == "first") == (0, True), dry.text
         remount(folder, "rw")
         assert_goes_on(case, folder, which)
@@ -276,7 +276,7 @@ def test_a_folder_that_is_not_ours_to_write_is_one_line(second, running):
 def test_a_build_that_has_no_room_is_refused_before_it_starts_saying_both_numbers(second, running):
     folder = second.begin("no room")
     before = snapshot(folder)
-    outcome = running.build(second.project, folder / "features.zarr", Affliction(free_bytes=10_000))
+    outcome = running.build(second.project, folder / "features.zarr", Injection(free_bytes=10_000))
     line = assert_one_line(outcome, folder, "no room")
     numbers = re.search(r"([\d.]+) MB to write, ([\d.]+) MB free", line)
     assert numbers and float(numbers[1]) > float(numbers[2]) == 0.01, f"both numbers tell something: {line}"
@@ -382,7 +382,7 @@ def test_a_build_stopped_by_ctrl_c_at_any_moment_goes_on(which, running, unflush
     for moment in range(30):
         folder, said = case.begin(f"ctrl-c {moment}"), f"after {8 * (moment + 1)} ms"
         phases = Phases(place)
-        running.begin(case.project, folder / "features.zarr", Affliction(phases=str(place), pause_s=0.02, seed=moment))
+        running.begin(case.project, folder / "features.zarr", Injection(phases=str(place), pause_s=0.02, seed=moment))
         limit = time.monotonic() + 60
         while not phases.process and time.monotonic() < limit:
             time.sleep(0.0005)

@@ -23,14 +23,14 @@ import pytest
 from batcache.config.settings import DataConfig
 from batcache.errors import BatcacheError, StoreError
 from batcache.store.format import commit as commits
+from batcache.store.format.commit import CachedRecording, write_commit
 from batcache.store.hdf5 import reader as hdf5
 from batcache.store.hdf5.columns import Kind, read_column, write_column
-from batcache.store.format.commit import CachedRecording, write_commit
 from batcache.store.hdf5.export import Exported, _bytes_at_most, _choose, export
 from batcache.store.hdf5.reader import HEAD_BYTES, Copied, Hdf5Store, Head
+from batcache.store.hdf5.restore import Restored, restore
 from batcache.store.open import open_store, read_settings
 from batcache.store.reader import Store
-from batcache.store.hdf5.restore import Restored, restore
 from batcache.store.summary import summarise
 from tests.store.project import Project, assert_equal_trees, copy, let_an_hour_pass, read_all, snapshot
 from tests.store.test_faults import mounted, remount
@@ -125,7 +125,7 @@ def test_a_file_reads_as_its_store(sound: Project, exported: Path) -> None:
         np.testing.assert_array_equal(frames, theirs[name])
     assert file.find("nan.wav") is None and file.index.by_path["nan.wav"][0].failure
     assert file.find("copy of a.wav").first_instance == file.find("a.wav").first_instance
-    assert file.sources().rejected == store.sources().rejected and "text.wav" in file.sources().rejected
+    assert file.last_build().rejected == store.last_build().rejected and "text.wav" in file.last_build().rejected
     assert summarise(file) | {"on disk": ""} == summarise(store) | {"on disk": ""}
     assert "one HDF5 file" in summarise(file)["on disk"]
 
@@ -240,7 +240,10 @@ def test_the_room_that_is_asked_for_is_never_less_than_an_export_takes(
     project.list(*[f"{i}.wav" for i in range(instances)])
     project.build()
     for commit in project.store().index.commits.values():
-        rows = [msgspec.structs.replace(row, recorder=text, unread=text, doubt=text) for row in commit.recordings]
+        rows = [
+            msgspec.structs.replace(row, recorder=text, unread=text, expansion_warning=text)
+            for row in commit.recordings
+        ]
         write_commit(project.cache, replace(commit, recordings=tuple(rows)))
     store = project.store()
     most = _bytes_at_most(store, _choose(store))
@@ -282,8 +285,8 @@ def test_there_and_back_is_the_same_store_byte_for_byte(which, request, tmp_path
     before, after = snapshot(project.cache), snapshot(tmp_path / "again.zarr")
     before.pop("last_build.json"), after.pop("last_build.json")
     assert_equal_trees(before, after)
-    assert Store(tmp_path / "again.zarr").sources().rejected == project.store().sources().rejected
-    assert Store(tmp_path / "again.zarr").sources().csvs == ()
+    assert Store(tmp_path / "again.zarr").last_build().rejected == project.store().last_build().rejected
+    assert Store(tmp_path / "again.zarr").last_build().csvs == ()
     again = export_to(tmp_path / "again.zarr", tmp_path / "second.h5")
     assert again.read_bytes() == file.read_bytes()
 
@@ -320,7 +323,7 @@ def test_a_restored_store_takes_the_next_build(sound: Project, exported: Path, t
     project.record("new.wav")
     project.list(*LENGTHS, "copy of a.wav", "new.wav")
     assert project.build().computed == {"new.wav"}
-    assert project.store().sources().csvs == (project.csv.resolve(),)
+    assert project.store().last_build().csvs == (project.csv.resolve(),)
 
 
 @pytest.mark.parametrize("committed", [[0], [0, 1], [1, 2, 3, 4, 5], []])
@@ -446,7 +449,7 @@ def read_everything(file: Path) -> tuple[object, list[bytes], dict[str, str]]:
     store = Hdf5Store(file)
     rows = list(store.index.recordings)
     frames = [store.read_instances(row.first_instance, row.instances).tobytes() for row in rows]
-    return store.index, frames, store.sources().rejected
+    return store.index, frames, store.last_build().rejected
 
 
 def flip_some(exported: Path, file: Path, places: Iterator[int], count: int) -> tuple[int, int]:
@@ -667,12 +670,12 @@ def test_later_columns_come_along_and_their_lack_is_their_default(sound, exporte
         bases=(CachedRecording,),
         frozen=True,
     )
-    kinds = {field.name: Kind.of(field.type) for field in msgspec.structs.fields(later)}
+    kinds = {field.encode_name: Kind.of(field.type) for field in msgspec.structs.fields(later)}
     cache = Path(shutil.copytree(sound.cache, tmp_path / "features.zarr"))
-    for name in ("commits.CachedRecording", "hdf5.CachedRecording"):
-        monkeypatch.setattr(f"batcache.store.{name}", later)
-    for name in ("hdf5.RECORDING_KINDS", "export.RECORDING_KINDS"):
-        monkeypatch.setattr(f"batcache.store.{name}", kinds)
+    for module in ("format.commit", "hdf5.reader", "hdf5.export"):
+        monkeypatch.setattr(f"batcache.store.{module}.CachedRecording", later)
+    for module in ("hdf5.reader", "hdf5.export"):
+        monkeypatch.setattr(f"batcache.store.{module}.RECORDING_KINDS", kinds)
     old = Hdf5Store(exported)
     assert {(row.site, row.gain) for row in old.index.recordings} == {(None, 7)}
 
@@ -695,7 +698,7 @@ def test_later_columns_come_along_and_their_lack_is_their_default(sound, exporte
 def test_text_that_hdf5_cannot_hold_is_an_error_and_leaves_no_file(sound: Project, tmp_path: Path) -> None:
     cache = Path(shutil.copytree(sound.cache, tmp_path / "features.zarr"))
     commit = Store(cache).index.commits[0]
-    rows = (msgspec.structs.replace(commit.recordings[0], ground="a\0b"), *commit.recordings[1:])
+    rows = (msgspec.structs.replace(commit.recordings[0], expansion_source="a\0b"), *commit.recordings[1:])
     write_commit(cache, type(commit)(**vars(commit) | {"recordings": rows}))
     assert "ground of a recording holds a NUL character" in refusal(lambda: export_to(cache, tmp_path / "a.h5"))
     assert not list(tmp_path.glob("a.h5*"))

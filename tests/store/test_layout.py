@@ -19,14 +19,14 @@ from msgspec import structs
 
 from batcache.config.settings import DataConfig
 from batcache.errors import BatcacheError, StoreError
-from batcache.store.format.array import array_length, resize
 from batcache.store.build.build import create
-from batcache.store.format.shard import ShardWriter, parse_shard_index, read_chunk, shard_path
-from batcache.store.format.commit import CachedRecording, Commit
+from batcache.store.format.array import array_length, resize
 from batcache.store.format.attributes import create_store, read_attributes
+from batcache.store.format.commit import CachedRecording, Commit
+from batcache.store.format.last_build import LAST_BUILD
 from batcache.store.format.layout import Layout
+from batcache.store.format.shard import ShardWriter, parse_shard_index, read_chunk, shard_path
 from batcache.store.reader import Store
-from batcache.store.format.last_build import SOURCES
 from tests.store.project import PER_SHARD, SMALL, Project, assert_equal_trees, copy, read_all, snapshot
 
 ROW = CachedRecording(
@@ -37,7 +37,7 @@ ROW = CachedRecording(
     header_rate=38_400,
     channels=1,
     time_expansion=10.0,
-    ground="manifest",
+    expansion_source="manifest",
     true_rate=384_000,
     nyquist_hz=192_000.0,
     duration_s=0.4,
@@ -61,7 +61,16 @@ def signed(document: dict[str, object]) -> bytes:
 def test_a_record_of_before_files_were_asked_is_read():
     document = json.loads(COMMIT.to_json())
     del document["digest"]
-    later = ["doubt", "recorded_at", "latitude", "longitude", "recorder", "species_auto", "species_manual", "unread"]
+    later = [
+        "expansion_warning",
+        "recorded_at",
+        "latitude",
+        "longitude",
+        "recorder",
+        "species_auto",
+        "species_manual",
+        "unread",
+    ]
     for name in later:
         del document["recordings"][name]
     assert Commit.from_json(Path("1.json"), signed(document)) == COMMIT
@@ -183,7 +192,7 @@ def test_an_empty_folder_becomes_a_store_and_stays_that_folder(project, tmp_path
     made.build()
     assert (tmp_path / "there").stat().st_ino == before and made.cache.is_symlink() == linked
     expected, found = snapshot(project.cache), snapshot(made.cache)
-    assert_equal_trees(*({n: c for n, c in there.items() if n != SOURCES} for there in (expected, found)))
+    assert_equal_trees(*({n: c for n, c in there.items() if n != LAST_BUILD} for there in (expected, found)))
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,9 @@ def test_a_lock_of_another_machine_or_container_of_one_name_is_refused(tmp_path,
 
 @linux_only
 def test_a_lock_held_in_a_container_is_refused_outside_and_taken_over_by_none(tmp_path):
-    code = "import sys; from pathlib import Path; from batcache.store.format.lock import hold; exec(sys.stdin.readline())"
+    code = (
+        "import sys; from pathlib import Path; from batcache.store.format.lock import hold; exec(sys.stdin.readline())"
+    )
     command = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
     if subprocess.run([*command[:6], "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets nobody make a namespace")

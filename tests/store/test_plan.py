@@ -9,22 +9,24 @@ from hypothesis import strategies as st
 
 from batcache.config.settings import FeatureConfig
 from batcache.features.audio import AudioHeader
+from batcache.store.build.plan import Plan, Task, pack, plan
+from batcache.store.build.scan import ScannedFile, describe
 from batcache.store.format.commit import CachedRecording, Commit
-from batcache.store.build.scan import Facts, describe
 from batcache.store.format.index import Index
 from batcache.store.format.layout import Layout
-from batcache.store.build.plan import Plan, Task, pack, plan
 
 CONFIG = FeatureConfig(target_sample_rate=256_000, n_mels=16)
 LAYOUT = Layout(100, 16, 4)
 
 
-def facts(path: str, seconds: float = 0.2, content: str | None = None, rate: int = 256_000, **known: object) -> Facts:
+def facts(
+    path: str, seconds: float = 0.2, content: str | None = None, rate: int = 256_000, **known: object
+) -> ScannedFile:
     header = AudioHeader(rate, 1, round(seconds * rate), "PCM_16", b"", 44, round(seconds * rate) * 2, compressed=False)
-    return replace(Facts(path, 1000, 1, content or f"hash of {path}", rate, 1, 1.0, "assumed", header), **known)
+    return replace(ScannedFile(path, 1000, 1, content or f"hash of {path}", rate, 1, 1.0, "assumed", header), **known)
 
 
-def row_of(fact: Facts, first_instance: int = 0, instances: int = 2, failure: str = "") -> CachedRecording:
+def row_of(fact: ScannedFile, first_instance: int = 0, instances: int = 2, failure: str = "") -> CachedRecording:
     return CachedRecording(
         path=fact.path,
         size=fact.size,
@@ -33,7 +35,7 @@ def row_of(fact: Facts, first_instance: int = 0, instances: int = 2, failure: st
         header_rate=fact.header_rate,
         channels=fact.channels,
         time_expansion=fact.time_expansion,
-        ground=fact.ground,
+        expansion_source=fact.expansion_source,
         true_rate=fact.true_rate,
         nyquist_hz=fact.true_rate / 2,
         duration_s=0.2,
@@ -51,7 +53,7 @@ def index_of(*shards: Sequence[CachedRecording]) -> Index:
     return Index({k: Commit(k, 0, "f", 0, False, (1,) * 4, tuple(rows)) for k, rows in enumerate(shards)})
 
 
-def decide(found: Sequence[Facts], index: Index, rejected: dict[str, str] | None = None) -> Plan:
+def decide(found: Sequence[ScannedFile], index: Index, rejected: dict[str, str] | None = None) -> Plan:
     paths = [fact.path for fact in found] + list(rejected or {})
     return plan(paths, {fact.path: fact for fact in found}, rejected or {}, index, CONFIG, LAYOUT)
 
@@ -62,7 +64,7 @@ lengths = st.lists(st.integers(1, 13), max_size=30)  # in instances: up to four 
 shards_taken = st.sets(st.integers(0, 12), max_size=8)
 
 
-def groups_of(instances: Sequence[int]) -> list[list[Facts]]:
+def groups_of(instances: Sequence[int]) -> list[list[ScannedFile]]:
     """One recording for each number of instances; every third under two names."""
     groups = [[facts(f"{i}.wav", (n - 0.5) / 10)] for i, n in enumerate(instances)]
     return [[*group, replace(group[0], path="copy of it")] if i % 3 == 0 else group for i, group in enumerate(groups)]
@@ -74,9 +76,9 @@ def test_every_recording_lies_whole_in_free_shards_and_overlaps_none(instances, 
     groups = groups_of(instances)
     tasks = pack(groups, taken, CONFIG, LAYOUT)
     placed = [recording for task in tasks for recording in task.recordings]
-    assert sorted(p.facts.path for p in placed) == sorted(group[0].path for group in groups), "all are placed, once"
+    assert sorted(p.file.path for p in placed) == sorted(group[0].path for group in groups), "all are placed, once"
     also = {group[0].path: tuple(group[1:]) for group in groups}
-    assert all(p.also == also[p.facts.path] for p in placed)
+    assert all(p.also == also[p.file.path] for p in placed)
     in_use = [i for p in placed for i in range(p.first_instance, p.first_instance + p.instances)]
     assert len(in_use) == len(set(in_use)), "none overlap"
     assert not {i // 4 for i in in_use} & taken, "only free shards"
@@ -84,7 +86,7 @@ def test_every_recording_lies_whole_in_free_shards_and_overlaps_none(instances, 
     for task in tasks:
         for p in task.recordings:
             first, last = p.first_instance // 4, (p.first_instance + p.instances - 1) // 4
-            assert p.instances == expected[p.facts.path] == LAYOUT.instances(p.frames)
+            assert p.instances == expected[p.file.path] == LAYOUT.instances(p.frames)
             assert task.first_shard <= first and last < task.first_shard + task.shards
             if first != last:
                 assert p.instances > 4, "only what is longer than a shard straddles"
@@ -109,7 +111,7 @@ def test_tasks_own_their_shards_and_come_in_their_order_without_gaps_inside(inst
 @settings(deadline=None)
 def test_recordings_that_share_a_shard_keep_the_order_of_the_manifest(instances, taken):
     for task in pack(groups_of(instances), taken, CONFIG, LAYOUT):
-        order = [int(p.facts.path.removesuffix(".wav")) for p in task.recordings]
+        order = [int(p.file.path.removesuffix(".wav")) for p in task.recordings]
         assert order == sorted(order)
 
 
@@ -120,7 +122,7 @@ def test_what_a_stopped_build_left_over_is_packed_as_it_would_have_been(instance
     groups = groups_of(instances)
     tasks = pack(groups, taken, CONFIG, LAYOUT)
     committed, left = tasks[:done], tasks[done:]
-    there = {p.facts.path for task in committed for p in task.recordings}
+    there = {p.file.path for task in committed for p in task.recordings}
     shards = {shard for task in committed for shard in range(task.first_shard, task.first_shard + task.shards)}
     again = pack([group for group in groups if group[0].path not in there], taken | shards, CONFIG, LAYOUT)
     assert again == left
@@ -134,7 +136,7 @@ def test_packing_leaves_its_arguments_alone():
 
 def test_a_hole_between_shards_is_filled_by_what_fits_and_skipped_by_what_does_not():
     tasks = pack([[facts("long.wav", 0.5)], [facts("short.wav", 0.1)]], {1}, CONFIG, LAYOUT)
-    assert [(t.first_shard, t.shards, t.recordings[0].facts.path) for t in tasks] == [
+    assert [(t.first_shard, t.shards, t.recordings[0].file.path) for t in tasks] == [
         (0, 1, "short.wav"),
         (2, 2, "long.wav"),
     ]
@@ -175,7 +177,7 @@ def test_each_file_gets_one_decision_with_its_reason():
         "twin.wav": ("duplicate", "same audio as n.wav"),
         "b.wav": ("rejected", "empty file"),
     }
-    computed = [p.facts.path for task in todo.tasks for p in task.recordings]
+    computed = [p.file.path for task in todo.tasks for p in task.recordings]
     assert computed == ["c.wav", "s.wav", "f.wav", "n.wav"]
     assert todo.rejected == {"b.wav": "empty file"}
     assert (todo.count("keep"), todo.count("build"), todo.count("duplicate")) == (2, 2, 1)
@@ -234,10 +236,10 @@ def test_one_content_at_two_true_rates_is_two_recordings():
 
 def test_a_file_that_takes_over_a_row_keeps_its_frames_and_brings_its_own_ground():
     row = row_of(facts("a.wav"), first_instance=7)
-    fact = facts("b.wav", time_expansion=10.0, ground="manifest", header_rate=25_600, size=5)
+    fact = facts("b.wav", time_expansion=10.0, expansion_source="manifest", header_rate=25_600, size=5)
     described = describe(fact, row)
     assert (described.path, described.size, described.time_expansion) == ("b.wav", 5, 10.0)
-    assert (described.ground, described.header_rate) == ("manifest", 25_600)
+    assert (described.expansion_source, described.header_rate) == ("manifest", 25_600)
     assert (described.first_instance, described.frames, described.content) == (7, row.frames, row.content)
 
 

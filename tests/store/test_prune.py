@@ -10,11 +10,11 @@ import pytest
 
 from batcache.errors import StoreError
 from batcache.manifest.manifest import read_manifest
-from batcache.store.format.shard import shard_path
 from batcache.store.format.commit import commit_path
-from batcache.store.upkeep.prune import PruneReport, prune
+from batcache.store.format.shard import shard_path
 from batcache.store.reader import Store
 from batcache.store.summary import summarise
+from batcache.store.upkeep.prune import PruneReport, prune
 from batcache.store.upkeep.verify import VerifyReport, verify
 from batcache.training.bags import join
 from tests.store.killing import builder

@@ -20,7 +20,7 @@ import pytest
 
 from batcache.features.frontend import FrontEnd
 from batcache.store.reader import Store
-from tests.store.faulty_build import PHASES, Affliction, Commander, Phases, commander
+from tests.store.faulty_build import PHASES, Commander, Injection, Phases, commander
 from tests.store.project import Project, assert_equal_trees, copy, let_an_hour_pass, snapshot
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")
@@ -54,7 +54,7 @@ class Case:
 def undisturbed(running: Commander, project: Project, start: Path | None, name: str) -> Case:
     end = Case(project, start, Path(), {}).begin(name)
     place = project.root / f"{name}.phases"
-    outcome = running.build(project, end / "features.zarr", Affliction(phases=str(place), pause_s=PAUSE_S))
+    outcome = running.build(project, end / "features.zarr", Injection(phases=str(place), pause_s=PAUSE_S))
     assert outcome.status == 1 and "Traceback" not in outcome.text, outcome.text  # 1: it rejects two
     phases = Phases(place)
     assert not any(map(phases.is_in, PHASES))
@@ -84,7 +84,7 @@ def kill_in(phase: str, case: Case, folder: Path, running: Commander, draw: rand
     place = folder.with_name(folder.name + ".phases")
     phases, nth = Phases(place), draw.randint(1, case.occurrences[phase])
     seed = draw.getrandbits(32)
-    running.begin(case.project, folder / "features.zarr", Affliction(phases=str(place), pause_s=PAUSE_S, seed=seed))
+    running.begin(case.project, folder / "features.zarr", Injection(phases=str(place), pause_s=PAUSE_S, seed=seed))
     limit = time.monotonic() + 60
     while phases.entered(phase) < nth and time.monotonic() < limit:
         time.sleep(0.0002)
@@ -142,7 +142,7 @@ def test_a_build_killed_at_a_hundred_random_moments_ends_as_if_undisturbed(
         computed.clear()
         let_an_hour_pass(folder)
         built = again.build(workers=2)
-        keys = {placed.facts.key for task in built.plan.tasks for placed in task.recordings}
+        keys = {placed.file.key for task in built.plan.tasks for placed in task.recordings}
         assert not keys & committed, f"{said}: computed again"
         assert sorted(computed) == sorted(built.computed), f"{said}: computed what was not planned, or twice"
         assert_equal_trees(snapshot(folder), expected[which], said)

@@ -20,12 +20,12 @@ from batcache.config.settings import FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.audio import read_header
 from batcache.features.frontend import FrontEnd
-from batcache.store.format.shard import shard_path
 from batcache.store.format.commit import Commit, commit_path, write_commit
 from batcache.store.format.index import read_records
+from batcache.store.format.shard import shard_path
 from batcache.store.reader import Store
-from batcache.store.upkeep.repair import repair
 from batcache.store.summary import summarise
+from batcache.store.upkeep.repair import repair
 from batcache.store.upkeep.verify import verify
 from tests.store.project import PER_SHARD, SMALL, Project, add_guano, assert_equal_trees, copy, read_all, snapshot
 from tests.store.test_layout import signed
@@ -425,7 +425,7 @@ def test_a_damaged_note_of_the_last_build_is_named(project, content):
         place.write_bytes(content)
     assert refusal(project.store().sources).startswith(f"{place}: ")
     project.build()
-    assert project.store().sources().csvs == (project.csv.resolve(),)
+    assert project.store().last_build().csvs == (project.csv.resolve(),)
 
 
 @pytest.fixture(scope="module")

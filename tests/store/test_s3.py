@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batcache.storage import s3
 from batcache.config.settings import load_config, to_plain
 from batcache.errors import BatcacheError, ConfigError, StoreError, UnreachableError
+from batcache.storage import s3
 from batcache.storage.s3 import Patience, S3Path, parse_place
-from batcache.store.format.shard import shard_path
 from batcache.store.format.commit import commit_path
+from batcache.store.format.last_build import LAST_BUILD, locate_cache, portable
 from batcache.store.format.lock import LOCK, hold
+from batcache.store.format.shard import shard_path
 from batcache.store.reader import Store
-from batcache.store.format.last_build import SOURCES, locate_cache, portable
 from batcache.store.upkeep.verify import verify
-from tests import test_cli
+from tests.cli import test_commands as cli_tests
 from tests.store.bucket import BUCKET, ENVIRONMENT, FAILURES, SECRETS, Fault, Proxy, proxy, serve
 from tests.store.project import Project, assert_equal_trees, copy, read_all, snapshot
 from tests.store.test_faults import mounted
@@ -113,7 +113,7 @@ def files(cache: Path) -> dict[str, bytes]:
 def assert_equal_stores(there: S3Path, here: Path) -> None:
     """All but the note of where the CSVs lie, which is relative on a disk."""
     one, other = contents(there), files(here)
-    assert one.pop(SOURCES) and other.pop(SOURCES)
+    assert one.pop(LAST_BUILD) and other.pop(LAST_BUILD)
     assert_equal_trees(one, other)
 
 
@@ -275,7 +275,7 @@ def test_a_store_copied_from_a_folder_names_no_csv_by_chance(project, tmp_path, 
     (tmp_path / "deeper").mkdir()
     monkeypatch.chdir(tmp_path / "deeper")
     (tmp_path / "clips.csv").write_text("filename,Myotis\n")
-    sources = project.store().sources()
+    sources = project.store().last_build()
     assert not any(csv.exists() for csv in sources.csvs) and not sources.data_dir.exists()
 
 
@@ -554,7 +554,7 @@ def test_a_build_that_failed_at_any_request_is_finished_by_the_next(between, loc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["/commits/", "/instances/c/", "/zarr.json", f"/{SOURCES}", ".log"])
+@pytest.mark.parametrize("what", ["/commits/", "/instances/c/", "/zarr.json", f"/{LAST_BUILD}", ".log"])
 @pytest.mark.parametrize("fault", FAILURES)
 def test_a_build_that_can_never_write_some_kind_of_object_ends_and_is_finished_by_the_next(
     between, local, truth, monkeypatch, what, fault
@@ -613,7 +613,7 @@ def test_an_upload_in_parts_is_whole_or_not_there(between, fault, what):
 
 # The command line.
 
-wavs = test_cli.project
+wavs = cli_tests.project
 
 
 @pytest.mark.slow
@@ -624,7 +624,7 @@ def test_every_command_works_on_a_url_and_tells_nobody_the_credentials(server, t
     said = []
 
     def run(*arguments: str) -> None:
-        outcome = test_cli.batcache(*arguments, cwd=folder)
+        outcome = cli_tests.batcache(*arguments, cwd=folder)
         said.extend([outcome.stdout, outcome.stderr])
         assert outcome.returncode == 0, outcome.stderr
 
@@ -633,13 +633,13 @@ def test_every_command_works_on_a_url_and_tells_nobody_the_credentials(server, t
     run("info", str(cache), *at_cache)
     run("train", *settings[2:], "--device", "cpu")
     run("eval", "--device", "cpu")
-    made = test_cli.run_of(folder)
+    made = cli_tests.run_of(folder)
     run("show", str(cache), *at_cache, "-o", "clips.png")
     run("show", f"runs/{made.name}", "-o", "page.png")
     run("run", "small.yaml", "--csv", "train.csv", "--cache", str(cache), *at_cache, "--device", "cpu")
     assert "train: up to date" in said[-2]
     assert str(cache) in (made / "run.json").read_text() and str(cache) in (made / "config.yaml").read_text()
-    nobody = test_cli.batcache("info", str(cache), "--endpoint", "http://127.0.0.1:1", cwd=folder)
+    nobody = cli_tests.batcache("info", str(cache), "--endpoint", "http://127.0.0.1:1", cwd=folder)
     assert nobody.returncode == 1 and len(nobody.stderr.splitlines()) == 1, nobody.stderr
     said.append(nobody.stderr)
     written = [*said, *(place.read_bytes().decode("latin-1") for place in folder.rglob("*") if place.is_file())]

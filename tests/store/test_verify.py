@@ -21,10 +21,10 @@ from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
 from batcache.manifest.manifest import read_manifest
 from batcache.store.build.build import build
-from batcache.store.format.shard import ShardWriter, shard_path
-from batcache.store.format.commit import Commit, commit_path, write_commit
 from batcache.store.format.attributes import read_attributes
+from batcache.store.format.commit import Commit, commit_path, write_commit
 from batcache.store.format.lock import hold
+from batcache.store.format.shard import ShardWriter, shard_path
 from batcache.store.upkeep.prune import prune
 from batcache.store.upkeep.repair import RepairReport, repair
 from batcache.store.upkeep.verify import VerifyReport, verify

@@ -58,7 +58,7 @@ def test_a_store_of_another_time_expansion_is_an_error(small: SmallWorld) -> Non
 
 def test_a_clip_without_a_time_expansion_takes_the_one_that_the_build_found(small: SmallWorld) -> None:
     manifest = small.read(["night0/0.wav,1"], "filename,Low")
-    slowed = structs.replace(row_of(small, "night0/0.wav"), time_expansion=10.0, ground="guano TE")
+    slowed = structs.replace(row_of(small, "night0/0.wav"), time_expansion=10.0, expansion_source="guano TE")
     with mock.patch.object(Store, "find", return_value=slowed):
         assert join(manifest, small.store).bags[0].row == slowed
 

@@ -7,7 +7,7 @@ import torch
 
 from batcache.errors import StoreError
 from batcache.training.bags import join, read_bag
-from batcache.training.loader import Batch, BatchReader, Draw, ResidentBags, draw_epoch, read_batch
+from batcache.training.loader import BagsOnGpu, Batch, BatchPlan, BatchReader, plan_epoch, read_batch
 from tests.small_world import SmallWorld
 
 CUT = 50  # frames an instance: 0.1 s, so that a clip has 5 to 16
@@ -18,8 +18,8 @@ def counts_of(small: SmallWorld) -> list[int]:
     return [bag.instances(CUT) for bag in join(small.manifest, small.store).bags]
 
 
-def epoch(small: SmallWorld, number: int, seed: int = 0, most: int = 60) -> list[Draw]:
-    return draw_epoch(counts_of(small), most, 5, seed, number)
+def epoch(small: SmallWorld, number: int, seed: int = 0, most: int = 60) -> list[BatchPlan]:
+    return plan_epoch(counts_of(small), most, 5, seed, number)
 
 
 def test_every_bag_comes_once_an_epoch(small: SmallWorld) -> None:
@@ -49,10 +49,10 @@ def test_a_random_span_of_a_long_bag_lies_within_it_and_moves_between_epochs(sma
         assert spare == 0 or {0, spare} <= firsts or len(firsts) > 5
 
 
-def batches_of(small: SmallWorld, source: str, draws: list[Draw], bag_size: int = 10) -> list[Batch]:
+def batches_of(small: SmallWorld, source: str, draws: list[BatchPlan], bag_size: int = 10) -> list[Batch]:
     bags = join(small.manifest, small.store).bags
     if source == "resident":
-        return list(ResidentBags(small.store, bags, CUT, 6, bag_size, torch.device("cpu")).batches(draws, 0))
+        return list(BagsOnGpu(small.store, bags, CUT, 6, bag_size, torch.device("cpu")).batches(draws, 0))
     reader = BatchReader(small.store, bags, CUT, 6, bag_size, pin=False)
     return list(reader.batches(draws, int(source.split()[1])))
 
@@ -101,8 +101,8 @@ def test_a_damaged_chunk_stops_the_batches_that_threads_read(
 
 def test_the_memory_that_resident_bags_take_is_known_before(small: SmallWorld) -> None:
     bags = join(small.manifest, small.store).bags
-    resident = ResidentBags(small.store, bags, CUT, 6, 10, torch.device("cpu"))
-    needed = ResidentBags.bytes_needed(small.store, bags, CUT)
+    resident = BagsOnGpu(small.store, bags, CUT, 6, 10, torch.device("cpu"))
+    needed = BagsOnGpu.bytes_needed(small.store, bags, CUT)
     assert resident.instances[:-1].nbytes == needed  # and one instance of padding
 
 

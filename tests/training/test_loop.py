@@ -11,18 +11,18 @@ from torch import Tensor
 
 from batcache.config.settings import AugmentationConfig, Config, ConvLayer, PoolingType
 from batcache.errors import ManifestError, RunError
+from batcache.inference.score import score_bags
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.model.crnn import BatMILModel
 from batcache.training import trainer
-from batcache.training.bags import join
+from batcache.training.bags import instances_of, join
 from batcache.training.events import Epoch, Event, RunStarted, Step, TrainReport
 from batcache.training.inputs import choose_split, describe_inputs, find_run
 from batcache.training.loop import resume, train
 from batcache.training.loss import masked_loss
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, read_run_config
-from batcache.inference.score import judge_bags
 from batcache.training.splits import read_splits
 from tests.small_world import CPU, SPECIES, SmallWorld, train_fully, tweak
 
@@ -347,7 +347,9 @@ def test_validation_scores_are_those_of_the_model_on_features_as_they_are(
     config = tweak(small.config, augmentation={"noise_std": noise_std}, model={"dropout": 0.9})
     run, events = train_fully(config, small.store, small.manifest, tmp_path)
     last, bags = load_checkpoint(run / LAST), join(small.manifest, small.store).split("val")
-    verdicts = judge_bags(last.restore(CPU), small.store, bags, last.frames_per_instance, 4, 60)
+    verdicts = score_bags(
+        last.restore(CPU), [instances_of(small.store, bag, last.frames_per_instance) for bag in bags], 4, 60
+    )
     logits = torch.stack([verdict.logits for verdict in verdicts])
     labels = torch.tensor([bag.clip.labels for bag in bags], dtype=torch.int8)
     outcome = epochs_of(events)[-1]

@@ -17,22 +17,22 @@ from pathlib import Path
 from typing import Literal
 
 from batcache.config.settings import DataConfig, FeatureConfig
-from batcache.storage.disk import require_room
 from batcache.errors import AudioError, StoreError
 from batcache.manifest.manifest import Manifest, check_contents
+from batcache.storage.disk import require_room
 from batcache.storage.s3 import Place, S3Path
-from batcache.store.format.array import array_length, resize
-from batcache.store.format.commit import write_commit
+from batcache.store.build.plan import Plan, Task, plan
+from batcache.store.build.report import BuildReport, make_report, write_log, write_rejected
 from batcache.store.build.scan import Known, scan
+from batcache.store.build.writers import Writers
+from batcache.store.format.array import array_length, resize
 from batcache.store.format.attributes import create_store, is_free, read_attributes
+from batcache.store.format.commit import write_commit
 from batcache.store.format.index import Index, read_index, reread
+from batcache.store.format.last_build import find_other_root, write_last_build
 from batcache.store.format.layout import Layout
 from batcache.store.format.leftovers import count_leftovers, remove_leftovers
 from batcache.store.format.lock import hold
-from batcache.store.build.plan import Plan, Task, plan
-from batcache.store.build.report import BuildReport, make_report, write_log, write_rejected
-from batcache.store.format.last_build import find_other_root, write_sources
-from batcache.store.build.writers import Writers
 
 _MOST_WRITERS = 4  # each holds a shard of 82 MB
 
@@ -116,7 +116,7 @@ def carry_out(
     if todo.written:
         index = reread(index, cache, config.fingerprint, todo.written)
     report = make_report(cache, index, todo, manifest.recordings(), config, time.time() - began)
-    write_sources(cache, manifest, report.rejected)
+    write_last_build(cache, manifest, report.rejected)
     write_rejected(report)
     write_log(report, began)
     return report
@@ -141,17 +141,17 @@ def make_plan(
     if root := find_other_root(cache, manifest.data_dir, (path for path in paths if path in index.by_path)):
         finding = f"built from files of the same names under {root}, not under {manifest.data_dir.resolve()}"
         raise StoreError(cache, finding, f"Pass --data-dir {root}, or another --cache")
-    facts: dict[str, Known] = {}
+    files: dict[str, Known] = {}
     rejected: dict[str, str] = {}
     found = scan(paths, manifest.data_dir, index, features, workers, rehash=rehash)
-    for done, (path, fact) in enumerate(zip(paths, found, strict=True), 1):
-        if isinstance(fact, AudioError):
-            rejected[path] = fact.reason
+    for done, (path, file) in enumerate(zip(paths, found, strict=True), 1):
+        if isinstance(file, AudioError):
+            rejected[path] = file.reason
         else:
-            facts[path] = fact
+            files[path] = file
         yield Progress("scan", done, len(paths))
-    check_contents(manifest, {path: fact.content for path, fact in facts.items()})
-    return plan(paths, facts, rejected, index, features, target.layout)
+    check_contents(manifest, {path: file.content for path, file in files.items()})
+    return plan(paths, files, rejected, index, features, target.layout)
 
 
 def count_committed(cache: Place, config: DataConfig) -> int:
@@ -212,7 +212,8 @@ def _compute(target: Target, tasks: tuple[Task, ...], data_dir: Path, device: st
         return
     import torch  # only where there is something to compute
 
-    from batcache.features.frontend import FrontEnd, pick_device
+    from batcache.device import pick_device
+    from batcache.features.frontend import FrontEnd
     from batcache.store.build.compute import compute, stream
 
     front_end = FrontEnd(target.config.features, pick_device(device))

@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from batcache.storage.ahead import map_ahead
 from batcache.errors import AudioError
 from batcache.features.audio import read_blocks
 from batcache.features.frontend import FrontEnd
 from batcache.features.mel import BandEnergy, dead_bands
-from batcache.store.format.commit import CachedRecording
-from batcache.store.build.scan import columns_of
+from batcache.storage.ahead import map_ahead
 from batcache.store.build.plan import Placed
+from batcache.store.build.scan import columns_of
+from batcache.store.format.commit import CachedRecording
 
 Frames = NDArray[np.float16]
 _SAMPLES_A_BATCH = 2**26  # thirty-four clips of 5 s at 384 kHz; their windows take a gigabyte of a GPU
@@ -68,9 +68,9 @@ def _whole(placed: Placed, data_dir: Path, front_end: FrontEnd) -> Computed:
 
 def _stream(computed: Computed, placed: Placed, data_dir: Path, front_end: FrontEnd) -> Iterator[Frames]:
     energy, failure = BandEnergy(front_end.config), ""
-    facts = placed.facts
+    file = placed.file
     try:
-        yield from front_end.stream(data_dir / facts.path, facts.header, facts.true_rate, energy)
+        yield from front_end.stream(data_dir / file.path, file.header, file.true_rate, energy)
     except AudioError as error:
         failure = error.reason
     failure = failure or _changed(data_dir, placed)
@@ -112,19 +112,19 @@ def _batches(recordings: Iterable[Placed]) -> Iterator[list[Placed]]:
 
 
 def _kind(placed: Placed) -> tuple[int, int, bool]:
-    header = placed.facts.header
-    return placed.facts.true_rate, header.samples, header.subtype == "PCM_16"
+    header = placed.file.header
+    return placed.file.true_rate, header.samples, header.subtype == "PCM_16"
 
 
 def _begin_decoding(batch: list[Placed], data_dir: Path, pool: ThreadPoolExecutor) -> _Batch:
-    header = batch[0].facts.header
+    header = batch[0].file.header
     dtype = torch.int16 if header.subtype == "PCM_16" else torch.float32
     samples = torch.empty(len(batch), header.samples, dtype=dtype, pin_memory=True)
 
     def decode(row: int) -> str:
         done = 0
         try:
-            for block in read_blocks(data_dir / batch[row].facts.path, batch[row].facts.header, _DECODE_BLOCK):
+            for block in read_blocks(data_dir / batch[row].file.path, batch[row].file.header, _DECODE_BLOCK):
                 samples.numpy()[row, done : done + len(block)] = block
                 done += len(block)
         except AudioError as error:
@@ -137,7 +137,7 @@ def _begin_decoding(batch: list[Placed], data_dir: Path, pool: ThreadPoolExecuto
 
 def _compute_batch(batch: _Batch, front_end: FrontEnd) -> Iterator[Computed]:
     failures = [failure.result() for failure in batch.failures]
-    energy, rate = BandEnergy(front_end.config, len(batch.recordings)), batch.recordings[0].facts.true_rate
+    energy, rate = BandEnergy(front_end.config, len(batch.recordings)), batch.recordings[0].file.true_rate
     step = front_end.block_samples(rate)
     blocks = list(front_end.stream_batch(torch.split(batch.samples, step, 1), rate, energy))
     if not blocks:
@@ -151,27 +151,27 @@ def _compute_batch(batch: _Batch, front_end: FrontEnd) -> Iterator[Computed]:
 
 def _changed(data_dir: Path, placed: Placed) -> str:
     """Why a recording that has just been read may not be the one that was looked at; empty if it is."""
-    facts = placed.facts
+    file = placed.file
     try:
-        stat = (data_dir / facts.path).stat()
+        stat = (data_dir / file.path).stat()
     except OSError:
         return "gone while it was being read. Build again."
-    same = (stat.st_size, stat.st_mtime_ns) == (facts.size, facts.mtime_ns)
+    same = (stat.st_size, stat.st_mtime_ns) == (file.size, file.mtime_ns)
     return "" if same else "changed while it was being read. Build again."
 
 
 def _row(placed: Placed, front_end: FrontEnd, outside: tuple[float, float], failure: str) -> CachedRecording:
-    facts = placed.facts
+    file = placed.file
     return CachedRecording(
-        **columns_of(facts),
-        content=facts.content,
-        true_rate=facts.true_rate,
-        nyquist_hz=facts.true_rate / 2,
-        duration_s=round(facts.header.samples / facts.true_rate, 6),
+        **columns_of(file),
+        content=file.content,
+        true_rate=file.true_rate,
+        nyquist_hz=file.true_rate / 2,
+        duration_s=round(file.header.samples / file.true_rate, 6),
         first_instance=placed.first_instance,
         instances=placed.instances,
         frames=placed.frames,
-        dead_bands=dead_bands(front_end.config, facts.true_rate),
+        dead_bands=dead_bands(front_end.config, file.true_rate),
         energy_below=outside[0],
         energy_above=outside[1],
         failure=failure,

@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import Literal
 
 from batcache.config.settings import FeatureConfig
-from batcache.store.format.packing import allot
+from batcache.store.build.scan import Known, ScannedFile, describe
 from batcache.store.format.commit import CachedRecording
-from batcache.store.build.scan import Facts, Known, describe
 from batcache.store.format.index import Index
 from batcache.store.format.layout import Layout
+from batcache.store.format.packing import pack_instances
 
 Action = Literal["build", "keep", "stale", "duplicate", "rejected"]
 UNCHANGED: tuple[Action, str] = ("keep", "unchanged")
@@ -20,11 +20,11 @@ UNCHANGED: tuple[Action, str] = ("keep", "unchanged")
 class Placed:
     """A recording to compute, where it goes, and the other names of the same content."""
 
-    facts: Facts
+    file: ScannedFile
     first_instance: int
     instances: int
     frames: int
-    also: tuple[Facts, ...] = ()
+    also: tuple[ScannedFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Plan:
     @property
     def audio_s(self) -> float:
         """True seconds of audio to compute."""
-        facts = (placed.facts for task in self.tasks for placed in task.recordings)
-        return sum(fact.header.samples / fact.true_rate for fact in facts)
+        files = (placed.file for task in self.tasks for placed in task.recordings)
+        return sum(file.header.samples / file.true_rate for file in files)
 
     @property
     def written(self) -> set[int]:
@@ -77,7 +77,7 @@ class Plan:
 
 def plan(
     paths: Iterable[str],
-    facts: Mapping[str, Known],
+    files: Mapping[str, Known],
     rejected: Mapping[str, str],
     index: Index,
     config: FeatureConfig,
@@ -85,48 +85,50 @@ def plan(
 ) -> Plan:
     """Decide what becomes of every path, in order. Pure: the same arguments give the same plan."""
     decisions: dict[str, tuple[Action, str]] = {}
-    fresh: dict[tuple[str, int], list[Facts]] = {}
+    fresh: dict[tuple[str, int], list[ScannedFile]] = {}
     adopted: list[tuple[Known, CachedRecording]] = []
     for path in paths:
         if path in rejected:
             decisions[path] = ("rejected", rejected[path])
             continue
-        fact = facts[path]
+        file = files[path]
         known = index.by_path.get(path, ())
-        row = next((row for row in known if row is fact or (row.key == fact.key and not row.failure)), None)
+        row = next((row for row in known if row is file or (row.key == file.key and not row.failure)), None)
         if row is not None:
-            same = (row.size, row.mtime_ns) == (fact.size, fact.mtime_ns)
+            same = (row.size, row.mtime_ns) == (file.size, file.mtime_ns)
             decisions[path] = UNCHANGED if same else ("keep", "same audio, file touched or tagged again")
-            if row is not fact:
-                adopted.append((fact, row))
+            if row is not file:
+                adopted.append((file, row))
             continue
-        assert isinstance(fact, Facts), "a file that was not opened has its row"
-        other = index.by_key.get(fact.key)
+        assert isinstance(file, ScannedFile), "a file that was not opened has its row"
+        other = index.by_key.get(file.key)
         if other is not None and not other.failure:
             decisions[path] = ("keep", f"same audio as {other.path}, moved or copied")
-            adopted.append((fact, other))
-        elif fact.key in fresh:
-            decisions[path] = ("duplicate", f"same audio as {fresh[fact.key][0].path}")
-            fresh[fact.key].append(fact)
+            adopted.append((file, other))
+        elif file.key in fresh:
+            decisions[path] = ("duplicate", f"same audio as {fresh[file.key][0].path}")
+            fresh[file.key].append(file)
         else:
-            decisions[path] = _why_compute(fact, known)
-            fresh[fact.key] = [fact]
+            decisions[path] = _why_compute(file, known)
+            fresh[file.key] = [file]
     tasks = pack(list(fresh.values()), set(index.commits), config, layout)
     room = sum(layout.shard_bytes([placed.instances for placed in task.recordings], task.shards) for task in tasks)
-    return Plan(decisions, tasks, _revise(index, facts, adopted), room)
+    return Plan(decisions, tasks, _revise(index, files, adopted), room)
 
 
-def _why_compute(fact: Facts, known: Sequence[CachedRecording]) -> tuple[Action, str]:
+def _why_compute(file: ScannedFile, known: Sequence[CachedRecording]) -> tuple[Action, str]:
     if not known:
         return "build", "new"
     if known[0].failure:
         return "build", "failed before"
-    if known[0].content != fact.content:
+    if known[0].content != file.content:
         return "stale", "its audio changed"
-    return "stale", f"true rate was {known[0].true_rate:,} Hz, is {fact.true_rate:,} Hz"
+    return "stale", f"true rate was {known[0].true_rate:,} Hz, is {file.true_rate:,} Hz"
 
 
-def pack(groups: Sequence[Sequence[Facts]], taken: set[int], config: FeatureConfig, layout: Layout) -> tuple[Task, ...]:
+def pack(
+    groups: Sequence[Sequence[ScannedFile]], taken: set[int], config: FeatureConfig, layout: Layout
+) -> tuple[Task, ...]:
     """Place recordings, in order, into free shards. Each group is one content under one or more names."""
     frames = [config.frames(first.header.samples, first.true_rate) for first, *_ in groups]
     instances = [layout.instances(count) for count in frames]
@@ -138,12 +140,12 @@ def pack(groups: Sequence[Sequence[Facts]], taken: set[int], config: FeatureConf
                 Placed(groups[i][0], first, instances[i], frames[i], tuple(groups[i][1:])) for i, first in part.members
             ),
         )
-        for part in allot(instances, taken, layout.instances_per_shard)
+        for part in pack_instances(instances, taken, layout.instances_per_shard)
     )
 
 
 def _revise(
-    index: Index, facts: Mapping[str, Known], adopted: Sequence[tuple[Known, CachedRecording]]
+    index: Index, files: Mapping[str, Known], adopted: Sequence[tuple[Known, CachedRecording]]
 ) -> dict[int, tuple[CachedRecording, ...]]:
     """Rows that committed shards must have after the build, where they differ from those they have.
 
@@ -151,8 +153,8 @@ def _revise(
     """
 
     def stands(row: CachedRecording) -> bool:
-        fact = facts.get(row.path)
-        return fact is None or fact is row or (fact.key == row.key and not row.failure)
+        file = files.get(row.path)
+        return file is None or file is row or (file.key == row.key and not row.failure)
 
     sought = {id(row) for _, row in adopted}
     home = {id(row): k for k, commit in index.commits.items() for row in commit.recordings if id(row) in sought}
@@ -161,8 +163,8 @@ def _revise(
         shard: {row.path: row for row in index.commits[shard].recordings if stands(row)}
         for shard in sorted(touched.union(home.values()))
     }
-    for fact, row in adopted:
-        wanted[home[id(row)]][fact.path] = describe(fact, row)
+    for file, row in adopted:
+        wanted[home[id(row)]][file.path] = describe(file, row)
     return {
         shard: tuple(rows.values())
         for shard, rows in wanted.items()

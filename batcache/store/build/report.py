@@ -12,8 +12,8 @@ from typing import Any
 from batcache.config.settings import DataConfig
 from batcache.storage.disk import PARTIAL, write_file
 from batcache.storage.s3 import Place, S3Path
-from batcache.store.format.index import Index
 from batcache.store.build.plan import Plan
+from batcache.store.format.index import Index
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class BuildReport:
     """What a build did and what the manifest's recordings look like in the store.
 
     ``off_rate`` counts recordings whose true rate is not the expected one, ``outside_below`` and ``outside_above``
-    name those with most of their energy below ``fmin`` or above ``fmax``, ``two_channels`` those of which only the
+    name those with most of their energy below ``fmin`` or above ``fmax``, ``multichannel`` those of which only the
     first channel was used. ``doubtful`` says of those whose time expansion may be another which was taken and why
     it is doubted; ``unread`` what of a file's metadata could not be read.
     """
@@ -41,7 +41,7 @@ class BuildReport:
     low_nyquist: int
     outside_below: tuple[str, ...]
     outside_above: tuple[str, ...]
-    two_channels: tuple[str, ...]
+    multichannel: tuple[str, ...]
 
     @property
     def rejected_list(self) -> Place:
@@ -60,7 +60,7 @@ def make_report(
     computed = [placed for task in todo.tasks for placed in task.recordings]
     return BuildReport(
         cache=cache,
-        computed=sum(1 for placed in computed if placed.facts.path not in failed),
+        computed=sum(1 for placed in computed if placed.file.path not in failed),
         kept=todo.count("keep"),
         duplicates=todo.count("duplicate"),
         rejected={path: reasons[path] for path in paths if path in reasons},
@@ -68,13 +68,17 @@ def make_report(
         instances=sum({row.first_instance: row.instances for row in good}.values()),
         seconds=seconds,
         audio_s=sum(row.duration_s for row in good),
-        doubtful={row.path: f"taken as {row.time_expansion:g}: {row.doubt}" for row in good if row.doubt},
+        doubtful={
+            row.path: f"taken as {row.time_expansion:g}: {row.expansion_warning}"
+            for row in good
+            if row.expansion_warning
+        },
         unread={row.path: row.unread for row in good if row.unread},
         off_rate=sum(row.true_rate != config.sample_rate for row in good),
         low_nyquist=sum(row.dead_bands > 0 for row in good),
         outside_below=tuple(row.path for row in good if row.energy_below > 0.5),
         outside_above=tuple(row.path for row in good if row.energy_above > 0.5),
-        two_channels=tuple(row.path for row in good if row.channels > 1),
+        multichannel=tuple(row.path for row in good if row.channels > 1),
     )
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from batcache.storage.ahead import map_ahead
 from batcache.config.settings import FeatureConfig
 from batcache.errors import AudioError
 from batcache.features.audio import AudioHeader, content_hash, read_blocks, read_header
 from batcache.features.expansion import HIGHEST_RATE, find_expansion
 from batcache.features.metadata import Metadata, read_metadata
+from batcache.storage.ahead import map_ahead
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.index import Index
 
@@ -24,7 +24,7 @@ _FILES_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ScannedFile:
     """What is known of a file that was opened, before anything is computed."""
 
     path: str
@@ -34,9 +34,9 @@ class Facts:
     header_rate: int
     channels: int
     time_expansion: float
-    ground: str
+    expansion_source: str
     header: AudioHeader
-    doubt: str = ""
+    expansion_warning: str = ""
     metadata: Metadata = field(default_factory=Metadata)
 
     @property
@@ -48,7 +48,7 @@ class Facts:
         return self.content, self.true_rate
 
 
-Known = Facts | CachedRecording
+Known = ScannedFile | CachedRecording
 """What is known of a file: where stat alone proves it unchanged, the row that it has in the index."""
 
 
@@ -69,7 +69,7 @@ def scan(
 
     def look(path: str, expansion: float | None) -> Known | AudioError:
         try:
-            return _look(path, expansion, data_dir, index, config, rehash=rehash)
+            return _scan_file(path, expansion, data_dir, index, config, rehash=rehash)
         except AudioError as error:
             return error
 
@@ -86,7 +86,7 @@ def scan(
         pool.shutdown(cancel_futures=True)
 
 
-def _look(
+def _scan_file(
     path: str, expansion: float | None, data_dir: Path, index: Index, config: FeatureConfig, *, rehash: bool
 ) -> Known:
     try:
@@ -103,7 +103,7 @@ def _look(
     assert stat is not None, "read_header raises where there is no file"
     metadata = read_metadata(place, header)
     found = find_expansion(place, header, metadata, expansion)
-    facts = Facts(
+    file = ScannedFile(
         path,
         stat.st_size,
         stat.st_mtime_ns,
@@ -111,39 +111,41 @@ def _look(
         header.rate,
         header.channels,
         found.factor,
-        found.ground,
+        found.source,
         header,
-        found.doubt,
+        found.warning,
         metadata,
     )
-    _check_rate(place, facts, config)
-    failed = index.by_key.get(facts.key)
+    _check_rate(place, file, config)
+    failed = index.by_key.get(file.key)
     if failed is not None and failed.failure:
         try:
             for _ in read_blocks(place, header, 1 << 20):
                 pass
         except AudioError:  # said in the same words as before, whatever the size of a block
             raise AudioError(place, failed.failure) from None
-    return facts
+    return file
 
 
 def _stands(row: CachedRecording, expansion: float | None) -> bool:
     """Whether what the index holds of an unchanged file answers what the manifest says of it, or leaves to be found."""
     if expansion is None:
-        return row.ground != "manifest" and (row.ground != "assumed" or bool(row.doubt))  # nothing is assumed undoubted
+        return row.expansion_source != "manifest" and (
+            row.expansion_source != "assumed" or bool(row.expansion_warning)
+        )  # nothing is assumed undoubted
     return row.true_rate == round(row.header_rate * expansion)
 
 
 def _recall(row: CachedRecording, expansion: float | None) -> CachedRecording:
     """The row of a file that is as it was, with the manifest's word where it has one."""
-    if expansion is None or (row.time_expansion, row.ground) == (expansion, "manifest"):
+    if expansion is None or (row.time_expansion, row.expansion_source) == (expansion, "manifest"):
         return row
-    return replace(row, time_expansion=expansion, ground="manifest", doubt="")
+    return replace(row, time_expansion=expansion, expansion_source="manifest", expansion_warning="")
 
 
-def _check_rate(place: Path, facts: Facts, config: FeatureConfig) -> None:
-    rate = facts.true_rate
-    said = f"{rate:,} Hz ({facts.header_rate:,} in the header x {facts.time_expansion:g})"
+def _check_rate(place: Path, file: ScannedFile, config: FeatureConfig) -> None:
+    rate = file.true_rate
+    said = f"{rate:,} Hz ({file.header_rate:,} in the header x {file.time_expansion:g})"
     if rate < 2 * config.fmin:
         raise AudioError(
             place,
@@ -152,9 +154,9 @@ def _check_rate(place: Path, facts: Facts, config: FeatureConfig) -> None:
         )
     if rate > HIGHEST_RATE:
         raise AudioError(place, f"true rate {said} is above {HIGHEST_RATE:,} Hz", "Correct its time_expansion")
-    if facts.header.samples * config.target_sample_rate < config.n_fft * rate:
+    if file.header.samples * config.target_sample_rate < config.n_fft * rate:
         window_ms = config.n_fft / config.target_sample_rate * 1e3
-        finding = f"{facts.header.samples} samples are shorter than one FFT window ({window_ms:g} ms)"
+        finding = f"{file.header.samples} samples are shorter than one FFT window ({window_ms:g} ms)"
         raise AudioError(place, finding, "Remove its row")
 
 
@@ -163,11 +165,20 @@ def describe(fact: Known, row: CachedRecording) -> CachedRecording:
     return replace(row, **columns_of(fact))
 
 
-_OF_FILE = ("path", "size", "mtime_ns", "header_rate", "channels", "time_expansion", "ground", "doubt")
+_OF_FILE = (
+    "path",
+    "size",
+    "mtime_ns",
+    "header_rate",
+    "channels",
+    "time_expansion",
+    "expansion_source",
+    "expansion_warning",
+)
 _SAID = ("recorded_at", "latitude", "longitude", "recorder", "species_auto", "species_manual", "unread")
 
 
 def columns_of(fact: Known) -> dict[str, Any]:
     """What a row says of the file, as opposed to its samples."""
-    said = fact.metadata if isinstance(fact, Facts) else fact
+    said = fact.metadata if isinstance(fact, ScannedFile) else fact
     return {name: getattr(fact, name) for name in _OF_FILE} | {name: getattr(said, name) for name in _SAID}

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from batcache.storage.disk import replacing
 from batcache.storage.s3 import Place
-from batcache.store.format.shard import ShardWriter, shard_path
-from batcache.store.format.commit import CachedRecording, Commit, write_commit
-from batcache.store.build.scan import describe
-from batcache.store.format.layout import Layout
 from batcache.store.build.plan import Placed, Task
+from batcache.store.build.scan import describe
+from batcache.store.format.commit import CachedRecording, Commit, write_commit
+from batcache.store.format.layout import Layout
+from batcache.store.format.shard import ShardWriter, shard_path
 
 if TYPE_CHECKING:
     from batcache.store.build.compute import Computed
@@ -97,9 +97,9 @@ def write_task(cache: Place, task: Task, computed: "list[Computed]", fingerprint
         for shard in range(task.first_shard, last + 1)
     }
     described = tuple(
-        describe(facts, row)
+        describe(file, row)
         for placed, row in zip(task.recordings, rows, strict=True)
-        for facts in (placed.facts, *placed.also)
+        for file in (placed.file, *placed.also)
     )
     return rows, [
         Commit(shard, 0, fingerprint, size, shard != last, crcs, described if shard == last else ())

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from batcache.storage.disk import write_file
 from batcache.errors import StoreError, brief
+from batcache.storage.disk import write_file
 from batcache.storage.s3 import Place
 from batcache.store.format.layout import Layout, say_how_to_mend
 

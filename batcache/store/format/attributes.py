@@ -16,8 +16,8 @@ from uuid import uuid4
 from pydantic import TypeAdapter, ValidationError
 
 from batcache.config.settings import FeatureConfig, to_plain
-from batcache.storage.disk import PARTIAL, sync, write_file
 from batcache.errors import ConfigError, StoreError, brief
+from batcache.storage.disk import PARTIAL, sync, write_file
 from batcache.storage.s3 import Place, S3Path
 from batcache.store.format.array import array_options
 from batcache.store.format.layout import FORMAT, FORMAT_VERSION, Layout, newer

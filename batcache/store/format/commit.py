@@ -15,23 +15,27 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 
 import msgspec
 
-from batcache.storage.disk import write_file
 from batcache.errors import StoreError, brief
+from batcache.storage.disk import write_file
 from batcache.storage.s3 import Place
 from batcache.store.format.layout import FORMAT_VERSION, newer, say_how_to_mend
 
 Somewhere = TypeVar("Somewhere", bound=Place)
 
 
-class CachedRecording(msgspec.Struct, frozen=True, gc=False):
+_ON_DISK = {"expansion_source": "ground", "expansion_warning": "doubt"}
+"""What fields are called in records and exported files, where that is not their name: format 1 keeps its words."""
+
+
+class CachedRecording(msgspec.Struct, frozen=True, gc=False, rename=_ON_DISK):
     """A row of the index: one file whose frames are in the store. Files of equal content share their instances.
 
     A struct, since a million of them are made whenever a large store is opened.
 
-    ``path`` is POSIX and relative to the data root. ``ground`` says why ``time_expansion`` was believed, ``doubt`` is
-    empty, or why it may be wrong. Frames from ``dead_bands`` upper bands are 0. The shares of energy are of its spectra
-    up to half the target rate. ``failure`` is empty, or why the samples could not be turned into frames (its instances
-    are NaN).
+    ``path`` is POSIX and relative to the data root. ``expansion_source`` says who knew the
+    ``time_expansion``; ``expansion_warning`` is empty, or why it may be wrong. Frames from ``dead_bands`` upper bands
+    are 0. The shares of energy are of its spectra up to half the target rate. ``failure`` is empty, or why the samples
+    could not be turned into frames (its instances are NaN).
     From ``recorded_at`` on: what the file says of itself, as in ``features.metadata.Metadata``.
     """
 
@@ -42,7 +46,7 @@ class CachedRecording(msgspec.Struct, frozen=True, gc=False):
     header_rate: int
     channels: int
     time_expansion: float
-    ground: str
+    expansion_source: str
     true_rate: int
     nyquist_hz: float
     duration_s: float
@@ -53,7 +57,7 @@ class CachedRecording(msgspec.Struct, frozen=True, gc=False):
     energy_below: float
     energy_above: float
     failure: str = ""
-    doubt: str = ""
+    expansion_warning: str = ""
     recorded_at: str | None = None
     latitude: float | None = None
     longitude: float | None = None
@@ -90,7 +94,8 @@ class Commit:
             **{f.name: getattr(self, f.name) for f in fields(self)},
             "crc32c": self.crc32c.tolist(),
             "recordings": {
-                name: [getattr(row, name) for row in self.recordings] for name in CachedRecording.__struct_fields__
+                field.encode_name: [getattr(row, field.name) for row in self.recordings]
+                for field in msgspec.structs.fields(CachedRecording)
             },
         }
         body = json.dumps(document, separators=(",", ":"), allow_nan=False).encode().removeprefix(b"{")
@@ -131,12 +136,13 @@ def _columns_of(row: type[CachedRecording]) -> type[msgspec.Struct]:
     columns: list[Any] = []
     for field in msgspec.structs.fields(row):
         kind: Any = list[_Int64 if field.type is int else field.type]  # type: ignore[misc]
-        columns.append((field.name, kind) if field.required else (field.name, kind | None, None))
+        columns.append((field.encode_name, kind) if field.required else (field.encode_name, kind | None, None))
     return msgspec.defstruct("Columns", columns)
 
 
 def _column(lists: Mapping[str, Any], field: msgspec.structs.FieldInfo) -> list[Any]:
-    return [field.default] * len(lists["path"]) if lists[field.name] is None else lists[field.name]
+    values: list[Any] | None = lists[field.encode_name]
+    return [field.default] * len(lists["path"]) if values is None else values
 
 
 _Columns = _columns_of(CachedRecording)

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
-from batcache.storage.ahead import map_ahead
 from batcache.errors import StoreError
+from batcache.storage.ahead import map_ahead
 from batcache.storage.s3 import Place, S3Path
 from batcache.store.format.commit import CachedRecording, Commit, commit_path
 from batcache.store.format.layout import Layout, say_how_to_mend
@@ -63,7 +63,7 @@ def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
         place = commit_path(store, min(misfits))
         finding = "a commit record that does not fit the store's layout"
         raise StoreError(place, finding, say_how_to_mend(place, place.name))
-    return Index(that_count(commits, layout))
+    return Index(complete_commits(commits, layout))
 
 
 def read_records(store: Place, fingerprint: str) -> tuple[dict[int, Commit], dict[int, StoreError]]:
@@ -80,7 +80,7 @@ def read_records(store: Place, fingerprint: str) -> tuple[dict[int, Commit], dic
     return commits, refused
 
 
-def that_count(commits: dict[int, Commit], layout: Layout) -> dict[int, Commit]:
+def complete_commits(commits: dict[int, Commit], layout: Layout) -> dict[int, Commit]:
     """The records without those of long recordings that are not all there."""
     commits = dict(commits)
     for shard in sorted(commits):

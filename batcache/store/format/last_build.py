@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from batcache.manifest.cells import leads_out
-from batcache.storage.disk import write_file
 from batcache.errors import StoreError, UnreachableError, brief, list_some
+from batcache.manifest.cells import leads_out
 from batcache.manifest.manifest import Manifest, read_manifest
+from batcache.storage.disk import write_file
 from batcache.storage.s3 import SCHEME, Place, S3Path
 
-SOURCES = "last_build.json"
+LAST_BUILD = "last_build.json"
 
 
 @dataclass(frozen=True)
-class Sources:
+class LastBuild:
     """Where the manifest of the last build lies, what was rejected and why, by the last build that listed it, and
     whether recordings may lie outside the data dir: that build was told so, if one does.
 
@@ -31,12 +31,12 @@ class Sources:
     allow_outside: bool = False
 
 
-def write_sources(cache: Place, manifest: Manifest, rejected: Mapping[str, str]) -> None:
+def write_last_build(cache: Place, manifest: Manifest, rejected: Mapping[str, str]) -> None:
     """Remember where the manifest lies, relative to the store where they share a drive, so that both can be moved.
 
     Earlier rejects that this manifest does not list stay: runs may have been trained from the manifest that does.
     """
-    listed, before = manifest.recordings(), _find_sources(cache)
+    listed, before = manifest.recordings(), _find_last_build(cache)
     earlier = {path: reason for path, reason in before.rejected.items() if path not in listed} if before else {}
     document = {
         "csvs": [portable(csv, cache) for csv in manifest.csvs],
@@ -48,39 +48,39 @@ def write_sources(cache: Place, manifest: Manifest, rejected: Mapping[str, str])
     _write(cache, document)
 
 
-def write_unknown_sources(cache: Place, rejected: Mapping[str, str]) -> None:
+def write_unknown_last_build(cache: Place, rejected: Mapping[str, str]) -> None:
     """Remember what was rejected, where nothing else is known."""
     _write(cache, {"csvs": [], "split_of": {}, "data_dir": None, "rejected": dict(rejected)})
 
 
 def _write(cache: Place, document: Mapping[str, Any]) -> None:
     content = json.dumps(document, indent=1).encode()
-    place = cache / SOURCES
+    place = cache / LAST_BUILD
     if not place.exists() or place.read_bytes() != content:
         write_file(place, content)
 
 
-def read_sources(cache: Place) -> Sources:
-    """Read what ``write_sources`` wrote.
+def read_last_build(cache: Place) -> LastBuild:
+    """Read what ``write_last_build`` wrote.
 
     Raises:
         StoreError: that note is missing or damaged.
     """
-    place = cache / SOURCES
+    place = cache / LAST_BUILD
     try:
         note = json.loads(place.read_bytes())
         csvs = tuple(locate(csv, cache) for csv in note["csvs"])
         split_of = {locate(csv, cache): split for csv, split in note["split_of"].items()}
         data_dir = None if note["data_dir"] is None else locate(note["data_dir"], cache)
-        return Sources(csvs, split_of, data_dir, dict(note["rejected"]), note.get("allow_outside") is True)
+        return LastBuild(csvs, split_of, data_dir, dict(note["rejected"]), note.get("allow_outside") is True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise StoreError(place, f"cannot be read ({brief(error)})", "Run `batcache build` again") from None
 
 
-def _find_sources(cache: Place) -> Sources | None:
+def _find_last_build(cache: Place) -> LastBuild | None:
     """The same, None where that note is missing or damaged: the next build writes it anew."""
     try:
-        return read_sources(cache)
+        return read_last_build(cache)
     except UnreachableError:
         raise
     except StoreError:
@@ -95,20 +95,20 @@ def read_last_manifest(cache: Place, data_dir: Path | None = None, *, to_read_fi
     Raises:
         StoreError, ManifestError: the note or the CSVs are missing or damaged.
     """
-    sources = read_sources(cache)
-    allow_outside = sources.allow_outside or not to_read_files
-    require_there(cache, sources, data_dir)
-    data_dir = data_dir or sources.data_dir
-    return read_manifest(sources.csvs, data_dir, split_of=sources.split_of, allow_outside=allow_outside)
+    last = read_last_build(cache)
+    allow_outside = last.allow_outside or not to_read_files
+    require_there(cache, last, data_dir)
+    data_dir = data_dir or last.data_dir
+    return read_manifest(last.csvs, data_dir, split_of=last.split_of, allow_outside=allow_outside)
 
 
-def require_there(cache: Place, sources: Sources, data_dir: Path | None = None) -> None:
+def require_there(cache: Place, last: LastBuild, data_dir: Path | None = None) -> None:
     """Refuse a store whose last build's CSVs are no longer where it says, nor, unless one is given, the data dir.
 
     Raises:
         StoreError: names those that are gone.
     """
-    places = (*sources.csvs, None if data_dir else sources.data_dir)
+    places = (*last.csvs, None if data_dir else last.data_dir)
     if gone := [str(place) for place in places if place and not place.exists()]:
         finding = f"what it was last built from is not there ({list_some(gone)})"
         remedy = "Was it, or were they moved? Build the CSVs again, with --data-dir: nothing is computed anew"
@@ -122,12 +122,12 @@ def find_data_dir(cache: Place, data_dir: Path | None) -> tuple[Path | None, boo
         StoreError: the note of that build, where it is needed, is missing or damaged.
     """
     try:
-        sources = read_sources(cache)
+        last = read_last_build(cache)
     except StoreError:
         if data_dir is None:
             raise
         return data_dir, False
-    return data_dir or sources.data_dir, sources.allow_outside
+    return data_dir or last.data_dir, last.allow_outside
 
 
 def find_other_root(cache: Place, data_dir: Path, paths: Iterable[str]) -> Path | None:
@@ -136,8 +136,8 @@ def find_other_root(cache: Place, data_dir: Path, paths: Iterable[str]) -> Path 
     Files of one name in two folders would take each other's place, and each other's labels. A cache that was moved, or
     that travels without its recordings, has no such file beside it.
     """
-    sources = _find_sources(cache)
-    root = sources.data_dir if sources else None
+    last = _find_last_build(cache)
+    root = last.data_dir if last else None
     if root is None or root == data_dir.resolve() or not root.is_dir():
         return None
     return root if any((root / path).is_file() for path in paths) else None

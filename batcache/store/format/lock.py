@@ -17,8 +17,8 @@ from uuid import uuid4
 
 import psutil
 
-from batcache.storage.disk import PARTIAL
 from batcache.errors import StoreError
+from batcache.storage.disk import PARTIAL
 from batcache.storage.s3 import Place, S3Path
 
 try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Allotted:
+class PackedShards:
     """Shards and what goes there: ``(which, first instance)`` of each recording."""
 
     first_shard: int
@@ -13,13 +13,13 @@ class Allotted:
     members: tuple[tuple[int, int], ...]
 
 
-def allot(instances: Sequence[int], taken: set[int], capacity: int) -> list[Allotted]:
+def pack_instances(instances: Sequence[int], taken: set[int], capacity: int) -> list[PackedShards]:
     """Place recordings of so many instances, in order, into shards that are not taken.
 
     A recording takes consecutive instances; it straddles shards only where it is longer than one, and then has its
     shards to itself. Returns shards in order of their number.
     """
-    parts: list[Allotted] = []
+    parts: list[PackedShards] = []
     members: list[tuple[int, int]] = []
     open_shard, used = -1, capacity
     next_shard = 0
@@ -40,14 +40,14 @@ def allot(instances: Sequence[int], taken: set[int], capacity: int) -> list[Allo
         if count > capacity:
             shards = -(-count // capacity)
             shard = claim(shards)
-            parts.append(Allotted(shard, shards, ((which, shard * capacity),)))
+            parts.append(PackedShards(shard, shards, ((which, shard * capacity),)))
             continue
         if used + count > capacity:
             if members:
-                parts.append(Allotted(open_shard, 1, tuple(members)))
+                parts.append(PackedShards(open_shard, 1, tuple(members)))
             open_shard, used, members = claim(1), 0, []
         members.append((which, open_shard * capacity + used))
         used += count
     if members:
-        parts.append(Allotted(open_shard, 1, tuple(members)))
+        parts.append(PackedShards(open_shard, 1, tuple(members)))
     return sorted(parts, key=lambda part: part.first_shard)

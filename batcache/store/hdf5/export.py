@@ -17,11 +17,11 @@ import numpy as np
 from h5py import h5f, h5g, h5p
 from msgspec.structs import replace
 
-from batcache.storage.disk import replacing, require_room, reserve
 from batcache.errors import StoreError
+from batcache.storage.disk import replacing, require_room, reserve
 from batcache.storage.s3 import Place
-from batcache.store.hdf5.columns import INTEGER, TEXT, write_column
 from batcache.store.format.commit import CachedRecording, Commit
+from batcache.store.hdf5.columns import INTEGER, TEXT, write_column
 from batcache.store.hdf5.reader import (
     FLETCHER_BYTES,
     FORMAT,
@@ -123,7 +123,7 @@ def _shard_row(commit: Commit, count: int) -> tuple[int, int, int]:
 def _bytes_at_most(store: Store, contents: _Contents) -> int:
     """What the file takes at most. A cell of the index takes 64 bytes, but for its text; some text is escaped here."""
     instances = len(contents.crc32c) * (store.layout.chunk_bytes + FLETCHER_BYTES + 4)
-    rejected = store.sources().rejected
+    rejected = store.last_build().rejected
     cells = len(contents.recordings) * len(RECORDING_KINDS) + len(contents.shards) * 3 + len(rejected) * 2
     texts = msgspec.json.encode((contents.recordings, rejected, store.attributes))
     blocks = 3 * _meta_block_bytes(len(contents.crc32c))
@@ -192,9 +192,10 @@ def _write_index(hdf5: h5py.File, store: Store, contents: _Contents) -> None:
         hdf5.attrs[name] = value
     try:
         recordings = _create_group(hdf5, "recordings")
-        for name, kind in RECORDING_KINDS.items():
-            write_column(recordings, name, kind, [getattr(row, name) for row in contents.recordings])
-        rejected = store.sources().rejected
+        for field in msgspec.structs.fields(CachedRecording):
+            values = [getattr(row, field.name) for row in contents.recordings]
+            write_column(recordings, field.encode_name, RECORDING_KINDS[field.encode_name], values)
+        rejected = store.last_build().rejected
         for group, names, kind, rows in (
             (_create_group(hdf5, "shards"), SHARD_COLUMNS, INTEGER, contents.shards),
             (_create_group(hdf5, "rejected"), REJECTED_COLUMNS, TEXT, tuple(rejected.items())),

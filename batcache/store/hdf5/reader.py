@@ -34,13 +34,13 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from batcache.errors import StoreError, brief, list_some
-from batcache.store.hdf5.columns import INTEGER, TEXT, Kind, count_rows, find_dataset, find_group, read_column, read_row
-from batcache.store.format.commit import CachedRecording, Commit
 from batcache.store.format.attributes import check_attributes
+from batcache.store.format.commit import CachedRecording, Commit
 from batcache.store.format.index import Index
+from batcache.store.format.last_build import LastBuild
 from batcache.store.format.layout import Layout
+from batcache.store.hdf5.columns import INTEGER, TEXT, Kind, count_rows, find_dataset, find_group, read_column, read_row
 from batcache.store.reader import Shard, Store
-from batcache.store.format.last_build import Sources
 
 FORMAT = "batcache-hdf5"
 FORMAT_VERSION = 1
@@ -62,7 +62,7 @@ class Copied:
     total: int
 
 
-RECORDING_KINDS = {field.name: Kind.of(field.type) for field in msgspec.structs.fields(CachedRecording)}
+RECORDING_KINDS = {field.encode_name: Kind.of(field.type) for field in msgspec.structs.fields(CachedRecording)}
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,9 @@ class Hdf5Store(Store):
     def on_disk(self) -> str:
         return f"{self._head.size / 1e6:,.1f} MB in one HDF5 file"
 
-    def sources(self) -> Sources:
+    def last_build(self) -> LastBuild:
         """What the last build rejected; its CSVs are not known."""
-        return Sources((), {}, None, dict(self._rejected))
+        return LastBuild((), {}, None, dict(self._rejected))
 
     def _open_shard(self, shard: int) -> Shard:
         count = len(self.index.commits[shard].crc32c)
@@ -261,10 +261,10 @@ def _read_recordings(file: h5py.File, head: Head) -> list[CachedRecording]:
     rows = count_rows(group)
     columns: list[list[Any]] = []
     for field in msgspec.structs.fields(CachedRecording):
-        if field.name not in group and not field.required:
+        if field.encode_name not in group and not field.required:
             columns.append([field.default] * rows)
         else:
-            columns.append(read_column(group, field.name, RECORDING_KINDS[field.name], rows, head.size))
+            columns.append(read_column(group, field.encode_name, RECORDING_KINDS[field.encode_name], rows, head.size))
     return list(starmap(CachedRecording, zip(*columns, strict=True)))
 
 

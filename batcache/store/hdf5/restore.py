@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.storage.disk import require_room
 from batcache.errors import StoreError
+from batcache.storage.disk import require_room
 from batcache.storage.s3 import Place
-from batcache.store.format.array import array_length, resize
 from batcache.store.build.build import create
-from batcache.store.format.commit import write_commit
+from batcache.store.build.writers import write_shard
+from batcache.store.format.array import array_length, resize
 from batcache.store.format.attributes import is_free, read_attributes
-from batcache.store.hdf5.reader import Copied, Hdf5Store
+from batcache.store.format.commit import write_commit
 from batcache.store.format.index import Index, read_index
+from batcache.store.format.last_build import LAST_BUILD, write_unknown_last_build
 from batcache.store.format.leftovers import remove_leftovers
 from batcache.store.format.lock import hold
-from batcache.store.format.last_build import SOURCES, write_unknown_sources
-from batcache.store.build.writers import write_shard
+from batcache.store.hdf5.reader import Copied, Hdf5Store
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def restore(source: Path, cache: Place) -> Iterator[Copied | Restored]:
             write_commit(cache, commit)
             done += len(commit.crc32c)
             yield Copied(done, total)
-        if not (cache / SOURCES).exists():
-            write_unknown_sources(cache, store.sources().rejected)
+        if not (cache / LAST_BUILD).exists():
+            write_unknown_last_build(cache, store.last_build().rejected)
     yield Restored(cache, sum(1 for _ in store.index.recordings), total, len(index.commits))
 
 

@@ -19,20 +19,20 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from batcache.storage.disk import replacing, sync
 from batcache.errors import BatcacheError, StoreError
 from batcache.manifest.manifest import Manifest
-from batcache.store.format.packing import Allotted
+from batcache.storage.disk import replacing, sync
 from batcache.store.format.array import array_length, resize
-from batcache.store.format.shard import ShardWriter, read_chunk, shard_path
-from batcache.store.format.commit import CachedRecording, Commit, commit_path, write_commit
 from batcache.store.format.attributes import read_attributes
+from batcache.store.format.commit import CachedRecording, Commit, commit_path, write_commit
 from batcache.store.format.index import Index
+from batcache.store.format.last_build import read_last_manifest
 from batcache.store.format.leftovers import remove_leftovers
 from batcache.store.format.lock import hold
-from batcache.store.upkeep.prune_plan import PrunePlan, plan_prune
+from batcache.store.format.packing import PackedShards
+from batcache.store.format.shard import ShardWriter, read_chunk, shard_path
 from batcache.store.reader import Store
-from batcache.store.format.last_build import read_last_manifest
+from batcache.store.upkeep.prune_plan import PrunePlan, plan_prune
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _carry_out(store: Store, plan: PrunePlan) -> Iterator[Progress]:
     resize(cache, array_length([*left.items(), *ends.items()], layout))
 
 
-def _write(store: Store, plan: PrunePlan, part: Allotted) -> None:
+def _write(store: Store, plan: PrunePlan, part: PackedShards) -> None:
     """Copy recordings into one new shard and commit it."""
     rows: list[CachedRecording] = []
     with replacing(shard_path(store.path, part.first_shard)) as file:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from batcache.store.format.packing import Allotted, allot
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.index import Index
 from batcache.store.format.layout import Layout
+from batcache.store.format.packing import PackedShards, pack_instances
 
 Rows = tuple[CachedRecording, ...]
 
@@ -25,11 +25,11 @@ class PrunePlan:
     dead: tuple[int, ...] = ()
     emptied: tuple[int, ...] = ()
     groups: tuple[Rows, ...] = ()
-    moves: tuple[Allotted, ...] = ()
+    moves: tuple[PackedShards, ...] = ()
     revisions: Mapping[int, Rows] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
 
-    def instances(self, part: Allotted) -> int:
+    def instances(self, part: PackedShards) -> int:
         """How many a new shard takes."""
         return sum(self.groups[which][0].instances for which, _ in part.members)
 
@@ -69,7 +69,7 @@ def plan_prune(index: Index, is_kept: Callable[[CachedRecording], bool], layout:
         dead=tuple(sorted(dead)),
         emptied=tuple(sorted(emptied)),
         groups=groups,
-        moves=tuple(allot([rows[0].instances for rows in groups], taken, capacity)),
+        moves=tuple(pack_instances([rows[0].instances for rows in groups], taken, capacity)),
         revisions=revisions,
         dropped=tuple(path for path in index.by_path if path not in names),
     )

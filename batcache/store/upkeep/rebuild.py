@@ -14,16 +14,16 @@ from itertools import zip_longest
 from pathlib import Path
 
 from batcache.config.settings import DataConfig
-from batcache.storage.disk import require_room, sync
 from batcache.errors import BatcacheError, list_some
+from batcache.storage.disk import require_room, sync
 from batcache.store.build import build
-from batcache.store.format.commit import commit_path, is_intact
+from batcache.store.build.plan import Plan
 from batcache.store.format.attributes import read_attributes
+from batcache.store.format.commit import commit_path, is_intact
 from batcache.store.format.index import Index
+from batcache.store.format.last_build import read_last_manifest
 from batcache.store.format.layout import FORMAT_VERSION
 from batcache.store.format.leftovers import count_leftovers, remove_leftovers
-from batcache.store.build.plan import Plan
-from batcache.store.format.last_build import read_last_manifest
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def build_again(
     yield from build.carry_out(todo, target, manifest, "cpu", workers, began)
     return Salvaged(
         shards=sum(task.shards for task in todo.tasks),
-        recomputed=tuple(placed.facts.path for task in todo.tasks for placed in task.recordings),
+        recomputed=tuple(placed.file.path for task in todo.tasks for placed in task.recordings),
         withdrawn=len(records),
     )
 
@@ -94,7 +94,7 @@ def why_keep(record: bytes, todo: Plan, data_dir: Path) -> str:
         return f"format version {int(version[1])}; upgrade batcache"
     names, contents = (_read_texts(record, column) for column in ("path", "content"))
     computed = [placed for task in todo.tasks for placed in task.recordings]
-    built = {placed.facts.content for placed in computed}
+    built = {placed.file.content for placed in computed}
     built |= {row.content for rows in todo.revisions.values() for row in rows}
     lost = [
         f"{name}: {todo.rejected.get(name, 'not in the CSVs of the last build')}"

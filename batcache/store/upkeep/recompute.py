@@ -8,20 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from batcache.storage.ahead import map_ahead
-from batcache.manifest.cells import leads_out
 from batcache.config.settings import FeatureConfig
 from batcache.errors import AudioError
 from batcache.features.audio import content_hash, read_header
 from batcache.features.frontend import FrontEnd
+from batcache.manifest.cells import leads_out
+from batcache.storage.ahead import map_ahead
 from batcache.storage.s3 import Place
-from batcache.store.format.shard import read_chunk
-from batcache.store.format.commit import CachedRecording
 from batcache.store.build.compute import stream
-from batcache.store.build.scan import Facts
-from batcache.store.format.layout import Layout
 from batcache.store.build.plan import Placed
+from batcache.store.build.scan import ScannedFile
 from batcache.store.build.writers import cut
+from batcache.store.format.commit import CachedRecording
+from batcache.store.format.layout import Layout
+from batcache.store.format.shard import read_chunk
 
 RELATIVE, ABSOLUTE = 2.0**-10, 6e-3
 """How far features computed on another kind of machine may be off: one step of float16, and in quiet bins of loud
@@ -44,7 +44,7 @@ def find_file(rows: Iterable[CachedRecording], data_dir: Path, *, allow_outside:
         try:
             header, now = read_header(place), place.stat()
             if content_hash(place, header) == row.content:
-                facts = Facts(
+                file = ScannedFile(
                     path=row.path,
                     size=now.st_size,
                     mtime_ns=now.st_mtime_ns,
@@ -52,10 +52,10 @@ def find_file(rows: Iterable[CachedRecording], data_dir: Path, *, allow_outside:
                     header_rate=header.rate,
                     channels=header.channels,
                     time_expansion=row.time_expansion,
-                    ground=row.ground,
+                    expansion_source=row.expansion_source,
                     header=header,
                 )
-                return Placed(facts, row.first_instance, row.instances, row.frames)
+                return Placed(file, row.first_instance, row.instances, row.frames)
             reason = "its audio changed"
         except AudioError as error:
             reason = error.reason

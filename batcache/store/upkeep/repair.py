@@ -20,23 +20,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from batcache.storage.ahead import map_ahead
-from batcache.storage.disk import replacing, write_file
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
+from batcache.storage.ahead import map_ahead
+from batcache.storage.disk import replacing, write_file
 from batcache.store.build import build
 from batcache.store.format.array import array_length, array_metadata
-from batcache.store.format.shard import ShardWriter, read_chunk, shard_path
-from batcache.store.format.commit import CachedRecording, Commit, write_commit
-from batcache.store.upkeep.recompute import compute_again, find_file
 from batcache.store.format.attributes import read_attributes
-from batcache.store.format.index import Index, that_count
+from batcache.store.format.commit import CachedRecording, Commit, write_commit
+from batcache.store.format.index import Index, complete_commits
+from batcache.store.format.last_build import find_data_dir
 from batcache.store.format.layout import Layout
 from batcache.store.format.lock import hold
-from batcache.store.upkeep.record_checks import Damage
+from batcache.store.format.shard import ShardWriter, read_chunk, shard_path
 from batcache.store.upkeep.rebuild import Salvaged, build_again, withdraw
+from batcache.store.upkeep.recompute import compute_again, find_file
+from batcache.store.upkeep.record_checks import Damage
 from batcache.store.upkeep.shard_checks import Owners, owners_of
-from batcache.store.format.last_build import find_data_dir
 from batcache.store.upkeep.verify import Progress, VerifyReport, inspect
 
 Frames = NDArray[np.float16]
@@ -77,7 +77,9 @@ def repair(
     with hold(cache):
         found = _look_again(cache, found, workers)
         features, layout, _ = read_attributes(cache)
-        index = Index({k: c for k, c in that_count(dict(found.records), layout).items() if k not in found.doubtful})
+        index = Index(
+            {k: c for k, c in complete_commits(dict(found.records), layout).items() if k not in found.doubtful}
+        )
         folder, outside = _find_data_dir(cache, data_dir)
         shards = _Shards(cache, folder, outside, FrontEnd(features), layout, owners_of(index, layout), done)
         pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.storage.s3 import Place, S3Path
-from batcache.store.format.shard import shard_index, shard_path
 from batcache.store.format.commit import CachedRecording, Commit
 from batcache.store.format.index import Index
 from batcache.store.format.layout import Layout
+from batcache.store.format.shard import shard_index, shard_path
 from batcache.store.upkeep.record_checks import Damage, name_in
 
 

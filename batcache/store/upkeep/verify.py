@@ -15,19 +15,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from batcache.storage.ahead import map_ahead
 from batcache.config.settings import FeatureConfig
 from batcache.errors import StoreError
+from batcache.storage.ahead import map_ahead
 from batcache.storage.s3 import Place
-from batcache.store.format.shard import shard_path
-from batcache.store.format.commit import CachedRecording, Commit
 from batcache.store.format.attributes import read_attributes
-from batcache.store.format.index import Index, check_layout, read_records, that_count
+from batcache.store.format.commit import CachedRecording, Commit
+from batcache.store.format.index import Index, check_layout, complete_commits, read_records
+from batcache.store.format.last_build import find_data_dir
 from batcache.store.format.layout import Layout, say_how_to_mend
 from batcache.store.format.lock import require_idle
+from batcache.store.format.shard import shard_path
 from batcache.store.upkeep.record_checks import Damage, check_array, check_group, check_records, name_in
 from batcache.store.upkeep.shard_checks import Owners, describe, examine, owners_of
-from batcache.store.format.last_build import find_data_dir
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def inspect(
     features, layout, attributes = read_attributes(cache)
     records, refused = read_records(cache, features.fingerprint)
     check_layout(cache, layout, records.values())
-    index = Index(that_count(records, layout))
+    index = Index(complete_commits(records, layout))
     wrong, doubtful = check_records(cache, records, refused, index, layout)
     sound = [commit for shard, commit in sorted(index.commits.items()) if shard not in doubtful]
     array = check_array(cache, sound, layout, exact=not doubtful)

@@ -1,0 +1,22 @@
+"""Where to compute: on the CPU or on a GPU."""
+
+from typing import TYPE_CHECKING
+
+from batcache.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def pick_device(name: str) -> "torch.device":
+    """Return the device called ``cpu`` or ``cuda``, or for ``auto`` the GPU where there is one.
+
+    Raises:
+        ConfigError: cuda is asked for and not there.
+    """
+    import torch
+
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigError("--device cuda", "no CUDA device is usable here", "Pass --device cpu, or auto")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and there) else "cpu")

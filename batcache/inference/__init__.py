@@ -1,0 +1,1 @@
+"""From bags of frames to scores."""

@@ -1,0 +1,1 @@
+"""Tables of clips: labels, splits and groups, and the rules that keep a test set unseen."""

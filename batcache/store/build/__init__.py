@@ -1,0 +1,1 @@
+"""Recordings to a store: look, plan, compute, write, commit."""

@@ -1,0 +1,1 @@
+"""The store's format: what lies where, read and written."""

@@ -1,0 +1,1 @@
+"""A store in one HDF5 file."""
