@@ -101,8 +101,7 @@ class Builder:
         self._build(self.sample.first(4), self.store.with_name("warm.zarr"))
 
     def _build(self, sample: Sample, store: Path) -> None:
-        for _ in build(sample.manifest, store, self.config, self.device):
-            pass
+        build(sample.manifest, store, self.config, self.device)
 
 
 def measure_engines(sample: Sample, config: FeatureConfig, device: str, rounds: int) -> Iterator[Row]:

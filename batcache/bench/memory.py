@@ -69,6 +69,5 @@ def build_once(manifest: Manifest, store: Path, config: DataConfig, device: str)
     from batcache.store.build.build import build
 
     keep_freed_memory()  # as the command line does
-    for _ in build(manifest, store, config, device):
-        pass
+    build(manifest, store, config, device)
     shutil.rmtree(store)

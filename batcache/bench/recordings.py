@@ -80,8 +80,7 @@ def _keep(manifest: Manifest, files: tuple[ScannedFile, ...]) -> Sample:
 def simulate(folder: Path, count: int) -> Manifest:
     """Render ``count`` clips of simulated bats (at least five) into a folder."""
     manifest = read_manifest([write_plan(folder, count, (), _SEED, force=True)])
-    for _ in create(manifest, folder, force=True):
-        pass
+    create(manifest, folder, force=True)
     return manifest
 
 

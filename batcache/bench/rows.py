@@ -52,15 +52,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Measuring:
-    """What is being measured now: part ``done`` of ``total``."""
-
-    what: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
 class Report:
     """All that was measured, on what, by what and with which settings. Fit for JSON by ``to_plain``."""
 

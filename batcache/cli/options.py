@@ -1,5 +1,6 @@
 """The options that several commands share."""
 
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -81,3 +82,17 @@ AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help="Let filenames lead out of the data dir; only for CSVs you trust.")
 ]
 OnDevice = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU where there is one.")]
+
+
+def refuse(context: typer.Context, names: Iterable[str], why: str) -> None:
+    """Refuse options that stand on the command line and would be ignored."""
+    flags = {option.name: option.opts[0] for option in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [flags[name] for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)}: {why}")
+
+
+def refuse_all_but(context: typer.Context, names: Collection[str], why: str) -> None:
+    """Refuse all options but these where they stand on the command line."""
+    refuse(context, [name for name in context.params if name not in names], why)

@@ -319,7 +319,7 @@ def test_a_dry_run_counts_what_a_killed_build_left_as_free(first, tmp_path):
 
 SLOWLY = """
 import sys, time
-from batcache.cli import commands as cli
+from batcache.cli import main as cli
 from batcache.features import frontend
 from tests.store.project import few_a_shard
 read_blocks = frontend.read_blocks

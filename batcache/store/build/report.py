@@ -27,6 +27,7 @@ class BuildReport:
     """
 
     cache: Place
+    config: DataConfig
     computed: int
     kept: int
     duplicates: int
@@ -60,6 +61,7 @@ def make_report(
     computed = [placed for task in todo.tasks for placed in task.recordings]
     return BuildReport(
         cache=cache,
+        config=config,
         computed=sum(1 for placed in computed if placed.file.path not in failed),
         kept=todo.count("keep"),
         duplicates=todo.count("duplicate"),

@@ -54,14 +54,6 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _REMEDY = "Restore it from a copy, or export it again"
 
 
-@dataclass(frozen=True)
-class Copied:
-    """So many instances of ``total`` have been copied into the file, or out of it."""
-
-    done: int
-    total: int
-
-
 RECORDING_KINDS = {field.encode_name: Kind.of(field.type) for field in msgspec.structs.fields(CachedRecording)}
 
 
