@@ -7,9 +7,9 @@
     report = batcache.evaluate(run)
     report.predictions.table()      # columns by name, as a DataFrame wants them
 
-Each call runs to its end and returns its report; ``on_progress`` hears how far it has come. What is wrong is raised as a
-``BatcacheError`` that names the place, what was found there, and what to do about it. Settings are those of the YAML:
-``config`` takes such a file, or its sections as a mapping: ``{"training": {"epochs": 3}}``.
+Each call runs to its end and returns its report; ``on_progress`` hears how far it has come. What is wrong is raised as
+a ``BatcacheError`` that names the place, what was found there, and what to do about it. Settings are those of the
+YAML: ``config`` takes such a file, or its sections as a mapping: ``{"training": {"epochs": 3}}``.
 """
 
 from collections.abc import Mapping, Sequence

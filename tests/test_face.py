@@ -58,7 +58,7 @@ def test_a_store_gives_frames_bags_and_its_index_as_arrays(small: SmallWorld) ->
 
 
 def test_what_is_wrong_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(batcache.BatcacheError, match="no cache here. Run `batcache build"):
+    with pytest.raises(batcache.BatcacheError, match=r"no cache here\. Run `batcache build"):
         batcache.open_store(tmp_path / "none.zarr")
 
 

@@ -38,7 +38,7 @@ class Predictions:
     offsets: NDArray[np.int64]
 
     def table(self) -> dict[str, NDArray[Any]]:
-        """Columns by name, one row a clip, as a DataFrame wants them: filename, start_s, duration_s, a score a species."""
+        """Columns by name, a row for each clip, as a DataFrame wants them: the clip and a score for each species."""
         named = {"filename": self.filenames, "start_s": self.start_s, "duration_s": self.duration_s}
         return named | {str(name): self.scores[:, c] for c, name in enumerate(self.species)}
 
