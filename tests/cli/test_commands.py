@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +15,14 @@ import pytest
 import soundfile
 import yaml
 
-from batcache.cli import progress
+from batcache.cli.commands import models
+from batcache.cli.options import Device
 from batcache.model.checkpoint import load_checkpoint
-from batcache.training.events import Event
+from batcache.progress import Progress
 from batcache.training.loop import train
 from batcache.training.runs import LAST
 from tests.conftest import noise, tone
-from tests.small_world import CPU, SmallWorld
+from tests.small_world import CPU, SmallWorld, tweak
 
 RATE = 256_000
 CONFIG = """
@@ -397,13 +396,16 @@ def test_a_training_stopped_by_ctrl_c_names_the_command_that_goes_on_with_it(don
 
 
 def test_a_training_stopped_in_its_first_epoch_says_that_nothing_is_kept(small: SmallWorld, tmp_path: Path) -> None:
-    def stopped() -> Iterator[Event]:
-        events = train(small.config, small.store, small.manifest, tmp_path, CPU)
-        yield from islice(events, 2)
-        raise KeyboardInterrupt
+    config = tweak(small.config, training={"run_dir": tmp_path})
 
-    with pytest.raises(progress.Stopped, match=r"before its first epoch was over: nothing of .*-attention is kept"):
-        progress._follow_training(stopped(), "cpu")
+    def interrupt(progress: Progress) -> None:
+        listener(progress)
+        if progress.stage.startswith("train") and progress.done:
+            raise KeyboardInterrupt
+
+    said = r"before its first epoch was over: nothing of .*-attention is kept"
+    with pytest.raises(models.Stopped, match=said), models._resumable(Device.cpu) as listener:
+        train(config, small.store, small.manifest, CPU, on_progress=interrupt)
     assert not [*tmp_path.glob("*-attention")]
 
 
