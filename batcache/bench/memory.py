@@ -60,6 +60,7 @@ def measure_disk(sample: Sample, store: Path) -> Iterator[Row]:
 
 
 def import_torch() -> None:
+    """Import torch: the memory that every command which computes takes before it does."""
     import torch  # noqa: F401
 
 

@@ -42,6 +42,7 @@ class Sample:
 
     @property
     def wav_bytes(self) -> int:
+        """Size of all recordings on the disk."""
         return sum(file.size for file in self.files)
 
     def first(self, count: int) -> "Sample":

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # --help imports no torch
 
 
 def of_run_started(started: "RunStarted") -> Iterator[Block]:
+    """What a run trains on, and what to know before it does."""
     yield (
         f"run {started.run}: {count(started.train_clips, 'clip')} to train on, {started.val_clips:,} to validate on, "
         f"{count(started.parameters, 'parameter')}"
@@ -23,6 +24,7 @@ def of_run_started(started: "RunStarted") -> Iterator[Block]:
 
 
 def of_epoch(epoch: "Epoch") -> Iterator[Block]:
+    """A line of losses, average precision and speed."""
     ap = "-" if epoch.val_macro_ap is None else f"{epoch.val_macro_ap:.4f}"
     yield (
         f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.4f}  val loss {epoch.val_loss:.4f}  val macro AP {ap}  "
@@ -31,6 +33,7 @@ def of_epoch(epoch: "Epoch") -> Iterator[Block]:
 
 
 def of_training(report: "TrainReport") -> Iterator[Block]:
+    """What came of a training."""
     yield from map(Note, report.notes)
     yield Table(
         f"{report.run}",
@@ -44,6 +47,7 @@ def of_training(report: "TrainReport") -> Iterator[Block]:
 
 
 def of_choice(judging: "Evaluation") -> Iterator[Block]:
+    """Which model is judged on what."""
     yield (
         f"judging {judging.checkpoint_path} (epoch {judging.checkpoint.epoch}) on split {judging.split}: "
         f"{count(len(judging.bags), 'clip')}"
@@ -51,6 +55,7 @@ def of_choice(judging: "Evaluation") -> Iterator[Block]:
 
 
 def of_evaluation(report: "EvalReport") -> Iterator[Block]:
+    """Metrics by species and averaged, and where they are kept."""
     yield from map(Note, report.notes)
     metrics = report.metrics
     if not any(r.known for r in metrics.per_species):
@@ -129,6 +134,7 @@ def _number(value: float | None) -> str:
 
 
 def of_up_to_date(step: "UpToDate") -> Iterator[Block]:
+    """A step that had nothing to do."""
     yield f"{step.step}: up to date, {step.place}"
 
 

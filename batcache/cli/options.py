@@ -9,17 +9,23 @@ import typer
 
 
 class Device(StrEnum):
+    """Where to compute."""
+
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
 
 
 class Resident(StrEnum):
+    """Whether training bags may stay in a GPU's memory."""
+
     auto = "auto"
     off = "off"
 
 
 class Pooling(StrEnum):
+    """How the scores of instances become those of a bag."""
+
     max = "max"
     attention = "attention"
     linear_softmax = "linear_softmax"

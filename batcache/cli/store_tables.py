@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a build with nothing to do imports no torch
 
 
 def of_plan(plan: "Plan") -> Iterator[Block]:
+    """How many recordings are new, changed or there, and what there is to compute."""
     counts = {
         "to compute": plan.count("build"),
         "changed, to compute again": plan.count("stale"),
@@ -40,6 +41,7 @@ def of_decisions(plan: "Plan") -> list[Block]:
 
 
 def of_build(report: "BuildReport") -> Iterator[Block]:
+    """What a build did, and what to know of its recordings."""
     data = report.config
     rows = [
         ("computed now", f"{report.computed:,}"),
@@ -100,6 +102,7 @@ def _notes_of_build(report: "BuildReport") -> Iterator[Note]:
 
 
 def of_verification(report: "VerifyReport") -> Iterator[Block]:
+    """What was checked, and every damage."""
     rows = [
         ("shards", f"{report.shards:,}"),
         ("instances", f"{report.instances:,}"),
@@ -135,6 +138,7 @@ def _spans(numbers: Sequence[int]) -> str:
 
 
 def of_repair(report: "RepairReport") -> Iterator[Block]:
+    """What was mended, and what could not be."""
     yield Table(
         "repair",
         [
@@ -155,6 +159,7 @@ def of_repair(report: "RepairReport") -> Iterator[Block]:
 
 
 def of_prune(report: "PruneReport") -> Iterator[Block]:
+    """How much space was given back."""
     would = "would be " if report.dry_run else ""
     plan = report.plan
     rows = [
@@ -173,14 +178,17 @@ def of_prune(report: "PruneReport") -> Iterator[Block]:
 
 
 def of_restored(report: "Restored") -> Iterator[Block]:
+    """What was made of an exported file."""
     yield f"restored: {count(report.recordings, 'recording')}, {count(report.instances, 'instance')} in {report.cache}"
 
 
 def of_exported(report: "Exported") -> Iterator[Block]:
+    """What was written into a file."""
     yield f"exported: {count(report.recordings, 'recording')}, {count(report.instances, 'instance')} to {report.path}"
 
 
 def of_synth(report: "SynthReport") -> Iterator[Block]:
+    """What was simulated."""
     written = f"{report.written:,} written, {report.kept:,} there already"
     calls = f"{count(report.calls, 'call')} in {report.out / 'events.csv'}"
     yield f"simulated: {count(report.clips, 'clip')} in {report.out}, {written}; {calls}"

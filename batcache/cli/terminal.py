@@ -33,10 +33,12 @@ def _console(stderr: bool = False) -> Console:
 
 
 def say(text: str) -> None:
+    """Write a line to stdout."""
     sys.stdout.write(f"{text}\n")  # while a bar is drawn, rich puts what comes this way above it
 
 
 def warn(text: str) -> None:
+    """Write a note to stderr."""
     sys.stderr.write(f"note: {text}\n")
 
 
@@ -72,6 +74,7 @@ def show(blocks: Iterable[Block]) -> None:
 
 
 def show_table(table: Table) -> None:
+    """Draw a table on a terminal, or write it as plain lines where the output is none."""
     console = _console()
     if not console.is_terminal:
         say("\n".join(_plain(table)))
@@ -137,6 +140,7 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def show(self, title: str, done: int = 0, total: int | None = None) -> None:
+        """Show how far the bar of this title has come; without ``total`` it moves to and fro."""
         if title not in self._tasks:
             self._tasks[title] = self._progress.add_task(title, total=total)
         self._progress.update(self._tasks[title], completed=done, total=total)

@@ -57,10 +57,12 @@ class Evaluation:
 
     @property
     def run(self) -> Path:
+        """The folder of the run that the checkpoint belongs to."""
         return self.checkpoint_path.parent.parent
 
     @property
     def inputs(self) -> str:
+        """Digest of the checkpoint, the clips and their labels, to tell whether an evaluation is up to date."""
         rows = sorted([*clip_key(bag), bag.row.content, bag.row.true_rate, list(bag.clip.labels)] for bag in self.bags)
         run = read_run(self.run)["inputs"]
         return digest([run, self.checkpoint_path.name, self.checkpoint.epoch, rows])

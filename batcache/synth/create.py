@@ -30,6 +30,8 @@ _MOST_WORKERS = 61  # Windows waits for no more
 
 @dataclass(frozen=True)
 class SynthReport:
+    """What a simulation left in the folder ``out``: clips, of them written now or there already, and their calls."""
+
     out: Path
     clips: int
     written: int

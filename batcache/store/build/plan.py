@@ -57,6 +57,7 @@ class Plan:
     free_bytes: int | None = None
 
     def count(self, action: Action) -> int:
+        """How many recordings get this action."""
         return sum(1 for taken, _ in self.decisions.values() if taken == action)
 
     @property
@@ -73,6 +74,7 @@ class Plan:
 
     @cached_property
     def rejected(self) -> dict[str, str]:
+        """The rejected recordings, each with its reason."""
         return {path: reason for path, (action, reason) in self.decisions.items() if action == "rejected"}
 
 

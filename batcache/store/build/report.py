@@ -53,6 +53,7 @@ class BuildReport:
 def make_report(
     cache: Place, index: Index, todo: Plan, paths: Iterable[str], config: DataConfig, seconds: float
 ) -> BuildReport:
+    """Put together what a build did from its plan and the index that it left."""
     rejected = todo.rejected
     rows = [row for path in paths if path not in rejected for row in index.by_path.get(path, ())]
     failed = {row.path: row.failure for row in rows if row.failure}

@@ -68,6 +68,7 @@ class Head:
 
     @property
     def stop(self) -> int:
+        """The byte behind the last instance."""
         return self.start + self.count * self.stored
 
     def write(self, file: BinaryIO, path: Path) -> None:
@@ -151,6 +152,7 @@ class Hdf5Store(Store):
 
     @property
     def on_disk(self) -> str:
+        """How much room the file takes, in words."""
         return f"{self._head.size / 1e6:,.1f} MB in one HDF5 file"
 
     def last_build(self) -> LastBuild:
