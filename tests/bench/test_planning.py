@@ -33,7 +33,7 @@ def test_the_peak_is_that_of_the_build_and_not_of_the_process_that_asks(tmp_path
 def test_a_made_up_store_is_one_that_a_build_has_nothing_to_add_to(tmp_path):
     csv, cache = make_up(130, tmp_path)
     before = snapshot(cache / "commits") | {"array": (cache / "instances" / "zarr.json").read_bytes()}
-    *_, report = build(read_manifest([csv]), cache, DataConfig())
+    report = build(read_manifest([csv]), cache, DataConfig())
     after = snapshot(cache / "commits") | {"array": (cache / "instances" / "zarr.json").read_bytes()}
     assert_equal_trees(after, before)
     assert (report.recordings, report.instances, report.audio_s) == (130, 1300, 650.0)

@@ -154,7 +154,7 @@ def test_others_read_what_the_file_holds(sound: Project, exported: Path) -> None
         assert file["instances"].fletcher32 and file["instances"].chunks == (1, 100, 16)
         live = {(row.first_instance, row.instances) for row in store.index.recordings}
         assert len(file["instances"]) == len(file["crc32c"]) == sum(count for _, count in live)
-        assert set(file["recordings"]) == set(CachedRecording.__struct_fields__)
+        assert set(file["recordings"]) == set(CachedRecording.__struct_encode_fields__)
         assert file.attrs["n_mels"] == 16 and file.attrs["fingerprint"] == store.features.fingerprint
         assert json.loads(file.attrs["settings"]) == store.attributes
 
@@ -635,7 +635,7 @@ def test_threads_and_other_processes_may_share_a_file(sound: Project, exported: 
 
 
 def test_every_field_of_a_recording_has_a_column() -> None:
-    assert list(hdf5.RECORDING_KINDS) == [*CachedRecording.__struct_fields__]
+    assert list(hdf5.RECORDING_KINDS) == [*CachedRecording.__struct_encode_fields__]
     assert hdf5.RECORDING_KINDS["path"] == Kind(str) and hdf5.RECORDING_KINDS["mtime_ns"] == Kind(int)
     assert Kind.of(str | None) == Kind(str, True) and Kind.of(float | None) == Kind(float, True)
 

@@ -62,7 +62,7 @@ def test_a_record_of_before_files_were_asked_is_read():
     document = json.loads(COMMIT.to_json())
     del document["digest"]
     later = [
-        "expansion_warning",
+        "doubt",
         "recorded_at",
         "latitude",
         "longitude",

@@ -281,8 +281,8 @@ def test_mending_as_the_error_says_brings_the_numbers_back_and_keeps_those_of_fi
     said = refusal(lambda: read_all(project.store()))
     assert str(project.cache / "commits" if damaged == "record" else shard) in said
     assert said.endswith("Run `batcache verify --repair`.")
-    *_, found = verify(project.cache)
-    *_, report = repair(project.cache, found)
+    found = verify(project.cache)
+    report = repair(project.cache, found)
     assert report.left == () and not report.impossible
     for name, frames in truth.items():
         np.testing.assert_array_equal(project.frames(name), frames)
@@ -423,7 +423,7 @@ def test_a_damaged_note_of_the_last_build_is_named(project, content):
     place.unlink()
     if content is not None:
         place.write_bytes(content)
-    assert refusal(project.store().sources).startswith(f"{place}: ")
+    assert refusal(project.store().last_build).startswith(f"{place}: ")
     project.build()
     assert project.store().last_build().csvs == (project.csv.resolve(),)
 
