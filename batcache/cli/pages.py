@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from batcache.cli.resolve import find_cache, find_manifest
 
 if TYPE_CHECKING:  # all else is imported by the command that needs it, so that --help answers at once
-    from batcache.storage.s3 import Place
+    from batcache.storage.place import Place
 
 
 def draw_run(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # all else is imported by the command that needs it, so that 
     from batcache.config.settings import Config
     from batcache.evaluation.evaluate import Evaluation
     from batcache.manifest.manifest import Manifest
-    from batcache.storage.s3 import Place
+    from batcache.storage.place import Place
     from batcache.store.build.report import BuildReport
     from batcache.store.reader import Store
     from batcache.store.upkeep.verify import VerifyReport

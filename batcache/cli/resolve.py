@@ -9,7 +9,7 @@ from batcache.errors import ConfigError, ManifestError, RunError
 if TYPE_CHECKING:  # all else is imported where it is needed, so that --help answers at once
     from batcache.config.settings import Config
     from batcache.manifest.manifest import Manifest
-    from batcache.storage.s3 import Place
+    from batcache.storage.place import Place
     from batcache.store.reader import Store
 
 Flags = dict[str, dict[str, Any]]

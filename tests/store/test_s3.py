@@ -20,8 +20,10 @@ import pytest
 
 from batcache.config.settings import load_config, to_plain
 from batcache.errors import BatcacheError, ConfigError, StoreError, UnreachableError
-from batcache.storage import s3
-from batcache.storage.s3 import Patience, S3Path, parse_place
+from batcache.storage import s3, s3_client
+from batcache.storage.place import parse_place
+from batcache.storage.s3 import S3Path
+from batcache.storage.s3_client import Patience
 from batcache.store.format.commit import commit_path
 from batcache.store.format.last_build import LAST_BUILD, locate_cache, portable
 from batcache.store.format.lock import LOCK, hold
@@ -52,7 +54,7 @@ def server() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are given up soon."""
-    monkeypatch.setattr(s3, "PATIENCE", QUICK)
+    monkeypatch.setattr(s3_client, "PATIENCE", QUICK)
 
 
 @pytest.fixture
@@ -464,7 +466,7 @@ def test_refused_credentials_are_said_and_not_repeated(between, local):
 
 
 def test_missing_credentials_are_said(server, local, monkeypatch):
-    s3._connect.cache_clear()
+    s3_client.connect.cache_clear()
     for name in SECRETS:
         monkeypatch.delenv(name)
     assert "AWS_ACCESS_KEY_ID" in refusal(lambda: Store(somewhere(server)), UnreachableError)
@@ -472,7 +474,7 @@ def test_missing_credentials_are_said(server, local, monkeypatch):
 
 @pytest.mark.parametrize("package", ["obstore", "boto3"])
 def test_missing_packages_are_named_by_how_to_install_them(server, monkeypatch, package):
-    s3._connect.cache_clear()
+    s3_client.connect.cache_clear()
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
@@ -536,7 +538,7 @@ def test_builds_and_reads_outlast_every_third_request_failing(between, local, tr
 @pytest.mark.parametrize("fault", ["500", "lost answer"])
 def test_a_build_that_failed_at_any_request_is_finished_by_the_next(between, local, monkeypatch, fault):
     """From each request on nothing succeeds; the next build, undisturbed, gives the undisturbed store."""
-    monkeypatch.setattr(s3, "PATIENCE", Patience(2, 1, 1, 2, 0.001, 0.001))
+    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 1, 1, 2, 0.001, 0.001))
     whole = at(somewhere(between.endpoint), local)
     whole.build()
     total = len(between.requests)
@@ -559,7 +561,7 @@ def test_a_build_that_failed_at_any_request_is_finished_by_the_next(between, loc
 def test_a_build_that_can_never_write_some_kind_of_object_ends_and_is_finished_by_the_next(
     between, local, truth, monkeypatch, what, fault
 ):
-    monkeypatch.setattr(s3, "PATIENCE", Patience(2, 0.5, 1, 2, 0.001, 0.001))
+    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 0.5, 1, 2, 0.001, 0.001))
     between.fault = lambda _, method, path: fault if method == "PUT" and what in path else None
     project = at(somewhere(between.endpoint), local)
     survive(project.build)
@@ -574,7 +576,7 @@ def test_a_build_that_can_never_write_some_kind_of_object_ends_and_is_finished_b
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [*FAILURES, "flipped byte"])
 def test_a_read_gives_right_numbers_or_an_error(between, local, truth, monkeypatch, fault):
-    monkeypatch.setattr(s3, "PATIENCE", Patience(2, 0.5, 2, 3, 0.001, 0.001))
+    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 0.5, 2, 3, 0.001, 0.001))
     cache = somewhere(between.endpoint)
     upload(local.cache, cache)
     store = Store(cache)

@@ -20,7 +20,7 @@ from batcache.config.settings import DataConfig, FeatureConfig
 from batcache.errors import AudioError, StoreError
 from batcache.manifest.manifest import Manifest, check_contents
 from batcache.storage.disk import require_room
-from batcache.storage.s3 import Place, S3Path
+from batcache.storage.place import Place, is_remote
 from batcache.store.build.plan import Plan, Task, plan
 from batcache.store.build.report import BuildReport, make_report, write_log, write_rejected
 from batcache.store.build.scan import Known, scan
@@ -194,7 +194,7 @@ def create(cache: Place, features: FeatureConfig, layout: Layout, versions: Mapp
         if (in_the_way or error.errno == errno.ENOTEMPTY) and not is_free(cache):
             return  # another build was quicker
         finding = f"cannot be created ({error.strerror})"
-        if isinstance(cache, S3Path):  # it is made in a temporary folder first
+        if is_remote(cache):  # it is made in a temporary folder first
             raise StoreError(tempfile.gettempdir(), f"{cache} {finding}", "See to that disk, or set TMPDIR") from None
         raise StoreError(cache, finding, "Pass a --cache that can") from None
 

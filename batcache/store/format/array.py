@@ -6,7 +6,7 @@ from typing import Any
 
 from batcache.errors import StoreError, brief
 from batcache.storage.disk import write_file
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.format.layout import Layout, say_how_to_mend
 
 

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from batcache.config.settings import FeatureConfig, to_plain
 from batcache.errors import ConfigError, StoreError, brief
 from batcache.storage.disk import PARTIAL, sync, write_file
-from batcache.storage.s3 import Place, S3Path
+from batcache.storage.place import Place, is_remote
 from batcache.store.format.array import array_options
 from batcache.store.format.layout import FORMAT, FORMAT_VERSION, Layout, newer
 
@@ -29,7 +29,7 @@ def is_free(path: Place) -> bool:
     That one holds at most what comes before ``zarr.json``, see ``create_store``: on S3 the array's metadata, with
     shards, perhaps, that do not count.
     """
-    if isinstance(path, S3Path):
+    if is_remote(path):
         return {there.name for there in path.glob("*")} <= {"instances"}
     if not path.exists():
         return True
@@ -54,7 +54,7 @@ def create_store(
     Raises:
         OSError: the disk refuses.
     """
-    if isinstance(path, S3Path) or path.exists():
+    if is_remote(path) or path.exists():
         with TemporaryDirectory() as folder:
             made = Path(folder) / path.name
             create_store(made, features, layout, versions)
@@ -95,7 +95,7 @@ def _add(store: Place, name: str, content: bytes) -> None:
     Raises:
         FileExistsError: another, who was quicker, has made it.
     """
-    if isinstance(store, S3Path):
+    if is_remote(store):
         write_file(store / name, content)
         return
     for folder in ("instances", "commits"):

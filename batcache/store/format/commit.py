@@ -17,7 +17,7 @@ import msgspec
 
 from batcache.errors import StoreError, brief
 from batcache.storage.disk import write_file
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.format.layout import FORMAT_VERSION, newer, say_how_to_mend
 
 Somewhere = TypeVar("Somewhere", bound=Place)

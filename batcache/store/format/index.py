@@ -1,17 +1,15 @@
 """The index: every commit record of a store, read, checked and made searchable."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from batcache.errors import StoreError
-from batcache.storage.ahead import map_ahead
-from batcache.storage.s3 import Place, S3Path
+from batcache.errors import StoreError, UnreachableError
+from batcache.storage.place import Place, read_files
 from batcache.store.format.commit import CachedRecording, Commit, commit_path
 from batcache.store.format.layout import Layout, say_how_to_mend
 
-_REQUESTS_AT_ONCE = 32
+_LISTINGS = 5
 
 
 @dataclass(frozen=True)
@@ -67,17 +65,45 @@ def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
 
 
 def read_records(store: Place, fingerprint: str) -> tuple[dict[int, Commit], dict[int, StoreError]]:
-    """Read every commit record: those that are as they were written, and what is wrong with the others."""
-    commits, refused = {}, {}
-    records = (store / "commits").glob("*.json")
-    places = [place for place in records if place.stem.isdecimal()]  # macOS leaves ._0.json beside 0.json
-    for place, read in zip(places, _read_files(places), strict=True):
-        try:
-            commit = _check_commit(store, place, read, fingerprint)
-            commits[commit.shard] = commit
-        except StoreError as error:
-            refused[int(place.stem)] = error
+    """Read every commit record: those that are as they were written, and what is wrong with the others, by shard.
+
+    A prune removes a record once those of the shards that took its recordings are there. So where a listed record is
+    gone when it is to be read, the list is too old, and all is read again.
+    """
+    for left in reversed(range(_LISTINGS)):
+        commits, refused, gone = {}, {}, False
+        records = (store / "commits").glob("*.json")
+        places = [place for place in records if place.stem.isdecimal()]  # macOS leaves ._0.json beside 0.json
+        for place, read in zip(places, read_files(places), strict=True):
+            gone |= isinstance(read, FileNotFoundError)
+            try:
+                commit = _check_commit(store, place, read, fingerprint)
+                commits[commit.shard] = commit
+            except StoreError as error:
+                refused[int(place.stem)] = error
+        if not (gone and left):
+            break
     return commits, refused
+
+
+def was_replaced(store: Place, commit: Commit) -> bool:
+    """Whether a build, prune or repair has written a shard anew, or removed it, since this record of it was read.
+
+    A record that is there but damaged or unreadable says nothing of that: then False.
+
+    Raises:
+        UnreachableError: the object store cannot be reached or refuses.
+    """
+    place = commit_path(store, commit.shard)
+    try:
+        now = Commit.from_json(place, place.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except UnreachableError:
+        raise
+    except (OSError, StoreError):
+        return False
+    return (now.fingerprint, now.crc32c) != (commit.fingerprint, commit.crc32c)
 
 
 def complete_commits(commits: dict[int, Commit], layout: Layout) -> dict[int, Commit]:
@@ -134,26 +160,9 @@ def reread(index: Index, store: Place, fingerprint: str, shards: Iterable[int]) 
         StoreError: as ``read_index``.
     """
     places = {shard: commit_path(store, shard) for shard in shards}
-    found = zip(places.items(), _read_files(list(places.values())), strict=True)
+    found = zip(places.items(), read_files(list(places.values())), strict=True)
     written = {shard: _check_commit(store, place, read, fingerprint) for (shard, place), read in found}
     return Index(index.commits | written)
-
-
-def _read_files(places: Sequence[Place]) -> Iterator[bytes | OSError]:
-    """The content of each, or why there is none. Of an object store many are asked for at a time: each takes long to
-    answer."""
-    if not any(isinstance(place, S3Path) for place in places):
-        yield from map(_read_file, places)
-        return
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        yield from map_ahead(pool, _read_file, places, 2 * _REQUESTS_AT_ONCE)
-
-
-def _read_file(place: Place) -> bytes | OSError:
-    try:
-        return place.read_bytes()
-    except OSError as error:
-        return error
 
 
 def _check_commit(store: Place, place: Place, read: bytes | OSError, fingerprint: str) -> Commit:

@@ -11,7 +11,8 @@ from batcache.errors import StoreError, UnreachableError, brief, list_some
 from batcache.manifest.cells import leads_out
 from batcache.manifest.manifest import Manifest, read_manifest
 from batcache.storage.disk import write_file
-from batcache.storage.s3 import SCHEME, Place, S3Path
+from batcache.storage.place import Place, is_remote, parse_place
+from batcache.storage.s3 import SCHEME
 
 LAST_BUILD = "last_build.json"
 
@@ -149,9 +150,9 @@ def portable(path: Place, start: Place) -> str:
     Links are followed first: ``..`` out of a linked folder leads elsewhere. An S3 URL stays one, and from S3 every path
     is absolute.
     """
-    if isinstance(path, S3Path):
+    if is_remote(path):
         return str(path)
-    if isinstance(start, S3Path):
+    if is_remote(start):
         return path.resolve().as_posix()
     try:
         return PurePath(os.path.relpath(os.path.realpath(path), os.path.realpath(start))).as_posix()
@@ -161,9 +162,9 @@ def portable(path: Place, start: Place) -> str:
 
 def locate(text: str, start: Place) -> Path:
     """The path that ``portable`` made this text of. There is none where a store was copied to S3 from a folder."""
-    return Path(str(start)) / text if isinstance(start, S3Path) else (start / text).resolve()
+    return Path(str(start)) / text if is_remote(start) else (start / text).resolve()
 
 
 def locate_cache(text: str, start: Path) -> Place:
     """The cache that ``portable`` made this text of."""
-    return S3Path.parse(text) if text.startswith(SCHEME) else locate(text, start)
+    return parse_place(text) if text.startswith(SCHEME) else locate(text, start)

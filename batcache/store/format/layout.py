@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batcache.errors import ConfigError, StoreError
-from batcache.storage.s3 import Place, S3Path
+from batcache.storage.place import Place, is_remote
 
 FORMAT = "batcache"
 FORMAT_VERSION = 1
@@ -58,7 +58,7 @@ class Layout:
 
 def say_how_to_mend(place: Place, record: str = "") -> str:
     """The remedy for damage, which leaves alone what is sound. ``record`` is that of the shard, where it is one's."""
-    if not isinstance(place, S3Path):
+    if not is_remote(place):
         return "Run `batcache verify --repair`"
     remedy = "Copy the store to a disk, run `batcache verify --repair` there and copy it back"
     return (

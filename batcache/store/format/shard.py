@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.errors import StoreError
-from batcache.storage.s3 import Place, S3Path
+from batcache.storage.place import Place, read_range, sizes_under
 from batcache.store.format.layout import Layout
 
 NO_CHUNK = 2**64 - 1
@@ -24,18 +24,9 @@ def shard_path(store: Somewhere, shard: int) -> Somewhere:
 
 
 def shard_sizes(store: Place) -> Callable[[int], int | None]:
-    """A function that says a shard's size in bytes, None where it is not there. On S3 it was asked for all at once."""
-    if isinstance(store, S3Path):
-        sizes = (store / "instances" / "c").sizes()
-        return lambda shard: sizes.get(f"{shard}/0/0")
-
-    def stat(shard: int) -> int | None:
-        try:
-            return shard_path(store, shard).stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    return stat
+    """A function that gives a shard's size in bytes, None where the shard is missing. A bucket is asked once, here."""
+    size_of = sizes_under(store / "instances" / "c")
+    return lambda shard: size_of(f"{shard}/0/0")
 
 
 class ShardWriter:
@@ -88,11 +79,7 @@ def read_chunk(cache: Place, instance: int, layout: Layout) -> NDArray[np.uint8]
     stored = layout.chunk_bytes + 4
     place = shard_path(cache, shard)
     try:
-        if isinstance(place, S3Path):
-            return np.frombuffer(place.read_range(slot * stored, stored), np.uint8)
-        with place.open("rb") as file:
-            file.seek(slot * stored)
-            return np.frombuffer(file.read(stored), np.uint8)
+        return np.frombuffer(read_range(place, slot * stored, stored), np.uint8)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return np.empty(0, np.uint8)
     except OSError as error:
