@@ -20,8 +20,8 @@ from batcache.features.frontend import FrontEnd
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.leftovers import remove_leftovers
 from batcache.store.reader import Store
-from tests.store.killing import Builder, builder
-from tests.store.project import Project, add_guano, assert_equal_trees, copy, let_an_hour_pass, snapshot
+from tests.store.killing import ACTIONS, Builder, builder
+from tests.store.project import Project, add_guano, assert_equal_trees, copy, let_an_hour_pass, read_all, snapshot
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")
 
@@ -231,6 +231,18 @@ def test_a_store_that_another_process_is_making_is_left_alone_and_one_that_was_n
     let_an_hour_pass(project.root)
     project.build()
     assert not made.exists()
+
+
+@pytest.mark.parametrize("action", ["build", "prune", "repair"])
+def test_what_a_killed_repair_left_beside_a_shard_goes_with_the_next_change(first, tmp_path, action):
+    project = Project(copy(first.project.root, tmp_path / "project", ["a.wav"]))
+    project.list("a.wav")
+    project.build()
+    left = project.cache / "instances" / "c" / "0" / "0" / f"0.{'0123456789abcdef' * 2}.partial"
+    left.write_bytes(b"half a shard")
+    ACTIONS[action](project)
+    assert not left.exists()
+    assert set(read_all(project.store())) == {"a.wav"}
 
 
 def test_leftovers_that_vanish_while_they_are_removed_are_gone_too(first, tmp_path):

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from batcache.config.settings import load_config, to_plain
-from batcache.errors import BatcacheError, ConfigError, StoreError, UnreachableError
+from batcache.errors import BatcacheError, ChangedStoreError, ConfigError, StoreError, UnreachableError
 from batcache.storage import s3, s3_client
 from batcache.storage.place import parse_place
 from batcache.storage.s3 import S3Path
@@ -338,6 +338,15 @@ def test_a_shard_that_shrinks_or_goes_after_opening_is_named_at_reading(project)
         assert str(place) in said and "c.wav" in said
     place.unlink()
     assert "which holds c.wav" in refusal(lambda: store.read_frames(store.find("c.wav")))
+
+
+def test_who_had_the_store_open_is_told_that_it_was_changed_and_not_that_it_is_damaged(project, truth):
+    store = project.store()
+    shard_path(project.cache, 4).write_bytes(shard_path(project.cache, 0).read_bytes())
+    commit_path(project.cache, 4).unlink()
+    said = refusal(lambda: store.read_frames(store.find("c.wav")), ChangedStoreError)
+    assert "since it was opened" in said and "repair`" not in said
+    np.testing.assert_array_equal(store.read_frames(store.find("a.wav")), truth["a.wav"])
 
 
 def test_a_damaged_record_is_refused(project):
