@@ -56,17 +56,21 @@ class S3Path:
 
     @property
     def name(self) -> str:
+        """The last part of the key, such as ``0.json``."""
         return self.key.rpartition("/")[2]
 
     @property
     def stem(self) -> str:
+        """The name without its last suffix, such as ``0``."""
         return Path(self.name).stem
 
     @property
     def parent(self) -> Self:
+        """The folder that this lies in; that of a bucket's topmost folder has an empty key."""
         return replace(self, key=self.key.rpartition("/")[0])
 
     def with_name(self, name: str) -> Self:
+        """The place of this name in the same folder."""
         return self.parent / name
 
     def exists(self) -> bool:
@@ -81,14 +85,17 @@ class S3Path:
         return True
 
     def read_bytes(self) -> bytes:
-        """Raises FileNotFoundError besides."""
+        """Read a whole object. Raises FileNotFoundError where there is none."""
         with asking(self) as client:
             import obstore
 
             return repeat(lambda: bytes(obstore.get(client, self.key).bytes()))
 
     def read_range(self, start: int, count: int) -> memoryview:
-        """Read ``count`` bytes, or those of them that there are. Raises FileNotFoundError besides."""
+        """Read ``count`` bytes from byte ``start`` on, fewer where the object ends before.
+
+        Raises FileNotFoundError where there is no object.
+        """
         with asking(self) as client:
             import obstore
             from obstore.exceptions import GenericError
@@ -101,23 +108,24 @@ class S3Path:
                 raise
 
     def write_bytes(self, content: bytes) -> None:
+        """Write a whole object, or leave the one that is there."""
         with asking(self) as client:
             import obstore
 
             obstore.put(client, self.key, content, use_multipart=False)
 
     def upload(self, file: BinaryIO) -> None:
-        """Upload what a file holds, in parts where it is large."""
+        """Upload what an open file holds, in parts of 8 MB where it is larger than one."""
         with asking(self) as client:
             import obstore
 
             obstore.put(client, self.key, file, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
 
     def create_exclusively(self, content: bytes) -> bool:
-        """Write an object that is not there yet; whether that was so. Of several who try, one is told True.
+        """Write an object unless there is one of this name; return whether it was written.
 
-        An answer may get lost and the request be repeated: who finds its own content there has written it. Contents
-        must therefore differ.
+        Of several processes that try at once, one is told True. An answer may get lost and the request be repeated: a
+        process that then finds its own content has written it. The contents of different processes must differ.
         """
         with asking(self) as client:
             import obstore
@@ -130,7 +138,7 @@ class S3Path:
         return True
 
     def glob(self, pattern: str) -> Iterator[Self]:
-        """The objects and folders right under this folder, sorted, whose name matches."""
+        """The objects and folders right in this folder whose names match a pattern such as ``*.json``, sorted."""
         with asking(self) as client:
             import obstore
 
@@ -140,7 +148,7 @@ class S3Path:
         return (self / name for name in names if fnmatchcase(name, pattern))
 
     def sizes(self) -> dict[str, int]:
-        """The size of every object under this folder, by its name from here on."""
+        """The size in bytes of every object under this folder, by its path from here, such as ``3/0/0``."""
         with asking(self) as client:
             import obstore
 

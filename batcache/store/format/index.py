@@ -20,10 +20,11 @@ class Index:
 
     @cached_property
     def by_path(self) -> dict[str, tuple[CachedRecording, ...]]:
-        """Rows of each path. More than one: a build was stopped after computing a changed file anew.
+        """The rows of each path, mostly one.
 
-        Of rows that say the same of the same samples, as a stopped ``prune`` leaves them, one counts: either's frames
-        are right.
+        A path has several rows where a build was stopped after it had computed a changed file anew: the old row is
+        still there. A stopped ``prune`` leaves two rows with the same frames in different shards; only the first of
+        them is listed.
         """
         found: dict[str, tuple[CachedRecording, ...]] = {}
         for recording in self.recordings:
@@ -34,24 +35,25 @@ class Index:
 
     @cached_property
     def by_key(self) -> dict[tuple[str, int], CachedRecording]:
-        """One row for each (content hash, true rate); a failed one only where there is no other."""
+        """One row for each (content hash, true rate in Hz); a row that failed only where no other has that key."""
         found = {recording.key: recording for recording in self.recordings if recording.failure}
         found.update((recording.key, recording) for recording in self.recordings if not recording.failure)
         return found
 
     @property
     def recordings(self) -> Iterable[CachedRecording]:
+        """All rows, in the order of the shards."""
         return (row for shard in sorted(self.commits) for row in self.commits[shard].recordings)
 
 
 def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
     """Read every commit record that counts.
 
-    The shards of a long recording count together or not at all: where one of them lacks its record, because a build
-    was stopped or someone deleted it, the others' records do not count either.
+    The shards of a long recording count together or not at all: where one of these shards lacks its record, because a
+    build was stopped or someone deleted the record, the records of the other shards do not count either.
 
     Raises:
-        StoreError: a damaged or foreign record, or one that does not fit the layout.
+        StoreError: a record is damaged, of another store, or does not fit the layout; or the object store refuses.
     """
     commits, refused = read_records(store, fingerprint)
     if refused:
@@ -107,7 +109,7 @@ def was_replaced(store: Place, commit: Commit) -> bool:
 
 
 def complete_commits(commits: dict[int, Commit], layout: Layout) -> dict[int, Commit]:
-    """The records without those of long recordings that are not all there."""
+    """The records that count: all but those of a long recording of which some shard lacks its record."""
     commits = dict(commits)
     for shard in sorted(commits):
         first = min(
@@ -122,13 +124,13 @@ def complete_commits(commits: dict[int, Commit], layout: Layout) -> dict[int, Co
 
 
 def check_layout(store: Place, layout: Layout, commits: Iterable[Commit]) -> None:
-    """Hold the layout, which no digest protects, against the records, which one does.
+    """Check the layout, which has no digest, by the commit records, which have one.
 
-    By a layout with a flipped digit every record and shard would look damaged, or every instance be looked for in a
-    wrong place.
+    With a flipped digit in the layout every record and shard would look damaged, or every instance would be looked for
+    in a wrong place.
 
     Raises:
-        StoreError: it fits none of them.
+        StoreError: the layout fits none of the records.
     """
     fits = [_has_its_size(commit, layout) for commit in commits]
     if fits and not any(fits):
@@ -154,10 +156,10 @@ def _fits(commit: Commit, layout: Layout) -> bool:
 
 
 def reread(index: Index, store: Place, fingerprint: str, shards: Iterable[int]) -> Index:
-    """The index once the records of these shards were written, all others being as they were.
+    """The index with the records of ``shards`` read anew and all others taken from ``index``.
 
     Raises:
-        StoreError: as ``read_index``.
+        StoreError: one of these records is missing, damaged or of another store.
     """
     places = {shard: commit_path(store, shard) for shard in shards}
     found = zip(places.items(), read_files(list(places.values())), strict=True)

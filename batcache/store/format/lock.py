@@ -31,10 +31,11 @@ _FIRST_NAMESPACE = "pid:[4026531836]"
 
 @contextmanager
 def hold(store: Place) -> Iterator[None]:
-    """Be the only one who changes a store.
+    """Be the only process that changes a store, until the block ends.
 
     Raises:
-        StoreError: someone else holds it; says who, since when, and how to break a lock that is stale.
+        StoreError: another process holds the store, or nothing can be written there. The error says which process,
+            since when, and how to break the lock where that process is gone.
     """
     place, token = store / LOCK, uuid4().hex
     mine = json.dumps(
@@ -60,7 +61,11 @@ def hold(store: Place) -> Iterator[None]:
 
 
 def require_idle(store: Place) -> None:
-    """Raises StoreError: someone builds a store; says who, since when."""
+    """Check that no process is changing a store. A lock whose process is gone does not count.
+
+    Raises:
+        StoreError: a process is; says which, since when.
+    """
     place = store / LOCK
     with suppress(FileNotFoundError, NotADirectoryError):
         _require_gone(place, place.read_bytes())
@@ -126,8 +131,8 @@ def _runs(process: int, began: float) -> bool:
 
 
 def _began(process: int) -> float:
-    """When a process began: on Linux in clock ticks since the machine started, since psutil's seconds move whenever the
-    clock is set; elsewhere in those."""
+    """When a process began, in seconds since 1970 as psutil gives them. On Linux these move whenever the clock is set:
+    there it is in clock ticks since the machine started."""
     if sys.platform == "linux":
         return float(Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
     return psutil.Process(process).create_time()

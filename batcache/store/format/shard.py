@@ -20,6 +20,7 @@ Somewhere = TypeVar("Somewhere", bound=Place)
 
 
 def shard_path(store: Somewhere, shard: int) -> Somewhere:
+    """Where a shard lies: ``instances/c/<shard>/0/0``, as Zarr names it."""
     return store / "instances" / "c" / str(shard) / "0" / "0"  # type: ignore[return-value]  # it is of one kind
 
 
@@ -38,29 +39,32 @@ class ShardWriter:
 
     @property
     def room(self) -> int:
+        """How many more chunks the shard takes."""
         return self._layout.instances_per_shard - len(self._crcs)
 
     def append(self, instance: NDArray[np.float16]) -> None:
-        """Add one chunk. Shape: ``[frames_per_instance, n_mels]``."""
+        """Add one instance as a chunk. Shape: ``[frames_per_instance, n_mels]``. Raises OSError where the disk
+        refuses."""
         payload = np.ascontiguousarray(instance, "<f2").reshape(-1).view(np.uint8)
         self.append_bytes(payload, google_crc32c.value(payload))
 
     def append_bytes(self, payload: NDArray[np.uint8], crc: int) -> None:
-        """Add one chunk as it is stored, under this checksum."""
+        """Add the bytes of one chunk, as uint8, with the crc32c that is given. Raises as ``append``."""
         assert len(payload) == self._layout.chunk_bytes and self.room
         self._file.write(payload.data)
         self._file.write(struct.pack("<I", crc))
         self._crcs.append(crc)
 
     def finish(self) -> "tuple[int, array[int]]":
-        """Write the index. Returns the shard's size in bytes and the crc32c of each chunk."""
+        """Write the index of chunks, which ends the shard. Returns the shard's size in bytes and the crc32c of each
+        chunk. Raises as ``append``."""
         index = shard_index(len(self._crcs), self._layout)
         self._file.write(index)
         return self._layout.shard_bytes([len(self._crcs)]), self._crcs
 
 
 def shard_index(used: int, layout: Layout) -> bytes:
-    """The end of a shard that has so many chunks: where each lies, one behind the other, and a checksum of that."""
+    """The last bytes of a shard with ``used`` chunks: the offset and size of each, and the checksum of that table."""
     stored = layout.chunk_bytes + 4
     entries = np.full((layout.instances_per_shard, 2), NO_CHUNK, "<u8")
     entries[:used, 0] = np.arange(used, dtype="<u8") * stored
@@ -70,10 +74,12 @@ def shard_index(used: int, layout: Layout) -> bytes:
 
 
 def read_chunk(cache: Place, instance: int, layout: Layout) -> NDArray[np.uint8]:
-    """A chunk as it is stored, its checksum last, unverified; empty where there is none. Shorter at a file's end.
+    """Read the bytes of one chunk and, behind them, its checksum, which is not verified.
+
+    Shape: ``[chunk_bytes + 4]``, uint8. Shorter where the file ends before, empty where there is no file.
 
     Raises:
-        StoreError: the disk or the object store refuses: there may well be one.
+        StoreError: the disk or the object store refuses, so that nobody can tell whether the chunk is there.
     """
     shard, slot = divmod(instance, layout.instances_per_shard)
     stored = layout.chunk_bytes + 4
