@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -24,6 +25,7 @@ PARTIAL = ".partial"
 """How the name of every temporary file ends."""
 _ABANDONED_S = 3600  # a temporary file to which nothing was written for so long has no writer any more
 _HEX_DIGITS = 32
+_HEX = "[0-9a-f]" * _HEX_DIGITS  # as a pattern
 _LONGEST_NAME = 255  # bytes, on every usual file system
 _WINDOWS = os.name == "nt"
 _WAITS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -50,7 +52,7 @@ def replacing(path: Place) -> Iterator[BinaryIO]:
         return
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_partials(path, _ABANDONED_S)
+    _remove_abandoned(path.parent)
     partial = temporary_name(path)
     try:
         with partial.open("xb") as file:
@@ -82,17 +84,23 @@ def _stem_of_partials(path: Path) -> str:
     return path.name if len(name) <= room else name[:room].decode(errors="ignore")
 
 
-def remove_partials(path: Place, older_than_s: float = 0) -> None:
-    """Remove the temporary files that killed processes left when they were replacing ``path``.
-
-    A process that is replacing it now would fail. So either the caller is the only one who may, or it passes an age,
-    in seconds since the last write, that no temporary file in use has. In a bucket there are none.
-    """
+def remove_partials(path: Place) -> None:
+    """Remove the temporary files that killed processes left when they were replacing ``path``; in a bucket there are
+    none. A process that is replacing it now would fail: the caller must be the only one who may."""
     if is_remote(path):
         return
-    for partial in path.parent.glob(f"{glob.escape(_stem_of_partials(path))}.{'[0-9a-f]' * _HEX_DIGITS}{PARTIAL}"):
+    for partial in path.parent.glob(f"{glob.escape(_stem_of_partials(path))}.{_HEX}{PARTIAL}"):
         with contextlib.suppress(OSError):  # gone meanwhile; or Windows, which removes none that is open
-            if time.time() - partial.stat().st_mtime >= older_than_s:
+            partial.unlink()
+
+
+@lru_cache(maxsize=4096)
+def _remove_abandoned(folder: Path) -> None:
+    """Remove all temporary files in a folder that killed processes left, once in the life of this process: a folder may
+    hold many thousand files. One that was written to within the hour may have a writer that lives, and stays."""
+    for partial in folder.glob(f"*.{_HEX}{PARTIAL}"):
+        with contextlib.suppress(OSError):  # as above; or a folder, in which a store is being made
+            if time.time() - partial.stat().st_mtime > _ABANDONED_S:
                 partial.unlink()
 
 
