@@ -18,14 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batcache.config.settings import load_config, to_plain
-from batcache.errors import BatcacheError, ChangedStoreError, ConfigError, StoreError, UnreachableError
+from batcache.errors import BatcacheError, ChangedStoreError, StoreError, UnreachableError
 from batcache.storage import s3, s3_client
-from batcache.storage.place import parse_place
 from batcache.storage.s3 import S3Path
 from batcache.storage.s3_client import Patience
 from batcache.store.format.commit import commit_path
-from batcache.store.format.last_build import LAST_BUILD, locate_cache, portable
+from batcache.store.format.last_build import LAST_BUILD
 from batcache.store.format.lock import LOCK, hold
 from batcache.store.format.shard import shard_path
 from batcache.store.reader import Store
@@ -411,40 +409,6 @@ def test_a_builder_whose_lock_was_written_over_at_once_does_not_begin(server, be
 
 
 # What a user gets wrong.
-
-
-@pytest.mark.parametrize("url", ["s3://", "s3://bats", "s3://bats/", "s3:///x", "s3://bats//x", "s3://bats/../x"])
-def test_an_incomplete_url_is_refused(url):
-    assert "s3://bucket/path/features.zarr" in refusal(lambda: parse_place(url), ConfigError)
-
-
-def test_other_kinds_of_urls_are_refused_and_windows_paths_are_not():
-    assert "gs://" in refusal(lambda: parse_place("gs://bats/x"), ConfigError)
-    assert parse_place("C:\\caches\\x.zarr") == Path("C:\\caches\\x.zarr")
-    assert parse_place("s3://bats/a/b.zarr/") == S3Path("bats", "a/b.zarr")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"endpoint": f"https://user:{SECRETS['AWS_SECRET_ACCESS_KEY']}@example.org"},
-        {"endpoint": f"https://{SECRETS['AWS_ACCESS_KEY_ID']}@example.org"},
-        {"endpoint": "example.org:9000"},
-        {"endpoint": ""},
-        {"cache": f"s3://{SECRETS['AWS_ACCESS_KEY_ID']}:x@bats/x"},
-    ],
-)
-def test_credentials_in_a_url_are_refused_and_not_repeated(data):
-    refusal(lambda: load_config(flags={"data": data}), ConfigError)
-
-
-def test_settings_keep_the_url_and_how_it_is_reached(tmp_path):
-    data = {"cache": "s3://bats/x.zarr", "endpoint": "http://localhost:9000/", "region": "eu-central-1"}
-    config = load_config(flags={"data": data})
-    assert config.data.place == S3Path("bats", "x.zarr", "http://localhost:9000", "eu-central-1")
-    assert to_plain(config)["data"]["cache"] == "s3://bats/x.zarr"
-    assert load_config(base=to_plain(config)) == config
-    assert locate_cache(portable(config.data.place, tmp_path), tmp_path) == S3Path("bats", "x.zarr")
 
 
 def test_a_bucket_that_is_not_there_is_named(server, local):
