@@ -1,12 +1,12 @@
-"""Files that only one of several processes can make: what a lock is made of.
+"""What several processes must not do at once: making a file, which is what a lock is made of, or changing one.
 
-On a disk such a file appears together with its content, by a hard link to a file that is written before; in a bucket
-by a request that the object store carries out only where there is no object of that name.
+A file that only one of them can make appears together with its content: on a disk by a hard link to a temporary file
+that is written before, in a bucket by a request that the object store carries out only where there is no such object.
 """
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from batcache.errors import StoreError
@@ -96,3 +96,23 @@ def _move_aside(place: Place, check: Callable[[bytes], None]) -> None:
             aside.rename(place)  # another process was quicker: this is its file
         else:
             aside.unlink()
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait until no other process or thread is in such a block for this folder, and keep others out until it ends.
+
+    For a file that is read, changed and written back, so that no change is lost; readers need no such block. The lock
+    is the system's, on the folder itself, and ends with the process. Windows and some network disks have no such locks:
+    there nobody is kept out.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
