@@ -62,7 +62,7 @@ class Store:
 
     @property
     def on_disk(self) -> str:
-        """How much room it takes, in words."""
+        """How much room the store takes, in words."""
         size = sum(commit.shard_bytes for commit in self.index.commits.values())
         return f"{size / 1e6:,.1f} MB in {len(self.index.commits):,} shards"
 
@@ -85,7 +85,8 @@ class Store:
         """Read consecutive instances. Shape: ``[count, frames_per_instance, n_mels]``.
 
         Raises:
-            StoreError: a chunk that is missing or whose bytes are not those that were committed.
+            StoreError: a chunk is missing, or its bytes are not those that were committed; or it cannot be read.
+            ChangedStoreError: for the same reason, where a build, prune or repair has replaced the shard meanwhile.
         """
         out = np.empty((count, self.layout.frames_per_instance, self.layout.n_mels), np.float16)
         self._copy(first, out)
@@ -94,7 +95,8 @@ class Store:
     def read_frames(
         self, row: CachedRecording, start: int = 0, stop: int | None = None, out: NDArray[np.float16] | None = None
     ) -> NDArray[np.float16]:
-        """Read the real frames ``start`` to ``stop`` of a recording, into ``out`` if given. Raises as above.
+        """Read the real frames ``start`` to ``stop`` of a recording, into ``out`` if given. Raises as
+        ``read_instances``.
 
         Shape: ``[stop - start, n_mels]``.
         """
