@@ -44,6 +44,10 @@ class StoreError(BatcacheError):
     """A cache that is missing, damaged, of another format, or built with other settings."""
 
 
+class ChangedStoreError(StoreError):
+    """A cache that was built, pruned or repaired while it was being read. It is whole: opened again, it reads right."""
+
+
 class UnreachableError(StoreError):
     """A cache whose object store does not answer, or refuses: it may be whole."""
 

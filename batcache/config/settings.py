@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from batcache.config.explain import explain
 from batcache.config.yaml import read_sections
 from batcache.errors import ConfigError
-from batcache.storage.s3 import Place, check_endpoint, parse_place, reach
+from batcache.storage.place import Place, check_endpoint, parse_place, reach
 
 FRONT_END_VERSION = 2
 """Raised whenever code changes the cached numbers; the golden test fails when that was forgotten."""

@@ -17,6 +17,7 @@ from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.disk import write_file
+from batcache.storage.exclusive import one_at_a_time
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, instances_of, join
@@ -133,8 +134,7 @@ def evaluate(judging: Evaluation, device: torch.device, *, on_progress: OnProgre
     where = _predictions_path(run, judging.name)
     write_predictions(where, predictions)
     summary = run / "metrics.json"
-    document = _read_metrics(summary) | {judging.name: _about(judging) | metrics.to_plain()}
-    write_file(summary, json.dumps(document, indent=1, ensure_ascii=False).encode())
+    _add_to_metrics(summary, judging.name, _about(judging) | metrics.to_plain())
     tracker = open_tracker(config.wandb, run, to_plain(config))
     tracker.log(_flat(judging.name, metrics))
     for path in (where, summary):
@@ -189,6 +189,13 @@ def _flat(split: str, metrics: Metrics) -> dict[str, float | None]:
     for row in metrics.per_species:
         flat |= {f"{split}/{row.species}/{name}": value for name, value in vars(row).items() if name != "species"}
     return flat
+
+
+def _add_to_metrics(path: Path, name: str, found: dict[str, Any]) -> None:
+    """Write an outcome into ``metrics.json`` beside those of other splits, which others may be judging now."""
+    with one_at_a_time(path.parent):
+        document = _read_metrics(path) | {name: found}
+        write_file(path, json.dumps(document, indent=1, ensure_ascii=False).encode())
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from batcache.evaluation.draw import draw_page
 from batcache.evaluation.evaluate import read_judged
 from batcache.evaluation.panels import panels_of_run, panels_of_store, read_calls
 from batcache.manifest.manifest import read_manifest
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.format.last_build import require_there
 from batcache.store.open import open_store
 from batcache.training.bags import join, whole_recordings

@@ -1,9 +1,7 @@
 """Opening what lies at a path: a store, or one that was exported into a file."""
 
-from pathlib import Path
-
 from batcache.config.settings import FeatureConfig
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place, is_remote
 from batcache.store.format.attributes import read_attributes
 from batcache.store.format.layout import Layout
 from batcache.store.reader import Store
@@ -15,7 +13,7 @@ def open_store(path: Place) -> Store:
     Raises:
         StoreError: missing, damaged, or of a format, settings or front end that this batcache does not know.
     """
-    if isinstance(path, Path) and path.is_file():
+    if not is_remote(path) and path.is_file():
         from batcache.store.hdf5.reader import Hdf5Store
 
         return Hdf5Store(path)
@@ -24,7 +22,7 @@ def open_store(path: Place) -> Store:
 
 def read_settings(path: Place) -> tuple[FeatureConfig, Layout]:
     """The settings of a cache of either kind. Raises as above."""
-    if isinstance(path, Path) and path.is_file():
+    if not is_remote(path) and path.is_file():
         store = open_store(path)
         return store.features, store.layout
     features, layout, _ = read_attributes(path)

@@ -1,13 +1,11 @@
 """Reading a store: every promise of the index checked at opening, every chunk's checksum at reading.
 
-A shard is mapped into memory once and its index parsed once; an instance is then one checksum and one copy. On S3
-consecutive instances are one request; where they lie follows from the format, and what they are from their checksums.
-Threads may share a store.
+A shard is mapped into memory once and its index parsed once; an instance is then one checksum and one copy. In a bucket
+consecutive instances are one request. Threads may share a store. A build or prune may run meanwhile: what it has
+changed since the store was opened is told from damage by reading the shard's commit record again.
 """
 
-import mmap
 from collections import OrderedDict
-from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -15,49 +13,18 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import StoreError, list_some
-from batcache.storage.s3 import Place, S3Path
+from batcache.errors import ChangedStoreError, StoreError, list_some
+from batcache.storage.place import Place, is_remote
 from batcache.store.format.attributes import read_attributes
 from batcache.store.format.commit import CachedRecording
-from batcache.store.format.index import Index, read_index
+from batcache.store.format.index import Index, read_index, was_replaced
 from batcache.store.format.last_build import LastBuild, read_last_build
 from batcache.store.format.layout import say_how_to_mend
-from batcache.store.format.shard import parse_shard_index, shard_path, shard_sizes
+from batcache.store.format.shard import shard_path, shard_sizes
+from batcache.store.shard_reader import MappedShard, RemoteShard, open_shard
 
 _MAPPED_SHARDS = 512
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A mapped file that holds a shard. Shapes: ``stored`` ``[chunks, bytes and checksum]``, ``missing``
-    ``[chunks a shard]``."""
-
-    mapped: mmap.mmap
-    file_bytes: int
-    stored: NDArray[np.uint8]
-    missing: NDArray[np.bool_]
-
-    def read(self, slot: int, count: int) -> NDArray[np.uint8]:
-        """Raises ValueError where the file was cut short: who touches what it had there is killed by the system."""
-        if self.mapped.size() < self.file_bytes:
-            raise ValueError("it was cut short")
-        return self.stored[slot : slot + count]
-
-
-@dataclass(frozen=True)
-class RemoteShard:
-    """A shard on S3. Shapes as above."""
-
-    place: S3Path
-    stored_bytes: int
-    missing: NDArray[np.bool_]
-
-    def read(self, slot: int, count: int) -> NDArray[np.uint8]:
-        """Raises FileNotFoundError; ValueError where the shard ends before."""
-        content = self.place.read_range(slot * self.stored_bytes, count * self.stored_bytes)
-        if len(content) != count * self.stored_bytes:
-            raise ValueError("it ends too early")
-        return np.frombuffer(content, np.uint8).reshape(count, self.stored_bytes)
+_OPENINGS = 5
 
 
 class Store:
@@ -70,9 +37,19 @@ class Store:
     def __init__(self, path: Place) -> None:
         self.path = path
         self.features, self.layout, self.attributes = read_attributes(path)
-        self.index: Index = read_index(path, self.features.fingerprint, self.layout)
-        self._check_shards()
+        self._read_index()
         self.__setstate__({})
+
+    def _read_index(self) -> None:
+        """Read the commit records and check the shards, again where a build or prune changes them meanwhile."""
+        for left in reversed(range(_OPENINGS)):
+            self.index: Index = read_index(self.path, self.features.fingerprint, self.layout)
+            try:
+                self._check_shards()
+                break
+            except ChangedStoreError:
+                if not left:
+                    raise
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process maps the shards itself."""
@@ -80,12 +57,12 @@ class Store:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._mapped: OrderedDict[int, Shard | RemoteShard] = OrderedDict()
+        self._mapped: OrderedDict[int, MappedShard | RemoteShard] = OrderedDict()
         self._lock = Lock()  # several threads may read
 
     @property
     def on_disk(self) -> str:
-        """How much room it takes, in words."""
+        """How much room the store takes, in words."""
         size = sum(commit.shard_bytes for commit in self.index.commits.values())
         return f"{size / 1e6:,.1f} MB in {len(self.index.commits):,} shards"
 
@@ -108,7 +85,8 @@ class Store:
         """Read consecutive instances. Shape: ``[count, frames_per_instance, n_mels]``.
 
         Raises:
-            StoreError: a chunk that is missing or whose bytes are not those that were committed.
+            StoreError: a chunk is missing, or its bytes are not those that were committed; or it cannot be read.
+            ChangedStoreError: for the same reason, where a build, prune or repair has replaced the shard meanwhile.
         """
         out = np.empty((count, self.layout.frames_per_instance, self.layout.n_mels), np.float16)
         self._copy(first, out)
@@ -117,7 +95,8 @@ class Store:
     def read_frames(
         self, row: CachedRecording, start: int = 0, stop: int | None = None, out: NDArray[np.float16] | None = None
     ) -> NDArray[np.float16]:
-        """Read the real frames ``start`` to ``stop`` of a recording, into ``out`` if given. Raises as above.
+        """Read the real frames ``start`` to ``stop`` of a recording, into ``out`` if given. Raises as
+        ``read_instances``.
 
         Shape: ``[stop - start, n_mels]``.
         """
@@ -125,7 +104,7 @@ class Store:
         if out is None:
             out = np.empty((max(0, stop - start), self.layout.n_mels), np.float16)
         per, done = self.layout.frames_per_instance, start
-        if isinstance(self.path, S3Path) and start < stop:  # one request, wherever the span is cut
+        if is_remote(self.path) and start < stop:  # one request, wherever the span is cut
             instance, within = divmod(start, per)
             count = -(-stop // per) - instance
             frames = self.read_instances(row.first_instance + instance, count).reshape(-1, self.layout.n_mels)
@@ -163,64 +142,54 @@ class Store:
                     raise self._damage(first + done + i, "is damaged (its checksum does not match)")
             done += count
 
-    def _read(self, chunks: "Shard | RemoteShard", shard: int, slot: int, count: int) -> NDArray[np.uint8]:
+    def _read(self, chunks: MappedShard | RemoteShard, shard: int, slot: int, count: int) -> NDArray[np.uint8]:
         try:
             return chunks.read(slot, count)
         except (OSError, ValueError) as error:
             raise self._damaged_shard(shard, error) from None
 
-    def _map(self, shard: int) -> "Shard | RemoteShard":
+    def _map(self, shard: int) -> MappedShard | RemoteShard:
         with self._lock:
             if shard not in self._mapped:
-                self._mapped[shard] = self._open_shard(shard)
+                try:
+                    self._mapped[shard] = self._open_shard(shard)
+                except (OSError, ValueError) as error:
+                    raise self._damaged_shard(shard, error) from None
                 if len(self._mapped) > _MAPPED_SHARDS:
                     self._mapped.popitem(last=False)
             self._mapped.move_to_end(shard)
             return self._mapped[shard]
 
-    def _open_shard(self, shard: int) -> "Shard | RemoteShard":
-        place, used = shard_path(self.path, shard), len(self.index.commits[shard].crc32c)
-        if isinstance(place, S3Path):
-            missing = np.arange(self.layout.instances_per_shard) >= used
-            return RemoteShard(place, self.layout.chunk_bytes + 4, missing)
-        try:
-            with place.open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            entries = parse_shard_index(memoryview(mapped), self.layout)
-        except (OSError, ValueError) as error:
-            raise self._damaged_shard(shard, error) from None
-        stored = self.layout.chunk_bytes + 4
-        in_place = np.arange(len(entries), dtype=np.uint64) * stored  # format 1 writes them one after the other
-        whole = min(used, len(mapped) // stored)
-        missing = (entries[:, 0] != in_place) | (entries[:, 1] != stored)
-        missing[whole:] = True
-        return Shard(
-            mapped, len(mapped), np.frombuffer(mapped, np.uint8, whole * stored).reshape(whole, stored), missing
-        )
+    def _open_shard(self, shard: int) -> MappedShard | RemoteShard:
+        return open_shard(self.path, shard, len(self.index.commits[shard].crc32c), self.layout)
 
     def _check_shards(self) -> None:
         size_of = shard_sizes(self.path)
         for shard, commit in self.index.commits.items():
-            place, size = shard_path(self.path, shard), size_of(shard)
+            size = size_of(shard)
             if size != commit.shard_bytes:
                 finding = "missing shard" if size is None else f"shard of {size} bytes, committed {commit.shard_bytes}"
-                raise StoreError(
-                    place, f"{finding}, which holds {self._names(shard)}", say_how_to_mend(place, f"{shard}.json")
-                )
+                raise self._fault(shard, f"{finding}, which holds {self._names(shard)}")
 
     def _damaged_shard(self, shard: int, error: Exception) -> StoreError:
         place, holds = shard_path(self.path, shard), f"which holds {self._names(shard)}"
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             return StoreError(place, f"cannot be read ({error.strerror}), {holds}", "See to the disk and try again")
-        return StoreError(place, f"damaged shard ({error}), {holds}", say_how_to_mend(place, f"{shard}.json"))
+        return self._fault(shard, f"damaged shard ({error}), {holds}")
+
+    def _fault(self, shard: int, finding: str) -> StoreError:
+        """The error for a shard that is not what the record says that was read at opening."""
+        place = shard_path(self.path, shard)
+        if was_replaced(self.path, self.index.commits[shard]):
+            finding = f"was built, pruned or repaired since it was opened: shard {shard} is not the same any more"
+            return ChangedStoreError(self.path, finding, "Run the command again, a training with --resume")
+        return StoreError(place, finding, say_how_to_mend(place, f"{shard}.json"))
 
     def _damage(self, instance: int, finding: str) -> StoreError:
         rows = [r for r in self.index.recordings if r.first_instance <= instance < r.first_instance + r.instances]
         name = rows[0].path if rows else "no known recording"
         number = instance - rows[0].first_instance if rows else instance
-        shard = instance // self.layout.instances_per_shard
-        place = shard_path(self.path, shard)
-        return StoreError(place, f"instance {number} of {name} {finding}", say_how_to_mend(place, f"{shard}.json"))
+        return self._fault(instance // self.layout.instances_per_shard, f"instance {number} of {name} {finding}")
 
     def _names(self, shard: int) -> str:
         """The recordings that lie in a shard, or the first few of them."""

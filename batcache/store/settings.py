@@ -9,7 +9,7 @@ from pathlib import Path
 from batcache.config.settings import Config, Layer, load_config
 from batcache.errors import ConfigError, ManifestError
 from batcache.manifest.manifest import Manifest, read_manifest
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.format.attributes import is_free
 from batcache.store.format.last_build import require_there
 from batcache.store.open import open_store, read_settings

@@ -6,7 +6,7 @@ from typing import Any
 
 from batcache.errors import RunError
 from batcache.manifest.manifest import Manifest, read_manifest
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.format.last_build import locate_cache, portable
 from batcache.store.settings import reach_cache
 from batcache.training.runs import BEST, LAST, newest_run, read_run, read_run_config

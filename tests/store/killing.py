@@ -131,7 +131,7 @@ class Builder:
     ) -> tuple[int, list[tuple[str, str]]]:
         """Build ``root``'s CSV into ``cache``, dying at a point. Returns the exit status and the operations passed.
 
-        ``action`` may be another of ``_ACTIONS``, done to ``cache``. The operations are known only of one that lives.
+        ``action`` may be another of ``ACTIONS``, done to ``cache``. The operations are known only of one that lives.
         """
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps([str(root), str(cache), point, action]) + "\n")
@@ -170,7 +170,7 @@ def _prune(project: "Project") -> None:
     prune(project.cache)
 
 
-_ACTIONS: "dict[str, Callable[[Project], None]]" = {"build": _build, "repair": _repair, "prune": _prune}
+ACTIONS: "dict[str, Callable[[Project], None]]" = {"build": _build, "repair": _repair, "prune": _prune}
 
 
 def _act_in_child(root: Path, cache: Path, point: int | None, action: str, answer: int) -> None:
@@ -183,7 +183,7 @@ def _act_in_child(root: Path, cache: Path, point: int | None, action: str, answe
         project.cache = cache
         death = Death(cache.parent, point)
         death.watch()
-        _ACTIONS[action](project)
+        ACTIONS[action](project)
         os.write(answer, json.dumps(death.passed).encode())
         os._exit(0)
     except BaseException:

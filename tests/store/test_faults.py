@@ -304,7 +304,7 @@ def test_a_dry_run_counts_what_a_killed_build_left_as_free(first, tmp_path):
     left = [cache / "instances" / "c" / str(shard) / "0" / "0" for shard in (1, 2, 3)]
     (cache / "commits" / "2.json").unlink()
     left += [cache / "commits" / "1.json", cache / "commits" / "3.json"]
-    left.append(cache / "instances" / "zarr.json.partial")
+    left.append(cache / "instances" / f"zarr.json.{'0a' * 16}.partial")
     left[-1].write_bytes(bytes(1000))
     size, before = sum(place.stat().st_size for place in left), snapshot(tmp_path)
     with few_a_shard():

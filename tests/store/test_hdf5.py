@@ -334,7 +334,7 @@ def test_a_stopped_restore_goes_on_and_ends_as_if_undisturbed(exported: Path, tm
     for record in (stopped / "commits").glob("*.json"):
         if int(record.stem) not in committed:
             record.unlink()
-    (stopped / "commits" / "6.json.partial").write_bytes(b"{")
+    (stopped / "commits" / f"6.json.{'0a' * 16}.partial").write_bytes(b"{")
     with (stopped / "instances" / "c" / "5" / "0" / "0").open("r+b") as shard:
         shard.truncate(100) if 5 not in committed else None
     assert restore_to(exported, stopped).already_there <= len(committed)

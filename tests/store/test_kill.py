@@ -20,8 +20,8 @@ from batcache.features.frontend import FrontEnd
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.leftovers import remove_leftovers
 from batcache.store.reader import Store
-from tests.store.killing import Builder, builder
-from tests.store.project import Project, add_guano, assert_equal_trees, copy, let_an_hour_pass, snapshot
+from tests.store.killing import ACTIONS, Builder, builder
+from tests.store.project import Project, add_guano, assert_equal_trees, copy, let_an_hour_pass, read_all, snapshot
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")
 
@@ -197,7 +197,7 @@ def test_a_build_killed_while_it_clears_up_after_a_killed_one_ends_as_if_undistu
     kill_at(range(1, 40), case, killer, monkeypatch)
 
 
-@pytest.mark.parametrize("unfinished", ["instances/c/3/0/0.partial", "commits/3.json.partial"])
+@pytest.mark.parametrize("unfinished", ["instances/c/3/0/0.*.partial", "commits/3.json.*.partial"])
 def test_what_a_killed_build_left_goes_though_the_next_has_other_recordings(first, killer, tmp_path, unfinished):
     folder = first.begin("killed in 3")
     cache = folder / "features.zarr"
@@ -231,6 +231,18 @@ def test_a_store_that_another_process_is_making_is_left_alone_and_one_that_was_n
     let_an_hour_pass(project.root)
     project.build()
     assert not made.exists()
+
+
+@pytest.mark.parametrize("action", ["build", "prune", "repair"])
+def test_what_a_killed_repair_left_beside_a_shard_goes_with_the_next_change(first, tmp_path, action):
+    project = Project(copy(first.project.root, tmp_path / "project", ["a.wav"]))
+    project.list("a.wav")
+    project.build()
+    left = project.cache / "instances" / "c" / "0" / "0" / f"0.{'0123456789abcdef' * 2}.partial"
+    left.write_bytes(b"half a shard")
+    ACTIONS[action](project)
+    assert not left.exists()
+    assert set(read_all(project.store())) == {"a.wav"}
 
 
 def test_leftovers_that_vanish_while_they_are_removed_are_gone_too(first, tmp_path):
@@ -299,7 +311,7 @@ def test_a_file_is_flushed_before_it_takes_its_name_and_its_folder_before_the_ne
         if operation != "rename" or name == "features.zarr" or "zarr.*.partial" in name:
             continue
         renamed += 1
-        partial = f"{name}.partial"
+        partial = f"{name}.*.partial"
         assert operations[at - 1] == ("flush", partial), name
         later = [done for done, _ in operations[at + 1 :]]
         flushed = operations[at + 1 : at + 1 + next(i for i, done in enumerate([*later, "end"]) if done != "flush")]
@@ -323,13 +335,13 @@ def test_records_appear_in_order_each_after_all_shards_of_its_recordings(first):
 
 
 SECOND_SHARD_FIRST = """
-import os, signal, sys, time
+import os, re, signal, sys, time
 from pathlib import Path
 from tests.store.project import Project
 fsync = os.fsync
 project = Project(Path(sys.argv[1]))
 def slow_but_for_the_second(handle):
-    if os.readlink(f"/proc/self/fd/{handle}").endswith(("c/0/0/0.partial", "c/2/0/0.partial")):
+    if re.search(r"c/[02]/0/0\\.\\w{32}\\.partial$", os.readlink(f"/proc/self/fd/{handle}")):
         limit = time.monotonic() + 60
         while not (project.cache / "instances/c/1/0/0").exists() and time.monotonic() < limit:
             time.sleep(0.01)

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from batcache.errors import AudioError, StoreError
+from batcache.storage import exclusive
 from batcache.store.format import lock
 from batcache.store.format.lock import LOCK, hold
 from tests.store.faulty_build import CONFIG
@@ -358,7 +359,7 @@ def test_without_links_a_full_disk_leaves_no_half_a_lock(without_links, tmp_path
 
 
 def test_where_open_files_cannot_be_removed_a_stale_lock_is_taken_over_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "fcntl", None)
+    monkeypatch.setattr(exclusive, "fcntl", None)
     write_lock(tmp_path, process=process_that_is_gone())
     with hold(tmp_path):
         pass
@@ -396,7 +397,7 @@ def test_where_a_rename_does_not_replace_who_loses_the_race_for_a_stale_lock_is_
             raise FileExistsError(17, "Cannot create a file when that file already exists", str(path))
         return rename(path, target)
 
-    monkeypatch.setattr(lock, "fcntl", None)
+    monkeypatch.setattr(exclusive, "fcntl", None)
     monkeypatch.setattr(Path, "rename", rename_as_windows)
     with pytest.raises(StoreError, match="on night-3"), hold(tmp_path):
         pass

@@ -3,14 +3,16 @@
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from batcache.errors import StoreError
+from batcache.errors import ChangedStoreError, StoreError
 from batcache.manifest.manifest import read_manifest
-from batcache.store.format.commit import commit_path
+from batcache.store.format import index
+from batcache.store.format.commit import commit_path, write_commit
 from batcache.store.format.shard import shard_path
 from batcache.store.reader import Store
 from batcache.store.summary import summarise
@@ -308,3 +310,72 @@ def test_a_prune_killed_at_any_point_leaves_right_numbers_and_ends_when_run_agai
             assert_sound(built.cache)
             shutil.rmtree(again.root)
             shutil.rmtree(built.root)
+
+
+# A reader that was open before.
+
+
+def test_who_had_the_store_open_is_told_that_it_was_pruned_and_not_that_it_is_damaged(project):
+    names = [name for name in names_in(project) if name != "nan.wav"]
+    truth, store, said = read_kept(project.cache, names), project.store(), []
+    run(project.cache)
+    for name in names:
+        try:
+            np.testing.assert_array_equal(store.read_frames(store.find(name)), truth[name], err_msg=name)
+        except ChangedStoreError as error:
+            said.append(str(error))
+    assert said and all("pruned or repaired since it was opened" in line and "--resume" in line for line in said)
+    assert not any("verify" in line for line in said)
+    assert_equal_frames(read_kept(project.cache, names), truth)
+
+
+def test_who_had_the_store_open_never_takes_a_new_shard_for_the_old_one_of_its_number(project):
+    store = project.store()
+    run(project.cache)
+    project.record("new.wav", 0.2)
+    project.list(*names_in(project))
+    project.build()
+    assert commit_path(project.cache, 4).exists(), "the new recording's, where c.wav and d.wav were"
+    with pytest.raises(ChangedStoreError, match="since it was opened"):
+        store.read_instances(4 * 4, 1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no mapped file")
+def test_shards_that_were_read_before_stay_readable(project):
+    names = [name for name in names_in(project) if name != "nan.wav"]
+    store = project.store()
+    truth = {name: store.read_frames(store.find(name)) for name in names}
+    assert run(project.cache).plan.emptied
+    assert_equal_frames({name: store.read_frames(store.find(name)) for name in names}, truth)
+
+
+def test_damage_beside_a_record_whose_rows_alone_were_revised_is_still_damage(project):
+    store = project.store()
+    commit = store.index.commits[4]
+    write_commit(project.cache, replace(commit, generation=commit.generation + 1, recordings=()))
+    flip(shard_path(project.cache, 4), 8)
+    with pytest.raises(StoreError, match="verify --repair") as caught:
+        store.read_instances(4 * 4, 1)
+    assert not isinstance(caught.value, ChangedStoreError)
+
+
+@pytest.mark.parametrize("after", ["records were listed", "records were read"])
+def test_a_store_that_is_opened_while_it_is_pruned_has_every_recording(project, monkeypatch, after):
+    names = [name for name in names_in(project) if name != "nan.wav"]
+    truth = read_kept(project.cache, names)
+    where, what = {
+        "records were listed": ("batcache.store.format.index.read_files", index.read_files),
+        "records were read": ("batcache.store.reader.read_index", index.read_index),
+    }[after]
+    pruned: list[PruneReport] = []
+
+    def prune_meanwhile(*arguments: object) -> object:
+        monkeypatch.undo()  # the prune itself opens the store
+        found = what(*arguments) if after == "records were read" else None
+        pruned.append(run(project.cache))
+        return found or what(*arguments)
+
+    monkeypatch.setattr(where, prune_meanwhile)
+    store = Store(project.cache)
+    assert pruned[0].plan.emptied and pruned[0].plan.dead
+    assert_equal_frames({name: store.read_frames(store.find(name)) for name in names}, truth)

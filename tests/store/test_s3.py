@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batcache.config.settings import load_config, to_plain
-from batcache.errors import BatcacheError, ConfigError, StoreError, UnreachableError
-from batcache.storage import s3
-from batcache.storage.s3 import Patience, S3Path, parse_place
+from batcache.errors import BatcacheError, ChangedStoreError, StoreError, UnreachableError
+from batcache.storage import s3, s3_client
+from batcache.storage.s3 import S3Path
+from batcache.storage.s3_client import Patience
 from batcache.store.format.commit import commit_path
-from batcache.store.format.last_build import LAST_BUILD, locate_cache, portable
+from batcache.store.format.last_build import LAST_BUILD
 from batcache.store.format.lock import LOCK, hold
 from batcache.store.format.shard import shard_path
 from batcache.store.reader import Store
@@ -52,7 +52,7 @@ def server() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are given up soon."""
-    monkeypatch.setattr(s3, "PATIENCE", QUICK)
+    monkeypatch.setattr(s3_client, "PATIENCE", QUICK)
 
 
 @pytest.fixture
@@ -338,6 +338,15 @@ def test_a_shard_that_shrinks_or_goes_after_opening_is_named_at_reading(project)
     assert "which holds c.wav" in refusal(lambda: store.read_frames(store.find("c.wav")))
 
 
+def test_who_had_the_store_open_is_told_that_it_was_changed_and_not_that_it_is_damaged(project, truth):
+    store = project.store()
+    shard_path(project.cache, 4).write_bytes(shard_path(project.cache, 0).read_bytes())
+    commit_path(project.cache, 4).unlink()
+    said = refusal(lambda: store.read_frames(store.find("c.wav")), ChangedStoreError)
+    assert "since it was opened" in said and "repair`" not in said
+    np.testing.assert_array_equal(store.read_frames(store.find("a.wav")), truth["a.wav"])
+
+
 def test_a_damaged_record_is_refused(project):
     place = commit_path(project.cache, 0)
     flip(place, place.read_bytes().index(b'"frames":[') + 10)
@@ -402,40 +411,6 @@ def test_a_builder_whose_lock_was_written_over_at_once_does_not_begin(server, be
 # What a user gets wrong.
 
 
-@pytest.mark.parametrize("url", ["s3://", "s3://bats", "s3://bats/", "s3:///x", "s3://bats//x", "s3://bats/../x"])
-def test_an_incomplete_url_is_refused(url):
-    assert "s3://bucket/path/features.zarr" in refusal(lambda: parse_place(url), ConfigError)
-
-
-def test_other_kinds_of_urls_are_refused_and_windows_paths_are_not():
-    assert "gs://" in refusal(lambda: parse_place("gs://bats/x"), ConfigError)
-    assert parse_place("C:\\caches\\x.zarr") == Path("C:\\caches\\x.zarr")
-    assert parse_place("s3://bats/a/b.zarr/") == S3Path("bats", "a/b.zarr")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"endpoint": f"https://user:{SECRETS['AWS_SECRET_ACCESS_KEY']}@example.org"},
-        {"endpoint": f"https://{SECRETS['AWS_ACCESS_KEY_ID']}@example.org"},
-        {"endpoint": "example.org:9000"},
-        {"endpoint": ""},
-        {"cache": f"s3://{SECRETS['AWS_ACCESS_KEY_ID']}:x@bats/x"},
-    ],
-)
-def test_credentials_in_a_url_are_refused_and_not_repeated(data):
-    refusal(lambda: load_config(flags={"data": data}), ConfigError)
-
-
-def test_settings_keep_the_url_and_how_it_is_reached(tmp_path):
-    data = {"cache": "s3://bats/x.zarr", "endpoint": "http://localhost:9000/", "region": "eu-central-1"}
-    config = load_config(flags={"data": data})
-    assert config.data.place == S3Path("bats", "x.zarr", "http://localhost:9000", "eu-central-1")
-    assert to_plain(config)["data"]["cache"] == "s3://bats/x.zarr"
-    assert load_config(base=to_plain(config)) == config
-    assert locate_cache(portable(config.data.place, tmp_path), tmp_path) == S3Path("bats", "x.zarr")
-
-
 def test_a_bucket_that_is_not_there_is_named(server, local):
     project = at(S3Path("bast", "x.zarr", server), local)
     for act in (project.build, project.store):
@@ -464,7 +439,7 @@ def test_refused_credentials_are_said_and_not_repeated(between, local):
 
 
 def test_missing_credentials_are_said(server, local, monkeypatch):
-    s3._connect.cache_clear()
+    s3_client.connect.cache_clear()
     for name in SECRETS:
         monkeypatch.delenv(name)
     assert "AWS_ACCESS_KEY_ID" in refusal(lambda: Store(somewhere(server)), UnreachableError)
@@ -472,7 +447,7 @@ def test_missing_credentials_are_said(server, local, monkeypatch):
 
 @pytest.mark.parametrize("package", ["obstore", "boto3"])
 def test_missing_packages_are_named_by_how_to_install_them(server, monkeypatch, package):
-    s3._connect.cache_clear()
+    s3_client.connect.cache_clear()
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
@@ -536,7 +511,7 @@ def test_builds_and_reads_outlast_every_third_request_failing(between, local, tr
 @pytest.mark.parametrize("fault", ["500", "lost answer"])
 def test_a_build_that_failed_at_any_request_is_finished_by_the_next(between, local, monkeypatch, fault):
     """From each request on nothing succeeds; the next build, undisturbed, gives the undisturbed store."""
-    monkeypatch.setattr(s3, "PATIENCE", Patience(2, 1, 1, 2, 0.001, 0.001))
+    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 1, 1, 2, 0.001, 0.001))
     whole = at(somewhere(between.endpoint), local)
     whole.build()
     total = len(between.requests)
@@ -559,7 +534,7 @@ def test_a_build_that_failed_at_any_request_is_finished_by_the_next(between, loc
 def test_a_build_that_can_never_write_some_kind_of_object_ends_and_is_finished_by_the_next(
     between, local, truth, monkeypatch, what, fault
 ):
-    monkeypatch.setattr(s3, "PATIENCE", Patience(2, 0.5, 1, 2, 0.001, 0.001))
+    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 0.5, 1, 2, 0.001, 0.001))
     between.fault = lambda _, method, path: fault if method == "PUT" and what in path else None
     project = at(somewhere(between.endpoint), local)
     survive(project.build)
@@ -574,7 +549,7 @@ def test_a_build_that_can_never_write_some_kind_of_object_ends_and_is_finished_b
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [*FAILURES, "flipped byte"])
 def test_a_read_gives_right_numbers_or_an_error(between, local, truth, monkeypatch, fault):
-    monkeypatch.setattr(s3, "PATIENCE", Patience(2, 0.5, 2, 3, 0.001, 0.001))
+    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 0.5, 2, 3, 0.001, 0.001))
     cache = somewhere(between.endpoint)
     upload(local.cache, cache)
     store = Store(cache)

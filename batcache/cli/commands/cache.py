@@ -25,7 +25,7 @@ from batcache.cli.terminal import Table, say, show, show_table
 from batcache.errors import count
 
 if TYPE_CHECKING:  # all else is imported by the command that needs it, so that --help answers at once
-    from batcache.storage.s3 import Place
+    from batcache.storage.place import Place
     from batcache.store.upkeep.verify import VerifyReport
 
 
@@ -134,17 +134,18 @@ def verify(
         refuse(context, ["sample", "seed"], "goes with --deep")
     if not deep and not repair:
         refuse(context, ["data_dir"], "goes with --deep or --repair")
+    from batcache.storage.place import is_remote
+    from batcache.store.upkeep.verify import verify as verify_store
+
     place = reach_cache(cache, endpoint, region)
-    if repair and not isinstance(place, Path):
+    if repair and is_remote(place):
         raise typer.BadParameter(
             "--repair works on a disk only: copy the store to one, repair it there and copy it back"
         )
-    from batcache.store.upkeep.verify import verify as verify_store
-
     with shown() as listener:
         found = verify_store(place, sample=sample if deep else 0, seed=seed, data_dir=data_dir, on_progress=listener)
     show(describe(found))
-    if found.damages and not (repair and isinstance(place, Path) and _repair(place, found, data_dir)):
+    if found.damages and not (repair and not is_remote(place) and _repair(place, found, data_dir)):
         raise typer.Exit(1)
 
 

@@ -18,7 +18,7 @@ from batcache.errors import AudioError, StoreError
 from batcache.manifest.manifest import Manifest, check_contents
 from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.disk import free_bytes, require_room
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.build.plan import Plan, Task, plan
 from batcache.store.build.report import BuildReport, make_report, write_log, write_rejected
 from batcache.store.build.scan import Known, scan

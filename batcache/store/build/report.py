@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from batcache.config.settings import DataConfig
-from batcache.storage.disk import PARTIAL, write_file
-from batcache.storage.s3 import Place, S3Path
+from batcache.storage.disk import append_file, remove_partials, write_file
+from batcache.storage.place import Place
 from batcache.store.build.plan import Plan
 from batcache.store.format.index import Index
 
@@ -88,9 +88,9 @@ def make_report(
 def write_rejected(report: BuildReport) -> None:
     """List rejects beside the cache; no rejects, no file."""
     place = report.rejected_list
+    remove_partials(place)  # of builds that were killed: whoever holds the store is the only one who writes it
     if not report.rejected:
-        for old in (place, place.with_name(place.name + PARTIAL)):
-            old.unlink(missing_ok=True)
+        place.unlink(missing_ok=True)
         return
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("filename", "reason"), *report.rejected.items()])
@@ -108,8 +108,4 @@ def write_log(report: BuildReport, began: float) -> None:
         "rejected": len(report.rejected),
     }
     place, line = report.cache.with_name(f"{report.cache.name}.log"), json.dumps(entry) + "\n"
-    if isinstance(place, S3Path):  # where nothing can be appended
-        write_file(place, (place.read_bytes() if place.exists() else b"") + line.encode())
-        return
-    with place.open("a", encoding="utf-8") as log:
-        log.write(line)
+    append_file(place, line.encode())

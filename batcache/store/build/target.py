@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batcache.config.settings import DataConfig, FeatureConfig
 from batcache.errors import StoreError
-from batcache.storage.s3 import Place, S3Path
+from batcache.storage.place import Place, is_remote
 from batcache.store.format.attributes import create_store, is_free, read_attributes
 from batcache.store.format.index import Index, read_index
 from batcache.store.format.layout import Layout
@@ -76,6 +76,6 @@ def create(cache: Place, features: FeatureConfig, layout: Layout, versions: Mapp
         if (in_the_way or error.errno == errno.ENOTEMPTY) and not is_free(cache):
             return  # another build was quicker
         finding = f"cannot be created ({error.strerror})"
-        if isinstance(cache, S3Path):  # it is made in a temporary folder first
+        if is_remote(cache):  # it is made in a temporary folder first
             raise StoreError(tempfile.gettempdir(), f"{cache} {finding}", "See to that disk, or set TMPDIR") from None
         raise StoreError(cache, finding, "Pass a --cache that can") from None

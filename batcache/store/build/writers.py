@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.storage.disk import replacing
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.build.plan import Placed, Task
 from batcache.store.build.scan import describe
 from batcache.store.format.commit import CachedRecording, Commit, write_commit

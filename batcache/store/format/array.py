@@ -6,12 +6,12 @@ from typing import Any
 
 from batcache.errors import StoreError, brief
 from batcache.storage.disk import write_file
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.format.layout import Layout, say_how_to_mend
 
 
 def array_options(layout: Layout) -> dict[str, Any]:
-    """What makes the ``instances`` array of a new store, as zarr-python names it."""
+    """The arguments of ``zarr.create_array`` for the ``instances`` array of a new store."""
     from zarr.codecs import Crc32cCodec
 
     chunk = (1, layout.frames_per_instance, layout.n_mels)
@@ -27,7 +27,7 @@ def array_options(layout: Layout) -> dict[str, Any]:
 
 
 def array_metadata(layout: Layout, instances: int) -> dict[str, Any]:
-    """What ``instances/zarr.json`` says of an array of so many instances."""
+    """The document that ``instances/zarr.json`` holds when the array is ``instances`` long."""
     import zarr
 
     metadata = zarr.create_array({}, **array_options(layout)).metadata.to_dict()
@@ -37,10 +37,10 @@ def array_metadata(layout: Layout, instances: int) -> dict[str, Any]:
 
 
 def read_array_metadata(store: Place) -> dict[str, Any]:
-    """What the array's metadata say, as zarr-python understands them: left-out defaults filled in.
+    """Read ``instances/zarr.json`` as zarr-python understands it: keys that were left out have their defaults.
 
     Raises:
-        StoreError: they are missing or damaged.
+        StoreError: the file is missing, damaged, or has keys that zarr-python does not know.
     """
     import zarr
 
@@ -67,10 +67,11 @@ def _is_part(part: object, whole: object) -> bool:
 
 
 def resize(store: Place, instances: int) -> None:
-    """Set the length of the ``instances`` array; nothing is written where it has that length.
+    """Set the length of the ``instances`` array, in instances. Where it has that length already, nothing is written.
 
     Raises:
-        StoreError: the array's metadata are missing or damaged.
+        StoreError: ``instances/zarr.json`` is missing or damaged.
+        OSError: the disk refuses.
     """
     place = store / "instances" / "zarr.json"
     try:
@@ -83,5 +84,8 @@ def resize(store: Place, instances: int) -> None:
 
 
 def array_length(commits: Sequence[tuple[int, int]], layout: Layout) -> int:
-    """Length of the array that ends with the last instance in use, given (shard, chunks in use) of each shard."""
+    """The length, in instances, of the array that ends with the last instance in use.
+
+    ``commits`` gives for each shard its number and how many of its chunks are in use.
+    """
     return max((shard * layout.instances_per_shard + used for shard, used in commits), default=0)

@@ -18,18 +18,22 @@ from pydantic import TypeAdapter, ValidationError
 from batcache.config.settings import FeatureConfig, to_plain
 from batcache.errors import ConfigError, StoreError, brief
 from batcache.storage.disk import PARTIAL, sync, write_file
-from batcache.storage.s3 import Place, S3Path
+from batcache.storage.place import Place, is_remote
 from batcache.store.format.array import array_options
 from batcache.store.format.layout import FORMAT, FORMAT_VERSION, Layout, newer
 
 
 def is_free(path: Place) -> bool:
-    """Whether a store may be made here: nothing is there, or an empty folder, or one in which a store was being made.
+    """Whether a store may be made here: nothing is there, or an empty folder, or one in which ``create_store`` was
+    stopped before it wrote ``zarr.json``, its last file.
 
-    That one holds at most what comes before ``zarr.json``, see ``create_store``: on S3 the array's metadata, with
-    shards, perhaps, that do not count.
+    In a bucket such a folder may hold ``instances/`` and nothing else.
+
+    Raises:
+        OSError: the folder cannot be read.
+        UnreachableError: the object store cannot be reached or refuses.
     """
-    if isinstance(path, S3Path):
+    if is_remote(path):
         return {there.name for there in path.glob("*")} <= {"instances"}
     if not path.exists():
         return True
@@ -48,13 +52,15 @@ def create_store(
 ) -> None:
     """Create an empty store, in one step: it is made beside its place and renamed.
 
-    On S3, and in an empty folder, which may be a mount point that nothing can take the place of, ``zarr.json`` comes
-    last. ``versions`` are those of the packages that compute its numbers, by default the ones here.
+    A bucket knows no renaming, and an existing empty folder may be a mount point, which nothing can replace. There the
+    files are written one by one, ``zarr.json`` last: without it nothing counts as a store. ``versions`` are those of
+    the packages that compute the features, by default the installed ones.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the disk refuses; FileExistsError where another process has made a store here meanwhile.
+        UnreachableError: the object store cannot be reached or refuses.
     """
-    if isinstance(path, S3Path) or path.exists():
+    if is_remote(path) or path.exists():
         with TemporaryDirectory() as folder:
             made = Path(folder) / path.name
             create_store(made, features, layout, versions)
@@ -95,7 +101,7 @@ def _add(store: Place, name: str, content: bytes) -> None:
     Raises:
         FileExistsError: another, who was quicker, has made it.
     """
-    if isinstance(store, S3Path):
+    if is_remote(store):
         write_file(store / name, content)
         return
     for folder in ("instances", "commits"):
@@ -115,10 +121,11 @@ def _add(store: Place, name: str, content: bytes) -> None:
 
 
 def read_attributes(store: Place) -> tuple[FeatureConfig, Layout, dict[str, Any]]:
-    """Return a store's settings, layout and all its attributes.
+    """Read a store's feature settings, its layout, and all attributes of its ``zarr.json``.
 
     Raises:
-        StoreError: not there, not a store, of another format version, or by another version of the front end.
+        StoreError: there is no store, it cannot be read, has another format version or unknown settings, or was
+            computed by another version of the front end.
     """
     place = store / "zarr.json"
     try:
@@ -137,7 +144,12 @@ def read_attributes(store: Place) -> tuple[FeatureConfig, Layout, dict[str, Any]
 
 
 def check_attributes(store: Place, attributes: dict[str, Any]) -> tuple[FeatureConfig, Layout]:
-    """Return the settings and layout that a store's attributes give. Raises as ``read_attributes``."""
+    """The feature settings and the layout in a store's attributes.
+
+    Raises:
+        StoreError: the attributes are not a store's, have another format version or unknown settings, contradict
+            each other, or are of another version of the front end. The error names ``store``.
+    """
     try:
         if attributes["format"] != FORMAT:
             raise KeyError(FORMAT)

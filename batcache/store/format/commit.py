@@ -17,7 +17,7 @@ import msgspec
 
 from batcache.errors import StoreError, brief
 from batcache.storage.disk import write_file
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.format.layout import FORMAT_VERSION, newer, say_how_to_mend
 
 Somewhere = TypeVar("Somewhere", bound=Place)
@@ -89,6 +89,7 @@ class Commit:
     recordings: tuple[CachedRecording, ...]
 
     def to_json(self) -> bytes:
+        """The record as it is stored: the line with the digest, then the line that the digest is of."""
         document = {
             "format_version": FORMAT_VERSION,
             **{f.name: getattr(self, f.name) for f in fields(self)},
@@ -103,10 +104,10 @@ class Commit:
 
     @classmethod
     def from_json(cls, path: Place, text: bytes) -> Self:
-        """Read a record.
+        """Parse the content ``text`` of the record at ``path``.
 
         Raises:
-            StoreError: not a record, of another version, or not what its digest says.
+            StoreError: it is no record, has another format version, or does not match its digest. Names ``path``.
         """
         if not is_intact(text):
             raise StoreError(
@@ -195,8 +196,15 @@ def _share(column: list[Any]) -> Iterable[Any]:
 
 
 def commit_path(store: Somewhere, shard: int) -> Somewhere:
+    """Where the record of a shard lies: ``commits/<shard>.json``."""
     return store / "commits" / f"{shard}.json"  # type: ignore[return-value]
 
 
 def write_commit(store: Place, commit: Commit) -> None:
+    """Write or replace the record of a shard. From then on the shard counts, so its own file comes first.
+
+    Raises:
+        OSError: the disk refuses.
+        UnreachableError: the object store cannot be reached or refuses.
+    """
     write_file(commit_path(store, commit.shard), commit.to_json())

@@ -1,17 +1,15 @@
 """The index: every commit record of a store, read, checked and made searchable."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from batcache.errors import StoreError
-from batcache.storage.ahead import map_ahead
-from batcache.storage.s3 import Place, S3Path
+from batcache.errors import StoreError, UnreachableError
+from batcache.storage.place import Place, read_files
 from batcache.store.format.commit import CachedRecording, Commit, commit_path
 from batcache.store.format.layout import Layout, say_how_to_mend
 
-_REQUESTS_AT_ONCE = 32
+_LISTINGS = 5
 
 
 @dataclass(frozen=True)
@@ -22,10 +20,11 @@ class Index:
 
     @cached_property
     def by_path(self) -> dict[str, tuple[CachedRecording, ...]]:
-        """Rows of each path. More than one: a build was stopped after computing a changed file anew.
+        """The rows of each path, mostly one.
 
-        Of rows that say the same of the same samples, as a stopped ``prune`` leaves them, one counts: either's frames
-        are right.
+        A path has several rows where a build was stopped after it had computed a changed file anew: the old row is
+        still there. A stopped ``prune`` leaves two rows with the same frames in different shards; only the first of
+        them is listed.
         """
         found: dict[str, tuple[CachedRecording, ...]] = {}
         for recording in self.recordings:
@@ -36,24 +35,25 @@ class Index:
 
     @cached_property
     def by_key(self) -> dict[tuple[str, int], CachedRecording]:
-        """One row for each (content hash, true rate); a failed one only where there is no other."""
+        """One row for each (content hash, true rate in Hz); a row that failed only where no other has that key."""
         found = {recording.key: recording for recording in self.recordings if recording.failure}
         found.update((recording.key, recording) for recording in self.recordings if not recording.failure)
         return found
 
     @property
     def recordings(self) -> Iterable[CachedRecording]:
+        """All rows, in the order of the shards."""
         return (row for shard in sorted(self.commits) for row in self.commits[shard].recordings)
 
 
 def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
     """Read every commit record that counts.
 
-    The shards of a long recording count together or not at all: where one of them lacks its record, because a build
-    was stopped or someone deleted it, the others' records do not count either.
+    The shards of a long recording count together or not at all: where one of these shards lacks its record, because a
+    build was stopped or someone deleted the record, the records of the other shards do not count either.
 
     Raises:
-        StoreError: a damaged or foreign record, or one that does not fit the layout.
+        StoreError: a record is damaged, of another store, or does not fit the layout; or the object store refuses.
     """
     commits, refused = read_records(store, fingerprint)
     if refused:
@@ -67,21 +67,49 @@ def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
 
 
 def read_records(store: Place, fingerprint: str) -> tuple[dict[int, Commit], dict[int, StoreError]]:
-    """Read every commit record: those that are as they were written, and what is wrong with the others."""
-    commits, refused = {}, {}
-    records = (store / "commits").glob("*.json")
-    places = [place for place in records if place.stem.isdecimal()]  # macOS leaves ._0.json beside 0.json
-    for place, read in zip(places, _read_files(places), strict=True):
-        try:
-            commit = _check_commit(store, place, read, fingerprint)
-            commits[commit.shard] = commit
-        except StoreError as error:
-            refused[int(place.stem)] = error
+    """Read every commit record: those that are as they were written, and what is wrong with the others, by shard.
+
+    A prune removes a record once those of the shards that took its recordings are there. So where a listed record is
+    gone when it is to be read, the list is too old, and all is read again.
+    """
+    for left in reversed(range(_LISTINGS)):
+        commits, refused, gone = {}, {}, False
+        records = (store / "commits").glob("*.json")
+        places = [place for place in records if place.stem.isdecimal()]  # macOS leaves ._0.json beside 0.json
+        for place, read in zip(places, read_files(places), strict=True):
+            gone |= isinstance(read, FileNotFoundError)
+            try:
+                commit = _check_commit(store, place, read, fingerprint)
+                commits[commit.shard] = commit
+            except StoreError as error:
+                refused[int(place.stem)] = error
+        if not (gone and left):
+            break
     return commits, refused
 
 
+def was_replaced(store: Place, commit: Commit) -> bool:
+    """Whether a build, prune or repair has written a shard anew, or removed it, since this record of it was read.
+
+    A record that is there but damaged or unreadable says nothing of that: then False.
+
+    Raises:
+        UnreachableError: the object store cannot be reached or refuses.
+    """
+    place = commit_path(store, commit.shard)
+    try:
+        now = Commit.from_json(place, place.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except UnreachableError:
+        raise
+    except (OSError, StoreError):
+        return False
+    return (now.fingerprint, now.crc32c) != (commit.fingerprint, commit.crc32c)
+
+
 def complete_commits(commits: dict[int, Commit], layout: Layout) -> dict[int, Commit]:
-    """The records without those of long recordings that are not all there."""
+    """The records that count: all but those of a long recording of which some shard lacks its record."""
     commits = dict(commits)
     for shard in sorted(commits):
         first = min(
@@ -96,13 +124,13 @@ def complete_commits(commits: dict[int, Commit], layout: Layout) -> dict[int, Co
 
 
 def check_layout(store: Place, layout: Layout, commits: Iterable[Commit]) -> None:
-    """Hold the layout, which no digest protects, against the records, which one does.
+    """Check the layout, which has no digest, by the commit records, which have one.
 
-    By a layout with a flipped digit every record and shard would look damaged, or every instance be looked for in a
-    wrong place.
+    With a flipped digit in the layout every record and shard would look damaged, or every instance would be looked for
+    in a wrong place.
 
     Raises:
-        StoreError: it fits none of them.
+        StoreError: the layout fits none of the records.
     """
     fits = [_has_its_size(commit, layout) for commit in commits]
     if fits and not any(fits):
@@ -128,32 +156,15 @@ def _fits(commit: Commit, layout: Layout) -> bool:
 
 
 def reread(index: Index, store: Place, fingerprint: str, shards: Iterable[int]) -> Index:
-    """The index once the records of these shards were written, all others being as they were.
+    """The index with the records of ``shards`` read anew and all others taken from ``index``.
 
     Raises:
-        StoreError: as ``read_index``.
+        StoreError: one of these records is missing, damaged or of another store.
     """
     places = {shard: commit_path(store, shard) for shard in shards}
-    found = zip(places.items(), _read_files(list(places.values())), strict=True)
+    found = zip(places.items(), read_files(list(places.values())), strict=True)
     written = {shard: _check_commit(store, place, read, fingerprint) for (shard, place), read in found}
     return Index(index.commits | written)
-
-
-def _read_files(places: Sequence[Place]) -> Iterator[bytes | OSError]:
-    """The content of each, or why there is none. Of an object store many are asked for at a time: each takes long to
-    answer."""
-    if not any(isinstance(place, S3Path) for place in places):
-        yield from map(_read_file, places)
-        return
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        yield from map_ahead(pool, _read_file, places, 2 * _REQUESTS_AT_ONCE)
-
-
-def _read_file(place: Place) -> bytes | OSError:
-    try:
-        return place.read_bytes()
-    except OSError as error:
-        return error
 
 
 def _check_commit(store: Place, place: Place, read: bytes | OSError, fingerprint: str) -> Commit:

@@ -11,17 +11,19 @@ from batcache.errors import StoreError, UnreachableError, brief, list_some
 from batcache.manifest.cells import leads_out
 from batcache.manifest.manifest import Manifest, read_manifest
 from batcache.storage.disk import write_file
-from batcache.storage.s3 import SCHEME, Place, S3Path
+from batcache.storage.place import Place, is_remote, parse_place
+from batcache.storage.s3 import SCHEME
 
 LAST_BUILD = "last_build.json"
 
 
 @dataclass(frozen=True)
 class LastBuild:
-    """Where the manifest of the last build lies, what was rejected and why, by the last build that listed it, and
-    whether recordings may lie outside the data dir: that build was told so, if one does.
+    """What the last build was given, and which recordings could not be used.
 
-    Without CSVs and data dir: the frames came from an exported file, which does not know them.
+    ``split_of`` gives the split that each CSV stands for, where one does. ``rejected`` gives the reason for each
+    recording that the last build which listed it rejected. ``allow_outside`` says that filenames may lead out of the
+    data dir. A store that was restored from an exported file has no CSVs and no data dir: the file does not know them.
     """
 
     csvs: tuple[Path, ...]
@@ -32,9 +34,14 @@ class LastBuild:
 
 
 def write_last_build(cache: Place, manifest: Manifest, rejected: Mapping[str, str]) -> None:
-    """Remember where the manifest lies, relative to the store where they share a drive, so that both can be moved.
+    """Write down where the manifest's CSVs and recordings lie, and what was ``rejected``, by path and reason.
 
-    Earlier rejects that this manifest does not list stay: runs may have been trained from the manifest that does.
+    Paths are relative to the store where they share a drive with it, so that both can be moved together. Recordings
+    that an earlier build rejected and this manifest does not list stay listed: a run may have been trained from them.
+
+    Raises:
+        OSError: the disk refuses.
+        UnreachableError: the object store cannot be reached or refuses.
     """
     listed, before = manifest.recordings(), _find_last_build(cache)
     earlier = {path: reason for path, reason in before.rejected.items() if path not in listed} if before else {}
@@ -49,7 +56,8 @@ def write_last_build(cache: Place, manifest: Manifest, rejected: Mapping[str, st
 
 
 def write_unknown_last_build(cache: Place, rejected: Mapping[str, str]) -> None:
-    """Remember what was rejected, where nothing else is known."""
+    """Write down only what was ``rejected``: for a store whose CSVs and data dir are not known. Raises as
+    ``write_last_build``."""
     _write(cache, {"csvs": [], "split_of": {}, "data_dir": None, "rejected": dict(rejected)})
 
 
@@ -61,10 +69,10 @@ def _write(cache: Place, document: Mapping[str, Any]) -> None:
 
 
 def read_last_build(cache: Place) -> LastBuild:
-    """Read what ``write_last_build`` wrote.
+    """Read ``last_build.json``. Paths in it are returned as they are from here.
 
     Raises:
-        StoreError: that note is missing or damaged.
+        StoreError: the file is missing or damaged, or the object store refuses.
     """
     place = cache / LAST_BUILD
     try:
@@ -78,7 +86,7 @@ def read_last_build(cache: Place) -> LastBuild:
 
 
 def _find_last_build(cache: Place) -> LastBuild | None:
-    """The same, None where that note is missing or damaged: the next build writes it anew."""
+    """``read_last_build``, or None where the file is missing or damaged: the next build writes it anew."""
     try:
         return read_last_build(cache)
     except UnreachableError:
@@ -88,12 +96,14 @@ def _find_last_build(cache: Place) -> LastBuild | None:
 
 
 def read_last_manifest(cache: Place, data_dir: Path | None = None, *, to_read_files: bool = False) -> Manifest:
-    """The manifest of the last build, as its CSVs are now; ``data_dir`` where the recordings were moved.
+    """The manifest of the last build, read from its CSVs as they are now.
 
-    Whoever is going ``to_read_files`` gets none from outside the data dir, unless that build was told to allow it.
+    ``data_dir`` is where the recordings are now, if they were moved. For a caller that is going ``to_read_files`` a
+    filename that leads out of the data dir is an error, unless the last build was told to allow that.
 
     Raises:
-        StoreError, ManifestError: the note or the CSVs are missing or damaged.
+        StoreError: ``last_build.json``, the CSVs or the data dir are missing.
+        ManifestError: the CSVs are damaged.
     """
     last = read_last_build(cache)
     allow_outside = last.allow_outside or not to_read_files
@@ -103,10 +113,10 @@ def read_last_manifest(cache: Place, data_dir: Path | None = None, *, to_read_fi
 
 
 def require_there(cache: Place, last: LastBuild, data_dir: Path | None = None) -> None:
-    """Refuse a store whose last build's CSVs are no longer where it says, nor, unless one is given, the data dir.
+    """Check that the CSVs of the last build are where it found them, and, unless ``data_dir`` is given, its data dir.
 
     Raises:
-        StoreError: names those that are gone.
+        StoreError: some are not; names them.
     """
     places = (*last.csvs, None if data_dir else last.data_dir)
     if gone := [str(place) for place in places if place and not place.exists()]:
@@ -116,10 +126,12 @@ def require_there(cache: Place, last: LastBuild, data_dir: Path | None = None) -
 
 
 def find_data_dir(cache: Place, data_dir: Path | None) -> tuple[Path | None, bool]:
-    """Where the recordings are, as told here or to the last build, and whether its rows may lead out of there.
+    """The folder of the recordings, and whether filenames may lead out of it, as the last build was told.
+
+    The folder is ``data_dir`` where it is given, else that of the last build; None where no one knows it.
 
     Raises:
-        StoreError: the note of that build, where it is needed, is missing or damaged.
+        StoreError: no ``data_dir`` is given, and ``last_build.json`` is missing or damaged.
     """
     try:
         last = read_last_build(cache)
@@ -131,10 +143,10 @@ def find_data_dir(cache: Place, data_dir: Path | None) -> tuple[Path | None, boo
 
 
 def find_other_root(cache: Place, data_dir: Path, paths: Iterable[str]) -> Path | None:
-    """The data dir of the last build, where it is another than this one and holds a file of one of these names.
+    """The data dir of the last build, if it is not ``data_dir`` and holds a file of one of these ``paths``; else None.
 
-    Files of one name in two folders would take each other's place, and each other's labels. A cache that was moved, or
-    that travels without its recordings, has no such file beside it.
+    Files of one name in two folders would take each other's place in the store, and each other's labels. The old data
+    dir of a store that was moved, or that travels without its recordings, holds no such file.
     """
     last = _find_last_build(cache)
     root = last.data_dir if last else None
@@ -144,14 +156,14 @@ def find_other_root(cache: Place, data_dir: Path, paths: Iterable[str]) -> Path 
 
 
 def portable(path: Place, start: Place) -> str:
-    """A path as POSIX text, relative to ``start``; absolute where Windows has them on different drives.
+    """``path`` as POSIX text, relative to the folder ``start``; absolute where they lie on different Windows drives.
 
-    Links are followed first: ``..`` out of a linked folder leads elsewhere. An S3 URL stays one, and from S3 every path
-    is absolute.
+    Links are followed first: ``..`` out of a linked folder leads elsewhere. A place in a bucket is written as its URL,
+    and a local path seen from a bucket is absolute.
     """
-    if isinstance(path, S3Path):
+    if is_remote(path):
         return str(path)
-    if isinstance(start, S3Path):
+    if is_remote(start):
         return path.resolve().as_posix()
     try:
         return PurePath(os.path.relpath(os.path.realpath(path), os.path.realpath(start))).as_posix()
@@ -160,10 +172,11 @@ def portable(path: Place, start: Place) -> str:
 
 
 def locate(text: str, start: Place) -> Path:
-    """The path that ``portable`` made this text of. There is none where a store was copied to S3 from a folder."""
-    return Path(str(start)) / text if isinstance(start, S3Path) else (start / text).resolve()
+    """The local path that ``portable`` turned into ``text``. Where the store was copied from a folder to a bucket, the
+    text is relative to that folder, and the path that is returned does not exist."""
+    return Path(str(start)) / text if is_remote(start) else (start / text).resolve()
 
 
 def locate_cache(text: str, start: Path) -> Place:
-    """The cache that ``portable`` made this text of."""
-    return S3Path.parse(text) if text.startswith(SCHEME) else locate(text, start)
+    """The place of a cache, local or in a bucket, that ``portable`` turned into ``text``."""
+    return parse_place(text) if text.startswith(SCHEME) else locate(text, start)

@@ -8,7 +8,8 @@
       last_build.json           CSVs and data dir of the last build, and what was rejected; never labels
 
 Any Zarr v3 reader opens ``instances``. A shard counts once its commit record is there. Slots that no recording uses
-have no chunk and take no space. ``group``, ``array``, ``chunks`` and ``commits`` read and write these parts.
+have no chunk and take no space. The modules ``attributes``, ``array``, ``shard``, ``commit`` and ``last_build`` read
+and write these files.
 """
 
 import reprlib
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batcache.errors import ConfigError, StoreError
-from batcache.storage.s3 import Place, S3Path
+from batcache.storage.place import Place, is_remote
 
 FORMAT = "batcache"
 FORMAT_VERSION = 1
@@ -45,20 +46,25 @@ class Layout:
 
     @property
     def chunk_bytes(self) -> int:
+        """The bytes of one instance: float16 frames, without checksum."""
         return self.frames_per_instance * self.n_mels * 2
 
     def shard_bytes(self, instances: Sequence[int], shards: int = 1) -> int:
-        """Size of shards that hold recordings of so many instances: chunks and indices, each with its checksum."""
+        """The bytes that ``shards`` shards take which hold recordings of these numbers of ``instances``: chunks and
+        indices of chunks, each with its checksum."""
         return sum(instances) * (self.chunk_bytes + 4) + shards * (16 * self.instances_per_shard + 4)
 
     def instances(self, frames: int) -> int:
-        """Number of instances that hold so many frames."""
+        """The number of instances that hold ``frames`` frames: one at least."""
         return max(1, -(-frames // self.frames_per_instance))
 
 
 def say_how_to_mend(place: Place, record: str = "") -> str:
-    """The remedy for damage, which leaves alone what is sound. ``record`` is that of the shard, where it is one's."""
-    if not isinstance(place, S3Path):
+    """The remedy for damage at ``place``: one that keeps what is sound.
+
+    Where a shard is damaged, ``record`` is the name of its commit record; in a bucket deleting it is another remedy.
+    """
+    if not is_remote(place):
         return "Run `batcache verify --repair`"
     remedy = "Copy the store to a disk, run `batcache verify --repair` there and copy it back"
     return (
@@ -69,5 +75,6 @@ def say_how_to_mend(place: Place, record: str = "") -> str:
 
 
 def newer(place: Place, version: int) -> StoreError:
+    """The error for a file of a format version that this batcache does not read."""
     finding = f"format version {version}, this batcache reads {FORMAT_VERSION}"
     return StoreError(place, finding, "Upgrade batcache")

@@ -1,4 +1,4 @@
-"""What a killed build leaves behind: partial files, records that do not count, shards without a record."""
+"""What a killed build leaves behind: temporary files, records that do not count, shards without a record."""
 
 import glob
 import shutil
@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from batcache.storage.disk import PARTIAL, remove_tree
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place, is_remote
 from batcache.store.format.index import Index
 
 _BEING_MADE_S = 3600
@@ -16,9 +16,16 @@ _BEING_MADE_S = 3600
 
 
 def remove_leftovers(cache: Place, index: Index) -> None:
-    """Remove them. What vanishes meanwhile is gone too."""
-    for file in _files(cache, index):
-        file.unlink(missing_ok=True)
+    """Remove all that a killed build, repair or prune left in a store, and beside it. The caller holds the store.
+
+    What another process removes at the same time is passed over.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    remove_temporary_files(cache)
+    for record in _records(cache, index):
+        record.unlink(missing_ok=True)
     for made in _half_made(cache):
         shutil.rmtree(made, ignore_errors=True)  # beside the store: in nobody's way if it stays
     for shard in _shards(cache, index):
@@ -26,35 +33,55 @@ def remove_leftovers(cache: Place, index: Index) -> None:
             remove_tree(shard)
 
 
+def remove_temporary_files(cache: Place) -> None:
+    """Remove the temporary files in a store whose writers were killed. The caller holds the store: nobody writes one.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    for file in _temporary_files(cache):
+        file.unlink(missing_ok=True)
+
+
 def count_leftovers(cache: Place, index: Index) -> int:
-    """How many bytes removing them gives back. On S3, where nobody can tell what is free, 0."""
-    if not isinstance(cache, Path):
+    """How many bytes ``remove_leftovers`` gives back. On S3, where nobody can tell what is free, 0."""
+    if is_remote(cache):
         return 0
-    total, left = 0, (*_files(cache, index), *_half_made(cache), *_shards(cache, index))
-    for there in (place for place in left if isinstance(place, Path)):
+    total = 0
+    left = (*_temporary_files(cache), *_records(cache, index), *_half_made(cache), *_shards(cache, index))
+    for there in (place for place in left if not is_remote(place)):
         for place in (there, *there.rglob("*")):
             with suppress(FileNotFoundError):
                 total += place.stat().st_size if place.is_file() else 0
     return total
 
 
-def _files(cache: Place, index: Index) -> Iterator[Place]:
+def _temporary_files(cache: Place) -> Iterator[Path]:
+    """Also those of shards that are committed, which a killed repair leaves. In a bucket there are none."""
+    if is_remote(cache):
+        return
     for folder in (cache, cache / "instances", cache / "commits"):
         yield from folder.glob(f"*{PARTIAL}")
+    yield from (cache / "instances" / "c").glob(f"*/0/*{PARTIAL}")
+
+
+def _records(cache: Place, index: Index) -> Iterator[Place]:
+    """Commit records that do not count: of a long recording some of whose shards lack theirs."""
     for record in (cache / "commits").glob("*.json"):
         if record.stem.isdecimal() and int(record.stem) not in index.commits:
             yield record
 
 
 def _shards(cache: Place, index: Index) -> Iterator[Place]:
+    """Folders of shards that have no record that counts."""
     for shard in (cache / "instances" / "c").glob("*"):
         if shard.name.isdecimal() and int(shard.name) not in index.commits:  # a file manager may have been here
             yield shard
 
 
 def _half_made(cache: Place) -> Iterator[Path]:
-    """Stores whose making was killed."""
-    if not isinstance(cache, Path):
+    """Folders beside the store in which the same store was being made by a process that was killed."""
+    if is_remote(cache):
         return
     for made in cache.parent.glob(f"{glob.escape(cache.name)}.{'[0-9a-f]' * 32}{PARTIAL}"):
         with suppress(FileNotFoundError):

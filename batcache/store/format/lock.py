@@ -18,13 +18,9 @@ from uuid import uuid4
 import psutil
 
 from batcache.errors import StoreError
-from batcache.storage.disk import PARTIAL
-from batcache.storage.s3 import Place, S3Path
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from batcache.storage.disk import remove_partials
+from batcache.storage.exclusive import create_exclusively, remove_checked
+from batcache.storage.place import Place
 
 LOCK = "building.json"
 _held: set[str] = set()
@@ -35,10 +31,11 @@ _FIRST_NAMESPACE = "pid:[4026531836]"
 
 @contextmanager
 def hold(store: Place) -> Iterator[None]:
-    """Be the only one who changes a store.
+    """Be the only process that changes a store, until the block ends.
 
     Raises:
-        StoreError: someone else holds it; says who, since when, and how to break a lock that is stale.
+        StoreError: another process holds the store, or nothing can be written there. The error says which process,
+            since when, and how to break the lock where that process is gone.
     """
     place, token = store / LOCK, uuid4().hex
     mine = json.dumps(
@@ -52,9 +49,9 @@ def hold(store: Place) -> Iterator[None]:
     ).encode()
     _held.add(token)
     try:
-        while not _make(place, mine):
-            _remove_stale(place)
-        _remove_halves(place)
+        while not create_exclusively(place, mine):
+            remove_checked(place, lambda found: _require_gone(place, found))
+        remove_partials(place)  # of builders that were killed while they made a lock; one that makes one tries again
         yield
     finally:
         _held.discard(token)
@@ -64,89 +61,14 @@ def hold(store: Place) -> Iterator[None]:
 
 
 def require_idle(store: Place) -> None:
-    """Raises StoreError: someone builds a store; says who, since when."""
+    """Check that no process is changing a store. A lock whose process is gone does not count.
+
+    Raises:
+        StoreError: a process is; says which, since when.
+    """
     place = store / LOCK
     with suppress(FileNotFoundError, NotADirectoryError):
         _require_gone(place, place.read_bytes())
-
-
-def _remove_halves(place: Place) -> None:
-    """Remove what builders left that were killed while they made a lock. One that is making one now tries again."""
-    if isinstance(place, Path):
-        for half in place.parent.glob(f"{place.name}.*{PARTIAL}"):
-            with suppress(OSError):  # Windows removes none that another is writing
-                half.unlink()
-
-
-def _make(place: Place, content: bytes) -> bool:
-    """Make a file with this content, unless there is one."""
-    if isinstance(place, S3Path):  # a server that knows no conditions writes over what is there
-        return not place.exists() and place.create_exclusively(content) and place.read_bytes() == content
-    whole = place.with_name(f"{place.name}.{uuid4().hex}{PARTIAL}")
-    try:
-        whole.write_bytes(content)
-        try:
-            os.link(whole, place)
-        except (FileExistsError, FileNotFoundError):
-            return False
-        except OSError:  # no links on this file system; Windows' rename does not replace
-            return _make_in_two_steps(place, content)
-        return True
-    except OSError as error:
-        raise StoreError(place.parent, f"cannot be written ({error.strerror})", "Make it writable") from None
-    finally:
-        with suppress(OSError):  # not made
-            whole.unlink()
-
-
-def _make_in_two_steps(place: Path, content: bytes) -> bool:
-    try:
-        file = place.open("xb")
-    except FileExistsError:
-        return False
-    try:
-        with file:
-            file.write(content)
-    except BaseException:  # half a lock would stop every later build
-        place.unlink()
-        raise
-    return True
-
-
-def _remove_stale(place: Place) -> None:
-    """Remove the lock of a builder that is gone.
-
-    Were two to find the same stale lock, the second could remove the lock that the first has made since. So a lock is
-    removed only by who has the system's own lock on that very file, and only while the name still stands for it.
-    """
-    if fcntl is None or isinstance(place, S3Path):
-        _move_stale_aside(place)
-        return
-    with suppress(FileNotFoundError), place.open("r+b") as file:  # none: just released
-        _require_gone(place, file.read())
-        with suppress(OSError):  # a network disk may not know such locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        if os.path.samestat(os.fstat(file.fileno()), place.stat()):
-            place.unlink()
-
-
-def _move_stale_aside(place: Place) -> None:
-    """The same where an open file cannot be removed: renamed first, put back if it was another's."""
-    try:
-        found = place.read_bytes()
-    except FileNotFoundError:
-        return  # just released
-    _require_gone(place, found)
-    if isinstance(place, S3Path):
-        place.unlink()  # two who start at the same moment on one machine after a kill are not kept apart there
-        return
-    aside = place.with_name(f"{place.name}.{uuid4().hex}{PARTIAL}")
-    with suppress(FileNotFoundError, FileExistsError):  # a third was quicker still, and Windows does not replace
-        place.rename(aside)
-        if aside.read_bytes() != found:
-            aside.rename(place)  # another builder was quicker: this is its lock
-        else:
-            aside.unlink()
 
 
 def _require_gone(place: Place, found: bytes) -> None:
@@ -209,8 +131,8 @@ def _runs(process: int, began: float) -> bool:
 
 
 def _began(process: int) -> float:
-    """When a process began: on Linux in clock ticks since the machine started, since psutil's seconds move whenever the
-    clock is set; elsewhere in those."""
+    """When a process began, in seconds since 1970 as psutil gives them. On Linux these move whenever the clock is set:
+    there it is in clock ticks since the machine started."""
     if sys.platform == "linux":
         return float(Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
     return psutil.Process(process).create_time()

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PackedShards:
-    """Shards and what goes there: ``(which, first instance)`` of each recording."""
+    """Consecutive shards that are written together, and the recordings that go into them.
+
+    ``members`` gives for each recording its position in the list that was packed, and its first instance in the store.
+    """
 
     first_shard: int
     shards: int
@@ -14,10 +17,11 @@ class PackedShards:
 
 
 def pack_instances(instances: Sequence[int], taken: set[int], capacity: int) -> list[PackedShards]:
-    """Place recordings of so many instances, in order, into shards that are not taken.
+    """Place recordings, in order, into shards of ``capacity`` instances whose numbers are not ``taken``.
 
-    A recording takes consecutive instances; it straddles shards only where it is longer than one, and then has its
-    shards to itself. Returns shards in order of their number.
+    ``instances`` gives the number of instances of each recording. A recording takes consecutive instances. Only one
+    that is longer than a shard goes on in the next shard, and then no other recording is in its shards. Returns the
+    shards in the order of their numbers.
     """
     parts: list[PackedShards] = []
     members: list[tuple[int, int]] = []

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.errors import StoreError
-from batcache.storage.s3 import Place, S3Path
+from batcache.storage.place import Place, read_range, sizes_under
 from batcache.store.format.layout import Layout
 
 NO_CHUNK = 2**64 - 1
@@ -20,22 +20,14 @@ Somewhere = TypeVar("Somewhere", bound=Place)
 
 
 def shard_path(store: Somewhere, shard: int) -> Somewhere:
+    """Where a shard lies: ``instances/c/<shard>/0/0``, as Zarr names it."""
     return store / "instances" / "c" / str(shard) / "0" / "0"  # type: ignore[return-value]  # it is of one kind
 
 
 def shard_sizes(store: Place) -> Callable[[int], int | None]:
-    """A function that says a shard's size in bytes, None where it is not there. On S3 it was asked for all at once."""
-    if isinstance(store, S3Path):
-        sizes = (store / "instances" / "c").sizes()
-        return lambda shard: sizes.get(f"{shard}/0/0")
-
-    def stat(shard: int) -> int | None:
-        try:
-            return shard_path(store, shard).stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    return stat
+    """A function that gives a shard's size in bytes, None where the shard is missing. A bucket is asked once, here."""
+    size_of = sizes_under(store / "instances" / "c")
+    return lambda shard: size_of(f"{shard}/0/0")
 
 
 class ShardWriter:
@@ -47,29 +39,32 @@ class ShardWriter:
 
     @property
     def room(self) -> int:
+        """How many more chunks the shard takes."""
         return self._layout.instances_per_shard - len(self._crcs)
 
     def append(self, instance: NDArray[np.float16]) -> None:
-        """Add one chunk. Shape: ``[frames_per_instance, n_mels]``."""
+        """Add one instance as a chunk. Shape: ``[frames_per_instance, n_mels]``. Raises OSError where the disk
+        refuses."""
         payload = np.ascontiguousarray(instance, "<f2").reshape(-1).view(np.uint8)
         self.append_bytes(payload, google_crc32c.value(payload))
 
     def append_bytes(self, payload: NDArray[np.uint8], crc: int) -> None:
-        """Add one chunk as it is stored, under this checksum."""
+        """Add the bytes of one chunk, as uint8, with the crc32c that is given. Raises as ``append``."""
         assert len(payload) == self._layout.chunk_bytes and self.room
         self._file.write(payload.data)
         self._file.write(struct.pack("<I", crc))
         self._crcs.append(crc)
 
     def finish(self) -> "tuple[int, array[int]]":
-        """Write the index. Returns the shard's size in bytes and the crc32c of each chunk."""
+        """Write the index of chunks, which ends the shard. Returns the shard's size in bytes and the crc32c of each
+        chunk. Raises as ``append``."""
         index = shard_index(len(self._crcs), self._layout)
         self._file.write(index)
         return self._layout.shard_bytes([len(self._crcs)]), self._crcs
 
 
 def shard_index(used: int, layout: Layout) -> bytes:
-    """The end of a shard that has so many chunks: where each lies, one behind the other, and a checksum of that."""
+    """The last bytes of a shard with ``used`` chunks: the offset and size of each, and the checksum of that table."""
     stored = layout.chunk_bytes + 4
     entries = np.full((layout.instances_per_shard, 2), NO_CHUNK, "<u8")
     entries[:used, 0] = np.arange(used, dtype="<u8") * stored
@@ -79,20 +74,18 @@ def shard_index(used: int, layout: Layout) -> bytes:
 
 
 def read_chunk(cache: Place, instance: int, layout: Layout) -> NDArray[np.uint8]:
-    """A chunk as it is stored, its checksum last, unverified; empty where there is none. Shorter at a file's end.
+    """Read the bytes of one chunk and, behind them, its checksum, which is not verified.
+
+    Shape: ``[chunk_bytes + 4]``, uint8. Shorter where the file ends before, empty where there is no file.
 
     Raises:
-        StoreError: the disk or the object store refuses: there may well be one.
+        StoreError: the disk or the object store refuses, so that nobody can tell whether the chunk is there.
     """
     shard, slot = divmod(instance, layout.instances_per_shard)
     stored = layout.chunk_bytes + 4
     place = shard_path(cache, shard)
     try:
-        if isinstance(place, S3Path):
-            return np.frombuffer(place.read_range(slot * stored, stored), np.uint8)
-        with place.open("rb") as file:
-            file.seek(slot * stored)
-            return np.frombuffer(file.read(stored), np.uint8)
+        return np.frombuffer(read_range(place, slot * stored, stored), np.uint8)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return np.empty(0, np.uint8)
     except OSError as error:

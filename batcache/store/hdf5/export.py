@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from batcache.errors import StoreError
 from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.disk import replacing, require_room, reserve
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.format.commit import CachedRecording, Commit
 from batcache.store.hdf5.columns import INTEGER, TEXT, write_column
 from batcache.store.hdf5.reader import (

@@ -40,7 +40,8 @@ from batcache.store.format.index import Index
 from batcache.store.format.last_build import LastBuild
 from batcache.store.format.layout import Layout
 from batcache.store.hdf5.columns import INTEGER, TEXT, Kind, count_rows, find_dataset, find_group, read_column, read_row
-from batcache.store.reader import Shard, Store
+from batcache.store.reader import Store
+from batcache.store.shard_reader import MappedShard
 
 FORMAT = "batcache-hdf5"
 FORMAT_VERSION = 1
@@ -159,24 +160,21 @@ class Hdf5Store(Store):
         """What the last build rejected; its CSVs are not known."""
         return LastBuild((), {}, None, dict(self._rejected))
 
-    def _open_shard(self, shard: int) -> Shard:
+    def _open_shard(self, shard: int) -> MappedShard:
         count = len(self.index.commits[shard].crc32c)
         begin = self._head.start + self._starts[shard] * self._head.stored
         within = begin % mmap.ALLOCATIONGRANULARITY
         length = count * self._head.stored
-        try:
-            with Path(str(self.path)).open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), within + length, offset=begin - within, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
-            raise self._damaged_shard(shard, error) from None
+        with Path(str(self.path)).open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), within + length, offset=begin - within, access=mmap.ACCESS_READ)
         stored = np.frombuffer(mapped, np.uint8, length, within).reshape(count, self._head.stored)
-        return Shard(mapped, self._head.size, stored, np.zeros(count, np.bool_))
+        return MappedShard(mapped, self._head.size, stored, np.zeros(count, np.bool_))
 
     def _damaged_shard(self, shard: int, error: Exception) -> StoreError:
         return StoreError(self.path, f"cannot be read ({brief(error)}), and holds {self._names(shard)}", _REMEDY)
 
-    def _damage(self, instance: int, finding: str) -> StoreError:
-        return StoreError(self.path, super()._damage(instance, finding).finding, _REMEDY)
+    def _fault(self, shard: int, finding: str) -> StoreError:
+        return StoreError(self.path, finding, _REMEDY)
 
 
 def _read_attributes(file: h5py.File) -> dict[str, Any]:

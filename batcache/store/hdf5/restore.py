@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from batcache.errors import StoreError
 from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.disk import require_room
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.build.target import create
 from batcache.store.build.writers import write_shard
 from batcache.store.format.array import array_length, resize

@@ -14,7 +14,7 @@ from batcache.features.audio import content_hash, read_header
 from batcache.features.frontend import FrontEnd
 from batcache.manifest.cells import leads_out
 from batcache.storage.ahead import map_ahead
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.build.compute import stream
 from batcache.store.build.plan import Placed
 from batcache.store.build.scan import ScannedFile

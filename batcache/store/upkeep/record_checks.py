@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from batcache.errors import StoreError
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.format.array import array_length, array_metadata, read_array_metadata
 from batcache.store.format.commit import CachedRecording, Commit, commit_path
 from batcache.store.format.index import Index

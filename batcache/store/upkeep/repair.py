@@ -31,6 +31,7 @@ from batcache.store.format.commit import CachedRecording, Commit, write_commit
 from batcache.store.format.index import Index, complete_commits
 from batcache.store.format.last_build import find_data_dir
 from batcache.store.format.layout import Layout
+from batcache.store.format.leftovers import remove_temporary_files
 from batcache.store.format.lock import hold
 from batcache.store.format.shard import ShardWriter, read_chunk, shard_path
 from batcache.store.upkeep.rebuild import Rebuilt, rebuild, withdraw
@@ -80,6 +81,7 @@ def repair(
     """
     began, workers, done = time.monotonic(), workers or os.cpu_count() or 1, _Done()
     with hold(cache):
+        remove_temporary_files(cache)  # of a repair that was killed
         found = _look_again(cache, found, workers)
         features, layout, _ = read_attributes(cache)
         index = Index(

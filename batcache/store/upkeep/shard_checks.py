@@ -10,7 +10,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.storage.s3 import Place, S3Path
+from batcache.storage.place import Place, is_remote
 from batcache.store.format.commit import CachedRecording, Commit
 from batcache.store.format.index import Index
 from batcache.store.format.layout import Layout
@@ -58,7 +58,7 @@ def examine(cache: Place, commit: Commit, layout: Layout) -> ShardState:
 
 def _open(place: Place, most: int) -> io.BufferedIOBase:
     """A shard to be read; of an object at most so many bytes."""
-    return io.BytesIO(place.read_range(0, most)) if isinstance(place, S3Path) else place.open("rb")
+    return io.BytesIO(place.read_range(0, most)) if is_remote(place) else place.open("rb")
 
 
 def _judge_chunk(chunk: NDArray[np.uint8], got: int, expected: int) -> str:

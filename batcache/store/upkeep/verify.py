@@ -18,7 +18,7 @@ from batcache.config.settings import FeatureConfig
 from batcache.errors import StoreError
 from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.ahead import map_ahead
-from batcache.storage.s3 import Place
+from batcache.storage.place import Place
 from batcache.store.format.attributes import read_attributes
 from batcache.store.format.commit import CachedRecording, Commit
 from batcache.store.format.index import Index, check_layout, complete_commits, read_records
