@@ -13,7 +13,7 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
-class Resident(StrEnum):
+class KeepOnGpu(StrEnum):
     auto = "auto"
     off = "off"
 

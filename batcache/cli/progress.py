@@ -1,7 +1,7 @@
 """Library calls, followed to their end: what happens is shown by progress bars, what came of it at the end."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +10,7 @@ from batcache.cli.tables import (
     describe_epoch,
     describe_plan,
     describe_start,
+    describe_time_left,
     describe_work,
     list_decisions,
     show_build,
@@ -17,6 +18,7 @@ from batcache.cli.tables import (
     show_metrics,
     show_pruned,
     show_repaired,
+    show_species,
     show_trained,
     show_verified,
 )
@@ -28,11 +30,15 @@ if TYPE_CHECKING:  # all else is imported by the command that needs it, so that 
     from batcache.config.settings import Config
     from batcache.evaluation.evaluate import Evaluation
     from batcache.manifest.manifest import Manifest
+    from batcache.progress import OnProgress, Progress
     from batcache.storage.s3 import Place
     from batcache.store.build.report import BuildReport
     from batcache.store.reader import Store
     from batcache.store.upkeep.verify import VerifyReport
+    from batcache.training.events import TrainReport
 
+_LONG_S = 60
+"""From so many seconds on, the time that a training has left is said."""
 _STAGES = {
     "scan": "looking at files",
     "build": "computing features",
@@ -136,30 +142,29 @@ def train(settings: "Config", store: "Store", manifest: "Manifest", device: str)
     from batcache.device import pick_device
     from batcache.training import loop
 
-    events = loop.train(settings, store, manifest, settings.training.run_dir, pick_device(device))
-    return _follow_training(events, device)
+    place = pick_device(device)
+    return _follow_training(lambda tell: loop.train(settings, store, manifest, place, on_progress=tell), device)
 
 
-def resume(run: Path, device: str) -> Path:
+def resume(run: Path, device: str, epochs: int | None = None) -> Path:
     from batcache.device import pick_device
     from batcache.store.open import open_store
     from batcache.training import loop
     from batcache.training.runs import read_run
 
-    about = read_run(run)
-    store = open_store(find_cache(run, about))
-    return _follow_training(loop.resume(run, store, find_manifest(run, about), pick_device(device)), device)
+    about, place = read_run(run), pick_device(device)
+    store, manifest = open_store(find_cache(run, about)), find_manifest(run, about)
+    return _follow_training(
+        lambda tell: loop.resume(run, store, manifest, place, epochs=epochs, on_progress=tell), device
+    )
 
 
 def train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", device: str) -> Path:
     """The run that these inputs have made, finished first if it was stopped; else a new one."""
-    from batcache.training import inputs
-    from batcache.training.bags import join
+    from batcache.training.inputs import find_run
     from batcache.training.runs import read_run
 
-    training = settings.training
-    split = inputs.choose_split(join(manifest, store), manifest, training.validation_share, training.seed)
-    found = inputs.find_run(training.run_dir, inputs.describe_inputs(settings, split, manifest.species))
+    found = find_run(settings, store, manifest)
     if found is None:
         return train(settings, store, manifest, device)
     if not read_run(found)["finished"]:
@@ -168,31 +173,36 @@ def train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", de
     return found
 
 
-def _follow_training(events: Iterator[Any], device: str) -> Path:
-    from batcache.training.events import Epoch, RunStarted, Step
+def _follow_training(run_it: "Callable[[OnProgress], TrainReport]", device: str) -> Path:
+    from batcache.training.events import Epoch, RunStarted, TimeLeft
 
-    run = None
+    run: Path | None = None
+
+    def tell(progress: "Progress") -> None:
+        nonlocal run
+        result = progress.result
+        if isinstance(result, RunStarted):
+            run = result.run
+            say(describe_start(result))
+            show_species(result.species)
+            for note in result.notes:
+                warn(note)
+        elif isinstance(result, Epoch):
+            say(describe_epoch(result))
+        else:
+            bars.show_alone(progress.stage, progress.done, progress.total)
+        if isinstance(result, TimeLeft) and result.seconds > _LONG_S:
+            say(describe_time_left(result))
+
     try:
         with progress_bars() as bars:
-            for event in events:
-                if isinstance(event, RunStarted):
-                    run = event.run
-                    say(describe_start(event))
-                    for note in event.notes:
-                        warn(note)
-                elif isinstance(event, Step):
-                    what = ", validating" if event.stage == "validate" else ""
-                    bars.show_alone(f"epoch {event.epoch}{what}", event.done, event.total)
-                elif isinstance(event, Epoch):
-                    say(describe_epoch(event))
-                else:
-                    report = event
+            report = run_it(tell)
     except KeyboardInterrupt:
         if run is None:
             raise
         raise _stopped(run, device) from None
     show_trained(report)
-    return Path(report.run)
+    return report.run
 
 
 def _stopped(run: Path, device: str) -> Stopped:

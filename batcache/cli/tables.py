@@ -13,13 +13,14 @@ if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from batcache.bench.rows import Row
     from batcache.config.settings import Config
     from batcache.evaluation.evaluate import EvalReport
+    from batcache.manifest.label_counts import SpeciesCounts
     from batcache.store.build.plan import Plan
     from batcache.store.build.report import BuildReport
     from batcache.store.upkeep.prune import PruneReport
     from batcache.store.upkeep.record_checks import Damage
     from batcache.store.upkeep.repair import RepairReport
     from batcache.store.upkeep.verify import VerifyReport
-    from batcache.training.events import Epoch, RunStarted, TrainReport
+    from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport
 
 
 def describe_plan(plan: "Plan") -> str:
@@ -173,6 +174,26 @@ def describe_start(started: "RunStarted") -> str:
         f"run {started.run}: {count(started.train_clips, 'clip')} to train on, {started.val_clips:,} to validate on, "
         f"{count(started.parameters, 'parameter')}"
     )
+
+
+def describe_time_left(left: "TimeLeft") -> str:
+    minutes = left.seconds / 60
+    takes = f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
+    return f"about {takes} for {count(left.epochs, 'epoch')}; less, if it stops early"
+
+
+def show_species(rows: "Sequence[SpeciesCounts]") -> None:
+    """Clips that hold each species, of those where it is known whether they do, in each split."""
+    counts = [counts for row in rows for counts in (row.present, row.absent)]
+    found = {split or "no split" for by_split in counts for split in by_split}
+    usual = ("train", "val", "test")
+    splits = [*(name for name in usual if name in found), *sorted(found.difference(usual))]
+    lines = []
+    for row in rows:
+        keys = [("" if split == "no split" else split) for split in splits]
+        cells = [f"{row.present.get(key, 0)}/{row.present.get(key, 0) + row.absent.get(key, 0)}" for key in keys]
+        lines.append((row.species, *cells))
+    show_table("clips that hold a species, of those where it is known", lines, ("species", *splits))
 
 
 def describe_epoch(epoch: "Epoch") -> str:

@@ -11,11 +11,12 @@ import torch
 from batcache.config.settings import digest, to_plain
 from batcache.errors import RunError, StoreError, brief, count, did_you_mean, list_some
 from batcache.evaluation.metrics import Metrics, compute_metrics
-from batcache.inference.predictions import Predictions, collect, read_predictions, write_predictions
+from batcache.inference.predictions import Predictions, collect, leave_empty, read_predictions, write_predictions
 from batcache.inference.score import BagScores, score_bags
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.storage.disk import write_file
+from batcache.storage.exclusive import alone
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, instances_of, join
@@ -105,6 +106,9 @@ def choose_clips(
     if chose := _taken_for("val", bags, splits):
         who = f"{len(chose):,} of {count(len(bags), 'clip')}, or others of the same groups,"
         notes.append(f"{who} validated while this model was trained: scores on them are too good")
+    untaught = [name for name, taught in zip(checkpoint.species, checkpoint.is_taught, strict=True) if not taught]
+    if untaught:
+        notes.append(f"without scores, as the clips trained on held one label alone: {', '.join(untaught)}")
     others = [] if as_trained else [csv.stem for csv in manifest.csvs]
     others += [] if checkpoint_path.name == BEST.name else [checkpoint_path.stem]
     name = "-".join([split, *others])
@@ -133,12 +137,11 @@ def evaluate(judging: Evaluation, device: torch.device) -> Iterator[Judged | Eva
     predictions = collect(
         [bag.clip for bag in judging.bags], [bag.seconds for bag in judging.bags], scores, checkpoint.species, seconds
     )
+    predictions = leave_empty(predictions, [not taught for taught in checkpoint.is_taught])
     metrics = compute_metrics(predictions.scores, predictions.labels, checkpoint.species)
     where = _predictions_path(run, judging.name)
     write_predictions(where, predictions)
-    summary = run / "metrics.json"
-    document = _read_metrics(summary) | {judging.name: _about(judging) | metrics.to_plain()}
-    write_file(summary, json.dumps(document, indent=1, ensure_ascii=False).encode())
+    summary = _file_outcome(run, judging.name, _about(judging) | metrics.to_plain())
     tracker = open_tracker(config.wandb, run, to_plain(config))
     tracker.log(_flat(judging.name, metrics))
     for path in (where, summary):
@@ -146,6 +149,15 @@ def evaluate(judging: Evaluation, device: torch.device) -> Iterator[Judged | Eva
     tracker.finish()
     notes = (*judging.notes, *tracker.notes)
     yield EvalReport(judging.checkpoint_path, checkpoint.epoch, judging.split, metrics, where, summary, notes)
+
+
+def _file_outcome(run: Path, name: str, outcome: Mapping[str, Any]) -> Path:
+    """Put an outcome into ``metrics.json`` beside the others, also those that are being filed at the same time."""
+    summary = run / "metrics.json"
+    with alone(run / "logs" / "metrics.lock"):
+        document = _read_metrics(summary) | {name: outcome}
+        write_file(summary, json.dumps(document, indent=1, ensure_ascii=False).encode())
+    return summary
 
 
 def _predictions_path(run: Path, name: str) -> Path:
