@@ -139,14 +139,13 @@ class Trainer:
         return self._validate(float(np.mean(losses)), time.perf_counter() - began, began, on_progress)
 
     def _time_left(self, done: int, batches: int, began: float) -> TimeLeft | None:
-        """Seconds to the end of all epochs, from the speed of this epoch's batches; once, when they tell enough."""
+        """The time to the end of all epochs, once, when this epoch's batches tell enough."""
         took = time.perf_counter() - began
         if self.told_time or (done < batches and (done < 3 or took < _WARM_S)):
             return None
         self.told_time = True
         epochs = self.config.training.epochs - self.epoch
-        a_batch, val = took / done, len(self.split.val) / len(self.split.train)
-        return TimeLeft(a_batch * batches * (1 + _VALIDATION_COST * val) * epochs - took, epochs)
+        return TimeLeft(seconds_left(took, done / batches, epochs, len(self.split.val) / len(self.split.train)), epochs)
 
     def _train_epoch(self, batches: Iterator[Batch]) -> Iterator[float]:
         """Yield the loss of each step, one step late: asking for it at once would leave a GPU idle."""
@@ -178,12 +177,19 @@ class Trainer:
     def _step(self, batch: Batch, generator: torch.Generator) -> Tensor:
         features = batch.features.to(self.device, non_blocking=True).float()
         labels = self._taught(batch.labels).to(self.device, non_blocking=True)
-        features = augment(features, self.config.augmentation, generator)
+        features = self._augment(features, batch.mask, generator)
         with self.optimiser.autocast():
             output = self.model(features, batch.mask)
         loss = masked_loss(output.bag_logits, labels, self.weights)
         self.optimiser.step(loss)
         return loss.detach()
+
+    def _augment(self, features: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment the real instances: else padding would take its part of what is drawn, and decide the others'."""
+        places = mask.flatten().nonzero().squeeze(1).to(features.device, non_blocking=True)
+        flat = features.flatten(0, 1)
+        real = augment(flat[places], self.config.augmentation, generator)
+        return flat.index_copy(0, places, real).view_as(features)
 
     def _validate(self, train_loss: float, seconds: float, began: float, on_progress: OnProgress) -> Epoch:
         settings = self.config.training
@@ -239,3 +245,12 @@ class Trainer:
         clips = len(self.split.train), len(self.split.val)
         epochs = self.config.training.epochs
         return RunStarted(self.run, *clips, parameters, self.epoch + 1, epochs, self.counts, tuple(notes))
+
+
+def seconds_left(took: float, part: float, epochs: int, val_per_train: float) -> float:
+    """How many seconds so many epochs take on, when this part of the first one's batches took so long.
+
+    >>> seconds_left(took=10, part=0.25, epochs=3, val_per_train=0.3)
+    122.0
+    """
+    return took / part * (1 + _VALIDATION_COST * val_per_train) * epochs - took

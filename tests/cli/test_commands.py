@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +17,12 @@ import yaml
 
 from batcache.cli import progress
 from batcache.model.checkpoint import load_checkpoint
-from batcache.training.events import Event
+from batcache.progress import OnProgress, Progress
+from batcache.training.events import TrainReport
 from batcache.training.loop import train
 from batcache.training.runs import LAST
 from tests.conftest import noise, tone
-from tests.small_world import CPU, SmallWorld
+from tests.small_world import CPU, SmallWorld, tweak
 
 RATE = 256_000
 CONFIG = """
@@ -237,7 +236,7 @@ def test_wrong_usage_is_exit_code_2(project: Path) -> None:
         ["build", "--from", "none.h5", "--allow-outside"],
         ["build", "--from", "none.h5", "--device", "auto"],
         ["build", "--from", "none.h5", "--csv", "train.csv"],
-        ["train", "--resume", "runs/none", "--epochs", "3"],
+        ["train", "--resume", "runs/none", "--seed", "3"],
         ["eval", "--checkpoint", "none.pt", "--run-dir", "runs"],
         ["show", "none.zarr", "-o", "none.png", "--split", "test"],
         ["synth", "none.csv", "--seed", "0"],
@@ -287,7 +286,7 @@ def test_a_missing_split_names_the_csv_lying_beside(fresh: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["build", "train", "eval", "run", "show", "synth", "bench", "info", "export", "verify", "prune"],
+    ["build", "train", "split", "eval", "run", "show", "synth", "bench", "info", "export", "verify", "prune"],
 )
 def test_every_help_has_an_example(command: str, tmp_path: Path) -> None:
     shown = batcache(command, "--help", cwd=tmp_path)
@@ -368,6 +367,18 @@ def test_a_stopped_run_is_resumed_to_the_end_of_its_settings(done: Path) -> None
     assert len((run / "logs" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
+def test_a_finished_run_goes_on_to_more_epochs(done: Path) -> None:
+    run = run_of(done)
+    resumed = batcache("train", "--resume", f"runs/{run.name}", "--epochs", "3", "--device", "cpu", cwd=done)
+    assert resumed.returncode == 0, resumed.stderr
+    assert [json.loads(line)["epoch"] for line in (run / "logs" / "metrics.jsonl").read_text().splitlines()] == [
+        1,
+        2,
+        3,
+    ]
+
+
 def train_until(awaited: str, *arguments: str, cwd: Path) -> tuple[int, str]:
     """Train, and press Ctrl-C once a line begins so. Returns the exit code, and what was said last."""
     command = [sys.executable, "-uc", "from batcache.cli.commands import main; main()", "train", *arguments]
@@ -397,13 +408,17 @@ def test_a_training_stopped_by_ctrl_c_names_the_command_that_goes_on_with_it(don
 
 
 def test_a_training_stopped_in_its_first_epoch_says_that_nothing_is_kept(small: SmallWorld, tmp_path: Path) -> None:
-    def stopped() -> Iterator[Event]:
-        events = train(small.config, small.store, small.manifest, tmp_path, CPU)
-        yield from islice(events, 2)
-        raise KeyboardInterrupt
+    def stopped(tell: OnProgress) -> TrainReport:
+        def stop_soon(step: Progress) -> None:
+            tell(step)
+            if step.stage == "epoch 1":
+                raise KeyboardInterrupt
+
+        config = tweak(small.config, training={"run_dir": tmp_path})
+        return train(config, small.store, small.manifest, CPU, on_progress=stop_soon)
 
     with pytest.raises(progress.Stopped, match=r"before its first epoch was over: nothing of .*-attention is kept"):
-        progress._follow_training(stopped(), "cpu")
+        progress._follow_training(stopped, "cpu")
     assert not [*tmp_path.glob("*-attention")]
 
 

@@ -59,8 +59,8 @@ def test_the_order_of_rows_does_not_move_the_draw(rows: list[tuple[str | None, s
 def test_the_share_is_about_what_was_asked_for_and_the_seed_decides_which() -> None:
     bags = [bag(i, f"night {i // 2}", str(i)) for i in range(100)]
     draws = {seed: share_groups(bags, 0.15, seed)[1] for seed in range(20)}
-    assert all(15 <= len(val) <= 16 for val in draws.values())
-    assert len({val[0].clip.filename for val in draws.values()}) > 10
+    assert all(14 <= len(val) <= 16 for val in draws.values())
+    assert len({tuple(b.clip.filename for b in val) for val in draws.values()}) > 15
     assert draws[3] == share_groups(bags, 0.15, 3)[1]
 
 
@@ -69,7 +69,7 @@ def test_groups_that_share_a_copy_move_together() -> None:
     sides = {
         tuple(sorted(b.clip.filename[0] for b in val)) for val in (share_groups(bags, 0.2, s)[1] for s in range(9))
     }
-    assert sides == {("4",), ("0", "1", "2", "3")}
+    assert sides == {("4",)}, "the one that is nearest to the share"
 
 
 def test_without_validation_clips_a_share_of_groups_is_drawn_and_said(small: SmallWorld) -> None:
