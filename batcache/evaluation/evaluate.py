@@ -1,6 +1,5 @@
 """Evaluation a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,14 +8,13 @@ from typing import Any
 import torch
 
 from batcache.config.settings import digest, to_plain
-from batcache.errors import RunError, StoreError, brief, count, did_you_mean, list_some
+from batcache.errors import RunError, StoreError, count, did_you_mean, list_some
 from batcache.evaluation.metrics import Metrics, compute_metrics
+from batcache.evaluation.outcomes import file_outcome, read_outcomes
 from batcache.inference.predictions import Predictions, collect, leave_empty, read_predictions, write_predictions
 from batcache.inference.score import BagScores, score_bags
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
-from batcache.storage.disk import write_file
-from batcache.storage.exclusive import alone
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, instances_of, join
@@ -74,7 +72,7 @@ class Evaluation:
 
     def is_done(self) -> bool:
         """Whether ``metrics.json`` already holds the outcome."""
-        done = _read_metrics(self.run / "metrics.json").get(self.name, {})
+        done = read_outcomes(self.run).get(self.name, {})
         return bool(done.get("inputs") == self.inputs and _predictions_path(self.run, self.name).exists())
 
 
@@ -141,7 +139,7 @@ def evaluate(judging: Evaluation, device: torch.device) -> Iterator[Judged | Eva
     metrics = compute_metrics(predictions.scores, predictions.labels, checkpoint.species)
     where = _predictions_path(run, judging.name)
     write_predictions(where, predictions)
-    summary = _file_outcome(run, judging.name, _about(judging) | metrics.to_plain())
+    summary = file_outcome(run, judging.name, _about(judging) | metrics.to_plain())
     tracker = open_tracker(config.wandb, run, to_plain(config))
     tracker.log(_flat(judging.name, metrics))
     for path in (where, summary):
@@ -149,15 +147,6 @@ def evaluate(judging: Evaluation, device: torch.device) -> Iterator[Judged | Eva
     tracker.finish()
     notes = (*judging.notes, *tracker.notes)
     yield EvalReport(judging.checkpoint_path, checkpoint.epoch, judging.split, metrics, where, summary, notes)
-
-
-def _file_outcome(run: Path, name: str, outcome: Mapping[str, Any]) -> Path:
-    """Put an outcome into ``metrics.json`` beside the others, also those that are being filed at the same time."""
-    summary = run / "metrics.json"
-    with alone(run / "logs" / "metrics.lock"):
-        document = _read_metrics(summary) | {name: outcome}
-        write_file(summary, json.dumps(document, indent=1, ensure_ascii=False).encode())
-    return summary
 
 
 def _predictions_path(run: Path, name: str) -> Path:
@@ -184,7 +173,7 @@ def read_judged(run: Path, name: str) -> tuple[dict[str, Any], Predictions]:
     Raises:
         RunError: nothing was judged under this name.
     """
-    there = _read_metrics(run / "metrics.json")
+    there = read_outcomes(run)
     if name not in there:
         known = ", ".join(there) or "nothing"
         remedy = did_you_mean(name, there, "Run `batcache eval` first")
@@ -203,18 +192,6 @@ def _flat(split: str, metrics: Metrics) -> dict[str, float | None]:
     for row in metrics.per_species:
         flat |= {f"{split}/{row.species}/{name}": value for name, value in vars(row).items() if name != "species"}
     return flat
-
-
-def _read_metrics(path: Path) -> dict[str, Any]:
-    """What ``metrics.json`` holds, empty where it is not there.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    try:
-        return dict(json.loads(path.read_bytes())) if path.exists() else {}
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(path, f"cannot be read ({brief(error)})", "Delete it") from None
 
 
 def _check_features(checkpoint: Checkpoint, store: Store) -> None:

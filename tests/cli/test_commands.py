@@ -379,6 +379,22 @@ def test_a_finished_run_goes_on_to_more_epochs(done: Path) -> None:
     ]
 
 
+def test_splits_are_drawn_beside_a_csv_without_them(fresh: Path) -> None:
+    rows = (fresh / "train.csv").read_text().splitlines()
+    place = rows[0].split(",").index("split")
+    bare = [",".join(cell for i, cell in enumerate(row.split(",")) if i != place) for row in rows]
+    (fresh / "data.csv").write_text("\n".join(bare))
+    drawn = batcache("split", "data.csv", "-o", "drawn.csv", "--val", "0.25", "--test", "0.25", cwd=fresh)
+    assert drawn.returncode == 0, drawn.stderr
+    assert "Forty-five" in drawn.stdout and "in drawn.csv" in drawn.stdout
+    header, *lines = (fresh / "drawn.csv").read_text().splitlines()
+    assert header.endswith(",split") and sorted({line.rpartition(",")[2] for line in lines}) == ["test", "train", "val"]
+    refused = batcache("split", "data.csv", "-o", "drawn.csv", cwd=fresh)
+    assert refused.returncode == 2 and "--force" in refused.stderr
+    refused = batcache("split", "drawn.csv", "-o", "again.csv", cwd=fresh)
+    assert refused.returncode == 1 and "every row has a split already" in refused.stderr
+
+
 def train_until(awaited: str, *arguments: str, cwd: Path) -> tuple[int, str]:
     """Train, and press Ctrl-C once a line begins so. Returns the exit code, and what was said last."""
     command = [sys.executable, "-uc", "from batcache.cli.commands import main; main()", "train", *arguments]

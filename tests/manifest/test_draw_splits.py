@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcache.errors import ManifestError
@@ -36,6 +36,7 @@ def test_one_large_group_does_not_take_the_share_with_it() -> None:
         assert Counter(names)["val"] in (140, 160)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(1, 30), min_size=3, max_size=9), st.integers(0, 99))
 def test_the_share_is_as_near_as_whole_groups_allow(sizes: list[int], seed: int) -> None:
     """Of one species in every clip, so that its balance asks for nothing else: no choice of groups is nearer."""
@@ -68,11 +69,11 @@ def test_a_species_of_as_many_nights_as_splits_is_in_each() -> None:
             assert all(row.present[name] and row.absent[name] for name in THREE), (seed, row)
 
 
-@given(st.integers(0, 5), st.randoms(use_true_random=False))
-def test_rows_in_another_order_are_drawn_alike(seed: int, shuffling: random.Random) -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_in_another_order_are_drawn_alike(seed: int) -> None:
     clips = [clip(i, f"night {i // 5}" if i < 40 else None, (i % 2, i // 10 % 2)) for i in range(60)]
     expected = dict(zip([c.filename for c in clips], draw_names(clips, THREE, seed), strict=True))
-    shuffling.shuffle(clips)
+    random.Random(seed).shuffle(clips)
     assert dict(zip([c.filename for c in clips], draw_names(clips, THREE, seed), strict=True)) == expected
 
 
@@ -108,7 +109,7 @@ def test_fewer_groups_than_splits_are_refused() -> None:
         draw_names(nights(5), TWO, 0)
 
 
-def test_a_hundred_thousand_recordings_are_drawn_in_bounded_memory_and_near_their_shares() -> None:
+def test_a_hundred_thousand_recordings_are_drawn_near_their_shares_too() -> None:
     draw = random.Random(0)
     clips = [clip(i, None, tuple(int(draw.random() < p) for p in (0.3, 0.01, 0.0001))) for i in range(100_000)]
     names = draw_names(clips, THREE, 0)
@@ -140,7 +141,7 @@ def test_the_csv_is_written_again_cell_by_cell_with_a_split(tmp_path: Path) -> N
     ]
     again = read_manifest([tmp_path / "out.csv"])
     assert [c.split for c in again.clips] == [c.split for c in drawn.clips]
-    assert again.splits == {"train": 14, "val": 2, "test": 4} or again.splits == {"train": 14, "val": 4, "test": 2}
+    assert again.splits in ({"train": 14, "val": 2, "test": 4}, {"train": 14, "val": 4, "test": 2})
 
 
 def test_a_split_column_in_the_middle_is_filled_where_it_is_empty(tmp_path: Path) -> None:

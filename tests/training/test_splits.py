@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -27,6 +27,7 @@ GROUPS_AND_CONTENTS = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(GROUPS_AND_CONTENTS, st.floats(0.01, 0.99), st.integers(0, 2**32))
 def test_a_draw_parts_no_group_and_no_content(rows: list[tuple[str | None, str]], share: float, seed: int) -> None:
     bags = [bag(i, group, content) for i, (group, content) in enumerate(rows)]
@@ -43,6 +44,7 @@ def test_a_draw_parts_no_group_and_no_content(rows: list[tuple[str | None, str]]
         assert {key(b) for b in train}.isdisjoint(key(b) for b in val)
 
 
+@settings(deadline=None, max_examples=50)
 @given(GROUPS_AND_CONTENTS, st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_move_the_draw(rows: list[tuple[str | None, str]], random: object) -> None:
     bags = [bag(i, group, content) for i, (group, content) in enumerate(rows)]
