@@ -105,14 +105,11 @@ def train_if_needed(
     on_progress: OnProgress = unheard,
 ) -> Path:
     """The run that these inputs have made, finished first if it was stopped; else a new one."""
-    from batcache.training.bags import join
-    from batcache.training.inputs import choose_split, describe_inputs, find_run
+    from batcache.training.inputs import find_run
     from batcache.training.loop import resume, train
     from batcache.training.runs import read_run
 
-    training = settings.training
-    split = choose_split(join(manifest, store), manifest, training.validation_share, training.seed)
-    found = find_run(training.run_dir, describe_inputs(settings, split, manifest.species))
+    found = find_run(settings, store, manifest)
     if found is not None and read_run(found)["finished"]:
         on_progress(Progress("train", result=UpToDate("train", found)))
         return found

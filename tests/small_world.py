@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from batcache.config.settings import Config, load_config
 from batcache.manifest.manifest import Manifest, read_manifest
+from batcache.progress import Progress
 from batcache.store.build.build import build
 from batcache.store.reader import Store
-from batcache.training.events import Event, RunStarted
+from batcache.training.events import Epoch, RunStarted, TrainReport
 from batcache.training.loop import train
 
 RATE = 256_000
@@ -59,10 +60,18 @@ def tweak(config: Config, **sections: dict[str, Any]) -> Config:
     return replace(config, **{name: replace(getattr(config, name), **keys) for name, keys in sections.items()})
 
 
-def train_fully(config: Config, store: Store, manifest: Manifest, runs: Path) -> tuple[Path, list[Event]]:
-    events = list(train(config, store, manifest, runs, CPU))
-    assert isinstance(events[0], RunStarted)
-    return events[0].run, events
+def train_fully(
+    config: Config, store: Store, manifest: Manifest, runs: Path
+) -> tuple[Path, list[RunStarted | Epoch | TrainReport]]:
+    """Train a new run in ``runs``; returns it, and what it told: its start, its epochs, its report."""
+    told: list[RunStarted | Epoch | TrainReport] = []
+
+    def listen(progress: Progress) -> None:
+        if isinstance(progress.result, RunStarted | Epoch):
+            told.append(progress.result)
+
+    report = train(tweak(config, training={"run_dir": runs}), store, manifest, CPU, on_progress=listen)
+    return report.run, [*told, report]
 
 
 def write_recordings(folder: Path) -> None:

@@ -13,9 +13,10 @@ import torch
 from batcache.bench.recordings import Sample
 from batcache.bench.rows import Mark, Row
 from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
+from batcache.progress import Progress
 from batcache.store.reader import Store
 from batcache.training import loop
-from batcache.training.events import Epoch, RunStarted, Step
+from batcache.training.events import Epoch, RunStarted
 
 WAITING_MARK = Mark("ours", "<", 3.0)
 SMALL = ModelConfig(
@@ -58,24 +59,33 @@ def train_briefly(
 
     Every batch is read from the store: bags that stay in a GPU's memory would leave nothing to wait for.
     """
-    settings = TrainingConfig(epochs=epochs + 1, patience=epochs + 1, scheduler="none", resident="off")
-    settings = replace(settings, batch_size=config.training.batch_size, workers=config.training.workers)
+    settings = TrainingConfig(
+        epochs=epochs + 1,
+        patience=epochs + 1,
+        scheduler="none",
+        keep_on_gpu="off",
+        batch_size=config.training.batch_size,
+        workers=config.training.workers,
+        run_dir=folder / "runs",
+    )
     quiet = AugmentationConfig(time_masking=False, freq_masking=False, noise_injection=False)
     config = replace(config, model=model, training=settings, augmentation=quiet, wandb=Config().wandb)
-    speeds, waiting = [], []
+    results: list[object] = []
     busy = _GpuShare() if device.type == "cuda" else None
+
+    def follow(progress: Progress) -> None:
+        results.append(progress.result)
+        if progress.stage == "epoch 2" and busy:
+            busy.observe(progress)
+
     try:
-        for event in loop.train(config, store, sample.manifest, folder / "runs", device):
-            if isinstance(event, RunStarted):
-                clips = event.train_clips
-            elif isinstance(event, Step) and event.stage == "train" and event.epoch == 2 and busy:
-                busy.observe(event)
-            elif isinstance(event, Epoch) and event.epoch > 1:
-                speeds.append(event.bags_per_s)
-                waiting.append(event.waited_s * event.bags_per_s / clips)
+        loop.train(config, store, sample.manifest, device, on_progress=follow)
     finally:
         shutil.rmtree(folder / "runs", ignore_errors=True)
-    return Measured(median(speeds), median(waiting), busy.share if busy else None)
+    (clips,) = (found.train_clips for found in results if isinstance(found, RunStarted))
+    measured = [found for found in results if isinstance(found, Epoch)][1:]
+    waiting = median(epoch.waited_s * epoch.bags_per_s / clips for epoch in measured)
+    return Measured(median(epoch.bags_per_s for epoch in measured), waiting, busy.share if busy else None)
 
 
 class _GpuShare:
@@ -89,7 +99,7 @@ class _GpuShare:
         self._began = 0.0
         self._profiler: Any = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True)
 
-    def observe(self, step: Step) -> None:
+    def observe(self, step: Progress) -> None:
         if step.total == 1:
             return
         if step.done == 1:

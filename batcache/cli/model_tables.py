@@ -10,8 +10,9 @@ from batcache.errors import count
 if TYPE_CHECKING:  # --help imports no torch
     from batcache.bench.rows import Row
     from batcache.evaluation.evaluate import EvalReport, Evaluation
+    from batcache.manifest.label_counts import SpeciesCounts
     from batcache.pipeline import PipelineReport, UpToDate
-    from batcache.training.events import Epoch, RunStarted, TrainReport
+    from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport
 
 
 def of_run_started(started: "RunStarted") -> Iterator[Block]:
@@ -20,7 +21,30 @@ def of_run_started(started: "RunStarted") -> Iterator[Block]:
         f"run {started.run}: {count(started.train_clips, 'clip')} to train on, {started.val_clips:,} to validate on, "
         f"{count(started.parameters, 'parameter')}"
     )
+    yield of_species(started.species)
     yield from map(Note, started.notes)
+
+
+def of_species(rows: "Sequence[SpeciesCounts]") -> Table:
+    """Clips that hold each species, of those where it is known whether they do, in each split."""
+    counts = [counts for row in rows for counts in (row.present, row.absent)]
+    found = {split for by_split in counts for split in by_split}
+    usual = ("train", "val", "test")
+    splits = [*(name for name in usual if name in found), *sorted(found.difference(usual))]
+    lines = [
+        (row.species, *(f"{row.present.get(s, 0)}/{row.present.get(s, 0) + row.absent.get(s, 0)}" for s in splits))
+        for row in rows
+    ]
+    header = ("species", *(split or "no split" for split in splits))
+    return Table("clips that hold a species, of those where it is known", lines, header)
+
+
+def of_time_left(left: "TimeLeft") -> Iterator[Block]:
+    """How long a training will go on, where that is long."""
+    minutes = left.seconds / 60
+    if minutes > 1:
+        takes = f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
+        yield f"about {takes} for {count(left.epochs, 'epoch')}; less, if it stops early"
 
 
 def of_epoch(epoch: "Epoch") -> Iterator[Block]:

@@ -16,7 +16,7 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
-class Resident(StrEnum):
+class KeepOnGpu(StrEnum):
     """Whether training bags may stay in a GPU's memory."""
 
     auto = "auto"

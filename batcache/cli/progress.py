@@ -37,8 +37,9 @@ class _Listener:
     def __call__(self, progress: Progress) -> None:
         if progress.result is not None:
             show(self._describe(progress.result))
-        elif progress.total is None:
-            self._bars.show_alone(_title(progress.stage))
+        if progress.total is None:
+            if progress.result is None:
+                self._bars.show_alone(_title(progress.stage))
         else:
             # At its end a stage still writes, commits and flushes: a bar that stood at 100 % would lie.
             total = None if progress.done >= progress.total else progress.total

@@ -25,6 +25,7 @@ _DESCRIBED: dict[str, Callable[[Any], Iterator[Block]]] = {  # by name, so that 
     "SynthReport": store_tables.of_synth,
     "RunStarted": model_tables.of_run_started,
     "Epoch": model_tables.of_epoch,
+    "TimeLeft": model_tables.of_time_left,
     "TrainReport": model_tables.of_training,
     "Evaluation": model_tables.of_choice,
     "EvalReport": model_tables.of_evaluation,

@@ -42,7 +42,7 @@ NotNegative = Annotated[Real, Field(ge=0)]
 Count = Annotated[Whole, Field(ge=1)]
 Natural = Annotated[Whole, Field(ge=0)]
 Size = Count | tuple[Count, Count]
-Resident = Annotated[Literal["auto", "off"], BeforeValidator(lambda value: "off" if value is False else value)]
+KeepOnGpu = Annotated[Literal["auto", "off"], BeforeValidator(lambda value: "off" if value is False else value)]
 """YAML reads ``off`` as False."""
 CachePlace = Annotated[Place, BeforeValidator(parse_place)]
 Endpoint = Annotated[str, AfterValidator(check_endpoint)]
@@ -122,6 +122,9 @@ class FeatureConfig(_Section):
 class DataConfig(FeatureConfig):
     """What is read and how it is cut. ``sample_rate`` is the expected true rate of the recordings, Hz.
 
+    ``bag_size`` is how many instances a batch is padded to at least. Padding is masked and never enters the network: it
+    changes no number, only keeps the shapes of batches, and so their memory, alike.
+
     ``cache`` is a path or ``s3://bucket/path``, reached at ``endpoint`` and ``region`` (AWS's, where not given).
     """
 
@@ -194,8 +197,8 @@ class TrainingConfig(_Section):
     """How a model is fitted.
 
     ``class_weights`` weigh a species' positive labels: ``balanced`` (negatives over positives, at most 100), one
-    number a species in CSV order, or a mapping from species to number (the others get 1). ``resident``: ``auto`` keeps
-    all training bags in a GPU's memory where they take less than half of what is free there.
+    number a species in CSV order, or a mapping from species to number (the others get 1). ``keep_on_gpu``: ``auto``
+    keeps all training bags in a GPU's memory where they take less than half of what is free there.
     """
 
     batch_size: Count = 8
@@ -209,7 +212,7 @@ class TrainingConfig(_Section):
     max_instances: Count = 60
     validation_share: Annotated[Real, Field(gt=0, lt=1)] = 0.15
     workers: Natural = 1
-    resident: Resident = "auto"
+    keep_on_gpu: KeepOnGpu = "auto"
     seed: Natural = 0
     run_dir: Path = Path("runs")
 

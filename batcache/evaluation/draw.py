@@ -137,7 +137,8 @@ def _draw_evidence(axes: Axes, scores: Scores, present: Iterable[str]) -> None:
         vmax=1,
         rasterized=True,
     )
-    labels = [f"{_abbreviate(scores.species[i])} {scores.scores[i]:.2f}" for i in rows]
+    given = ["-" if np.isnan(score) else f"{score:.2f}" for score in scores.scores]
+    labels = [f"{_abbreviate(scores.species[i])} {given[i]}" for i in rows]
     axes.set_yticks(np.arange(len(rows)) + 0.5, labels, fontsize=5.5, parse_math=False)
     for tick, i in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if scores.species[i] in set(present) else "normal")

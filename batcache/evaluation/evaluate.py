@@ -1,6 +1,5 @@
 """Evaluation a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,15 +8,14 @@ from typing import Any
 import torch
 
 from batcache.config.settings import digest, to_plain
-from batcache.errors import RunError, StoreError, brief, count, did_you_mean, list_some
+from batcache.errors import RunError, StoreError, count, did_you_mean, list_some
 from batcache.evaluation.metrics import Metrics, compute_metrics
-from batcache.inference.predictions import Predictions, collect, read_predictions, write_predictions
+from batcache.evaluation.outcomes import file_outcome, read_outcomes
+from batcache.inference.predictions import Predictions, collect, leave_empty, read_predictions, write_predictions
 from batcache.inference.score import BagScores, score_bags
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.progress import OnProgress, Progress, unheard
-from batcache.storage.disk import write_file
-from batcache.storage.exclusive import one_at_a_time
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, instances_of, join
@@ -70,7 +68,7 @@ class Evaluation:
 
     def is_done(self) -> bool:
         """Whether ``metrics.json`` already holds the outcome."""
-        done = _read_metrics(self.run / "metrics.json").get(self.name, {})
+        done = read_outcomes(self.run).get(self.name, {})
         return bool(done.get("inputs") == self.inputs and _predictions_path(self.run, self.name).exists())
 
 
@@ -102,6 +100,9 @@ def choose_clips(
     if chose := _taken_for("val", bags, splits):
         who = f"{len(chose):,} of {count(len(bags), 'clip')}, or others of the same groups,"
         notes.append(f"{who} validated while this model was trained: scores on them are too good")
+    untaught = [name for name, taught in zip(checkpoint.species, checkpoint.is_taught, strict=True) if not taught]
+    if untaught:
+        notes.append(f"without scores, as the clips trained on held one label alone: {', '.join(untaught)}")
     others = [] if as_trained else [csv.stem for csv in manifest.csvs]
     others += [] if checkpoint_path.name == BEST.name else [checkpoint_path.stem]
     name = "-".join([split, *others])
@@ -130,11 +131,11 @@ def evaluate(judging: Evaluation, device: torch.device, *, on_progress: OnProgre
     predictions = collect(
         [bag.clip for bag in judging.bags], [bag.seconds for bag in judging.bags], scores, checkpoint.species, seconds
     )
+    predictions = leave_empty(predictions, [not taught for taught in checkpoint.is_taught])
     metrics = compute_metrics(predictions.scores, predictions.labels, checkpoint.species)
     where = _predictions_path(run, judging.name)
     write_predictions(where, predictions)
-    summary = run / "metrics.json"
-    _add_to_metrics(summary, judging.name, _about(judging) | metrics.to_plain())
+    summary = file_outcome(run, judging.name, _about(judging) | metrics.to_plain())
     tracker = open_tracker(config.wandb, run, to_plain(config))
     tracker.log(_flat(judging.name, metrics))
     for path in (where, summary):
@@ -170,7 +171,7 @@ def read_judged(run: Path, name: str) -> tuple[dict[str, Any], Predictions]:
     Raises:
         RunError: nothing was judged under this name.
     """
-    there = _read_metrics(run / "metrics.json")
+    there = read_outcomes(run)
     if name not in there:
         known = ", ".join(there) or "nothing"
         remedy = did_you_mean(name, there, "Run `batcache eval` first")
@@ -189,25 +190,6 @@ def _flat(split: str, metrics: Metrics) -> dict[str, float | None]:
     for row in metrics.per_species:
         flat |= {f"{split}/{row.species}/{name}": value for name, value in vars(row).items() if name != "species"}
     return flat
-
-
-def _add_to_metrics(path: Path, name: str, found: dict[str, Any]) -> None:
-    """Write an outcome into ``metrics.json`` beside those of other splits, which others may be judging now."""
-    with one_at_a_time(path.parent):
-        document = _read_metrics(path) | {name: found}
-        write_file(path, json.dumps(document, indent=1, ensure_ascii=False).encode())
-
-
-def _read_metrics(path: Path) -> dict[str, Any]:
-    """What ``metrics.json`` holds, empty where it is not there.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    try:
-        return dict(json.loads(path.read_bytes())) if path.exists() else {}
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(path, f"cannot be read ({brief(error)})", "Delete it") from None
 
 
 def _check_features(checkpoint: Checkpoint, store: Store) -> None:

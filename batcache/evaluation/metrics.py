@@ -88,9 +88,10 @@ def compute_metrics(
       false alarms of absent species count. `left_out` names the species without any known label.
     - *weighted*: the mean over the same species as macro, weighed by support; its recall is micro's.
     - *macro_roc_auc*, *macro_average_precision*: the plain mean over species where they are defined.
+    - A species without scores, NaN throughout, was not taught: its values are None, and no average covers it.
 
     Shape:
-        - scores: ``[R, C]``, finite, also where the label is unknown
+        - scores: ``[R, C]``, finite, also where the label is unknown; or NaN in a whole column
         - labels: ``[R, C]``, 1 present, 0 absent, -1 unknown
         - species: C names
 
@@ -104,19 +105,21 @@ def compute_metrics(
     >>> metrics.left_out["macro"]
     ('Plecotus auritus',)
     """
-    scores = checked_scores(scores, labels)
+    taught = ~np.isnan(scores).all(axis=0)
+    known, support = ((labels >= 0).sum(axis=0).tolist(), (labels == 1).sum(axis=0).tolist())
+    labels = np.where(taught, labels, np.int8(-1))
+    scores = checked_scores(np.where(taught, scores, 0), labels)
     assert len(species) == labels.shape[1], f"{len(species)} names for {labels.shape[1]} columns"
     assert np.isfinite(threshold), f"threshold {threshold}"
     true_positives = ((scores >= threshold) & (labels == 1)).sum(axis=0).tolist()
     predicted = ((scores >= threshold) & (labels >= 0)).sum(axis=0).tolist()
-    support = (labels == 1).sum(axis=0).tolist()
-    known = (labels >= 0).sum(axis=0).tolist()
+    judged = (labels == 1).sum(axis=0).tolist()
     per_species = tuple(
         SpeciesMetrics(
             name,
             known[c],
             support[c],
-            *_precision_recall_f1(true_positives[c], predicted[c], support[c]),
+            *_precision_recall_f1(true_positives[c], predicted[c], judged[c]),
             _roc_auc(scores[:, c], labels[:, c]),
             average_precision(scores[:, c], labels[:, c]),
         )
@@ -126,12 +129,12 @@ def compute_metrics(
         clips=len(scores),
         threshold=float(threshold),
         per_species=per_species,
-        macro=_average(per_species, [int(row.support > 0) for row in per_species]),
-        micro=Average(*_precision_recall_f1(sum(true_positives), sum(predicted), sum(support))),
-        weighted=_average(per_species, support),
+        macro=_average(per_species, [int(positives > 0) for positives in judged]),
+        micro=Average(*_precision_recall_f1(sum(true_positives), sum(predicted), sum(judged))),
+        weighted=_average(per_species, judged),
         macro_roc_auc=mean_defined([row.roc_auc for row in per_species]),
         macro_average_precision=mean_defined([row.average_precision for row in per_species]),
-        left_out=_left_out(per_species),
+        left_out=_left_out(per_species, taught.tolist()),
     )
 
 
@@ -163,12 +166,13 @@ def _average(per_species: Sequence[SpeciesMetrics], weights: Sequence[int]) -> A
     )
 
 
-def _left_out(per_species: Sequence[SpeciesMetrics]) -> dict[str, tuple[str, ...]]:
+def _left_out(per_species: Sequence[SpeciesMetrics], taught: Sequence[bool]) -> dict[str, tuple[str, ...]]:
     """For each average, the species it does not cover, in their order."""
-    without_positive = tuple(row.species for row in per_species if row.support == 0)
+    rows = list(zip(per_species, taught, strict=True))
+    without_positive = tuple(row.species for row, has_scores in rows if row.support == 0 or not has_scores)
     return {
         "macro": without_positive,
-        "micro": tuple(row.species for row in per_species if row.known == 0),
+        "micro": tuple(row.species for row, has_scores in rows if row.known == 0 or not has_scores),
         "weighted": without_positive,
         "macro_roc_auc": tuple(row.species for row in per_species if row.roc_auc is None),
         "macro_average_precision": tuple(row.species for row in per_species if row.average_precision is None),

@@ -85,8 +85,9 @@ def choose_telling(predictions: Predictions, count: int = 6) -> list[tuple[int, 
     nearest to one half. Among the good, clips with bats come first, each of other species than those before. Where no
     clip has labels, those with the highest scores are chosen.
     """
-    p = np.clip(predictions.scores.astype(np.float64), 1e-6, 1 - 1e-6)
-    known, positive = predictions.labels >= 0, predictions.labels == 1
+    scored = ~np.isnan(predictions.scores)  # the others were not taught
+    p = np.clip(np.where(scored, predictions.scores, 0).astype(np.float64), 1e-6, 1 - 1e-6)
+    known, positive = (predictions.labels >= 0) & scored, (predictions.labels == 1) & scored
     losses = -np.where(positive, np.log(p), np.log(1 - p))
     loss = (losses * known).sum(1) / np.maximum(known.sum(1), 1)
     doubt = np.where(known, np.abs(p - 0.5), 1).min(1)

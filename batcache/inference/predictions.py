@@ -4,7 +4,7 @@ import csv
 import io
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -21,9 +21,20 @@ from batcache.storage.disk import replacing, write_file
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of R clips with I instances in all, for C species. ``offsets`` part the instances by clip.
+    """What a model says of R clips with I instances in all, for C species.
 
-    ``duration_s`` is NaN where a clip goes on to the end of its recording, and where an older file does not tell.
+    Attributes:
+        filenames: the clips' recordings. Shape: ``[R]``
+        start_s: where each clip begins, in true seconds. Shape: ``[R]``
+        duration_s: NaN where a clip goes on to the end of its recording, and where an older file does not tell. Shape:
+            ``[R]``
+        species: names, in the model's order. Shape: ``[C]``
+        scores: 0 to 1; NaN for species that the model was not taught. Shape: ``[R, C]``
+        labels: 1, 0 or -1, unknown. Shape: ``[R, C]``
+        evidence: how much each instance speaks for each species, 0 to 1; NaN as in ``scores``. Shape: ``[I, C]``
+        evidence_start_s: where each instance begins. Shape: ``[I]``
+        evidence_end_s: where its real frames end. Shape: ``[I]``
+        offsets: the first instance of each clip, and behind the last one I. Shape: ``[R + 1]``
     """
 
     filenames: NDArray[np.str_]
@@ -79,6 +90,13 @@ def collect(
     )
 
 
+def leave_empty(predictions: Predictions, columns: Sequence[bool]) -> Predictions:
+    """The same, with NaN for scores and evidence of these species, which the model was not taught. Shape: ``[C]``."""
+    empty = np.array(columns, bool)
+    scores = np.where(empty, np.float32(np.nan), predictions.scores)
+    return replace(predictions, scores=scores, evidence=np.where(empty, np.float32(np.nan), predictions.evidence))
+
+
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write all of them as npz, and beside it the clips' scores as CSV, for spreadsheets."""
     with replacing(path) as file:
@@ -90,7 +108,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         predictions.filenames, predictions.start_s, predictions.duration_s, predictions.scores, strict=True
     ):
         span = [f"{start:g}", "" if np.isnan(duration) else f"{duration:g}"]
-        table.writerow([str(name), *span, *(f"{score:.4f}" for score in scores)])
+        table.writerow([str(name), *span, *("" if np.isnan(score) else f"{score:.4f}" for score in scores)])
     write_file(path.with_suffix(".csv"), text.getvalue().encode())
 
 

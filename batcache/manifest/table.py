@@ -25,12 +25,18 @@ class Table:
 
     csv: Path
     columns: dict[str, int]
-    decimal_comma: bool
+    delimiter: str
     rows: Iterator[tuple[int, list[str]]]
     split: str | None
 
     @property
+    def decimal_comma(self) -> bool:
+        """Whether numbers may be written ``0,5``: a CSV that is not cut by commas comes from such a country."""
+        return self.delimiter != ","
+
+    @property
     def species(self) -> tuple[str, ...]:
+        """The columns that hold labels, in their order."""
         return tuple(name for name in self.columns if not _is_reserved(name))
 
 
@@ -44,7 +50,7 @@ def open_table(csv: Path, split_of: Mapping[Path, str]) -> Table:
     rows = _read_rows(csv, chain([first_line], lines), delimiter)
     _, names = next(rows, (1, [""]))  # none: all its cells are quoted nothing
     split = split_of.get(csv, _SPLIT_OF_NAME.get(csv.name.lower()))
-    return Table(csv, _find_columns(csv, names), delimiter != ",", rows, split)
+    return Table(csv, _find_columns(csv, names), delimiter, rows, split)
 
 
 def _read_lines(csv: Path) -> Iterator[str]:
@@ -112,4 +118,5 @@ def _is_reserved(name: str) -> bool:
 
 
 def place_of(csv: Path, line: int) -> str:
+    """A row of a CSV as errors name it."""
     return f"{csv} line {line}"

@@ -20,9 +20,20 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model and what it must be fed: bags of the species' recordings, cut from features of these settings.
+    """A model and what it must be fed: bags of instances, cut from features of these settings.
 
-    ``score`` is the validation score (``metric``) of ``epoch``. ``trainer`` holds what only resuming needs.
+    Attributes:
+        model: the network's settings.
+        species: what its scores are of, in their order.
+        features: the settings of the features it was trained on.
+        frames_per_instance: the length of its instances.
+        epoch: after which it was written.
+        metric: what ``score`` is: ``val_macro_ap`` or ``val_loss``.
+        score: of that epoch, on the validation clips.
+        weights: of the network.
+        trainer: what only resuming needs.
+        taught: the species whose training clips held both labels; the scores of others mean nothing. None in files of
+            earlier versions, which do not tell: then all count as taught.
     """
 
     model: ModelConfig
@@ -34,6 +45,12 @@ class Checkpoint:
     score: float
     weights: Mapping[str, Tensor]
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    taught: tuple[str, ...] | None = None
+
+    @property
+    def is_taught(self) -> tuple[bool, ...]:
+        """Whether each species was taught, in their order."""
+        return tuple(self.taught is None or name in self.taught for name in self.species)
 
     def restore(self, device: torch.device) -> BatMILModel:
         """Return the model, in eval mode."""
@@ -75,6 +92,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         document["model"] = TypeAdapter(ModelConfig).validate_python(document["model"])
         document["features"] = TypeAdapter(FeatureConfig).validate_python(document["features"])
         document["species"] = tuple(document["species"])
+        if document.get("taught") is not None:
+            document["taught"] = tuple(document["taught"])
         checkpoint = Checkpoint(**document)
         checkpoint.restore(torch.device("cpu"))
     except (KeyError, TypeError, ValidationError, RuntimeError, BatcacheError) as error:

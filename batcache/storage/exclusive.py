@@ -5,6 +5,7 @@ that is written before, in a bucket by a request that the object store carries o
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+    import msvcrt
 
 
 def create_exclusively(place: Place, content: bytes) -> bool:
@@ -99,20 +101,27 @@ def _move_aside(place: Place, check: Callable[[bytes], None]) -> None:
 
 
 @contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait until no other process or thread is in such a block for this folder, and keep others out until it ends.
+def alone(place: Path) -> Iterator[None]:
+    """Wait until nobody else is within such a block for this file, which is made and stays, empty.
 
-    For a file that is read, changed and written back, so that no change is lost; readers need no such block. The lock
-    is the system's, on the folder itself, and ends with the process. Windows and some network disks have no such locks:
-    there nobody is kept out.
+    Raises:
+        OSError: it cannot be made, or its file system knows no locks.
     """
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        _lock(handle)
         yield
     finally:
-        os.close(handle)
+        os.close(handle)  # and the lock goes
+
+
+def _lock(handle: int) -> None:
+    if os.name != "nt":
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return
+    while True:
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+            return
+        except PermissionError:  # held by another
+            time.sleep(0.05)

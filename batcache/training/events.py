@@ -1,13 +1,25 @@
-"""What a training tells of itself while it runs."""
+"""What a training tells of itself: as results of its ``Progress``, and at its end as a report."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+
+from batcache.manifest.label_counts import SpeciesCounts
 
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A run begins or goes on. ``notes`` say what the user should know before it does."""
+    """A run begins or goes on.
+
+    Attributes:
+        run: its folder.
+        train_clips: how many clips are trained on.
+        val_clips: how many clips judge each epoch.
+        parameters: how many numbers are learnt.
+        first_epoch: the epoch that comes first: 1, or of a resumed run the one after its last.
+        epochs: at most so many in all.
+        species: how many clips of each split hold each species.
+        notes: what the user should know before hours are spent, in whole sentences.
+    """
 
     run: Path
     train_clips: int
@@ -15,24 +27,37 @@ class RunStarted:
     parameters: int
     first_epoch: int
     epochs: int
+    species: tuple[SpeciesCounts, ...]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Step:
-    """So many batches of an epoch are trained on, or so many validation clips are judged."""
+class TimeLeft:
+    """How long a training will take, told once, after its first batches.
 
-    epoch: int
-    stage: Literal["train", "validate"]
-    done: int
-    total: int
+    Attributes:
+        seconds: until the end of all ``epochs``. It may stop earlier, when ``training.patience`` is spent.
+        epochs: how many are left, the present one included.
+    """
+
+    seconds: float
+    epochs: int
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's outcome, as ``metrics.jsonl`` has it. ``val_macro_ap`` is None where no species has both labels.
+    """One epoch's outcome, as ``metrics.jsonl`` has it.
 
-    ``bags_per_s`` is of training alone, and ``waited_s`` what of it was spent waiting for batches.
+    Attributes:
+        epoch: its number, from 1.
+        train_loss: the mean loss of its batches.
+        val_loss: the loss of the validation clips after it.
+        val_macro_ap: their macro average precision; None where no species has both labels.
+        learning_rate: with which its last batch was learnt.
+        bags_per_s: the speed of training, without validation.
+        waited_s: what of the training's time was spent waiting for batches, in seconds.
+        seconds: its whole duration.
+        improved: whether it is the best so far.
     """
 
     epoch: int
@@ -48,7 +73,17 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainReport:
-    """``notes`` say what the user should know and could not be told when the run began."""
+    """What a training came to.
+
+    Attributes:
+        run: its folder.
+        epochs: how many epochs it has now.
+        best_epoch: the one whose model is ``checkpoints/best_model.pt``.
+        metric: what decided that: ``val_macro_ap``, or ``val_loss`` where no species has both labels.
+        best_score: that metric of the best epoch.
+        stopped_early: whether patience ended it, not the number of epochs.
+        notes: what the user should know and could not be told when the run began.
+    """
 
     run: Path
     epochs: int
@@ -57,6 +92,3 @@ class TrainReport:
     best_score: float
     stopped_early: bool
     notes: tuple[str, ...] = ()
-
-
-Event = RunStarted | Step | Epoch | TrainReport

@@ -8,9 +8,13 @@ from pathlib import Path
 from batcache.config.settings import Config, digest, to_plain
 from batcache.errors import count
 from batcache.manifest.manifest import Manifest
-from batcache.training.bags import Bag, Joined
-from batcache.training.runs import LAST, read_run
+from batcache.store.reader import Store
+from batcache.training.bags import Bag, Joined, join
+from batcache.training.runs import LAST, list_runs
 from batcache.training.splits import clip_key, require_split, share_groups
+
+TRAINING_VERSION = 2
+"""Raised whenever code changes what a training makes of the same inputs: finished runs are then not up to date."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,12 @@ class Split:
 
 def choose_split(joined: Joined, manifest: Manifest, share: float, seed: int) -> Split:
     """Take splits from the CSV; without validation clips, draw groups of the training clips.
+
+    Args:
+        joined: the manifest's bags.
+        manifest: where they come from, for errors.
+        share: of the training clips, to validate on where the CSV has none for it.
+        seed: decides which.
 
     Raises:
         ManifestError: no training clips, or no second group to validate on.
@@ -46,24 +56,35 @@ def choose_split(joined: Joined, manifest: Manifest, share: float, seed: int) ->
     return Split(train, val, others, tuple(notes))
 
 
-def find_run(runs: Path, inputs: str) -> Path | None:
-    """The newest run in a folder that trains, or trained, on just these inputs and can be judged or resumed."""
-    found = []
-    for place in runs.glob("*/run.json"):
-        about = read_run(place.parent)
-        if about["inputs"] == inputs and (place.parent / LAST).exists():
-            found.append((about["started"], place.parent))
+def find_run(config: Config, store: Store, manifest: Manifest) -> Path | None:
+    """The newest run in ``training.run_dir`` on just these settings, clips and code that can be judged or resumed.
+
+    Raises:
+        ManifestError: see ``join`` and ``choose_split``.
+    """
+    split = choose_split(join(manifest, store), manifest, config.training.validation_share, config.training.seed)
+    inputs = describe_inputs(config, store, split, manifest.species)
+    found = [
+        (about["started"], run)
+        for run, about in list_runs(config.training.run_dir).items()
+        if about["inputs"] == inputs and (run / LAST).exists()
+    ]
     return max(found)[1] if found else None
 
 
-def describe_inputs(config: Config, split: Split, species: Sequence[str]) -> str:
+def describe_inputs(config: Config, store: Store, split: Split, species: Sequence[str]) -> str:
     """Digest of all that decides a training's outcome, to tell whether a run is up to date."""
+    settings = {name: to_plain(getattr(config, name)) for name in ("model", "training", "augmentation")}
+    for harmless in ("run_dir", "workers", "keep_on_gpu"):
+        del settings["training"][harmless]
+    return digest([TRAINING_VERSION, settings, describe_clips(config, store, split, species)])
+
+
+def describe_clips(config: Config, store: Store, split: Split, species: Sequence[str]) -> str:
+    """Digest of what is learnt from: features, clips, labels and splits. A run is resumed only where it is the same."""
     bags = [
         [*clip_key(bag), bag.row.content, bag.row.true_rate, bag.clip.split or "", list(bag.clip.labels)]
         for bag in (*split.train, *split.val)
     ]
-    settings = {name: to_plain(getattr(config, name)) for name in ("model", "training", "augmentation")}
-    for harmless in ("run_dir", "workers", "resident"):
-        del settings["training"][harmless]
-    cut = [config.data.fingerprint, config.data.frames_per_instance, config.data.bag_size]
-    return digest([settings, cut, list(species), sorted(bags)])
+    cut = [store.attributes["fingerprint"], config.data.frames_per_instance]
+    return digest([cut, list(species), sorted(bags)])

@@ -3,7 +3,7 @@
 What is drawn at random is drawn in one place, ``plan_epoch``; threads, or a GPU that holds all bags, only read.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -83,12 +83,13 @@ class BatchReader:
         self.most, self.bag_size, self.pin = most, bag_size, pin
 
     def read(self, draw: BatchPlan) -> Batch:
+        """Read one batch now."""
         bags = [self.bags[i] for i in draw.bags]
         return read_batch(
             self.store, bags, draw.firsts, self.frames_per_instance, self.most, self.bag_size, pin=self.pin
         )
 
-    def batches(self, draws: Sequence[BatchPlan], workers: int) -> Iterator[Batch]:
+    def batches(self, draws: Sequence[BatchPlan], workers: int) -> Generator[Batch, None, None]:
         """Yield the batches in order. Without workers the caller's thread reads."""
         if not workers:
             yield from map(self.read, draws)
@@ -120,9 +121,11 @@ class BagsOnGpu:
 
     @staticmethod
     def bytes_needed(store: Store, bags: Sequence[Bag], frames_per_instance: int) -> int:
+        """How much of a device's memory the bags would take, one instance of padding apart."""
         return sum(bag.instances(frames_per_instance) for bag in bags) * frames_per_instance * store.layout.n_mels * 2
 
     def read(self, draw: BatchPlan) -> Batch:
+        """Gather one batch from what the device holds."""
         bags = list(draw.bags)
         mask = _mask([self.counts[i] for i in bags], self.most, self.bag_size)
         begins = torch.from_numpy(self.starts[bags]) + torch.tensor(draw.firsts)
@@ -130,6 +133,6 @@ class BagsOnGpu:
         features = self.instances[places.to(self.device, non_blocking=True)]
         return Batch(features, mask, self.labels[bags])
 
-    def batches(self, draws: Sequence[BatchPlan], workers: int) -> Iterator[Batch]:
+    def batches(self, draws: Sequence[BatchPlan], workers: int) -> Generator[Batch, None, None]:
         """Yield the batches in order; there is nothing to read, so no workers."""
-        return map(self.read, draws)
+        yield from map(self.read, draws)

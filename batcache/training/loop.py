@@ -1,6 +1,5 @@
 """Fitting a model: a new run, or one that was stopped."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,27 +8,38 @@ import torch
 from batcache.config.settings import Config
 from batcache.errors import RunError
 from batcache.manifest.manifest import Manifest
-from batcache.model.checkpoint import load_checkpoint
+from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.model.crnn import BatMILModel
+from batcache.progress import OnProgress, unheard
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
-from batcache.training.bags import join
-from batcache.training.events import Event
-from batcache.training.inputs import Split, choose_split, describe_inputs
+from batcache.training.bags import Bag, join
+from batcache.training.events import TrainReport
+from batcache.training.inputs import Split, choose_split, describe_clips, describe_inputs
 from batcache.training.loss import class_weights
-from batcache.training.runs import LAST, read_run, read_run_config, start_run
+from batcache.training.runs import LAST, read_run, read_run_config, start_run, write_run, write_run_config
 from batcache.training.splits import clip_key, read_splits, write_splits
 from batcache.training.trainer import Trainer
 
 
-def train(config: Config, store: Store, manifest: Manifest, runs: Path, device: torch.device) -> Iterator[Event]:
-    """Train a model in a new folder of ``runs``; yields what happens, the report last.
+def train(
+    config: Config, store: Store, manifest: Manifest, device: torch.device, *, on_progress: OnProgress = unheard
+) -> TrainReport:
+    """Train a model in a new folder of ``training.run_dir``.
+
+    Args:
+        config: how to cut, model, augment and fit.
+        store: the features of the manifest's recordings; no recording is opened.
+        manifest: labels and splits. Without validation clips, some groups of the training clips are drawn.
+        device: where to compute.
+        on_progress: is told the ``RunStarted``, then of each epoch its batches, its validation clips and last the
+            ``Epoch``, and once the ``TimeLeft``. What it raises stops the training, which ``resume`` goes on with.
 
     Raises:
         ManifestError, ConfigError, StoreError: see ``join``, ``choose_split`` and ``BatMILModel``.
         RunError: the loss is not finite.
     """
-    joined = join(manifest, store)
+    joined, runs = join(manifest, store), config.training.run_dir
     split = choose_split(joined, manifest, config.training.validation_share, config.training.seed)
     torch.manual_seed(config.training.seed)
     model = BatMILModel(config.model, store.features.n_mels, len(manifest.species))
@@ -40,37 +50,82 @@ def train(config: Config, store: Store, manifest: Manifest, runs: Path, device: 
         "split_of": {portable(csv, runs / "run"): split for csv, split in manifest.split_of.items()},
         "data_dir": portable(manifest.data_dir, runs / "run"),
         "species": list(manifest.species),
-        "inputs": describe_inputs(config, split, manifest.species),
+        "inputs": describe_inputs(config, store, split, manifest.species),
+        "clips": describe_clips(config, store, split, manifest.species),
         "versions": store.attributes["versions"] | {"torch": torch.__version__},
         "device": str(device),
     }
     run = start_run(runs, config, about)
     write_splits(run / "split.csv", (*split.train, *split.val, *split.others))
-    yield from Trainer(config, store, manifest.species, split, run, model, device).fit()
+    return Trainer(config, store, manifest.species, split, run, model, device).fit(on_progress)
 
 
-def resume(run: Path, store: Store, manifest: Manifest, device: torch.device) -> Iterator[Event]:
+def resume(
+    run: Path,
+    store: Store,
+    manifest: Manifest,
+    device: torch.device,
+    *,
+    epochs: int | None = None,
+    on_progress: OnProgress = unheard,
+) -> TrainReport:
     """Continue a run after its last finished epoch, on the split it began with.
 
+    Args:
+        run: its folder.
+        store: the features that it began with.
+        manifest: the clips and labels that it began with; the rows may have another order.
+        device: where to compute.
+        epochs: train to so many in all, from now on, also where the run had finished or its patience was spent.
+        on_progress: as of ``train``.
+
     Raises:
-        RunError: the run has no finished epoch, or its clips are no longer those it began with.
+        RunError: the run has no finished epoch, has more than ``epochs``, or its clips are no longer those it began
+            with.
     """
     if not (run / LAST).exists():
         raise RunError(run, "stopped before its first epoch was over", "Delete it and train anew")
-    config, last = read_run_config(run), load_checkpoint(run / LAST)
-    splits = read_splits(run / "split.csv")
+    about, config, last = read_run(run), read_run_config(run), load_checkpoint(run / LAST)
+    split, complete = _split_as_begun(run, manifest, store)
+    clips = describe_clips(config, store, split, manifest.species)
+    # Runs of earlier versions tell no digest of their clips, but split.csv tells every content.
+    same = clips == about["clips"] if "clips" in about else complete and list(manifest.species) == about["species"]
+    if not same or last.features != store.features:
+        raise RunError(run, "its clips, labels or cache have changed since it began", "Start a new run")
+    if epochs is not None:
+        config = _extend(run, config, last, epochs)
+        inputs = describe_inputs(config, store, split, manifest.species)
+        write_run_config(run, config)
+        write_run(run, about | {"inputs": inputs, "clips": clips, "finished": False})
+    trainer = Trainer(
+        config, store, manifest.species, split, run, last.restore(device), device, last, more=epochs is not None
+    )
+    return trainer.fit(on_progress)
+
+
+def _split_as_begun(run: Path, manifest: Manifest, store: Store) -> tuple[Split, bool]:
+    """The bags of a run as its ``split.csv`` shares them, in its order, and whether none of them is missing."""
     found = {clip_key(bag): bag for bag in join(manifest, store).bags}
-    bags = [  # in the order of split.csv: that of the CSV's rows may have changed
-        replace(found[key], clip=replace(found[key].clip, split=row.split))
+    splits = read_splits(run / "split.csv")
+    bags = [
+        replace(found[key], clip=replace(found[key].clip, split=row.split or None))
         for key, row in splits.items()
         if key in found and found[key].row.content == row.content
     ]
-    chosen = Split(
-        tuple(bag for bag in bags if bag.clip.split == "train"),
-        tuple(bag for bag in bags if bag.clip.split == "val"),
-        (),
-    )
-    if describe_inputs(config, chosen, manifest.species) != read_run(run)["inputs"]:
-        raise RunError(run, "its clips, labels or cache have changed since it began", "Start a new run")
-    model = last.restore(device)
-    yield from Trainer(config, store, manifest.species, chosen, run, model, device, last).fit()
+
+    def of(*names: str) -> tuple[Bag, ...]:
+        return tuple(bag for bag in bags if bag.clip.split in names)
+
+    others = tuple(bag for bag in bags if bag.clip.split not in ("train", "val"))
+    used = sum(row.split in ("train", "val") for row in splits.values())
+    return Split(of("train"), of("val"), others), len(of("train", "val")) == used
+
+
+def _extend(run: Path, config: Config, last: Checkpoint, epochs: int) -> Config:
+    """The settings of a run that is to have ``epochs`` in all."""
+    if epochs < last.epoch:
+        raise RunError(run, f"has {last.epoch} epochs already, asked for {epochs}", "Pass a larger --epochs")
+    if config.training.scheduler == "one_cycle" and epochs != config.training.epochs:
+        finding = f"its learning rate was planned for {config.training.epochs} epochs (training.scheduler one_cycle)"
+        raise RunError(run, finding, f"Train anew with --epochs {epochs}")
+    return replace(config, training=replace(config.training, epochs=epochs))

@@ -2,14 +2,12 @@
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from batcache.errors import ManifestError, RunError, brief, count, did_you_mean
+from batcache.manifest.draw_splits import draw_names
 from batcache.manifest.manifest import Manifest
 from batcache.storage.disk import write_file
 from batcache.training.bags import Bag
@@ -20,44 +18,24 @@ ClipKey = tuple[str, str, str]
 
 
 def share_groups(bags: Sequence[Bag], share: float, seed: int) -> tuple[tuple[Bag, ...], tuple[Bag, ...]]:
-    """Part bags in two by whole groups, drawn by seed: at least one group on each side, about ``share`` in the second.
+    """Part training bags in two by whole groups, drawn by seed: ``share`` of them, as near as may be, to validate on.
 
-    Copies of one content under several names stay together. The order of the bags does not matter to the draw.
+    Every species keeps clips to train on, and has some to validate on where its groups allow it. Copies of one content
+    under several names stay together. The order of the bags does not matter to the draw.
 
     Raises:
         ManifestError: there is only one group.
     """
-    units = _units(bags)
-    names = sorted(set(units))
-    if len(names) < 2:
-        finding = f"no clip of split val, and only one group ({names[0].removeprefix('group ')}) to take some from"
-        raise ManifestError(bags[0].clip.csv, finding, "Add rows of split val")
-    sizes = Counter(units)
-    drawn: set[str] = set()
-    clips = 0
-    for i in np.random.default_rng(seed).permutation(len(names))[:-1]:
-        drawn.add(names[i])
-        clips += sizes[names[i]]
-        if clips >= share * len(bags):
-            break
-    kept = tuple(bag for bag, unit in zip(bags, units, strict=True) if unit not in drawn)
-    taken = [bag for bag, unit in zip(bags, units, strict=True) if unit in drawn]
-    return kept, tuple(replace(bag, clip=replace(bag.clip, split="val")) for bag in taken)
-
-
-def _units(bags: Sequence[Bag]) -> list[str]:
-    """The name of what must stay together with each bag: its group, or all groups that share a content with it."""
-    parent: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            name = parent[name]
-        return name
-
-    for bag in bags:
-        group, content = find(f"group {bag.clip.group_or_recording}"), find(f"content {bag.row.content}")
-        parent[min(group, content)] = max(group, content)  # so that a group, not a content, gives its name
-    return [find(f"group {bag.clip.group_or_recording}") for bag in bags]
+    clips = [replace(bag.clip, split=None) for bag in bags]
+    content_of = {bag.clip.filename: bag.row.content for bag in bags}
+    try:
+        names = draw_names(clips, {"train": 1 - share, "val": share}, seed, content_of)
+    except ManifestError as error:
+        finding = f"no clip of split val, and {error.finding.removesuffix(' for train and val')} to take some from"
+        raise ManifestError(bags[0].clip.csv, finding, "Add rows of split val") from None
+    pairs = list(zip(bags, names, strict=True))
+    kept = tuple(bag for bag, name in pairs if name == "train")
+    return kept, tuple(replace(bag, clip=replace(bag.clip, split="val")) for bag, name in pairs if name == "val")
 
 
 def require_split(bags: Sequence[Bag], manifest: Manifest, split: str) -> None:
@@ -102,6 +80,7 @@ class SplitRow:
 
 
 def clip_key(bag: Bag) -> ClipKey:
+    """The name of a bag's clip, by which ``split.csv`` finds it again: two spans of a recording differ in it."""
     clip = bag.clip
     spans = ("" if value is None else str(value) for value in (clip.start_s, clip.duration_s))
     return (clip.filename, *spans)  # type: ignore[return-value]

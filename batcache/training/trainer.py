@@ -5,11 +5,12 @@ epoch goes on exactly as if it had never stopped, and ``last.pt`` need not carry
 """
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,24 +19,43 @@ from torch import Tensor
 from batcache.config.settings import Config, to_plain
 from batcache.errors import RunError
 from batcache.inference.score import score_bags
+from batcache.manifest.label_counts import count_labels
 from batcache.model.checkpoint import Checkpoint, save_checkpoint
 from batcache.model.crnn import BatMILModel
+from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
 from batcache.training.augment import augment
 from batcache.training.bags import instances_of
-from batcache.training.events import Epoch, Event, RunStarted, Step, TrainReport
+from batcache.training.best import Best
+from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport
 from batcache.training.inputs import Split
 from batcache.training.loader import BagsOnGpu, Batch, BatchReader, plan_epoch
 from batcache.training.loss import class_weights, masked_loss
+from batcache.training.notes import list_notes
+from batcache.training.optimiser import Optimiser
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, write_run
 from batcache.training.tracking import MetricsLog, Tracker, open_tracker
 
 KEEP_EVERY = 10  # epochs
+_WARM_S = 5.0  # seconds of batches from which the time left is told
+_VALIDATION_COST = 1 / 3  # of a bag's training: the way forward alone
 
 
 class Trainer:
-    """The state of one training, and its epochs."""
+    """The state of one training, and its epochs.
+
+    Args:
+        config: of the run.
+        store: where the bags are read from.
+        species: the columns of the labels.
+        split: the bags to train and to validate on.
+        run: the folder to write to.
+        model: fresh, or as it was after the last epoch.
+        device: where to compute.
+        last: what ``last.pt`` holds of a run that is resumed.
+        more: whether a resumed run goes on though its patience was spent: it then counts from here.
+    """
 
     def __init__(
         self,
@@ -47,67 +67,85 @@ class Trainer:
         model: BatMILModel,
         device: torch.device,
         last: Checkpoint | None = None,
+        *,
+        more: bool = False,
     ) -> None:
         settings = config.training
         self.config, self.store, self.species, self.split, self.run = config, store, tuple(species), split, run
         self.device, self.model = device, model.to(device)
-        self.optimizer = torch.optim.Adam(
-            model.parameters(),
-            settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=device.type == "cuda",
-        )
-        self.scheduler = _make_scheduler(config, self.optimizer, ceil(len(split.train) / settings.batch_size))
-        self.amp = _amp_dtype(device)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp is torch.float16)
+        self.optimiser = Optimiser(model, settings, device, ceil(len(split.train) / settings.batch_size))
         self.weights = class_weights(config, split.train, species).to(device)
         self.frames_per_instance = config.data.frames_per_instance
-        labels = np.array([bag.clip.labels for bag in split.val], np.int8)
-        self.ranked = macro_average_precision(np.zeros(labels.shape), labels) is not None
+        bags = (*split.train, *split.val, *split.others)
+        self.counts = count_labels((bag.clip for bag in bags), self.species)
+        self.untaught = torch.tensor([not row.is_taught for row in self.counts])
+        self.val_labels = self._taught(torch.tensor([bag.clip.labels for bag in split.val], dtype=torch.int8))
+        nothing = np.zeros(self.val_labels.shape)
+        self.ranked = macro_average_precision(nothing, self.val_labels.numpy()) is not None
         self.metric: Literal["val_macro_ap", "val_loss"] = "val_macro_ap" if self.ranked else "val_loss"
-        self.epoch, self.best_epoch, self.best_score, self.waited_s = 0, 0, -np.inf, 0.0
+        self.epoch, self.best, self.waited_s, self.told_time = 0, Best(), 0.0, False
         if last is not None:
-            self._restore(last)
+            self.optimiser.restore(dict(last.trainer))
+            self.epoch, self.best = last.epoch, Best.from_plain(dict(last.trainer))
+            if more and self.best.is_spent(settings.patience, self.epoch):
+                self.best.patience_from = self.epoch
 
-    def fit(self) -> Iterator[Event]:
-        """Run the epochs that are left."""
+    def _taught(self, labels: Tensor) -> Tensor:
+        """Labels with those of species that are not taught made unknown. Shape: ``[B, C]`` -> the same."""
+        return labels.masked_fill(self.untaught.to(labels.device), -1)
+
+    def fit(self, on_progress: OnProgress) -> TrainReport:
+        """Train to the end. What ``on_progress`` raises ends it; the run then goes on after its last finished epoch."""
         config, settings = self.config, self.config.training
-        tracker: Tracker = open_tracker(config.wandb, self.run, to_plain(config))
-        log = MetricsLog(self.run / "logs" / "metrics.jsonl", keep_epochs=self.epoch)
-        source = self._open_source()
-        counts = [bag.instances(self.frames_per_instance) for bag in self.split.train]
+        tracker = open_tracker(config.wandb, self.run, to_plain(config))
         try:
             started = self._started(tracker)
-            yield started
-            while self.epoch < settings.epochs and not self._exhausted():
-                began = time.perf_counter()
-                draws = plan_epoch(counts, settings.max_instances, settings.batch_size, settings.seed, self.epoch)
-                losses: list[float] = []
-                for done, loss in enumerate(self._train_epoch(source.batches(draws, settings.workers)), 1):
-                    losses.append(loss)
-                    yield Step(self.epoch + 1, "train", done, len(draws))
-                seconds = time.perf_counter() - began
-                outcome = yield from self._validate(float(np.mean(losses)), seconds, began)
+            on_progress(Progress("train", self.epoch, settings.epochs, started))
+            log = MetricsLog(self.run / "logs" / "metrics.jsonl", keep_epochs=self.epoch)
+            source = self._open_source()
+            while self.epoch < settings.epochs and not self.best.is_spent(settings.patience, self.epoch):
+                outcome = self._run_epoch(source, on_progress)
                 log.append(asdict(outcome))  # first: what last.pt does not count is dropped on resuming
                 self._keep(outcome)
                 tracker.log(asdict(outcome))
-                yield outcome
+                on_progress(Progress("train", self.epoch, settings.epochs, outcome))
         finally:
             tracker.finish()
         write_run(self.run, read_run(self.run) | {"finished": True})
         stopped_early = self.epoch < settings.epochs
         score, notes = self._shown_score(), tuple(note for note in tracker.notes if note not in started.notes)
-        yield TrainReport(self.run, self.epoch, self.best_epoch, self.metric, score, stopped_early, notes)
+        return TrainReport(self.run, self.epoch, self.best.epoch, self.metric, score, stopped_early, notes)
 
     def _open_source(self) -> BatchReader | BagsOnGpu:
         """Training bags in the GPU's memory if asked for and there is room, else read from the store."""
         bags, frames, settings = self.split.train, self.frames_per_instance, self.config.training
         bag_size, on_gpu = self.config.data.bag_size, self.device.type == "cuda"
-        if settings.resident == "auto" and on_gpu:
+        if settings.keep_on_gpu == "auto" and on_gpu:
             free, _ = torch.cuda.mem_get_info(self.device)
             if 2 * BagsOnGpu.bytes_needed(self.store, bags, frames) < free:
                 return BagsOnGpu(self.store, bags, frames, settings.max_instances, bag_size, self.device)
         return BatchReader(self.store, bags, frames, settings.max_instances, bag_size, pin=on_gpu)
+
+    def _run_epoch(self, source: BatchReader | BagsOnGpu, on_progress: OnProgress) -> Epoch:
+        settings, began = self.config.training, time.perf_counter()
+        counts = [bag.instances(self.frames_per_instance) for bag in self.split.train]
+        draws = plan_epoch(counts, settings.max_instances, settings.batch_size, settings.seed, self.epoch)
+        stage = f"epoch {self.epoch + 1}"
+        losses: list[float] = []
+        with closing(source.batches(draws, settings.workers)) as batches:
+            for done, loss in enumerate(self._train_epoch(batches), 1):
+                losses.append(loss)
+                on_progress(Progress(stage, done, len(draws), self._time_left(done, len(draws), began)))
+        return self._validate(float(np.mean(losses)), time.perf_counter() - began, began, on_progress)
+
+    def _time_left(self, done: int, batches: int, began: float) -> TimeLeft | None:
+        """The time to the end of all epochs, once, when this epoch's batches tell enough."""
+        took = time.perf_counter() - began
+        if self.told_time or (done < batches and (done < 3 or took < _WARM_S)):
+            return None
+        self.told_time = True
+        epochs = self.config.training.epochs - self.epoch
+        return TimeLeft(seconds_left(took, done / batches, epochs, len(self.split.val) / len(self.split.train)), epochs)
 
     def _train_epoch(self, batches: Iterator[Batch]) -> Iterator[float]:
         """Yield the loss of each step, one step late: asking for it at once would leave a GPU idle."""
@@ -138,22 +176,22 @@ class Trainer:
 
     def _step(self, batch: Batch, generator: torch.Generator) -> Tensor:
         features = batch.features.to(self.device, non_blocking=True).float()
-        labels = batch.labels.to(self.device, non_blocking=True)
-        features = augment(features, self.config.augmentation, generator)
-        with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+        labels = self._taught(batch.labels).to(self.device, non_blocking=True)
+        features = self._augment(features, batch.mask, generator)
+        with self.optimiser.autocast():
             output = self.model(features, batch.mask)
         loss = masked_loss(output.bag_logits, labels, self.weights)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.grad_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if isinstance(self.scheduler, torch.optim.lr_scheduler.OneCycleLR):
-            self.scheduler.step()
+        self.optimiser.step(loss)
         return loss.detach()
 
-    def _validate(self, train_loss: float, seconds: float, began: float) -> Generator[Step, None, Epoch]:
+    def _augment(self, features: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment the real instances: else padding would take its part of what is drawn, and decide the others'."""
+        places = mask.flatten().nonzero().squeeze(1).to(features.device, non_blocking=True)
+        flat = features.flatten(0, 1)
+        real = augment(flat[places], self.config.augmentation, generator)
+        return flat.index_copy(0, places, real).view_as(features)
+
+    def _validate(self, train_loss: float, seconds: float, began: float, on_progress: OnProgress) -> Epoch:
         settings = self.config.training
         scored = score_bags(
             self.model,
@@ -164,19 +202,14 @@ class Trainer:
         outputs: list[Tensor] = []
         for bag in scored:
             outputs.append(bag.logits)
-            yield Step(self.epoch + 1, "validate", len(outputs), len(self.split.val))
+            on_progress(Progress(f"epoch {self.epoch + 1}, validating", len(outputs), len(self.split.val)))
         logits = torch.stack(outputs)
-        labels = torch.tensor([bag.clip.labels for bag in self.split.val], dtype=torch.int8)
-        loss = float(masked_loss(logits, labels, self.weights.cpu()))
-        ap = macro_average_precision(logits.sigmoid().numpy(), labels.numpy())
-        score = ap if self.ranked and ap is not None else -loss
-        rate = self.optimizer.param_groups[0]["lr"]
-        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            self.scheduler.step(score)
+        loss = float(masked_loss(logits, self.val_labels, self.weights.cpu()))
+        ap = macro_average_precision(logits.sigmoid().numpy(), self.val_labels.numpy())
+        rate = self.optimiser.learning_rate
         self.epoch += 1
-        improved = score > self.best_score
-        if improved:
-            self.best_epoch, self.best_score = self.epoch, score
+        improved = self.best.update(self.epoch, ap, loss)
+        self.optimiser.end_epoch(self.best.epoch)
         speed = len(self.split.train) / seconds
         took = time.perf_counter() - began
         return Epoch(self.epoch, train_loss, loss, ap, rate, speed, self.waited_s, took, improved)
@@ -192,57 +225,32 @@ class Trainer:
             metric=self.metric,
             score=outcome.val_loss if outcome.val_macro_ap is None else outcome.val_macro_ap,
             weights=self.model.state_dict(),
+            taught=tuple(row.species for row in self.counts if row.is_taught),
         )
         if outcome.improved:
             save_checkpoint(self.run / BEST, checkpoint)
         if self.epoch % KEEP_EVERY == 0:
             save_checkpoint(self.run / "checkpoints" / f"epoch_{self.epoch:03d}.pt", checkpoint)
-        trainer = {
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict() if self.scheduler else {},
-            "scaler": self.scaler.state_dict(),
-            "best_epoch": self.best_epoch,
-            "best_score": float(self.best_score),
-        }
-        save_checkpoint(self.run / LAST, replace(checkpoint, trainer=trainer))
-
-    def _restore(self, last: Checkpoint) -> None:
-        trainer: Mapping[str, Any] = last.trainer
-        self.optimizer.load_state_dict(trainer["optimizer"])
-        if self.scheduler:
-            self.scheduler.load_state_dict(trainer["scheduler"])
-        self.scaler.load_state_dict(trainer["scaler"])
-        self.epoch, self.best_epoch, self.best_score = last.epoch, trainer["best_epoch"], trainer["best_score"]
-
-    def _exhausted(self) -> bool:
-        return self.epoch - self.best_epoch >= self.config.training.patience
+        state = self.optimiser.to_plain() | self.best.to_plain()
+        save_checkpoint(self.run / LAST, replace(checkpoint, trainer=state))
 
     def _shown_score(self) -> float:
-        return float(self.best_score if self.ranked else -self.best_score)
+        return self.best.ap if self.ranked else self.best.loss
 
     def _started(self, tracker: Tracker) -> RunStarted:
-        notes = [*self.split.notes, *tracker.notes]
+        notes = [*list_notes(self.config, self.store, self.split, self.counts), *tracker.notes]
         if not self.ranked:
             notes.append("no species has both labels in split val: the best epoch is the one of least validation loss")
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        counts = len(self.split.train), len(self.split.val)
-        return RunStarted(self.run, *counts, parameters, self.epoch + 1, self.config.training.epochs, tuple(notes))
+        clips = len(self.split.train), len(self.split.val)
+        epochs = self.config.training.epochs
+        return RunStarted(self.run, *clips, parameters, self.epoch + 1, epochs, self.counts, tuple(notes))
 
 
-def _make_scheduler(config: Config, optimizer: torch.optim.Optimizer, steps_an_epoch: int) -> Any:
-    settings = config.training
-    if settings.scheduler == "plateau":
-        # a relative threshold would take scores below 0, losses, for better when they are slightly worse
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, mode="max", factor=0.5, patience=max(1, settings.patience // 3), threshold_mode="abs"
-        )
-    if settings.scheduler == "one_cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, settings.epochs * steps_an_epoch)
-    return None
+def seconds_left(took: float, part: float, epochs: int, val_per_train: float) -> float:
+    """How many seconds so many epochs take on, when this part of the first one's batches took so long.
 
-
-def _amp_dtype(device: torch.device) -> torch.dtype | None:
-    """Half precision on CUDA: bfloat16, which needs no loss scaling, where the device has it. Float32 elsewhere."""
-    if device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    >>> seconds_left(took=10, part=0.25, epochs=3, val_per_train=0.3)
+    122.0
+    """
+    return took / part * (1 + _VALIDATION_COST * val_per_train) * epochs - took

@@ -236,7 +236,7 @@ def test_wrong_usage_is_exit_code_2(project: Path) -> None:
         ["build", "--from", "none.h5", "--allow-outside"],
         ["build", "--from", "none.h5", "--device", "auto"],
         ["build", "--from", "none.h5", "--csv", "train.csv"],
-        ["train", "--resume", "runs/none", "--epochs", "3"],
+        ["train", "--resume", "runs/none", "--seed", "3"],
         ["eval", "--checkpoint", "none.pt", "--run-dir", "runs"],
         ["show", "none.zarr", "-o", "none.png", "--split", "test"],
         ["synth", "none.csv", "--seed", "0"],
@@ -286,7 +286,7 @@ def test_a_missing_split_names_the_csv_lying_beside(fresh: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["build", "train", "eval", "run", "show", "synth", "bench", "info", "export", "verify", "prune"],
+    ["build", "train", "split", "eval", "run", "show", "synth", "bench", "info", "export", "verify", "prune"],
 )
 def test_every_help_has_an_example(command: str, tmp_path: Path) -> None:
     shown = batcache(command, "--help", cwd=tmp_path)
@@ -365,6 +365,34 @@ def test_a_stopped_run_is_resumed_to_the_end_of_its_settings(done: Path) -> None
     assert resumed.returncode == 0, resumed.stderr
     assert json.loads((run / "run.json").read_text())["finished"]
     assert len((run / "logs" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_a_finished_run_goes_on_to_more_epochs(done: Path) -> None:
+    run = run_of(done)
+    resumed = batcache("train", "--resume", f"runs/{run.name}", "--epochs", "3", "--device", "cpu", cwd=done)
+    assert resumed.returncode == 0, resumed.stderr
+    assert [json.loads(line)["epoch"] for line in (run / "logs" / "metrics.jsonl").read_text().splitlines()] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def test_splits_are_drawn_beside_a_csv_without_them(fresh: Path) -> None:
+    rows = (fresh / "train.csv").read_text().splitlines()
+    place = rows[0].split(",").index("split")
+    bare = [",".join(cell for i, cell in enumerate(row.split(",")) if i != place) for row in rows]
+    (fresh / "data.csv").write_text("\n".join(bare))
+    drawn = batcache("split", "data.csv", "-o", "drawn.csv", "--val", "0.25", "--test", "0.25", cwd=fresh)
+    assert drawn.returncode == 0, drawn.stderr
+    assert "Forty-five" in drawn.stdout and "in drawn.csv" in drawn.stdout
+    header, *lines = (fresh / "drawn.csv").read_text().splitlines()
+    assert header.endswith(",split") and sorted({line.rpartition(",")[2] for line in lines}) == ["test", "train", "val"]
+    refused = batcache("split", "data.csv", "-o", "drawn.csv", cwd=fresh)
+    assert refused.returncode == 2 and "--force" in refused.stderr
+    refused = batcache("split", "drawn.csv", "-o", "again.csv", cwd=fresh)
+    assert refused.returncode == 1 and "every row has a split already" in refused.stderr
 
 
 def train_until(awaited: str, *arguments: str, cwd: Path) -> tuple[int, str]:

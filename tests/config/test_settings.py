@@ -193,7 +193,7 @@ def test_an_unknown_key_or_section_names_the_nearest(load: Any, text: str, place
         ("training: {epochs: yes}", "training.epochs"),
         ("training: {class_weights: [1, yes]}", "training.class_weights.1"),
         ("training: {class_weights: {a: yes}}", "training.class_weights.a"),
-        ("training: {resident: on}", "training.resident"),
+        ("training: {keep_on_gpu: on}", "training.keep_on_gpu"),
         ("training: {learning_rate: -0.1}", "training.learning_rate"),
         ("training: {learning_rate: .inf}", "training.learning_rate"),
         ("training: {class_weights: balancd}", "training.class_weights"),

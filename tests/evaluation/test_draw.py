@@ -90,9 +90,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 
 @pytest.fixture(scope="module")
-def judged(small: SmallWorld, trained: Path) -> tuple[list[Bag], Predictions]:
-    report = evaluate(choose_clips(trained / BEST, small.store, small.manifest, "test", as_trained=True), CPU)
-    assert isinstance(report, EvalReport)
+def judged(small: SmallWorld, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Bag], Predictions]:
+    run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("judged") / trained.name))
+    report = evaluate(choose_clips(run / BEST, small.store, small.manifest, "test", as_trained=True), CPU)
     return list(join(small.manifest, small.store).bags), report.predictions
 
 

@@ -2,8 +2,6 @@ import csv
 import json
 import os
 import shutil
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ import pytest
 import torch
 
 from batcache.errors import ManifestError, RunError, StoreError
-from batcache.evaluation import evaluate as evaluation
 from batcache.evaluation.evaluate import EvalReport, Evaluation, choose_clips, evaluate, read_judged
 from batcache.evaluation.metrics import compute_metrics
 from batcache.inference.predictions import Predictions, read_predictions, write_predictions
@@ -166,22 +163,6 @@ def test_judging_the_same_again_gives_the_same_files(run: Path, small: SmallWorl
     for name, array in vars(before[0]).items():
         np.testing.assert_array_equal(array, getattr(again, name))
     assert read_metrics(run) == before[1]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no locks on folders")
-def test_of_two_splits_that_are_judged_at_once_both_outcomes_stay(run: Path, small: SmallWorld, monkeypatch) -> None:
-    read = evaluation._read_metrics
-
-    def read_slowly(path: Path) -> dict[str, Any]:
-        found = read(path)
-        time.sleep(0.5)
-        return found
-
-    both = [chosen(run, small, split=split) for split in ("test", "val")]
-    monkeypatch.setattr(evaluation, "_read_metrics", read_slowly)
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(judge, both))
-    assert read_metrics(run).keys() == {"test", "val"}
 
 
 def test_progress_counts_every_clip(run: Path, small: SmallWorld) -> None:

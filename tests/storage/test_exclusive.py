@@ -1,12 +1,9 @@
 """Changes that several make to one file at once are none of them lost. Locks are in ``tests/store/test_lock.py``."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import create_exclusively
@@ -15,24 +12,23 @@ ADDS = """
 import json, sys, time
 from pathlib import Path
 from batcache.storage.disk import write_file
-from batcache.storage.exclusive import one_at_a_time
+from batcache.storage.exclusive import alone
 place, me = Path(sys.argv[1]), sys.argv[2]
 for number in range(20):
-    with one_at_a_time(place.parent):
+    with alone(place.with_name("lock")):
         there = json.loads(place.read_bytes())
         time.sleep(0.002)
         write_file(place, json.dumps([*there, f"{me} {number}"]).encode())
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no locks on folders")
 def test_of_four_processes_that_add_to_a_file_at_once_none_loses_a_line(tmp_path):
     place = tmp_path / "lines.json"
     write_file(place, b"[]")
     running = [subprocess.Popen([sys.executable, "-c", ADDS, str(place), str(me)]) for me in range(4)]
     assert [process.wait(timeout=60) for process in running] == [0] * 4
     assert sorted(json.loads(place.read_bytes())) == sorted(f"{me} {n}" for me in range(4) for n in range(20))
-    assert [path.name for path in tmp_path.iterdir()] == ["lines.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lines.json", "lock"]
 
 
 def test_a_file_that_is_there_is_not_created(tmp_path: Path):

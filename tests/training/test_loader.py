@@ -11,7 +11,7 @@ from batcache.training.loader import BagsOnGpu, Batch, BatchPlan, BatchReader, p
 from tests.small_world import SmallWorld
 
 CUT = 50  # frames an instance: 0.1 s, so that a clip has 5 to 16
-sources = pytest.mark.parametrize("source", ["workers 0", "workers 1", "workers 3", "resident"])
+sources = pytest.mark.parametrize("source", ["workers 0", "workers 1", "workers 3", "on gpu"])
 
 
 def counts_of(small: SmallWorld) -> list[int]:
@@ -51,7 +51,7 @@ def test_a_random_span_of_a_long_bag_lies_within_it_and_moves_between_epochs(sma
 
 def batches_of(small: SmallWorld, source: str, draws: list[BatchPlan], bag_size: int = 10) -> list[Batch]:
     bags = join(small.manifest, small.store).bags
-    if source == "resident":
+    if source == "on gpu":
         return list(BagsOnGpu(small.store, bags, CUT, 6, bag_size, torch.device("cpu")).batches(draws, 0))
     reader = BatchReader(small.store, bags, CUT, 6, bag_size, pin=False)
     return list(reader.batches(draws, int(source.split()[1])))
@@ -99,11 +99,11 @@ def test_a_damaged_chunk_stops_the_batches_that_threads_read(
         batches_of(small, "workers 1", epoch(small, 0, most=6))
 
 
-def test_the_memory_that_resident_bags_take_is_known_before(small: SmallWorld) -> None:
+def test_the_memory_that_kept_bags_take_is_known_before(small: SmallWorld) -> None:
     bags = join(small.manifest, small.store).bags
-    resident = BagsOnGpu(small.store, bags, CUT, 6, 10, torch.device("cpu"))
+    kept = BagsOnGpu(small.store, bags, CUT, 6, 10, torch.device("cpu"))
     needed = BagsOnGpu.bytes_needed(small.store, bags, CUT)
-    assert resident.instances[:-1].nbytes == needed  # and one instance of padding
+    assert kept.instances[:-1].nbytes == needed  # and one instance of padding
 
 
 def test_a_bag_is_read_from_its_own_start(small: SmallWorld) -> None:

@@ -10,9 +10,8 @@ import torch
 
 from batcache.errors import ConfigError
 from batcache.training.bags import join
-from batcache.training.loop import train
 from batcache.training.loss import class_weights, masked_loss
-from tests.small_world import CPU, SPECIES, SmallWorld, tweak
+from tests.small_world import SPECIES, SmallWorld, train_fully, tweak
 
 ONES = torch.ones(3)
 
@@ -76,5 +75,5 @@ def test_class_weights_of_other_species_are_an_error_before_there_is_a_run(
 ) -> None:
     config = tweak(small.config, training={"class_weights": given})
     with pytest.raises(ConfigError, match=finding):
-        list(train(config, small.store, small.manifest, tmp_path / "runs", CPU))
+        train_fully(config, small.store, small.manifest, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -27,6 +27,7 @@ GROUPS_AND_CONTENTS = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(GROUPS_AND_CONTENTS, st.floats(0.01, 0.99), st.integers(0, 2**32))
 def test_a_draw_parts_no_group_and_no_content(rows: list[tuple[str | None, str]], share: float, seed: int) -> None:
     bags = [bag(i, group, content) for i, (group, content) in enumerate(rows)]
@@ -43,6 +44,7 @@ def test_a_draw_parts_no_group_and_no_content(rows: list[tuple[str | None, str]]
         assert {key(b) for b in train}.isdisjoint(key(b) for b in val)
 
 
+@settings(deadline=None, max_examples=50)
 @given(GROUPS_AND_CONTENTS, st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_move_the_draw(rows: list[tuple[str | None, str]], random: object) -> None:
     bags = [bag(i, group, content) for i, (group, content) in enumerate(rows)]
@@ -59,8 +61,8 @@ def test_the_order_of_rows_does_not_move_the_draw(rows: list[tuple[str | None, s
 def test_the_share_is_about_what_was_asked_for_and_the_seed_decides_which() -> None:
     bags = [bag(i, f"night {i // 2}", str(i)) for i in range(100)]
     draws = {seed: share_groups(bags, 0.15, seed)[1] for seed in range(20)}
-    assert all(15 <= len(val) <= 16 for val in draws.values())
-    assert len({val[0].clip.filename for val in draws.values()}) > 10
+    assert all(14 <= len(val) <= 16 for val in draws.values())
+    assert len({tuple(b.clip.filename for b in val) for val in draws.values()}) > 15
     assert draws[3] == share_groups(bags, 0.15, 3)[1]
 
 
@@ -69,7 +71,7 @@ def test_groups_that_share_a_copy_move_together() -> None:
     sides = {
         tuple(sorted(b.clip.filename[0] for b in val)) for val in (share_groups(bags, 0.2, s)[1] for s in range(9))
     }
-    assert sides == {("4",), ("0", "1", "2", "3")}
+    assert sides == {("4",)}, "the one that is nearest to the share"
 
 
 def test_without_validation_clips_a_share_of_groups_is_drawn_and_said(small: SmallWorld) -> None:

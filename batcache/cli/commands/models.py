@@ -1,4 +1,4 @@
-"""Commands on models: train, eval, run, show."""
+"""Commands that teach and judge models: train, split, eval, run, show."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batcache.cli.model_tables import of_species
 from batcache.cli.options import (
     AllowOutside,
     CachePath,
@@ -17,9 +18,9 @@ from batcache.cli.options import (
     Endpoint,
     Epochs,
     HowPooled,
+    KeepOnGpu,
     OnDevice,
     Region,
-    Resident,
     Runs,
     RunsCache,
     RunsCsvs,
@@ -31,7 +32,7 @@ from batcache.cli.options import (
 )
 from batcache.cli.progress import shown
 from batcache.cli.tables import describe
-from batcache.cli.terminal import Block, say, show
+from batcache.cli.terminal import Block, say, show, warn
 from batcache.device import pick_device
 from batcache.errors import list_some
 
@@ -61,8 +62,8 @@ def train(
             help="A run to continue after its last epoch; with --epochs, to more of them.", show_default=False
         ),
     ] = None,
-    resident: Annotated[
-        Resident | None, typer.Option(help="Whether a GPU may hold all training bags.", show_default=False)
+    keep_on_gpu: Annotated[
+        KeepOnGpu | None, typer.Option(help="Whether a GPU may hold all training bags.", show_default=False)
     ] = None,
     device: OnDevice = Device.auto,
 ) -> None:
@@ -83,7 +84,7 @@ def train(
     flags = {
         "data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region},
         "model": {"pooling_type": pooling},
-        "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir, "resident": resident},
+        "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir, "keep_on_gpu": keep_on_gpu},
     }
     settings, store = load_with_store(config, flags)
     manifest = choose_manifest(csv or (), settings, store, allow_outside=True)
@@ -135,6 +136,41 @@ def _resumable(device: Device) -> "Iterator[OnProgress]":
         command = f"batcache train --resume {place}{'' if device == 'auto' else f' --device {device}'}"
         how = f"`{command}` goes on, and so does `batcache run` if that began it"
         raise Stopped(f"after epoch {epochs}: {how}") from None
+
+
+def split(
+    csv: Annotated[Path, typer.Argument(metavar="CSV", help="The clips to share out.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.", show_default=False)],
+    val: Annotated[float, typer.Option(min=0, max=0.9, help="Share to validate on.")] = 0.15,
+    test: Annotated[float, typer.Option(min=0, max=0.9, help="Share to judge on.")] = 0.15,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which groups.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Draw training, validation and test clips for a CSV that has none: the same rows with a split column.
+
+    Whole groups (or recordings, where there is no group column) are drawn, so that each split has its share of clips
+    and of every species; none is lost from training. Rows that have a split keep it. Write the CSV beside the other:
+    filenames start from its folder.
+
+    Example: batcache split data.csv -o train.csv
+    """
+    from batcache.manifest.draw_splits import draw_splits, write_with_splits
+    from batcache.manifest.label_counts import count_labels
+    from batcache.manifest.manifest import read_manifest
+
+    if val + test >= 1:
+        raise typer.BadParameter("--val and --test leave nothing to train on")
+    if output.exists() and not force:
+        raise typer.BadParameter(f"{output} is there already; pass --force to replace it")
+    asked = {"train": 1 - val - test, "val": val, "test": test}
+    shares = {name: share for name, share in asked.items() if share}
+    manifest = read_manifest([csv], split_of={csv: ""}, allow_outside=True)  # whatever the file's name says
+    drawn = draw_splits(manifest, shares, seed)
+    write_with_splits(drawn, output)
+    show([of_species(count_labels(drawn.clips, drawn.species))])
+    if not any(clip.group for clip in drawn.clips):
+        warn("no clip has a group: each recording was drawn by itself, clips of one night may lie in two splits")
+    say(f"drawn: {', '.join(f'{clips:,} {name}' for name, clips in drawn.splits.items())}, in {output}")
 
 
 def eval_(
@@ -246,4 +282,4 @@ def show_(
     say(f"drawn: {output}")
 
 
-COMMANDS = (train, eval_, run, show_)
+COMMANDS = (train, split, eval_, run, show_)

@@ -1,0 +1,38 @@
+"""``metrics.json`` of a run: what evaluation found, by split."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from batcache.errors import RunError, brief
+from batcache.storage.disk import write_file
+from batcache.storage.exclusive import alone
+
+
+def file_outcome(run: Path, name: str, outcome: Mapping[str, Any]) -> Path:
+    """Put an outcome beside the others, in place of an earlier one of this name; returns the file.
+
+    Several may be filed at once: one waits for the other, and none is lost.
+
+    Raises:
+        RunError: what is there is damaged.
+    """
+    place = run / "metrics.json"
+    with alone(run / "logs" / "metrics.lock"):
+        document = read_outcomes(run) | {name: outcome}
+        write_file(place, json.dumps(document, indent=1, ensure_ascii=False).encode())
+    return place
+
+
+def read_outcomes(run: Path) -> dict[str, Any]:
+    """The outcomes by name, none where nothing has been filed.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    place = run / "metrics.json"
+    try:
+        return dict(json.loads(place.read_bytes())) if place.exists() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(place, f"cannot be read ({brief(error)})", "Delete it") from None

@@ -1,0 +1,82 @@
+"""Folders of runs: several started at once, and folders that are none."""
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from batcache.errors import RunError
+from batcache.training import runs
+from batcache.training.inputs import find_run
+from batcache.training.runs import BEST, list_runs, newest_run, read_run, start_run
+from tests.small_world import SmallWorld, tweak
+
+ABOUT = {"inputs": "x"}
+
+
+def test_runs_started_at_once_get_a_folder_each(small: SmallWorld, tmp_path: Path) -> None:
+    together = Barrier(8)
+
+    def start(_: int) -> Path:
+        together.wait()
+        return start_run(tmp_path / "runs", small.config, ABOUT)
+
+    with ThreadPoolExecutor(8) as pool:
+        started = list(pool.map(start, range(8)))
+    assert len(set(started)) == 8
+    assert sorted((tmp_path / "runs").iterdir()) == sorted(started), "and nothing is left over"
+    assert all(read_run(run)["inputs"] == "x" for run in started)
+
+
+def test_a_name_that_another_takes_in_the_last_moment_is_not_used(
+    small: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed, snatched = runs._renamed, []
+
+    def snatch(folder: Path, name: Path) -> bool:
+        if not snatched:
+            shutil.copytree(folder, name)
+            snatched.append(name)
+        return renamed(folder, name)
+
+    monkeypatch.setattr(runs, "_renamed", snatch)
+    run = start_run(tmp_path, small.config, ABOUT)
+    assert run == snatched[0].with_name(f"{snatched[0].name}-2")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"format_version": 1}', b'{"format_version": 99, "started": "3000"}']
+)
+def test_a_foreign_record_hides_no_run(small: SmallWorld, trained: Path, tmp_path: Path, content: bytes) -> None:
+    shutil.copytree(trained, tmp_path / "ours")
+    for name in ("a foreign", "z foreign"):
+        shutil.copytree(trained, tmp_path / name)
+        (tmp_path / name / "run.json").write_bytes(content)
+    (tmp_path / "run.json").write_text("{}")
+    assert list(list_runs(tmp_path)) == [tmp_path / "ours"]
+    assert newest_run(tmp_path) == tmp_path / "ours"
+    config = tweak(small.config, training={"run_dir": tmp_path})
+    assert find_run(config, small.store, small.manifest) == tmp_path / "ours"
+
+
+def test_where_only_damaged_runs_are_they_are_named(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "damaged")
+    (tmp_path / "damaged" / "run.json").unlink()
+    with pytest.raises(RunError, match=r"no run with a best model here, but without a readable run\.json: damaged"):
+        newest_run(tmp_path)
+
+
+def test_a_folder_of_runs_that_cannot_be_made_is_an_error_and_leaves_nothing(small: SmallWorld, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(RunError, match=r"runs: cannot hold a run .*Pass another --run-dir"):
+        start_run(tmp_path / "runs", small.config, ABOUT)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_a_run_keeps_what_it_is_told(small: SmallWorld, tmp_path: Path) -> None:
+    run = start_run(tmp_path, small.config, ABOUT)
+    assert json.loads((run / "run.json").read_text())["finished"] is False
+    assert not (run / BEST).exists()
