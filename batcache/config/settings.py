@@ -122,8 +122,8 @@ class FeatureConfig(_Section):
 class DataConfig(FeatureConfig):
     """What is read and how it is cut. ``sample_rate`` is the expected true rate of the recordings, Hz.
 
-    ``bag_size`` is how many instances a batch is padded to at least. Padding is masked and never enters the network: it
-    changes no number, only keeps the shapes of batches, and so their memory, alike.
+    ``bag_size`` is how many instances a batch is padded to at least, so that its shape and memory stay alike. Padding
+    is masked and changes no number but for rounding.
 
     ``cache`` is a path or ``s3://bucket/path``, reached at ``endpoint`` and ``region`` (AWS's, where not given).
     """

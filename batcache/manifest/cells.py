@@ -22,6 +22,11 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 # The caches below are for speed, and for equal values of a million rows to share one object.
 @lru_cache(maxsize=1024)
 def read_filename(cell: str, allow_outside: bool) -> str:
+    """The POSIX path of a recording, relative to the data dir unless it may lie outside.
+
+    Raises:
+        ValueError: empty, or absolute or leading out of the data dir where that is not allowed.
+    """
     path = cell.strip().replace("\\", "/")
     if not path:
         raise ValueError("no filename", "Name a recording or delete the row")
@@ -48,6 +53,16 @@ def leads_out(path: str) -> bool:
 
 
 def read_labels(cells: list[str], columns: Mapping[str, int], decimal_comma: bool) -> tuple[int, ...]:
+    """A row's labels: 1, 0, or ``UNKNOWN`` for an empty cell.
+
+    Args:
+        cells: the whole row.
+        columns: where each species stands in it.
+        decimal_comma: whether ``1,0`` is a number.
+
+    Raises:
+        ValueError: a cell is none of these.
+    """
     try:
         return _to_labels(tuple([cells[column] for column in columns.values()]))
     except KeyError:
@@ -66,6 +81,11 @@ def _to_labels(texts: tuple[str, ...]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1024)
 def read_number(column: str, cell: str, decimal_comma: bool) -> float | None:
+    """A positive number, None for an empty cell; ``start_s`` may be 0.
+
+    Raises:
+        ValueError: no such number.
+    """
     text = _trim(cell, decimal_comma)
     if not text:
         return None

@@ -40,10 +40,12 @@ class Clip:
 
     @property
     def place(self) -> str:
+        """The CSV and line of the row, as errors name it."""
         return place_of(self.csv, self.line)
 
     @property
     def group_or_recording(self) -> str:
+        """What must not be cut in two: the group, or the recording where no group is given."""
         return self.filename if self.group is None else self.group
 
 

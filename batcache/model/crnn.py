@@ -84,6 +84,7 @@ class CRNN(nn.Module):
         return longest_first[order.argsort().to(embeddings.device, non_blocking=True)]
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Return each instance's features in the light of its bag. Shapes as the class says."""
         mask = mask.cpu()
         real = features.flatten(0, 1)
         if not mask.all():
@@ -105,6 +106,7 @@ class BatMILModel(nn.Module):
         self.head = MILPoolingHead(self.crnn.feature_dim, num_classes, config.pooling_type)
 
     def forward(self, features: Tensor, mask: Tensor) -> BagOutput:
+        """Score a batch of bags. Shapes as the class says."""
         output: BagOutput = self.head(self.crnn(features, mask), mask.to(features.device, non_blocking=True))
         return output
 

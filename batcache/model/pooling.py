@@ -42,6 +42,7 @@ class MaxPooling(nn.Module):
         super().__init__()
 
     def forward(self, instance_features: Tensor, instance_logits: Tensor, mask: Tensor) -> tuple[Tensor, None]:
+        """Pool instance logits into the bag's. Shapes as the class says."""
         return instance_logits.masked_fill(~mask.unsqueeze(-1), -torch.inf).amax(1), None
 
 
@@ -63,6 +64,7 @@ class AttentionPooling(nn.Module):
         self.score = nn.Linear(self.hidden.out_features, 1, bias=False)
 
     def forward(self, instance_features: Tensor, instance_logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Pool instance logits into the bag's. Shapes as the class says."""
         scores = self.score(self.hidden(instance_features).tanh())
         attention = _masked_softmax(scores, mask)
         # The classifier is affine and the weights sum to 1: W (sum a h) + b = sum a (W h + b).
@@ -84,6 +86,7 @@ class LinearSoftmaxPooling(nn.Module):
         self.score = nn.Linear(feature_dim, num_classes, bias=False)  # no bias, as in AttentionPooling
 
     def forward(self, instance_features: Tensor, instance_logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Pool instance logits into the bag's. Shapes as the class says."""
         attention = _masked_softmax(self.score(instance_features), mask)
         return (attention * instance_logits).sum(1), attention
 
@@ -110,6 +113,7 @@ class MILPoolingHead(nn.Module):
         self.pooling = _POOLINGS[pooling_type](feature_dim, num_classes)
 
     def forward(self, instance_features: Tensor, mask: Tensor) -> BagOutput:
+        """Classify a batch of bags. Shapes as the class says."""
         assert mask.is_cuda or mask.any(1).all(), "a bag without real instances"  # on a GPU, to ask is to wait
         padded = ~mask.unsqueeze(-1)
         # Zeroed before the layers, not only after: a gradient of 0 times a padded NaN would still be NaN.

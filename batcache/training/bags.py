@@ -48,6 +48,7 @@ class Joined:
         return [f"{count(len(self.left_out), 'recording')} left out, rejected by build: {named}"]
 
     def split(self, name: str) -> tuple[Bag, ...]:
+        """The bags of one split, in the manifest's order."""
         return tuple(bag for bag in self.bags if bag.clip.split == name)
 
 

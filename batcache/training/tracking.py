@@ -34,12 +34,15 @@ class NoTracker:
     notes: tuple[str, ...] = ()
 
     def log(self, metrics: Mapping[str, Any]) -> None:
+        """Do nothing."""
         return
 
     def save(self, path: Path) -> None:
+        """Do nothing."""
         return
 
     def finish(self) -> None:
+        """Do nothing."""
         return
 
 
@@ -72,12 +75,15 @@ class WandbTracker:
         self.notes: tuple[str, ...] = (f"wandb records offline in {run / 'logs' / 'wandb'}",) if offline else ()
 
     def log(self, metrics: Mapping[str, Any]) -> None:
+        """Send the numbers; a failure becomes a note."""
         self._report(lambda: self._run.log(dict(metrics)))
 
     def save(self, path: Path) -> None:
+        """Upload a file; a failure becomes a note."""
         self._report(lambda: self._run.save(path, base_path=path.parent, policy="now"))
 
     def finish(self) -> None:
+        """Close the run; a failure becomes a note."""
         self._report(self._run.finish)
 
     def _report(self, send: Callable[[], object]) -> None:
@@ -111,5 +117,6 @@ class MetricsLog:
         write_file(path, "".join(line + "\n" for line in self._lines).encode())
 
     def append(self, metrics: Mapping[str, Any]) -> None:
+        """Write one epoch's numbers as the next line."""
         with self._path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(metrics) + "\n")
