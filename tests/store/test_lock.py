@@ -18,8 +18,7 @@ import pytest
 from batcache.errors import AudioError, StoreError
 from batcache.store.format import lock
 from batcache.store.format.lock import LOCK, hold
-from tests.store.faulty_build import CONFIG
-from tests.store.project import Project, assert_equal_trees, snapshot
+from tests.store.project import CONFIG, Project, assert_equal_trees, snapshot
 
 HERE = Path(__file__).parents[2]
 BUILD_SLOWLY = """
