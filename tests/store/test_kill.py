@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from batcache.store.format.leftovers import remove_leftovers
+from batcache.store.format.lock import LOCK
 from batcache.store.reader import Store
 from tests.store.cases import Case, firsts, undisturbed
 from tests.store.faults import Fault
@@ -64,6 +65,7 @@ def test_what_a_killed_build_left_goes_though_the_next_has_other_recordings(
     at = first_build.names.index(f"half of write features.zarr/{unfinished}") + 1
     assert first_build.run(commander, folder, Fault(at)).died
     assert {place.name for place in (cache / "instances" / "c").iterdir()} == {"0", "1", "2", "3"}
+    assert (cache / LOCK).exists(), "nobody removed it, and the next build takes it over"
     fewer = Project(copy(first_build.project.root, tmp_path / "fewer", ["a.wav", "b.wav"]))
     fewer.cache = cache
     fewer.list("a.wav", "b.wav")
