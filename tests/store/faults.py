@@ -10,6 +10,7 @@ mkdir, remove. A write counts twice, the second time as ``half of write``: in it
 hook, so that those of zarr count too; flushes and writes, which Python does not audit, by wrapping.
 """
 
+import io
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -256,27 +257,30 @@ def _run_in_child(folder: Path, words: list[str], fault: Fault, answer: int) -> 
     os._exit(status)
 
 
-def _compile_loops() -> None:
-    """Do what every fork's first build would have to do, in a second. It starts no thread."""
+def _prepare() -> None:
+    """Do what every fork's first build would have to do, in a second or more. It starts no thread."""
     import numpy as np
 
-    from batcache.features.kernels import hann_magnitudes, smooth
-
-    hann_magnitudes(np.zeros((1, 3), np.complex64), np.empty((1, 3), np.float32))
-    smooth(np.zeros((1, 1), np.float32), 0.5, np.zeros(1, np.float32), np.empty((1, 1), np.float32))
-
-
-def _serve() -> None:
     for module in (
         "zarr.codecs",
-        "batcache.cli.main",
         "batcache.features.frontend",
         "batcache.store.hdf5.restore",
         "batcache.store.upkeep.repair",
         "batcache.store.upkeep.prune",
     ):
         import_module(module)
-    _compile_loops()
+    from batcache.cli import main as cli
+    from batcache.features.kernels import hann_magnitudes, smooth
+
+    hann_magnitudes(np.zeros((1, 3), np.complex64), np.empty((1, 3), np.float32))
+    smooth(np.zeros((1, 1), np.float32), 0.5, np.zeros(1, np.float32), np.empty((1, 1), np.float32))
+    sys.argv = ["batcache", "build", "--csv", os.devnull]
+    with redirect_stderr(io.StringIO()), suppress(SystemExit):
+        cli.main()  # ends with an error, all settings read
+
+
+def _serve() -> None:
+    _prepare()
     for line in sys.stdin:
         folder, words, fault = json.loads(line)
         receive, answer = os.pipe()

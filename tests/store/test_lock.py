@@ -79,6 +79,7 @@ def process_that_is_gone() -> int:
     return process.pid
 
 
+@pytest.mark.slow
 def test_of_two_builders_at_once_one_works_and_the_other_is_told_who_since_when_and_how_to_go_on(project):
     with start(project, awaited="go on") as first:
         wait_for((project.cache / LOCK).exists)
