@@ -27,6 +27,9 @@ RATE = 384_000
 SMALL = DataConfig(n_mels=16, instance_s=0.1)
 """Instances of 100 frames of 16 bands: chunks of 3,200 bytes."""
 
+CONFIG = "data: {n_mels: 16, instance_s: 0.1}\n"
+"""``SMALL`` as a user writes it."""
+
 PER_SHARD = 4
 
 

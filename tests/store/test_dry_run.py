@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from batcache.cli import main as cli
-from tests.store.faulty_build import CONFIG
-from tests.store.project import PER_SHARD, Project, add_guano, assert_equal_trees, few_a_shard, snapshot
+from tests.store.project import CONFIG, PER_SHARD, Project, add_guano, assert_equal_trees, few_a_shard, snapshot
 
 Said = dict[str, tuple[str, str]]
 

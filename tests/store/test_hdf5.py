@@ -6,7 +6,6 @@ import pickle
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -33,6 +32,7 @@ from batcache.store.hdf5.restore import Restored, restore
 from batcache.store.open import open_store, read_settings
 from batcache.store.reader import Store
 from batcache.store.summary import summarise
+from tests.store.faults import COUNTED, Fault, Outcome
 from tests.store.project import Project, assert_equal_trees, copy, let_an_hour_pass, read_all, snapshot
 from tests.store.test_faults import mounted, remount
 
@@ -344,52 +344,37 @@ def test_a_stopped_restore_goes_on_and_ends_as_if_undisturbed(exported: Path, tm
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")
-@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_killed_it_reads_true_or_not_at_all_and_ends_as_if_undisturbed(every, exported, tmp_path) -> None:
-    """Before every operation on the disk, or every second rename, half-done write and new folder."""
-    from tests.store.killing import Death
+@pytest.mark.parametrize("others", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_restore_that_dies_reads_true_or_not_at_all_and_ends_as_if_undisturbed(
+    others, exported, commander, tmp_path
+) -> None:
+    """Before every third rename, half-done write and new folder; then before all other operations on the disk."""
 
-    whole = tmp_path / "undisturbed" / "features.zarr"
-    restore_to(exported, whole)
-    expected, truth = snapshot(whole.parent), read_all(Store(whole))
+    def restore_by_command(name: str, fault: Fault) -> tuple[Path, Outcome]:
+        folder = tmp_path / name
+        folder.mkdir()
+        words = ["build", "--from", str(exported), "--cache", str(folder / "features.zarr")]
+        return folder, commander.run(folder, words, fault)
 
-    def run(root: Path, point: int | None) -> tuple[int, list[list[str]]]:
-        receive, answer = os.pipe()
-        child = os.fork()
-        if not child:
-            try:
-                death = Death(root, point)
-                death.watch()
-                restore_to(exported, root / "features.zarr")
-                os.write(answer, json.dumps(death.passed).encode())
-                os._exit(0)
-            except BaseException:
-                os._exit(1)
-        os.close(answer)
-        with os.fdopen(receive) as told:
-            passed = json.loads(told.read() or "[]")
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), passed
-
-    def folder(name: str) -> Path:
-        (tmp_path / name).mkdir()
-        return tmp_path / name
-
-    status, passed = run(folder("counted"), None)
-    assert status == 0
-    telling = [i for i, (kind, _) in enumerate(passed, 1) if kind in ("rename", "half of write", "mkdir")]
+    whole, outcome = restore_by_command("whole", COUNTED)
+    assert outcome.status == 0, outcome.text
+    expected, truth = snapshot(whole), read_all(Store(whole / "features.zarr"))
+    operations = outcome.operations
+    telling = [i for i, (kind, _) in enumerate(operations, 1) if kind in ("rename", "half of write", "mkdir")]
     assert len(telling) > 30
     with mock.patch("os.fsync", lambda handle: None):
-        for point in range(1, len(passed) + 1) if every else telling[::2]:
-            root = folder(f"{point}")
-            assert run(root, point)[0] == -signal.SIGKILL
-            cache = root / "features.zarr"
+        for at in sorted({*range(1, len(operations) + 1)} - {*telling[::3]}) if others else telling[::3]:
+            said = f"dead before operation {at}, {operations[at - 1]}"
+            folder, outcome = restore_by_command(f"{at}", Fault(at))
+            assert outcome.died, said
+            cache = folder / "features.zarr"
             if cache.exists():
                 for name, frames in read_all(Store(cache)).items():
                     np.testing.assert_array_equal(frames, truth[name])
-            let_an_hour_pass(root)
+            let_an_hour_pass(folder)
             restore_to(exported, cache)
-            assert_equal_trees(snapshot(root), expected, f"killed before {passed[point - 1]}")
-            shutil.rmtree(root)
+            assert_equal_trees(snapshot(folder), expected, said)
+            shutil.rmtree(folder)
 
 
 def test_a_cache_that_holds_something_else_is_left_alone(exported: Path, grown: Project, tmp_path: Path) -> None:

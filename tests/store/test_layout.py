@@ -473,6 +473,7 @@ def test_no_store_is_not_a_damaged_store(tmp_path):
         read_attributes(tmp_path / "none.zarr")
 
 
+@pytest.mark.slow
 def test_attributes_with_any_byte_flipped_are_refused_or_decide_the_same_numbers(project, tmp_path):
     """The very numbers: of every recording, as they read from the spoilt store."""
     cache = copy(project.cache, tmp_path / "f.zarr")

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from batcache.store.summary import summarise
 from batcache.store.upkeep.prune import PruneReport, prune
 from batcache.store.upkeep.verify import verify
 from batcache.training.bags import join
-from tests.store.killing import builder
+from tests.store.faults import COUNTED, Fault, Outcome
 from tests.store.project import Project, assert_equal_trees, copy, flip, read_all, snapshot
 
 LENGTHS = {
@@ -279,8 +278,11 @@ def test_a_shard_that_is_in_use_is_named_and_the_store_stays_right_until_it_is_p
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 13])
-def test_a_prune_killed_at_any_point_leaves_right_numbers_and_ends_when_run_again(project, every, monkeypatch):
+@pytest.mark.parametrize("others", [pytest.param(True, marks=pytest.mark.slow), False])
+def test_a_prune_that_dies_at_any_point_leaves_right_numbers_and_ends_when_run_again(
+    project, others, commander, monkeypatch
+):
+    """Before every thirteenth operation on the disk; then before all others."""
     names = [name for name in names_in(project) if name != "nan.wav"]
     truth = read_kept(project.cache, names)
     folder = project.root.parent
@@ -288,28 +290,32 @@ def test_a_prune_killed_at_any_point_leaves_right_numbers_and_ends_when_run_agai
     def begin(name: str) -> Project:
         return Project(copy(project.root, folder / name))
 
-    with builder() as killer:
-        whole = begin("whole")
-        status, operations = killer.build(whole.root, whole.cache, None, "prune")
-        assert status == 0
-        assert len(operations) > 40 and {"rename", "remove", "rmdir"} <= {done for done, _ in operations}
-        expected = snapshot(whole.cache)
-        monkeypatch.setattr("os.fsync", lambda handle: None)
-        for point in range(1, len(operations) + 1, every):
-            said = f"killed before operation {point}, {operations[point - 1]}"
-            again = begin("again")
-            status, _ = killer.build(again.root, again.cache, point, "prune")
-            assert status == -signal.SIGKILL, said
-            assert_equal_frames(read_kept(again.cache, names), truth)
-            built = Project(copy(again.root, folder / "built"))
-            assert built.build().computed == set(), said
-            assert_equal_frames(read_kept(built.cache, names), truth)
-            run(again.cache)
-            assert_equal_trees(snapshot(again.cache), expected, said)
-            run(built.cache)
-            assert_sound(built.cache)
-            shutil.rmtree(again.root)
-            shutil.rmtree(built.root)
+    def prune_by_command(of: Project, fault: Fault) -> Outcome:
+        return commander.run(of.root, ["prune", str(of.cache)], fault)
+
+    whole = begin("whole")
+    outcome = prune_by_command(whole, COUNTED)
+    assert outcome.status == 0, outcome.text
+    operations = outcome.operations
+    assert len(operations) > 40 and {"rename", "remove", "rmdir"} <= {done for done, _ in operations}
+    expected = snapshot(whole.cache)
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+    for at in range(1, len(operations) + 1):
+        if (at % 13 == 1) == others:
+            continue
+        said = f"dead before operation {at}, {operations[at - 1]}"
+        again = begin("again")
+        assert prune_by_command(again, Fault(at)).died, said
+        assert_equal_frames(read_kept(again.cache, names), truth)
+        built = Project(copy(again.root, folder / "built"))
+        assert built.build().computed == set(), said
+        assert_equal_frames(read_kept(built.cache, names), truth)
+        run(again.cache)
+        assert_equal_trees(snapshot(again.cache), expected, said)
+        run(built.cache)
+        assert_sound(built.cache)
+        shutil.rmtree(again.root)
+        shutil.rmtree(built.root)
 
 
 # A reader that was open before.

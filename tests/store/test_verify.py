@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -29,7 +28,7 @@ from batcache.store.format.shard import ShardWriter, shard_path
 from batcache.store.upkeep.prune import prune
 from batcache.store.upkeep.repair import RepairReport, repair
 from batcache.store.upkeep.verify import VerifyReport, verify
-from tests.store.killing import builder
+from tests.store.faults import COUNTED, Fault, Outcome
 from tests.store.project import SMALL, Project, add_guano, assert_equal_trees, copy, flip, snapshot
 
 LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2, "d.wav": 0.15, "e.wav": 0.18}
@@ -690,10 +689,11 @@ def damage_for_kills(cache: Path, *, records: bool) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")
 @pytest.mark.parametrize("records", [False, True])
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 31])
-def test_a_repair_killed_at_any_point_leaves_right_numbers_or_our_error_and_ends_when_run_again(
-    project, expected, records, every, monkeypatch
+@pytest.mark.parametrize("others", [pytest.param(True, marks=pytest.mark.slow), False])
+def test_a_repair_that_dies_at_any_point_leaves_right_numbers_or_our_error_and_ends_when_run_again(
+    project, expected, records, others, commander, monkeypatch
 ):
+    """Before every 31st operation on the disk; then before all others."""
     truth = {row.path: project.frames(row.path) for row in project.store().index.recordings if not row.failure}
     damaged = copy(project.root, project.root.parent / "damaged" / "project")
     damage_for_kills(damaged / "features.zarr", records=records)
@@ -701,32 +701,36 @@ def test_a_repair_killed_at_any_point_leaves_right_numbers_or_our_error_and_ends
     def begin(name: str) -> Project:
         return Project(copy(damaged, project.root.parent / name / "project"))
 
-    with builder() as killer:
-        whole = begin("whole")
-        status, operations = killer.build(whole.root, whole.cache, None, "repair")
-        assert status == 0
-        assert_equal_trees(snapshot(whole.cache), expected)
-        assert len(operations) > 50 and "rename" in dict(operations)
-        monkeypatch.setattr("os.fsync", lambda handle: None)
-        for point in range(1, len(operations) + 1, every):
-            said = f"killed before operation {point}, {operations[point - 1]}"
-            again = begin("again")
-            status, _ = killer.build(again.root, again.cache, point, "repair")
-            assert status == -signal.SIGKILL, said
+    def repair_by_command(of: Project, fault: Fault) -> Outcome:
+        return commander.run(of.root, ["verify", str(of.cache), "--deep", "--sample", "100", "--repair"], fault)
+
+    whole = begin("whole")
+    outcome = repair_by_command(whole, COUNTED)
+    assert outcome.status == 0, outcome.text
+    assert_equal_trees(snapshot(whole.cache), expected)
+    operations = outcome.operations
+    assert len(operations) > 50 and "rename" in dict(operations)
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+    for at in range(1, len(operations) + 1):
+        if (at % 31 == 1) == others:
+            continue
+        said = f"dead before operation {at}, {operations[at - 1]}"
+        again = begin("again")
+        assert repair_by_command(again, Fault(at)).died, said
+        try:
+            store = again.store()
+        except StoreError:
+            store = None
+        for name, frames in truth.items() if store else ():
             try:
-                store = again.store()
+                row = store.find(name)
+                if row is not None and (name != "d.wav" or records):  # whose numbers were wrong to begin with
+                    np.testing.assert_array_equal(store.read_frames(row), frames)
             except StoreError:
-                store = None
-            for name, frames in truth.items() if store else ():
-                try:
-                    row = store.find(name)
-                    if row is not None and (name != "d.wav" or records):  # whose numbers were wrong to begin with
-                        np.testing.assert_array_equal(store.read_frames(row), frames)
-                except StoreError:
-                    pass
-            report = mend(again.cache, check(again.cache, sample=100))
-            assert not report.left and not report.impossible, said
-            if records:
-                again.build()  # the killed one may have removed a shard whose record it had withdrawn before
-            assert_equal_trees(snapshot(again.cache), expected, said)
-            shutil.rmtree(again.root)
+                pass
+        report = mend(again.cache, check(again.cache, sample=100))
+        assert not report.left and not report.impossible, said
+        if records:
+            again.build()  # the killed one may have removed a shard whose record it had withdrawn before
+        assert_equal_trees(snapshot(again.cache), expected, said)
+        shutil.rmtree(again.root)
