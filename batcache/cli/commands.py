@@ -28,6 +28,7 @@ from batcache.cli.options import (
     RunsDataDir,
     RunsEndpoint,
     RunsRegion,
+    SpectraBy,
 )
 from batcache.cli.pages import draw_run, draw_store
 from batcache.cli.resolve import (
@@ -136,6 +137,7 @@ def build(
         Path | None, typer.Option("--from", help="Restore an exported HDF5 file instead.", show_default=False)
     ] = None,
     device: OnDevice = Device.auto,
+    engine: SpectraBy = None,
 ) -> None:
     """Compute the features of every recording once, into a Zarr store.
 

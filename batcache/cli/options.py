@@ -13,6 +13,12 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Engine(StrEnum):
+    auto = "auto"
+    nnaudio = "nnaudio"
+    fft = "fft"
+
+
 class Resident(StrEnum):
     auto = "auto"
     off = "off"
@@ -81,3 +87,9 @@ AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help="Let filenames lead out of the data dir; only for CSVs you trust.")
 ]
 OnDevice = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU where there is one.")]
+SpectraBy = Annotated[
+    Engine | None,
+    typer.Option(
+        "--engine", help="What computes spectra. [default: auto: nnaudio on a GPU, fft on a CPU]", show_default=False
+    ),
+]

@@ -25,6 +25,7 @@ FRONT_END_VERSION = 3
 """Raised whenever code changes the cached numbers; the golden test fails when that was forgotten."""
 
 PoolingType = Literal["max", "attention", "linear_softmax"]
+Engine = Literal["auto", "nnaudio", "fft"]
 
 
 def _refuse_yes_and_no(value: Any) -> Any:
@@ -123,6 +124,7 @@ class DataConfig(FeatureConfig):
     """What is read and how it is cut. ``sample_rate`` is the expected true rate of the recordings, Hz.
 
     ``cache`` is a path or ``s3://bucket/path``, reached at ``endpoint`` and ``region`` (AWS's, where not given).
+    ``engine`` computes the spectra, to the same numbers but for rounding: ``auto`` is nnAudio on a GPU, the FFT on a CPU.
     """
 
     sample_rate: Count = 384_000
@@ -136,6 +138,7 @@ class DataConfig(FeatureConfig):
     cache: CachePlace = Path("features.zarr")
     endpoint: Endpoint | None = None
     region: str | None = None
+    engine: Engine = "auto"
 
     @property
     def features(self) -> FeatureConfig:

@@ -2,10 +2,10 @@
 
 Hann windows that last as long as ``n_fft`` samples at the target rate; beyond its ends a recording goes on with its own
 level (``features.ends``). Magnitude (power 1); triangles on the Slaney mel scale, each of area 1. Frame *i* is centred
-``i`` hops after the first sample; a recording
-has as many frames as whole hops. Windows of equal duration have the same bins at any rate, so that recordings are not
-resampled where a window is a whole number of their samples (``FeatureConfig.stft_window``). Samples count in 16-bit
-steps, as most recordings store them (full scale is 2^15); of mel frames full scale is 1, as librosa's.
+``i`` hops after the first sample; a recording has as many frames as whole hops. Windows of equal duration have the same
+bins at any rate, so that recordings are not resampled where a window is a whole number of their samples
+(``FeatureConfig.stft_window``). Samples count in 16-bit steps, as most recordings store them (full scale is 2^15); of
+mel frames full scale is 1, as librosa's.
 
 Two engines do it: the FFT, and nnAudio as convolutions, which is what CUDA devices take by default (``data.engine``).
 Recordings of equal length go through together, ``B`` of them.
@@ -20,7 +20,7 @@ from nnAudio.features import STFT
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
-from batcache.config.settings import FeatureConfig, StftWindow
+from batcache.config.settings import Engine, FeatureConfig, StftWindow
 from batcache.errors import ConfigError
 from batcache.features.ends import continued
 from batcache.features.kernels import hann_magnitudes
@@ -104,6 +104,11 @@ class NnAudioMagnitude(nn.Module):
 
 
 ENGINES: dict[str, type[FftMagnitude | NnAudioMagnitude]] = {"fft": FftMagnitude, "nnaudio": NnAudioMagnitude}
+
+
+def choose_engine(asked: Engine, device: torch.device) -> str:
+    """The key of ``ENGINES`` that is asked for; ``auto`` is nnAudio on CUDA devices and the FFT on CPUs."""
+    return asked if asked != "auto" else "nnaudio" if device.type == "cuda" else "fft"
 
 
 class BandEnergy:

@@ -27,7 +27,7 @@ from batcache.store.build.scan import columns_of
 from batcache.store.format.commit import CachedRecording
 
 Frames = NDArray[np.float16]
-_SAMPLES_A_BATCH = 2**26  # thirty-four clips of 5 s at 384 kHz; their windows take a gigabyte of a GPU
+_SAMPLES_A_BATCH = 2**26  # thirty-four clips of 5 s at 384 kHz; their spectra take three gigabytes of a GPU
 _DECODE_BLOCK = 2**20  # samples
 
 
