@@ -26,4 +26,4 @@ demo: .venv/ready
 	$(BIN)/batcache run pipelines/demo.yaml
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

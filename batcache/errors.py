@@ -77,6 +77,7 @@ def list_some(names: Iterable[str], most: int = 3) -> str:
 
 
 def shorten(text: str, longest: int = 60) -> str:
+    """The text, or its beginning and an ellipsis where it is longer than ``longest`` characters."""
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 

@@ -65,7 +65,8 @@ def train_fully(config: Config, store: Store, manifest: Manifest, runs: Path) ->
     return events[0].run, events
 
 
-def build_small_world(folder: Path) -> SmallWorld:
+def write_recordings(folder: Path) -> None:
+    """Write the recordings of ``SmallWorld`` and the two CSVs that list them."""
     random = np.random.default_rng(0)
     rows = []
     for night in range(8):
@@ -90,9 +91,11 @@ def build_small_world(folder: Path) -> SmallWorld:
     more = ["copy.wav,1,0,0,train,night 0", "late.wav,1,0,0,,"]
     (folder / "all.csv").write_text("\n".join([header, *rows, *more]) + "\n")
 
+
+def build_small_world(folder: Path) -> SmallWorld:
+    write_recordings(folder)
     config = load_config(base=SETTINGS)
-    for _ in build(read_manifest([folder / "all.csv"]), folder / "features.zarr", config.data, "cpu", workers=1):
-        pass
+    build(read_manifest([folder / "all.csv"]), folder / "features.zarr", config.data, "cpu", workers=1)
     for wav in folder.rglob("*.wav"):
         wav.unlink()
     return SmallWorld(folder, config, Store(folder / "features.zarr"), read_manifest([folder / "manifest.csv"]))

@@ -131,7 +131,7 @@ def run_python(code: str) -> str:
 @pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"], ["train", "--help"], ["eval", "--help"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     loaded = run_python(
-        f"import sys\nsys.argv = ['batcache', *{arguments}]\nfrom batcache.cli.commands import main\n"
+        f"import sys\nsys.argv = ['batcache', *{arguments}]\nfrom batcache.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         f"print('loaded:', *[name for name in {EVERYTHING_HEAVY} if name in sys.modules])"
     )
@@ -141,7 +141,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 def test_the_version_is_that_of_the_installed_package_and_needs_nothing_heavy() -> None:
     shown = run_python(
-        "import sys\nsys.argv = ['batcache', '--version']\nfrom batcache.cli.commands import main\n"
+        "import sys\nsys.argv = ['batcache', '--version']\nfrom batcache.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         f"print([name for name in {EVERYTHING_HEAVY} if name in sys.modules])"
     )
@@ -150,7 +150,7 @@ def test_the_version_is_that_of_the_installed_package_and_needs_nothing_heavy() 
 
 def test_importing_the_command_line_imports_nothing_heavy() -> None:
     assert run_python(
-        f"import sys, batcache.cli.commands\nprint([name for name in {EVERYTHING_HEAVY} if name in sys.modules])"
+        f"import sys, batcache.cli.main\nprint([name for name in {EVERYTHING_HEAVY} if name in sys.modules])"
     ).split() == ["[]"]
 
 

@@ -96,17 +96,19 @@ class Builder:
         self.store = folder / device / "features.zarr"
 
     def __call__(self) -> None:
+        """Do the measured work once."""
         self._build(self.sample, self.store)
 
     def clear(self) -> None:
+        """Remove the store of the round before, off the clock."""
         shutil.rmtree(self.store, ignore_errors=True)
 
     def warm_up(self) -> None:
+        """Build a few recordings first, so that nothing is compiled or imported on the clock."""
         self._build(self.sample.first(4), self.store.with_name("warm.zarr"))
 
     def _build(self, sample: Sample, store: Path) -> None:
-        for _ in build(sample.manifest, store, self.config, self.device):
-            pass
+        build(sample.manifest, store, self.config, self.device)
 
 
 def measure_engines(sample: Sample, config: FeatureConfig, device: str, rounds: int) -> Iterator[Row]:
@@ -139,6 +141,7 @@ class EngineRun:
         self.front_end, self.decoded = front_end, decoded
 
     def __call__(self) -> None:
+        """Do the measured work once."""
         for rate, samples in self.decoded:
             self.compute(rate, samples)
         if self.front_end.device.type == "cuda":

@@ -14,6 +14,7 @@ PACKAGES = (
 
 
 def describe_machine() -> dict[str, str | int | float | None]:
+    """Cores, memory, system and GPU of this machine, without its name or its user's."""
     cuda = torch.cuda.is_available()
     return {
         "cpu": _cpu_model(),

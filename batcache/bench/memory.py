@@ -60,6 +60,7 @@ def measure_disk(sample: Sample, store: Path) -> Iterator[Row]:
 
 
 def import_torch() -> None:
+    """Import torch: the memory that every command which computes takes before it does."""
     import torch  # noqa: F401
 
 
@@ -69,6 +70,5 @@ def build_once(manifest: Manifest, store: Path, config: DataConfig, device: str)
     from batcache.store.build.build import build
 
     keep_freed_memory()  # as the command line does
-    for _ in build(manifest, store, config, device):
-        pass
+    build(manifest, store, config, device)
     shutil.rmtree(store)

@@ -182,10 +182,7 @@ def _row_of_csv(path: str, number: int, random: np.random.Generator) -> str:
 
 
 def _build(csv: Path, cache: Path) -> BuildReport:
-    for event in build(read_manifest([csv]), cache, DataConfig()):
-        report = event
-    assert isinstance(report, BuildReport)
-    return report
+    return build(read_manifest([csv]), cache, DataConfig())
 
 
 def _open(cache: Path) -> None:

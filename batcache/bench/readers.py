@@ -68,15 +68,18 @@ def write_copies(path: Path, folder: Path) -> Copies:
 
 
 def open_batcache(copies: Copies) -> Read:
+    """Our own reader: mapped shards, every checksum verified."""
     return Store(copies.store).read_instances
 
 
 def open_memory_map(copies: Copies) -> Read:
+    """A plain memory map of the instances, nothing verified: what the disk cache gives at best."""
     mapped = np.memmap(copies.flat, "<f2", "r", shape=copies.shape)
     return lambda first, count: np.array(mapped[first : first + count])
 
 
 def open_zarr(copies: Copies) -> Read:
+    """zarr-python."""
     import zarr
 
     instances = zarr.open_group(copies.store, mode="r")["instances"]
@@ -84,6 +87,7 @@ def open_zarr(copies: Copies) -> Read:
 
 
 def open_tensorstore(copies: Copies) -> Read:
+    """TensorStore, with its cache off."""
     import tensorstore
 
     place = {"driver": "file", "path": str(copies.store / "instances")}
@@ -92,6 +96,7 @@ def open_tensorstore(copies: Copies) -> Read:
 
 
 def open_hdf5(copies: Copies) -> Read:
+    """h5py on the exported file."""
     import h5py
 
     instances = h5py.File(copies.hdf5, "r")["instances"]

@@ -42,6 +42,7 @@ class Sample:
 
     @property
     def wav_bytes(self) -> int:
+        """Size of all recordings on the disk."""
         return sum(file.size for file in self.files)
 
     def first(self, count: int) -> "Sample":
@@ -80,8 +81,7 @@ def _keep(manifest: Manifest, files: tuple[ScannedFile, ...]) -> Sample:
 def simulate(folder: Path, count: int) -> Manifest:
     """Render ``count`` clips of simulated bats (at least five) into a folder."""
     manifest = read_manifest([write_plan(folder, count, (), _SEED, force=True)])
-    for _ in create(manifest, folder, force=True):
-        pass
+    create(manifest, folder, force=True)
     return manifest
 
 

@@ -35,6 +35,7 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
+        """How many times better ours is than the peer's; None where one of them is missing."""
         if not self.ours or not self.theirs:
             return None
         return self.ours / self.theirs if self.better == "more" else self.theirs / self.ours
@@ -48,16 +49,8 @@ class Row:
         return bool(value >= self.mark.limit if self.mark.sign == ">=" else value < self.mark.limit)
 
     def to_plain(self) -> dict[str, Any]:
+        """Mappings, lists, texts and numbers, fit for JSON."""
         return asdict(self) | {"ratio": self.ratio, "is_met": self.is_met}
-
-
-@dataclass(frozen=True)
-class Measuring:
-    """What is being measured now: part ``done`` of ``total``."""
-
-    what: str
-    done: int
-    total: int
 
 
 @dataclass(frozen=True)
@@ -70,5 +63,6 @@ class Report:
     rows: tuple[Row, ...]
 
     def to_plain(self) -> dict[str, Any]:
+        """Mappings, lists, texts and numbers, fit for JSON."""
         document = {"format": "batcache bench", "format_version": FORMAT_VERSION}
         return document | asdict(self) | {"rows": [row.to_plain() for row in self.rows]}

@@ -72,6 +72,7 @@ class _ClockedPcen(Pcen):
         self.watch = watch
 
     def stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """As ``FrontEnd.stream``, with the time of its last stage taken."""
         yield from self.watch.clock(PCEN, super().stream(self.watch.clock(MEL, blocks)))
 
 
@@ -86,9 +87,11 @@ class ClockedFrontEnd(FrontEnd):
     def stream(
         self, path: Path, header: AudioHeader, true_rate: int, energy: BandEnergy | None = None
     ) -> Iterator[NDArray[np.float16]]:
+        """As ``FrontEnd.stream``, with the time of its last stage taken."""
         yield from self.watch.clock(QUANTISE, super().stream(path, header, true_rate, energy))
 
     def resample(self, blocks: Iterable[Tensor], true_rate: int) -> Iterator[Tensor]:
+        """As ``FrontEnd.resample``, with its time taken."""
         upstream = self.watch.clock(DECODE, blocks)
         yield from self.watch.clock(RESAMPLE, super().resample(upstream, true_rate))
 

@@ -8,10 +8,10 @@ from batcache.bench.rows import Mark, Row
 from batcache.bench.timing import take_turns
 
 MARK = Mark("ours", "<", 0.4)
-_HELP = "from batcache.cli.commands import main; main()"
+_HELP = "from batcache.cli.main import main; main()"
 _WITHOUT_TORCH = """
 import sys
-from batcache.cli.commands import main
+from batcache.cli.main import main
 try:
     main()
 finally:

@@ -14,12 +14,13 @@ from batcache.bench.memory import measure_disk, measure_memory
 from batcache.bench.planning import planning_rows
 from batcache.bench.reading import measure_reading
 from batcache.bench.recordings import Sample, choose, simulate
-from batcache.bench.rows import Measuring, Report, Row
+from batcache.bench.rows import Report, Row
 from batcache.bench.stages import measure_stages
 from batcache.bench.starting import measure_start
 from batcache.bench.training import FULL, SMALL, measure_training
 from batcache.config.settings import Config, to_plain
 from batcache.manifest.manifest import Manifest
+from batcache.progress import OnProgress, Progress, unheard
 
 _STAGED = 16  # recordings measured stage by stage, and for the mel engines
 _READ = 64  # recordings whose bags are read and trained on, and whose build's memory is measured
@@ -43,11 +44,18 @@ class Effort:
 
 
 def bench(
-    manifest: Manifest | None, config: Config, effort: Effort | None = None, device: str = "auto"
-) -> Iterator[Measuring | Row | Report]:
-    """Measure this machine on recordings of a manifest, or on simulated ones; yields rows, the report last.
+    manifest: Manifest | None,
+    config: Config,
+    effort: Effort | None = None,
+    device: str = "auto",
+    *,
+    on_progress: OnProgress = unheard,
+) -> Report:
+    """Measure this machine on recordings of a manifest, or on simulated ones.
 
     On a GPU too, unless ``device`` is ``cpu``.
+
+    ``on_progress`` hears what is being measured as the stage; the result of a step is the rows that it gave.
 
     Raises:
         ManifestError, AudioError: recordings that cannot be used.
@@ -56,15 +64,15 @@ def bench(
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="batcache-bench-") as place:
         folder = Path(place)
-        yield Measuring("simulating recordings" if manifest is None else "choosing recordings", 0, 1)
+        on_progress(Progress("simulating recordings" if manifest is None else "choosing recordings"))
         chosen = manifest or simulate(folder / "simulated", effort.clips)
         sample = choose(chosen, effort.clips, config.data)
         parts = _parts(sample, config, effort, device, folder)
         for done, (what, measure) in enumerate(parts.items()):
-            yield Measuring(what, done, len(parts))
-            for row in measure():
-                rows.append(row)
-                yield row
+            on_progress(Progress(what, done, len(parts)))
+            measured = tuple(measure())
+            rows += measured
+            on_progress(Progress(what, done + 1, len(parts), measured))
     settings = {
         "recordings": "simulated" if manifest is None else "given",
         "count": len(sample),
@@ -76,7 +84,7 @@ def bench(
         "batch_size": config.training.batch_size,
         "workers": config.training.workers,
     }
-    yield Report(describe_machine(), describe_versions(), settings, tuple(rows))
+    return Report(describe_machine(), describe_versions(), settings, tuple(rows))
 
 
 def _parts(

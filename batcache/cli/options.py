@@ -1,5 +1,6 @@
 """The options that several commands share."""
 
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,23 +9,31 @@ import typer
 
 
 class Device(StrEnum):
+    """Where to compute."""
+
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
 
 
 class Engine(StrEnum):
+    """What computes spectra."""
+
     auto = "auto"
     nnaudio = "nnaudio"
     fft = "fft"
 
 
 class Resident(StrEnum):
+    """Whether training bags may stay in a GPU's memory."""
+
     auto = "auto"
     off = "off"
 
 
 class Pooling(StrEnum):
+    """How the scores of instances become those of a bag."""
+
     max = "max"
     attention = "attention"
     linear_softmax = "linear_softmax"
@@ -93,3 +102,17 @@ SpectraBy = Annotated[
         "--engine", help="What computes spectra. [default: auto: nnaudio on a GPU, fft on a CPU]", show_default=False
     ),
 ]
+
+
+def refuse(context: typer.Context, names: Iterable[str], why: str) -> None:
+    """Refuse options that stand on the command line and would be ignored."""
+    flags = {option.name: option.opts[0] for option in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [flags[name] for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)}: {why}")
+
+
+def refuse_all_but(context: typer.Context, names: Collection[str], why: str) -> None:
+    """Refuse all options but these where they stand on the command line."""
+    refuse(context, [name for name in context.params if name not in names], why)

@@ -1,259 +1,49 @@
-"""Library calls, followed to their end: what happens is shown by progress bars, what came of it at the end."""
+"""What a library call tells while it runs, shown: a bar for each stage, and each result as it comes."""
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from batcache.cli.resolve import find_cache, find_manifest
-from batcache.cli.tables import (
-    describe_epoch,
-    describe_plan,
-    describe_start,
-    describe_work,
-    list_decisions,
-    show_build,
-    show_measured,
-    show_metrics,
-    show_pruned,
-    show_repaired,
-    show_trained,
-    show_verified,
-)
-from batcache.cli.terminal import progress_bars, say, warn
-from batcache.errors import ConfigError, count
+from batcache.cli.tables import describe
+from batcache.cli.terminal import Bars, Block, progress_bars, show
+from batcache.progress import OnProgress, Progress
 
-if TYPE_CHECKING:  # all else is imported by the command that needs it, so that --help answers at once
-    from batcache.bench.suite import Effort
-    from batcache.config.settings import Config
-    from batcache.evaluation.evaluate import Evaluation
-    from batcache.manifest.manifest import Manifest
-    from batcache.storage.s3 import Place
-    from batcache.store.build.report import BuildReport
-    from batcache.store.reader import Store
-    from batcache.store.upkeep.verify import VerifyReport
-
-_STAGES = {
+_TITLES = {
     "scan": "looking at files",
     "build": "computing features",
     "read": "reading shards",
     "compare": "computing anew",
     "repair": "writing shards",
+    "copy": "copying instances",
+    "export": "exporting",
+    "restore": "restoring",
+    "eval": "judging clips",
+    "synth": "simulating recordings",
 }
-Report = TypeVar("Report")
 
 
-class Stopped(Exception):  # noqa: N818
-    """Ctrl-C in a training: when, and how it goes on."""
-
-
-def _follow(events: Iterator[Any], kind: type[Report], title: str = "") -> Report:
-    """Show the steps as bars, of this title or each stage's own; return the report, which comes last."""
+@contextmanager
+def shown(describe_result: Callable[[object], Sequence[Block]] = describe) -> Iterator[OnProgress]:
+    """Give a listener that shows what it hears until the block ends."""
     with progress_bars() as bars:
-        if title:
-            bars.show(title)
-        for event in events:
-            if isinstance(event, kind):
-                report = event
-            else:
-                bars.show(title or _STAGES[event.stage], event.done, event.total)
-    return report
+        yield _Listener(bars, describe_result)
 
 
-def build(
-    settings: "Config", manifest: "Manifest", device: str, *, rehash: bool = False, dry_run: bool = False
-) -> "BuildReport | None":
-    """Build, and show what happens; None after a dry run."""
-    from batcache.storage.disk import free_bytes
-    from batcache.store.build import build as library
-    from batcache.store.build.plan import Plan
+class _Listener:
+    """Shows stages as bars, one after the other, and the results that they bring above them."""
 
-    cache, report = settings.data.place, None
-    events = library.build(manifest, cache, settings.data, device, rehash=rehash, dry_run=dry_run)
-    try:
-        with progress_bars() as bars:
-            for event in events:
-                if isinstance(event, library.Progress):
-                    bars.show(_STAGES[event.stage], event.done, event.total)
-                elif isinstance(event, Plan):
-                    say(describe_plan(event))
-                    if event.tasks:
-                        say(describe_work(event, free_bytes(cache)))
-                    for decision in list_decisions(event) if dry_run else ():
-                        say(decision)
-                else:
-                    report = event
-    except KeyboardInterrupt:
-        events.close()  # shards that are being written are finished
-        say(f"stopped: {cache} holds {count(library.count_committed(cache, settings.data), 'recording')}")
-        raise
-    if report is not None:
-        show_build(report, settings)
-    return report
+    def __init__(self, bars: Bars, describe_result: Callable[[object], Sequence[Block]]) -> None:
+        self._bars, self._describe = bars, describe_result
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.result is not None:
+            show(self._describe(progress.result))
+        elif progress.total is None:
+            self._bars.show_alone(_title(progress.stage))
+        else:
+            # At its end a stage still writes, commits and flushes: a bar that stood at 100 % would lie.
+            total = None if progress.done >= progress.total else progress.total
+            self._bars.show_alone(_title(progress.stage), progress.done, total)
 
 
-def restore(source: Path, cache: "Place") -> None:
-    from batcache.store.hdf5 import restore as library
-
-    report = _follow(library.restore(source, cache), library.Restored, "restoring")
-    say(f"restored: {count(report.recordings, 'recording')}, {count(report.instances, 'instance')} in {report.cache}")
-
-
-def export(cache: "Place", target: Path, *, force: bool) -> None:
-    from batcache.store.hdf5 import export as library
-
-    report = _follow(library.export(cache, target, force=force), library.Exported, "exporting")
-    say(f"exported: {count(report.recordings, 'recording')}, {count(report.instances, 'instance')} to {report.path}")
-
-
-def verify(cache: "Place", sample: int, seed: int, data_dir: Path | None) -> "VerifyReport":
-    from batcache.store.upkeep import verify as library
-
-    events = library.verify(cache, sample=sample, seed=seed, data_dir=data_dir)
-    report = _follow(events, library.VerifyReport)
-    show_verified(report)
-    return report
-
-
-def repair(cache: Path, found: "VerifyReport", data_dir: Path | None) -> bool:
-    """Whether all damage is gone."""
-    from batcache.store.upkeep import repair as library
-
-    events = library.repair(cache, found, data_dir)
-    report = _follow(events, library.RepairReport)
-    show_repaired(report)
-    return not (report.left or report.impossible)
-
-
-def prune(cache: Path, manifest: "Manifest | None", *, dry_run: bool) -> None:
-    from batcache.store.upkeep import prune as library
-
-    events = library.prune(cache, manifest, dry_run=dry_run)
-    show_pruned(_follow(events, library.PruneReport, "copying instances"))
-
-
-def train(settings: "Config", store: "Store", manifest: "Manifest", device: str) -> Path:
-    from batcache.device import pick_device
-    from batcache.training import loop
-
-    events = loop.train(settings, store, manifest, settings.training.run_dir, pick_device(device))
-    return _follow_training(events, device)
-
-
-def resume(run: Path, device: str) -> Path:
-    from batcache.device import pick_device
-    from batcache.store.open import open_store
-    from batcache.training import loop
-    from batcache.training.runs import read_run
-
-    about = read_run(run)
-    store = open_store(find_cache(run, about))
-    return _follow_training(loop.resume(run, store, find_manifest(run, about), pick_device(device)), device)
-
-
-def train_if_needed(settings: "Config", store: "Store", manifest: "Manifest", device: str) -> Path:
-    """The run that these inputs have made, finished first if it was stopped; else a new one."""
-    from batcache.training import inputs
-    from batcache.training.bags import join
-    from batcache.training.runs import read_run
-
-    training = settings.training
-    split = inputs.choose_split(join(manifest, store), manifest, training.validation_share, training.seed)
-    found = inputs.find_run(training.run_dir, inputs.describe_inputs(settings, split, manifest.species))
-    if found is None:
-        return train(settings, store, manifest, device)
-    if not read_run(found)["finished"]:
-        return resume(found, device)
-    say(f"train: up to date, {found}")
-    return found
-
-
-def _follow_training(events: Iterator[Any], device: str) -> Path:
-    from batcache.training.events import Epoch, RunStarted, Step
-
-    run = None
-    try:
-        with progress_bars() as bars:
-            for event in events:
-                if isinstance(event, RunStarted):
-                    run = event.run
-                    say(describe_start(event))
-                    for note in event.notes:
-                        warn(note)
-                elif isinstance(event, Step):
-                    what = ", validating" if event.stage == "validate" else ""
-                    bars.show_alone(f"epoch {event.epoch}{what}", event.done, event.total)
-                elif isinstance(event, Epoch):
-                    say(describe_epoch(event))
-                else:
-                    report = event
-    except KeyboardInterrupt:
-        if run is None:
-            raise
-        raise _stopped(run, device) from None
-    show_trained(report)
-    return Path(report.run)
-
-
-def _stopped(run: Path, device: str) -> Stopped:
-    """How far a run has come, and the command that goes on with it; one without an epoch is removed."""
-    from batcache.model.checkpoint import load_checkpoint
-    from batcache.training.runs import LAST
-
-    if not (run / LAST).exists():
-        shutil.rmtree(run, ignore_errors=True)
-        return Stopped(f"before its first epoch was over: nothing of {run} is kept, run the same command again")
-    place = f'"{run}"' if " " in str(run) else run
-    command = f"batcache train --resume {place}{'' if device == 'auto' else f' --device {device}'}"
-    epoch = load_checkpoint(run / LAST).epoch
-    return Stopped(f"after epoch {epoch}: `{command}` goes on, and so does `batcache run` if that began it")
-
-
-def evaluate(judging: "Evaluation", device: str) -> None:
-    from batcache.device import pick_device
-    from batcache.evaluation import evaluate as predict
-
-    say(
-        f"judging {judging.checkpoint_path} (epoch {judging.checkpoint.epoch}) on split {judging.split}: "
-        f"{count(len(judging.bags), 'clip')}"
-    )
-    events = predict.evaluate(judging, pick_device(device))
-    report = _follow(events, predict.EvalReport, "judging clips")
-    for note in report.notes:
-        warn(note)
-    show_metrics(report)
-
-
-def bench(manifest: "Manifest | None", settings: "Config", effort: "Effort", device: str, *, as_json: bool) -> None:
-    import json
-
-    from batcache.bench import rows, suite
-
-    pending: list[rows.Row] = []
-    with progress_bars() as bars:
-        for event in suite.bench(manifest, settings, effort, device):
-            if isinstance(event, rows.Row):
-                pending.append(event)
-                continue
-            if not as_json:
-                show_measured(pending)
-            pending.clear()
-            if isinstance(event, rows.Measuring):
-                bars.show_alone(event.what, event.done, event.total)
-            else:
-                report = event
-    if as_json:
-        say(json.dumps(report.to_plain(), indent=1))
-
-
-def synthesise(manifest_path: Path, out: Path | None, *, force: bool) -> None:
-    from batcache.manifest.manifest import read_manifest
-    from batcache.synth import create
-
-    if out is None:
-        raise ConfigError("synth.out", "not given", "Say where the simulated recordings go")
-    events = create.create(read_manifest([manifest_path]), out, force=force)
-    report = _follow(events, create.SynthReport, "simulating recordings")
-    written = f"{report.written:,} written, {report.kept:,} there already"
-    calls = f"{count(report.calls, 'call')} in {out / 'events.csv'}"
-    say(f"simulated: {count(report.clips, 'clip')} in {out}, {written}; {calls}")
+def _title(stage: str) -> str:
+    return _TITLES.get(stage, stage)

@@ -1,9 +1,12 @@
 """Lines, tables and progress bars: on a terminal, and in plain text where the output is none."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import zip_longest
 
+import rich.table
 from rich import box
 from rich.console import Console
 from rich.progress import (
@@ -16,10 +19,10 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
-_ENDLESS = 100_000  # columns of a file, so that no path is cut
+_ENDLESS = 100_000  # columns: what a table would take
+_WIDEST_CELL = 60  # of a plain table's columns
 
 
 def _console(stderr: bool = False) -> Console:
@@ -30,48 +33,96 @@ def _console(stderr: bool = False) -> Console:
 
 
 def say(text: str) -> None:
+    """Write a line to stdout."""
     sys.stdout.write(f"{text}\n")  # while a bar is drawn, rich puts what comes this way above it
 
 
 def warn(text: str) -> None:
+    """Write a note to stderr."""
     sys.stderr.write(f"note: {text}\n")
 
 
-def show_table(
-    title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = (), spare: Sequence[str] = ()
-) -> None:
-    """Show rows under a header. Where the terminal is too narrow, ``spare`` columns go, the first of them first."""
+@dataclass(frozen=True)
+class Table:
+    """Rows under a header. Where a terminal is too narrow, ``spare`` columns go, the first of them first."""
+
+    title: str
+    rows: Sequence[tuple[str, ...]]
+    header: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that the user should know: a line on stderr."""
+
+    text: str
+
+
+Block = Table | Note | str
+
+
+def show(blocks: Iterable[Block]) -> None:
+    """Show tables, notes and lines in their order."""
+    for block in blocks:
+        if isinstance(block, Table):
+            show_table(block)
+        elif isinstance(block, Note):
+            warn(block.text)
+        else:
+            say(block)
+
+
+def show_table(table: Table) -> None:
+    """Draw a table on a terminal, or write it as plain lines where the output is none."""
     console = _console()
+    if not console.is_terminal:
+        say("\n".join(_plain(table)))
+        return
     left_out: list[str] = []
-    table = _make_table(console, title, rows, header, left_out)
-    for name in spare:
-        if console.measure(table, options=console.options.update(width=_ENDLESS)).maximum <= console.width:
+    drawn = _draw(table, left_out)
+    for name in table.spare:
+        if console.measure(drawn, options=console.options.update(width=_ENDLESS)).maximum <= console.width:
             break
         left_out.append(name)
-        table = _make_table(console, title, rows, header, left_out)
-    console.print(table)
+        drawn = _draw(table, left_out)
+    console.print(drawn)
     if left_out:
         say(f"the terminal is too narrow for {', '.join(left_out)}")
 
 
-def _make_table(
-    console: Console, title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...], left_out: Sequence[str]
-) -> Table:
-    table = Table(
-        title=Text(title),
+def _draw(table: Table, left_out: Sequence[str]) -> rich.table.Table:
+    drawn = rich.table.Table(
+        title=Text(table.title),
         title_justify="left",
-        box=box.SIMPLE if console.is_terminal else None,
-        show_header=bool(header),
+        box=box.SIMPLE,
+        show_header=bool(table.header),
         pad_edge=False,
-        collapse_padding=console.is_terminal,
+        collapse_padding=True,
     )
-    names = header or ("",) * max(len(row) for row in rows)
+    names = table.header or ("",) * max((len(row) for row in table.rows), default=1)
     shown = [i for i, name in enumerate(names) if name not in left_out]
     for i in shown:
-        table.add_column(names[i], justify="right" if header and i else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(row[i]) for i in shown))
-    return table
+        drawn.add_column(names[i], justify="right" if table.header and i else "left", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(Text(row[i]) for i in shown))
+    return drawn
+
+
+def _plain(table: Table) -> Iterator[str]:
+    """Lines for a file or a pipe. A cell that is very long lengthens its own line, not all others."""
+    lines = [table.header, *table.rows] if table.header else list(table.rows)
+    widths = [
+        max((len(cell) for cell in column if len(cell) <= _WIDEST_CELL), default=0)
+        for column in zip_longest(*lines, fillvalue="")
+    ]
+    yield table.title
+    for cells in lines:
+        padded = (
+            cell.rjust(width) if table.header and i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=False))
+        )
+        yield "  ".join(padded).rstrip()
 
 
 class _Rate(ProgressColumn):
@@ -89,6 +140,7 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def show(self, title: str, done: int = 0, total: int | None = None) -> None:
+        """Show how far the bar of this title has come; without ``total`` it moves to and fro."""
         if title not in self._tasks:
             self._tasks[title] = self._progress.add_task(title, total=total)
         self._progress.update(self._tasks[title], completed=done, total=total)

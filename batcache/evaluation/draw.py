@@ -28,7 +28,7 @@ _BRIGHTEST = 99.8  # percentile of the picture's values that is drawn white
 
 
 def draw_page(path: Path, panels: Sequence[Panel], features: FeatureConfig) -> None:
-    """BatchPlan clips two abreast into one PNG.
+    """Draw clips two abreast into one PNG.
 
     Raises:
         RunError: there is nothing to draw.

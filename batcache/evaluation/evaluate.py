@@ -1,7 +1,7 @@
 """Evaluation a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from batcache.inference.predictions import Predictions, collect, read_prediction
 from batcache.inference.score import BagScores, score_bags
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
+from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.disk import write_file
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
@@ -25,14 +26,6 @@ from batcache.training.tracking import open_tracker
 
 
 @dataclass(frozen=True)
-class Judged:
-    """So many clips of ``total`` have been judged."""
-
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
 class EvalReport:
     """``notes`` say what the user should know of the clips that were judged."""
 
@@ -40,7 +33,8 @@ class EvalReport:
     epoch: int
     split: str
     metrics: Metrics
-    predictions: Path
+    predictions: Predictions
+    predictions_file: Path
     metrics_file: Path
     notes: tuple[str, ...]
 
@@ -63,10 +57,12 @@ class Evaluation:
 
     @property
     def run(self) -> Path:
+        """The folder of the run that the checkpoint belongs to."""
         return self.checkpoint_path.parent.parent
 
     @property
     def inputs(self) -> str:
+        """Digest of the checkpoint, the clips and their labels, to tell whether an evaluation is up to date."""
         rows = sorted([*clip_key(bag), bag.row.content, bag.row.true_rate, list(bag.clip.labels)] for bag in self.bags)
         run = read_run(self.run)["inputs"]
         return digest([run, self.checkpoint_path.name, self.checkpoint.epoch, rows])
@@ -111,8 +107,8 @@ def choose_clips(
     return Evaluation(checkpoint_path, checkpoint, store, manifest, split, name, bags, tuple(notes))
 
 
-def evaluate(judging: Evaluation, device: torch.device) -> Iterator[Judged | EvalReport]:
-    """Judge the clips, write predictions and metrics into the run; yields progress, the report last.
+def evaluate(judging: Evaluation, device: torch.device, *, on_progress: OnProgress = unheard) -> EvalReport:
+    """Judge the clips, write predictions and metrics into the run.
 
     Raises:
         RunError: scores that are not finite. StoreError: damage.
@@ -128,7 +124,7 @@ def evaluate(judging: Evaluation, device: torch.device) -> Iterator[Judged | Eva
     )
     for bag_scores in scored:
         scores.append(bag_scores)
-        yield Judged(len(scores), len(judging.bags))
+        on_progress(Progress("eval", len(scores), len(judging.bags)))
     seconds = checkpoint.frames_per_instance / checkpoint.features.frames_per_second
     predictions = collect(
         [bag.clip for bag in judging.bags], [bag.seconds for bag in judging.bags], scores, checkpoint.species, seconds
@@ -145,7 +141,9 @@ def evaluate(judging: Evaluation, device: torch.device) -> Iterator[Judged | Eva
         tracker.save(path)
     tracker.finish()
     notes = (*judging.notes, *tracker.notes)
-    yield EvalReport(judging.checkpoint_path, checkpoint.epoch, judging.split, metrics, where, summary, notes)
+    return EvalReport(
+        judging.checkpoint_path, checkpoint.epoch, judging.split, metrics, predictions, where, summary, notes
+    )
 
 
 def _predictions_path(run: Path, name: str) -> Path:

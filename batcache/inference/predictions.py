@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -35,6 +36,11 @@ class Predictions:
     evidence_start_s: NDArray[np.float64]
     evidence_end_s: NDArray[np.float64]
     offsets: NDArray[np.int64]
+
+    def table(self) -> dict[str, NDArray[Any]]:
+        """Columns by name, a row for each clip, as a DataFrame wants them: the clip and a score for each species."""
+        named = {"filename": self.filenames, "start_s": self.start_s, "duration_s": self.duration_s}
+        return named | {str(name): self.scores[:, c] for c, name in enumerate(self.species)}
 
 
 def collect(

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from batcache.errors import ManifestError, SynthError, did_you_mean, list_some
 from batcache.manifest.manifest import Manifest
+from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.disk import write_file
 from batcache.synth.ledger import Events, Row, read_ledger
 from batcache.synth.plan import manifest_csv, plan_manifest
@@ -28,15 +29,9 @@ _MOST_WORKERS = 61  # Windows waits for no more
 
 
 @dataclass(frozen=True)
-class Rendered:
-    """So many files of ``total`` are there."""
-
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
 class SynthReport:
+    """What a simulation left in the folder ``out``: clips, of them written now or there already, and their calls."""
+
     out: Path
     clips: int
     written: int
@@ -61,8 +56,8 @@ def write_plan(out: Path, clips: int, species: Sequence[str], seed: int, *, forc
     return place
 
 
-def create(manifest: Manifest, out: Path, *, force: bool = False) -> Iterator[Rendered | SynthReport]:
-    """Render every row of a manifest; yields progress, the report last.
+def create(manifest: Manifest, out: Path, *, force: bool = False, on_progress: OnProgress = unheard) -> SynthReport:
+    """Render every row of a manifest.
 
     Rows whose files were rendered here before, also by a call that was stopped, and not touched since, are not rendered
     again. ``events.csv`` holds the calls of all files rendered here. A label that is not 1 counts as absent.
@@ -93,14 +88,15 @@ def create(manifest: Manifest, out: Path, *, force: bool = False) -> Iterator[Re
                 for i, (events, fresh) in enumerate(pool.map(_render_rows, tasks, repeat(out), repeat(force)), 1):
                     ledger.add(tasks[i - 1], events)
                     written += fresh
-                    yield Rendered(len(rows) - len(todo) + min(i * _ROWS_A_TASK, len(todo)), len(rows))
+                    done = len(rows) - len(todo) + min(i * _ROWS_A_TASK, len(todo))
+                    on_progress(Progress("synth", done, len(rows)))
             except BrokenProcessPool:
                 raise SynthError(out, "a rendering process was killed", "Free some memory, run it again") from None
             finally:
                 pool.shutdown(cancel_futures=True)
     ledger.close()
     calls = sum(len(ledger.events.get(filename, ())) for filename, _, _ in rows)
-    yield SynthReport(out, len(rows), written, len(rows) - written, calls)
+    return SynthReport(out, len(rows), written, len(rows) - written, calls)
 
 
 def _render_rows(rows: Sequence[Row], out: Path, force: bool) -> tuple[Events, int]:

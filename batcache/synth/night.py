@@ -25,6 +25,7 @@ class Night:
 
 
 def draw_night(rng: np.random.Generator) -> Night:
+    """Draw weather, recorder and surroundings of one site on one night."""
     recorder = draw_recorder(rng)
     singing = tuple(
         (insect, float(10.0 ** (rng.uniform(-78, -50) / 20.0))) for insect in INSECTS if rng.random() < 0.16

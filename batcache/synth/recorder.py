@@ -27,6 +27,7 @@ class Recorder:
 
 
 def draw_recorder(rng: np.random.Generator) -> Recorder:
+    """Draw one of four makes of recorder, with its own noise, response and hum."""
     make = rng.choice(4, p=[0.4, 0.25, 0.2, 0.15])
     wobble = rng.standard_normal(4)
     tones = tuple(

@@ -1,6 +1,6 @@
 """What twenty European species say: distributions of their calls.
 
-LastBuild, named beside the rows. The numbers are rounded ranges after these papers and the guides, not copies of their
+Sources, named beside the rows. The numbers are rounded ranges after these papers and the guides, not copies of their
 tables: look them up there before quoting them.
   PJ00  Parsons & Jones 2000, J. Exp. Biol. 203: 2641 (14 British species)
   VA97  Vaughan, Jones & Harris 1997, Bioacoustics 7: 189 (15 British species)

@@ -43,6 +43,7 @@ class Individual:
 
 
 def draw_individual(species: Species, rng: np.random.Generator) -> Individual:
+    """Draw one bat of a species: where it stands within the species' spread."""
     z = rng.standard_normal(8)
     shares = np.array([kind.share for kind in species.types])
     return Individual(

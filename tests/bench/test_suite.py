@@ -17,7 +17,7 @@ from batcache.bench import memory, suite, timing, training
 from batcache.bench.machine import PACKAGES, describe_machine, describe_versions
 from batcache.bench.memory import build_once, import_torch, measure_disk, measure_memory
 from batcache.bench.recordings import Sample, choose, write_long, write_short
-from batcache.bench.rows import Mark, Measuring, Report, Row
+from batcache.bench.rows import Mark, Report, Row
 from batcache.bench.starting import measure_start
 from batcache.bench.subprocess_cost import Cost, run_apart
 from batcache.bench.suite import Effort, bench
@@ -26,6 +26,7 @@ from batcache.bench.training import FULL, SMALL, measure_training, train_briefly
 from batcache.config.settings import DataConfig, ModelConfig, load_config
 from batcache.errors import BatcacheError, ManifestError
 from batcache.manifest.manifest import read_manifest
+from batcache.progress import Progress
 from batcache.store.format.layout import Layout
 from batcache.store.reader import Store
 from batcache.training.events import Step
@@ -218,17 +219,16 @@ def test_machine_and_versions_name_no_host_and_no_folder() -> None:
 
 
 @pytest.fixture(scope="module")
-def measured(sample, config) -> list[Measuring | Row | Report]:
+def measured(sample, config) -> tuple[list[Progress], Report]:
     effort = Effort(clips=6, rounds=1, read_seconds=0, epochs=1, few=2, many=3, long_minutes=0.02, planned=300)
-    return list(bench(sample.manifest, config, effort, "cpu"))
+    told: list[Progress] = []
+    return told, bench(sample.manifest, config, effort, "cpu", on_progress=told.append)
 
 
 @pytest.mark.slow
 def test_the_report_is_whole_and_is_json(measured, sample) -> None:
-    *events, report = measured
-    assert isinstance(report, Report)
-    rows = [event for event in events if isinstance(event, Row)]
-    assert report.rows == tuple(rows)
+    told, report = measured
+    assert report.rows == tuple(row for progress in told for row in progress.result or ())
     document = json.loads(json.dumps(report.to_plain(), allow_nan=False))
     assert set(document) == {"format", "format_version", "machine", "versions", "settings", "rows"}
     keys = {"section", "what", "ours", "unit", "peer", "theirs", "better", "mark", "note", "ratio", "is_met"}
@@ -240,19 +240,19 @@ def test_the_report_is_whole_and_is_json(measured, sample) -> None:
 @pytest.mark.slow
 def test_every_promise_is_measured(measured) -> None:
     """The marks that this project sets itself, each with its limit."""
-    promised = sorted((row.mark.of, row.mark.sign, row.mark.limit) for row in measured if getattr(row, "mark", None))
+    promised = sorted((row.mark.of, row.mark.sign, row.mark.limit) for row in measured[1].rows if row.mark)
     peaks = [*[("ours", "<", 1.5)] * 4, ("ours", "<", 1.25)]
     values = [("ours", "<", 0.4), *peaks, ("ours", "<", 3)]
     ratios = [("ratio", ">=", limit) for limit in (0.4, 3, 4, 5, 100)]
     assert promised == sorted(values + ratios)
-    assert all(row.is_met is not None for row in measured if getattr(row, "mark", None))
+    assert all(row.is_met is not None for row in measured[1].rows if row.mark)
 
 
 @pytest.mark.slow
 def test_every_part_is_announced_in_its_turn(measured) -> None:
-    announced = [event for event in measured if isinstance(event, Measuring)]
-    assert [event.done for event in announced[1:]] == list(range(len(announced) - 1))
-    assert {event.total for event in announced[1:]} == {len(announced) - 1}
+    announced = [progress for progress in measured[0] if progress.total and progress.result is None]
+    assert [progress.done for progress in announced] == list(range(len(announced)))
+    assert {progress.total for progress in announced} == {len(announced)}
 
 
 def test_without_a_gpu_one_row_says_so(sample, config, tmp_path, monkeypatch) -> None:
@@ -267,7 +267,7 @@ def test_without_a_gpu_one_row_says_so(sample, config, tmp_path, monkeypatch) ->
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_with_a_gpu_its_rows_are_there(sample, config, tmp_path) -> None:
     effort = Effort(clips=6, rounds=1, read_seconds=0, epochs=1, many=0, long_minutes=0, planned=0)
-    rows = [event for event in bench(sample.manifest, config, effort) if isinstance(event, Row)]
+    rows = bench(sample.manifest, config, effort).rows
     assert {"whole build on cuda", "mel + PCEN of decoded samples, cuda", "training on cuda"} <= {
         row.section for row in rows
     }
@@ -277,7 +277,7 @@ def test_with_a_gpu_its_rows_are_there(sample, config, tmp_path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("as_json", [True, False])
 def test_the_command_measures_simulated_recordings(tmp_path, as_json) -> None:
-    command = "from batcache.cli.commands import main; main()"
+    command = "from batcache.cli.main import main; main()"
     options = [
         "--clips",
         "6",

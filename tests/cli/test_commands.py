@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +15,14 @@ import pytest
 import soundfile
 import yaml
 
-from batcache.cli import progress
+from batcache.cli.commands import models
+from batcache.cli.options import Device
 from batcache.model.checkpoint import load_checkpoint
-from batcache.training.events import Event
+from batcache.progress import Progress
 from batcache.training.loop import train
 from batcache.training.runs import LAST
 from tests.conftest import noise, tone
-from tests.small_world import CPU, SmallWorld
+from tests.small_world import CPU, SmallWorld, tweak
 
 RATE = 256_000
 CONFIG = """
@@ -35,7 +34,7 @@ training: {epochs: 2, batch_size: 4}
 
 def batcache(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the installed command as a user would, its output no terminal."""
-    command = [sys.executable, "-c", "from batcache.cli.commands import main; main()", *arguments]
+    command = [sys.executable, "-c", "from batcache.cli.main import main; main()", *arguments]
     environment = os.environ | {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, env=environment, check=False)
 
@@ -210,7 +209,7 @@ def test_an_error_is_one_line_and_exit_code_1(project: Path, arguments: list[str
 def test_a_name_that_the_output_cannot_write_is_shown_escaped(tmp_path: Path) -> None:
     """As on Windows, where a file gets cp1252."""
     (tmp_path / "night.csv").write_text("filename,Myotis\nŁąka/0412.wav,1\n", encoding="utf-8")
-    command = [sys.executable, "-c", "from batcache.cli.commands import main; main()", "build", "--csv", "night.csv"]
+    command = [sys.executable, "-c", "from batcache.cli.main import main; main()", "build", "--csv", "night.csv"]
     environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
     outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, env=environment, timeout=300, check=False)
     assert outcome.returncode == 1 and b"Traceback" not in outcome.stderr, outcome.stderr.decode("cp1252")
@@ -370,7 +369,7 @@ def test_a_stopped_run_is_resumed_to_the_end_of_its_settings(done: Path) -> None
 
 def train_until(awaited: str, *arguments: str, cwd: Path) -> tuple[int, str]:
     """Train, and press Ctrl-C once a line begins so. Returns the exit code, and what was said last."""
-    command = [sys.executable, "-uc", "from batcache.cli.commands import main; main()", "train", *arguments]
+    command = [sys.executable, "-uc", "from batcache.cli.main import main; main()", "train", *arguments]
     environment = os.environ | {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -397,13 +396,16 @@ def test_a_training_stopped_by_ctrl_c_names_the_command_that_goes_on_with_it(don
 
 
 def test_a_training_stopped_in_its_first_epoch_says_that_nothing_is_kept(small: SmallWorld, tmp_path: Path) -> None:
-    def stopped() -> Iterator[Event]:
-        events = train(small.config, small.store, small.manifest, tmp_path, CPU)
-        yield from islice(events, 2)
-        raise KeyboardInterrupt
+    config = tweak(small.config, training={"run_dir": tmp_path})
 
-    with pytest.raises(progress.Stopped, match=r"before its first epoch was over: nothing of .*-attention is kept"):
-        progress._follow_training(stopped(), "cpu")
+    def interrupt(progress: Progress) -> None:
+        listener(progress)
+        if progress.stage.startswith("train") and progress.done:
+            raise KeyboardInterrupt
+
+    said = r"before its first epoch was over: nothing of .*-attention is kept"
+    with pytest.raises(models.Stopped, match=said), models._resumable(Device.cpu) as listener:
+        train(config, small.store, small.manifest, CPU, on_progress=interrupt)
     assert not [*tmp_path.glob("*-attention")]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batcache.cli.terminal import progress_bars, say, show_table, warn
+from batcache.cli.terminal import Table, progress_bars, say, show_table, warn
 from batcache.errors import count
 
 STRANGE = "[red]a[/red] [/] :bat: \\[x].wav"
@@ -29,7 +29,7 @@ say("done")
 
 
 def test_names_with_brackets_and_colons_are_printed_as_they_are(capfd: pytest.CaptureFixture[str]) -> None:
-    show_table(STRANGE, [(STRANGE, "1"), ("b", "2")], (STRANGE, "count"))
+    show_table(Table(STRANGE, [(STRANGE, "1"), ("b", "2")], (STRANGE, "count")))
     say(STRANGE)
     warn(STRANGE)
     out, err = capfd.readouterr()
@@ -42,7 +42,7 @@ def test_long_paths_are_not_cut_where_there_is_no_terminal(
     capfd: pytest.CaptureFixture[str], header: tuple[str, ...]
 ) -> None:
     path = "/".join(f"folder {i:02d}" for i in range(60)) + ".wav"
-    show_table(path, [(path, "reason"), ("short", path)], header)
+    show_table(Table(path, [(path, "reason"), ("short", path)], header))
     say(path)
     warn(path)
     out, err = capfd.readouterr()
@@ -51,7 +51,7 @@ def test_long_paths_are_not_cut_where_there_is_no_terminal(
 
 
 def test_columns_of_numbers_are_right_aligned_under_a_header(capfd: pytest.CaptureFixture[str]) -> None:
-    show_table("title", [("a", "1"), ("bb", "1,000")], ("name", "count"))
+    show_table(Table("title", [("a", "1"), ("bb", "1,000")], ("name", "count")))
     lines = [line.rstrip() for line in capfd.readouterr().out.splitlines()]
     assert lines[0] == "title"
     assert len({len(line) for line in lines[1:]}) == 1 and lines[2].endswith("    1")
@@ -148,11 +148,13 @@ SCORES = """
 from types import SimpleNamespace
 import numpy as np
 from batcache.evaluation.metrics import compute_metrics
-from batcache.cli.tables import show_metrics
+from batcache.cli.model_tables import of_evaluation
+from batcache.cli.terminal import show
 species = ("Rhinolophus ferrumequinum", "Pipistrellus pipistrellus", "Myotis myotis")
 rng = np.random.default_rng(0)
 metrics = compute_metrics(rng.random((123, 3)), rng.integers(0, 2, (123, 3)).astype(np.int8), species)
-show_metrics(SimpleNamespace(metrics=metrics, split="test", predictions="p.npz", metrics_file="metrics.json"))
+report = SimpleNamespace(metrics=metrics, notes=(), split="test", predictions_file="p.npz", metrics_file="metrics.json")
+show(of_evaluation(report))
 """
 
 

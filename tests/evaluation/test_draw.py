@@ -28,7 +28,7 @@ from batcache.evaluation.panels import (
     panels_of_store,
     read_calls,
 )
-from batcache.inference.predictions import Predictions, read_predictions
+from batcache.inference.predictions import Predictions
 from batcache.manifest.manifest import read_manifest
 from batcache.store.build.build import build
 from batcache.store.reader import Store
@@ -63,8 +63,7 @@ def build_store(
         soundfile.write(folder / name, samples, RATE, subtype="PCM_16")
     (folder / "clips.csv").write_text("filename,Bat\n" + "".join(f"{name},1\n" for name in recordings))
     manifest = read_manifest([folder / "clips.csv"])
-    for _ in build(manifest, folder / "features.zarr", config, "cpu", workers=1):
-        pass
+    build(manifest, folder / "features.zarr", config, "cpu", workers=1)
     store = Store(folder / "features.zarr")
     return store, list(join(manifest, store).bags)
 
@@ -92,9 +91,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 @pytest.fixture(scope="module")
 def judged(small: SmallWorld, trained: Path) -> tuple[list[Bag], Predictions]:
-    *_, report = evaluate(choose_clips(trained / BEST, small.store, small.manifest, "test", as_trained=True), CPU)
+    report = evaluate(choose_clips(trained / BEST, small.store, small.manifest, "test", as_trained=True), CPU)
     assert isinstance(report, EvalReport)
-    return list(join(small.manifest, small.store).bags), read_predictions(report.predictions)
+    return list(join(small.manifest, small.store).bags), report.predictions
 
 
 def panel(**fields: Any) -> Panel:
@@ -262,9 +261,9 @@ def test_two_judged_clips_that_begin_together_are_each_drawn_at_their_own_length
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     rows = ["late.wav,1,0,0,0.2,0.5", "late.wav,1,0,0,0.2,1.0", "late.wav,1,0,0,0.2,"]
     manifest = small.read(rows, "filename,Low,High,Sweep,start_s,duration_s")
-    *_, report = evaluate(choose_clips(run / BEST, small.store, manifest, "test", as_trained=False), CPU)
+    report = evaluate(choose_clips(run / BEST, small.store, manifest, "test", as_trained=False), CPU)
     assert isinstance(report, EvalReport)
-    bags, found = join(manifest, small.store).bags, read_predictions(report.predictions)
+    bags, found = join(manifest, small.store).bags, report.predictions
     panels = panels_of_run(small.store, bags, found, {}, ["late.wav"])
     assert [len(panel.frames) / 500 for panel in panels] == [0.5, 1.0, 1.3]
     assert [len(panel.scores.evidence) for panel in panels if panel.scores] == [1, 2, 3]

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from batcache.errors import ManifestError, RunError, StoreError
-from batcache.evaluation.evaluate import EvalReport, Evaluation, Judged, choose_clips, evaluate, read_judged
+from batcache.evaluation.evaluate import EvalReport, Evaluation, choose_clips, evaluate, read_judged
 from batcache.evaluation.metrics import compute_metrics
 from batcache.inference.predictions import Predictions, read_predictions, write_predictions
 from batcache.manifest.manifest import Manifest, read_manifest
 from batcache.model.checkpoint import load_checkpoint, save_checkpoint
+from batcache.progress import Progress
 from batcache.store.build.build import build
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
@@ -31,9 +32,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 
 def judge(judging: Evaluation) -> EvalReport:
-    *_, report = evaluate(judging, CPU)
-    assert isinstance(report, EvalReport)
-    return report
+    return evaluate(judging, CPU)
 
 
 def chosen(
@@ -56,8 +55,8 @@ def read_metrics(run: Path) -> dict[str, Any]:
 
 def test_predictions_have_the_fields_shapes_and_types_that_were_promised(run: Path, small: SmallWorld) -> None:
     report = judge(chosen(run, small))
-    assert report.predictions == run / "logs" / "test_predictions.npz"
-    with np.load(report.predictions, allow_pickle=False) as arrays:
+    assert report.predictions_file == run / "logs" / "test_predictions.npz"
+    with np.load(report.predictions_file, allow_pickle=False) as arrays:
         found = {name: (array.dtype.kind, array.dtype.itemsize, array.ndim) for name, array in arrays.items()}
         counts = np.diff(arrays["offsets"])
         assert arrays["filenames"].tolist() == [f"night{n}/{i}.wav" for n in (6, 7) for i in range(3)]
@@ -81,7 +80,7 @@ def test_predictions_have_the_fields_shapes_and_types_that_were_promised(run: Pa
 
 def test_scores_are_the_models_probabilities_and_labels_the_csvs(run: Path, small: SmallWorld) -> None:
     judging = chosen(run, small)
-    predictions = read_predictions(judge(judging).predictions)
+    predictions = judge(judging).predictions
     model = judging.checkpoint.restore(CPU)
     for r, bag in enumerate(judging.bags):
         features = read_bag(small.store, bag, 250).float().unsqueeze(0)
@@ -100,7 +99,7 @@ def test_evidence_lies_within_its_clip_in_true_seconds_one_instance_after_the_ot
 ) -> None:
     rows = ["late.wav,1,0,0,,", "late.wav,1,0,0,0.2,", "late.wav,1,0,0,0.2,0.7", "late.wav,1,0,0,1.25,9"]
     manifest = small.read(rows, "filename,Low,High,Sweep,start_s,duration_s")
-    predictions = read_predictions(judge(chosen(run, small, manifest)).predictions)
+    predictions = judge(chosen(run, small, manifest)).predictions
     assert predictions.start_s.tolist() == [0, 0.2, 0.2, 1.25]
     np.testing.assert_array_equal(predictions.duration_s, [np.nan, np.nan, 0.7, 9])
     spans = [
@@ -119,7 +118,7 @@ def test_evidence_lies_within_its_clip_in_true_seconds_one_instance_after_the_ot
 
 def test_no_evidence_ends_after_its_clip(run: Path, small: SmallWorld) -> None:
     judging = chosen(run, small)
-    predictions = read_predictions(judge(judging).predictions)
+    predictions = judge(judging).predictions
     for r, bag in enumerate(judging.bags):
         part = slice(predictions.offsets[r], predictions.offsets[r + 1])
         assert predictions.evidence_start_s[part][0] == 0
@@ -158,17 +157,18 @@ def test_metrics_that_are_not_defined_are_null_never_nan(run: Path, small: Small
 
 def test_judging_the_same_again_gives_the_same_files(run: Path, small: SmallWorld) -> None:
     first = judge(chosen(run, small))
-    before = read_predictions(first.predictions), read_metrics(run)
+    before = read_predictions(first.predictions_file), read_metrics(run)
     judge(chosen(run, small))
-    again = read_predictions(first.predictions)
+    again = read_predictions(first.predictions_file)
     for name, array in vars(before[0]).items():
         np.testing.assert_array_equal(array, getattr(again, name))
     assert read_metrics(run) == before[1]
 
 
 def test_progress_counts_every_clip(run: Path, small: SmallWorld) -> None:
-    *progress, _ = evaluate(chosen(run, small), CPU)
-    assert progress == [Judged(i, 6) for i in range(1, 7)]
+    told: list[Progress] = []
+    evaluate(chosen(run, small), CPU, on_progress=told.append)
+    assert told == [Progress("eval", i, 6) for i in range(1, 7)]
 
 
 def test_written_predictions_are_read_as_they_were(tmp_path: Path) -> None:
@@ -193,8 +193,8 @@ def test_written_predictions_are_read_as_they_were(tmp_path: Path) -> None:
 
 def test_the_table_beside_the_predictions_holds_every_clips_scores(run: Path, small: SmallWorld) -> None:
     report = judge(chosen(run, small))
-    made = read_predictions(report.predictions)
-    with report.predictions.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
+    made = report.predictions
+    with report.predictions_file.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["filename", "start_s", "duration_s", *made.species]
     assert [row[0] for row in rows] == made.filenames.tolist()
@@ -205,7 +205,7 @@ def test_the_table_beside_the_predictions_holds_every_clips_scores(run: Path, sm
 def test_predictions_written_without_durations_are_read_as_of_clips_that_go_on_to_the_end(
     run: Path, small: SmallWorld
 ) -> None:
-    written = judge(chosen(run, small)).predictions
+    written = judge(chosen(run, small)).predictions_file
     with np.load(written) as arrays:
         kept = {name: array for name, array in arrays.items() if name != "duration_s"}
     np.savez_compressed(written, **kept)
@@ -238,7 +238,7 @@ def test_a_changed_label_changes_the_metrics_without_a_rebuild(run: Path, small:
     before = judge(chosen(run, small))
     flipped = [row.replace("night7/0.wav,1,0,0", "night7/0.wav,0,1,0") for row in small.rows()]
     after = judge(chosen(run, small, small.read(flipped)))
-    one, other = read_predictions(before.predictions), read_predictions(after.predictions)
+    one, other = read_predictions(before.predictions_file), read_predictions(after.predictions_file)
     assert (one.labels[3].tolist(), other.labels[3].tolist()) == ([1, 0, 0], [0, 1, 0])
     np.testing.assert_array_equal(one.scores, other.scores)
     assert after.metrics != before.metrics
@@ -315,10 +315,9 @@ def test_a_store_cut_otherwise_gives_the_same_scores(
     scores = []
     for instance_s in (0.5, 0.3):
         cache = tmp_path / f"{instance_s}.zarr"
-        for _ in build(manifest, cache, replace(small.config.data, instance_s=instance_s), "cpu", workers=1):
-            pass
+        build(manifest, cache, replace(small.config.data, instance_s=instance_s), "cpu", workers=1)
         judging = choose_clips(run / BEST, Store(cache), manifest, "test", as_trained=False)
-        scores.append(read_predictions(judge(judging).predictions).scores)
+        scores.append(judge(judging).predictions.scores)
     np.testing.assert_array_equal(*scores)
 
 

@@ -23,13 +23,13 @@ from tests.small_world import CPU, SmallWorld, train_fully
 @pytest.fixture(scope="module")
 def exported(small: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("exported") / "features.h5"
-    list(export(small.store.path, target))
+    export(small.store.path, target)
     return target
 
 
 def judge(run: Path, small: SmallWorld, store: Store) -> tuple[dict[str, object], dict[str, np.ndarray]]:
-    *_, report = evaluate(choose_clips(run / BEST, store, small.manifest, "test", as_trained=True), CPU)
-    with np.load(report.predictions) as predictions:
+    report = evaluate(choose_clips(run / BEST, store, small.manifest, "test", as_trained=True), CPU)
+    with np.load(report.predictions_file) as predictions:
         return json.loads((run / "metrics.json").read_text())["test"], dict(predictions)
 
 
@@ -62,7 +62,7 @@ def test_every_bag_is_the_same(small: SmallWorld, exported: Path) -> None:
 
 
 def test_a_restored_store_joins_the_same_bags(small: SmallWorld, exported: Path, tmp_path: Path) -> None:
-    list(restore(exported, tmp_path / "again.zarr"))
+    restore(exported, tmp_path / "again.zarr")
     again = Store(tmp_path / "again.zarr")
     assert join(small.manifest, again) == join(small.manifest, small.store)
 

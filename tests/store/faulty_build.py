@@ -2,7 +2,7 @@
 
     python -m tests.store.faulty_build      reads jobs from stdin and answers on stdout, one JSON a line
 
-What happens is said by an ``Injection``. The command runs through ``batcache.cli.commands.main``, as a user's would, on
+What happens is said by an ``Injection``. The command runs through ``batcache.cli.main.main``, as a user's would, on
 stores of few instances a shard.
 """
 
@@ -215,7 +215,7 @@ def commander() -> Iterator[Commander]:
 
 
 def _run_in_child(root: Path, words: list[str], injection: Injection, answer: int) -> None:
-    from batcache.cli import commands as cli
+    from batcache.cli import main as cli
     from batcache.store.build import build
 
     os.dup2(answer, 1)
@@ -256,7 +256,7 @@ def _run_in_child(root: Path, words: list[str], injection: Injection, answer: in
 
 
 def _serve() -> None:
-    for module in ("zarr.codecs", "batcache.features.frontend", "batcache.cli.commands", "tests.store.project"):
+    for module in ("zarr.codecs", "batcache.features.frontend", "batcache.cli.main", "tests.store.project"):
         import_module(module)
     compile_loops()
     for line in sys.stdin:

@@ -160,14 +160,14 @@ def _repair(project: "Project") -> None:
     from batcache.store.upkeep.repair import repair
     from batcache.store.upkeep.verify import verify
 
-    *_, found = verify(project.cache, sample=100, workers=1)
-    list(repair(project.cache, found, workers=1))  # type: ignore[arg-type]
+    found = verify(project.cache, sample=100, workers=1)
+    repair(project.cache, found, workers=1)
 
 
 def _prune(project: "Project") -> None:
     from batcache.store.upkeep.prune import prune
 
-    list(prune(project.cache))
+    prune(project.cache)
 
 
 _ACTIONS: "dict[str, Callable[[Project], None]]" = {"build": _build, "repair": _repair, "prune": _prune}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from batcache.config.settings import DataConfig
 from batcache.manifest.manifest import read_manifest
+from batcache.progress import Progress
 from batcache.store.build.build import build
 from batcache.store.build.plan import Plan
 from batcache.store.build.report import BuildReport
@@ -31,7 +32,7 @@ PER_SHARD = 4
 
 def few_a_shard(instances: int = PER_SHARD) -> "mock._patch[partial[Layout]]":
     """Make new stores with few instances a shard, so that little audio fills several."""
-    return mock.patch("batcache.store.build.build.Layout", partial(Layout, instances_per_shard=instances))
+    return mock.patch("batcache.store.build.target.Layout", partial(Layout, instances_per_shard=instances))
 
 
 def noise(seconds: float, seed: int, rate: int = RATE) -> NDArray[np.float64]:
@@ -90,10 +91,9 @@ class Project:
     def build(self, workers: int = 1, per_shard: int = PER_SHARD) -> Built:
         with few_a_shard(per_shard):
             manifest = read_manifest([self.csv])
-            events = list(build(manifest, self.cache, self.config, device="cpu", workers=workers))
-        (plan,) = [event for event in events if isinstance(event, Plan)]
-        report = events[-1]
-        assert isinstance(report, BuildReport)
+            told: list[Progress] = []
+            report = build(manifest, self.cache, self.config, device="cpu", workers=workers, on_progress=told.append)
+        (plan,) = [event.result for event in told if isinstance(event.result, Plan)]
         return Built(plan, report)
 
     def store(self) -> Store:

@@ -17,7 +17,8 @@ import pytest
 
 from batcache.errors import StoreError
 from batcache.manifest.manifest import read_manifest
-from batcache.store.build.build import Progress, build
+from batcache.progress import Progress
+from batcache.store.build.build import build
 from batcache.store.format.index import reread
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
@@ -116,7 +117,7 @@ def test_a_second_build_imports_no_torch(project):
         "import sys; from pathlib import Path; from batcache.config.settings import DataConfig;"
         "from batcache.manifest.manifest import read_manifest; from batcache.store.build.build import build;"
         "config = DataConfig(n_mels=16, instance_s=0.1);"
-        "report = list(build(read_manifest([Path('clips.csv')]), Path('features.zarr'), config))[-1];"
+        "report = build(read_manifest([Path('clips.csv')]), Path('features.zarr'), config);"
         "assert report.kept == 5, report;"
         "print(*sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'torchaudio', 'nnAudio', 'zarr'}))"
     )
@@ -130,10 +131,16 @@ def test_recordings_are_computed_on_one_thread_and_the_number_is_put_back(projec
     before = torch.get_num_threads()
     project.record("new.wav")
     project.list("new.wav")
-    events = build(read_manifest([project.csv]), project.cache, project.config, device="cpu", workers=1)
+    during: set[int] = set()
+
+    def look(progress: Progress) -> None:
+        if progress.stage == "build":
+            during.add(torch.get_num_threads())
+
     torch.set_num_threads(3)
     try:
-        during = {torch.get_num_threads() for event in events if isinstance(event, Progress) and event.stage == "build"}
+        manifest = read_manifest([project.csv])
+        build(manifest, project.cache, project.config, device="cpu", workers=1, on_progress=look)
         assert (during, torch.get_num_threads()) == ({1}, 3)
     finally:
         torch.set_num_threads(before)
@@ -154,10 +161,12 @@ def test_a_build_does_not_depend_on_assertions_being_checked(project, tmp_path):
 def test_progress_counts_every_file_and_every_computed_recording(project):
     project.record("new.wav", 0.3)
     project.list(*NAMES, "new.wav")
+    told: list[Progress] = []
     with few_a_shard():
-        events = list(build(read_manifest([project.csv]), project.cache, project.config, device="cpu", workers=2))
-    seen = [(e.stage, e.done, e.total, e.audio_s) for e in events if isinstance(e, Progress)]
-    assert seen == [("scan", n, 6, 0.0) for n in range(1, 7)] + [("build", 1, 1, 0.3)]
+        manifest = read_manifest([project.csv])
+        build(manifest, project.cache, project.config, device="cpu", workers=2, on_progress=told.append)
+    seen = [(progress.stage, progress.done, progress.total) for progress in told]
+    assert seen == [("scan", n, 6) for n in range(1, 7)] + [("plan", 0, None), ("build", 1, 1)]
 
 
 def test_the_store_knows_no_clock_and_no_host_and_the_log_beside_it_does(project):
@@ -225,11 +234,17 @@ def test_what_comes_behind_a_shard_that_cannot_be_written_does_not_count(four_sh
     assert len(list(four_shards.store().index.recordings)) == 8
 
 
+def interrupt_building(progress: Progress) -> None:
+    """Press Ctrl-C at the first recording that is done."""
+    if progress.stage == "build":
+        raise KeyboardInterrupt
+
+
 def test_stopped_while_shards_are_written_those_in_hand_are_finished_and_count(four_shards):
     with few_a_shard():
-        events = build(read_manifest([four_shards.csv]), four_shards.cache, four_shards.config, device="cpu", workers=4)
-        next(event for event in events if isinstance(event, Progress) and event.stage == "build")
-        events.close()
+        manifest = read_manifest([four_shards.csv])
+        with pytest.raises(KeyboardInterrupt):
+            build(manifest, four_shards.cache, four_shards.config, "cpu", 4, on_progress=interrupt_building)
     written = len(list((four_shards.cache / "instances" / "c").iterdir()))
     assert 1 <= written == len(four_shards.store().index.commits)
 
@@ -699,7 +714,7 @@ def test_the_store_remembers_its_manifest_by_relative_posix_paths(project):
     (project.root / "list").mkdir()
     moved = (project.root / "clips.csv").rename(project.root / "list" / "x y.csv")
     manifest = read_manifest([moved], project.root, split_of={moved: "test"})
-    list(build(manifest, project.cache, project.config))
+    build(manifest, project.cache, project.config)
     note = json.loads((project.cache / "last_build.json").read_bytes())
     assert (note["csvs"], note["split_of"]) == (["../list/x y.csv"], {"../list/x y.csv": "test"})
 
@@ -714,7 +729,7 @@ def test_a_project_that_moves_keeps_working(project, tmp_path):
 
 def test_paths_given_relative_to_the_working_folder_are_found_from_any_other(project, monkeypatch, tmp_path):
     monkeypatch.chdir(project.root)
-    list(build(read_manifest([Path("clips.csv")]), Path("features.zarr"), project.config))
+    build(read_manifest([Path("clips.csv")]), Path("features.zarr"), project.config)
     monkeypatch.chdir(tmp_path)
     assert project.store().last_build().csvs == (project.csv.resolve(),)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batcache.cli import commands as cli
+from batcache.cli import main as cli
 from tests.store.faulty_build import CONFIG
 from tests.store.project import PER_SHARD, Project, add_guano, assert_equal_trees, few_a_shard, snapshot
 

@@ -22,12 +22,13 @@ import pytest
 
 from batcache.config.settings import DataConfig
 from batcache.errors import BatcacheError, StoreError
+from batcache.progress import Progress
 from batcache.store.format import commit as commits
 from batcache.store.format.commit import CachedRecording, write_commit
 from batcache.store.hdf5 import reader as hdf5
 from batcache.store.hdf5.columns import Kind, read_column, write_column
-from batcache.store.hdf5.export import Exported, _bytes_at_most, _choose, export
-from batcache.store.hdf5.reader import HEAD_BYTES, Copied, Hdf5Store, Head
+from batcache.store.hdf5.export import _bytes_at_most, _choose, export
+from batcache.store.hdf5.reader import HEAD_BYTES, Hdf5Store, Head
 from batcache.store.hdf5.restore import Restored, restore
 from batcache.store.open import open_store, read_settings
 from batcache.store.reader import Store
@@ -80,16 +81,14 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def export_to(cache: Path, target: Path, *, force: bool = False) -> Path:
-    *steps, outcome = export(cache, target, force=force)
-    assert isinstance(outcome, Exported)
+    steps: list[Progress] = []
+    outcome = export(cache, target, force=force, on_progress=steps.append)
     assert [step.total for step in steps] == [outcome.instances] * len(steps) and steps[-1].done == outcome.instances
     return outcome.path
 
 
 def restore_to(file: Path, cache: Path) -> Restored:
-    *_, outcome = restore(file, cache)
-    assert isinstance(outcome, Restored)
-    return outcome
+    return restore(file, cache)
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -162,7 +161,7 @@ def test_others_read_what_the_file_holds(sound: Project, exported: Path) -> None
 
 EXPORT = """
 import sys
-from batcache.cli import commands as cli
+from batcache.cli import main as cli
 if limit := int(sys.argv.pop(1)):
     import resource
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -177,7 +176,7 @@ del os.posix_fallocate
 for limit in range(600, int(whole), int(whole) // 40):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
-        list(export(*map(Path, paths)))
+        export(*map(Path, paths))
     except Exception as error:
         print(error)
 """
@@ -270,7 +269,7 @@ def test_a_restore_that_the_disk_has_no_room_for_is_refused_and_goes_on_with_mor
 
 def test_two_exports_are_equal_byte_for_byte(sound: Project, exported: Path, tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from batcache.store.hdf5.export import export\n"
-    code += "for _ in export(Path(sys.argv[1]), Path(sys.argv[2])): pass"
+    code += "export(Path(sys.argv[1]), Path(sys.argv[2]))"
     other = tmp_path / "another.h5"
     subprocess.run([sys.executable, "-c", code, sound.cache, other], check=True, timeout=100)
     assert other.read_bytes() == exported.read_bytes()
@@ -705,8 +704,9 @@ def test_text_that_hdf5_cannot_hold_is_an_error_and_leaves_no_file(sound: Projec
 
 
 def test_progress_counts_instances(exported: Path, tmp_path: Path) -> None:
-    *steps, outcome = restore(exported, tmp_path / "new.zarr")
-    assert steps[-1] == Copied(outcome.instances, outcome.instances)
+    steps: list[Progress] = []
+    outcome = restore(exported, tmp_path / "new.zarr", on_progress=steps.append)
+    assert steps[-1] == Progress("restore", outcome.instances, outcome.instances)
     assert [step.done for step in steps] == sorted({step.done for step in steps})
 
 

@@ -19,7 +19,7 @@ from msgspec import structs
 
 from batcache.config.settings import DataConfig
 from batcache.errors import BatcacheError, StoreError
-from batcache.store.build.build import create
+from batcache.store.build.target import create
 from batcache.store.format.array import array_length, resize
 from batcache.store.format.attributes import create_store, read_attributes
 from batcache.store.format.commit import CachedRecording, Commit

@@ -26,7 +26,7 @@ BUILD_SLOWLY = """
 import sys, time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from batcache.cli import commands as cli
+from batcache.cli import main as cli
 from batcache.features import frontend
 awaited, read_blocks = Path(sys.argv.pop(1)), frontend.read_blocks
 def slowly(*arguments):

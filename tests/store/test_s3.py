@@ -492,7 +492,7 @@ def test_training_and_evaluation_give_the_same_numbers_as_on_a_disk(server, smal
     run, _ = train_fully(small.config, Store(cache), small.manifest, tmp_path / "runs")
     here = Path(shutil.copytree(trained, tmp_path / "here"))
     for place, store in ((run, Store(cache)), (here, small.store)):
-        list(evaluate(choose_clips(place / BEST, store, small.manifest, "test", as_trained=True), CPU))
+        evaluate(choose_clips(place / BEST, store, small.manifest, "test", as_trained=True), CPU)
     assert read_run(run)["cache"] == str(cache)
     assert read_run(run)["inputs"] == read_run(here)["inputs"]
     (about, predictions), (_, expected) = read_judged(run, "test"), read_judged(here, "test")

@@ -20,6 +20,7 @@ from batcache.config.settings import FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
 from batcache.manifest.manifest import read_manifest
+from batcache.progress import Progress
 from batcache.store.build.build import build
 from batcache.store.format.attributes import read_attributes
 from batcache.store.format.commit import Commit, commit_path, write_commit
@@ -67,15 +68,11 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def check(cache: Path, **options: object) -> VerifyReport:
-    report = list(verify(cache, workers=2, **options))[-1]
-    assert isinstance(report, VerifyReport)
-    return report
+    return verify(cache, workers=2, **options)
 
 
 def mend(cache: Path, found: VerifyReport | None = None) -> RepairReport:
-    report = list(repair(cache, found or check(cache), workers=2))[-1]
-    assert isinstance(report, RepairReport)
-    return report
+    return repair(cache, found or check(cache), workers=2)
 
 
 def swap(one: Path, other: Path) -> None:
@@ -417,7 +414,7 @@ def test_a_row_of_a_store_from_elsewhere_has_no_file_outside_the_data_dir_opened
 @pytest.mark.parametrize("allowed", [True, False])
 def test_recordings_outside_the_data_dir_are_computed_again_where_the_last_build_was_let_out(project, allowed):
     project.list(*(names := [*LENGTHS.keys() - {"c.wav"}, "nan.wav", "copy of a.wav", move_out(project, "c.wav")]))
-    list(build(read_manifest([project.csv], allow_outside=True), project.cache, SMALL, "cpu", 1))
+    build(read_manifest([project.csv], allow_outside=True), project.cache, SMALL, "cpu", 1)
     if not allowed:
         project.list(*names[:-1])
         project.build()
@@ -446,14 +443,16 @@ def test_a_store_that_is_being_built_is_not_judged(project):
 def test_what_a_builder_changed_while_it_was_read_is_no_damage(project, still_at_work):
     record = commit_path(project.cache, 4).read_bytes()
     commit_path(project.cache, 4).unlink()
-    events = verify(project.cache, workers=2)
-    next(events)
     with ExitStack() as stack:
-        if still_at_work:
-            stack.enter_context(hold(project.cache))
-        commit_path(project.cache, 4).write_bytes(record)
+
+        def go_on_building(progress: Progress) -> None:
+            if progress.done == 1:
+                if still_at_work:
+                    stack.enter_context(hold(project.cache))
+                commit_path(project.cache, 4).write_bytes(record)
+
         with pytest.raises(StoreError, match="being built" if still_at_work else "changed while it was read"):
-            list(events)
+            verify(project.cache, workers=2, on_progress=go_on_building)
     assert not check(project.cache).damages
 
 
@@ -472,7 +471,7 @@ def test_repair_after_a_prune_mends_what_is_left(project):
     flip(shard_path(project.cache, 5), 10)
     found = check(project.cache)
     project.list(*LENGTHS.keys() - {"e.wav"})
-    list(prune(project.cache, read_manifest([project.csv])))
+    prune(project.cache, read_manifest([project.csv]))
     assert not commit_path(project.cache, 5).exists()
     report = mend(project.cache, found)
     assert not report.left and not report.impossible

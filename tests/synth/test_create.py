@@ -20,8 +20,9 @@ import soundfile
 
 from batcache.errors import ManifestError, SynthError
 from batcache.manifest.manifest import read_manifest
+from batcache.progress import Progress
 from batcache.synth import create as library
-from batcache.synth.create import Rendered, SynthReport, create, write_plan
+from batcache.synth.create import SynthReport, create, write_plan
 from batcache.synth.ledger import EVENT_COLUMNS, read_ledger
 from batcache.synth.render import render
 
@@ -45,9 +46,7 @@ def write_rows(folder: Path, rows: Sequence[str] = ROWS, header: str = HEADER) -
 
 
 def rendered_by(manifest: Path, out: Path, *, force: bool = False) -> SynthReport:
-    *_, report = create(read_manifest([manifest]), out, force=force)
-    assert isinstance(report, SynthReport)
-    return report
+    return create(read_manifest([manifest]), out, force=force)
 
 
 def read_events(out: Path) -> dict[str, list[dict[str, str]]]:
@@ -72,9 +71,10 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("synth") / "not" / "there" / "before"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "_ROWS_A_TASK", 1)
-        events = list(create(read_manifest([write_rows(out.parents[2])]), out))
-    assert events[:-1] == [Rendered(i, 4) for i in (1, 2, 3, 4)]
-    assert events[-1] == SynthReport(out, 4, 4, 0, sum(map(len, read_events(out).values())))
+        told: list[Progress] = []
+        report = create(read_manifest([write_rows(out.parents[2])]), out, on_progress=told.append)
+    assert told == [Progress("synth", i, 4) for i in (1, 2, 3, 4)]
+    assert report == SynthReport(out, 4, 4, 0, sum(map(len, read_events(out).values())))
     return out
 
 
@@ -322,12 +322,13 @@ def test_a_killed_process_is_an_error_and_the_next_call_goes_on(
     manifest = write_rows(tmp_path / "csv", rows)
     monkeypatch.setattr(library, "_ROWS_A_TASK", 1)
     before = set(multiprocessing.active_children())
-    events = create(read_manifest([manifest]), tmp_path / "killed")
-    assert isinstance(next(events), Rendered)
-    for child in set(multiprocessing.active_children()) - before:
-        child.kill()
+
+    def kill(progress: Progress) -> None:
+        for child in set(multiprocessing.active_children()) - before:
+            child.kill()
+
     with pytest.raises(SynthError, match="a rendering process was killed"):
-        list(events)
+        create(read_manifest([manifest]), tmp_path / "killed", on_progress=kill)
     assert not list((tmp_path / "killed").glob("*.csv"))
     report = rendered_by(manifest, tmp_path / "killed")
     assert report.written < 12 and report.written + report.kept == 12
@@ -344,7 +345,8 @@ def test_a_stopped_call_goes_on_where_it_was_and_ends_as_if_it_had_never_stopped
     script = (
         "import sys; from pathlib import Path; from tests.synth import test_create as t\n"
         "t.library._ROWS_A_TASK = 1\n"
-        "for e in t.create(t.read_manifest([Path(sys.argv[1])]), Path(sys.argv[2])): print(e.done, flush=True)"
+        "tell = lambda progress: print(progress.done, flush=True)\n"
+        "t.create(t.read_manifest([Path(sys.argv[1])]), Path(sys.argv[2]), on_progress=tell)"
     )
     command = [sys.executable, "-c", script, manifest, tmp_path / "here"]
     root = Path(__file__).parents[2]

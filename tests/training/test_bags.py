@@ -149,8 +149,7 @@ def test_a_part_of_a_bag_is_that_part(small: SmallWorld) -> None:
 
 def build_rows(small: SmallWorld, rows: list[str]) -> Manifest:
     manifest = small.read(rows)
-    for _ in build(manifest, small.folder / "features.zarr", small.config.data, "cpu", workers=1):
-        pass
+    build(manifest, small.folder / "features.zarr", small.config.data, "cpu", workers=1)
     return manifest
 
 
@@ -161,8 +160,7 @@ def test_a_recording_that_is_rejected_now_is_left_out_though_older_frames_of_it_
         place = small.folder / name
         (shutil.copytree if place.is_dir() else shutil.copy)(place, tmp_path / name)
     manifest = replace(small.read(["late.wav,1,0,0,,"]), data_dir=tmp_path)
-    for _ in build(manifest, tmp_path / "features.zarr", small.config.data, "cpu", workers=1):
-        pass
+    build(manifest, tmp_path / "features.zarr", small.config.data, "cpu", workers=1)
     joined = join(manifest, Store(tmp_path / "features.zarr"))
     assert joined.bags == ()
     assert list(joined.left_out) == ["late.wav"]

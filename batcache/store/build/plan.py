@@ -46,7 +46,7 @@ class Plan:
     """What becomes of each recording and why; the tasks; and the rows of committed shards that change.
 
     ``bytes_to_write`` is what the tasks' shards will take on the disk, ``leftover_bytes`` what a killed build left
-    there, to be removed first.
+    there, to be removed first, ``free_bytes`` what is free there; None where nobody can tell.
     """
 
     decisions: dict[str, tuple[Action, str]]
@@ -54,8 +54,10 @@ class Plan:
     revisions: dict[int, tuple[CachedRecording, ...]]
     bytes_to_write: int
     leftover_bytes: int = 0
+    free_bytes: int | None = None
 
     def count(self, action: Action) -> int:
+        """How many recordings get this action."""
         return sum(1 for taken, _ in self.decisions.values() if taken == action)
 
     @property
@@ -72,6 +74,7 @@ class Plan:
 
     @cached_property
     def rejected(self) -> dict[str, str]:
+        """The rejected recordings, each with its reason."""
         return {path: reason for path, (action, reason) in self.decisions.items() if action == "rejected"}
 
 

@@ -27,6 +27,7 @@ class BuildReport:
     """
 
     cache: Place
+    config: DataConfig
     computed: int
     kept: int
     duplicates: int
@@ -52,6 +53,7 @@ class BuildReport:
 def make_report(
     cache: Place, index: Index, todo: Plan, paths: Iterable[str], config: DataConfig, seconds: float
 ) -> BuildReport:
+    """Put together what a build did from its plan and the index that it left."""
     rejected = todo.rejected
     rows = [row for path in paths if path not in rejected for row in index.by_path.get(path, ())]
     failed = {row.path: row.failure for row in rows if row.failure}
@@ -60,6 +62,7 @@ def make_report(
     computed = [placed for task in todo.tasks for placed in task.recordings]
     return BuildReport(
         cache=cache,
+        config=config,
         computed=sum(1 for placed in computed if placed.file.path not in failed),
         kept=todo.count("keep"),
         duplicates=todo.count("duplicate"),

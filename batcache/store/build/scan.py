@@ -41,10 +41,12 @@ class ScannedFile:
 
     @property
     def true_rate(self) -> int:
+        """Sampling rate in life, Hz: the header's times the time expansion."""
         return round(self.header_rate * self.time_expansion)
 
     @property
     def key(self) -> tuple[str, int]:
+        """What decides the frames, given the settings: the samples and their true rate."""
         return self.content, self.true_rate
 
 

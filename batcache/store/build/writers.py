@@ -55,6 +55,7 @@ class Writers:
         self._stack.close()
 
     def submit(self, task: Task, computed: "list[Computed]") -> None:
+        """Have a task's shards written by one of the threads."""
         self._writing.append(
             self._pool.submit(write_task, self._cache, task, computed, self._fingerprint, self._layout)
         )

@@ -31,6 +31,7 @@ class Kind:
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The HDF5 type of the column's cells."""
         text: np.dtype[Any] = h5py.string_dtype()
         return text if self.value is str else np.dtype("<i8" if self.value is int else "<f8")
 
@@ -100,6 +101,7 @@ def count_rows(group: h5py.Group) -> int:
 
 
 def find_dataset(group: h5py.Group, name: str) -> h5py.Dataset:
+    """The data set of this name. Raises ValueError where there is none."""
     found = _find(group, name)
     if not isinstance(found, h5py.Dataset):
         raise ValueError(f"{name} is no dataset")
@@ -107,6 +109,7 @@ def find_dataset(group: h5py.Group, name: str) -> h5py.Dataset:
 
 
 def find_group(file: h5py.File, name: str) -> h5py.Group:
+    """The group of this name. Raises ValueError where there is none."""
     found = _find(file, name)
     if not isinstance(found, h5py.Group):
         raise ValueError(f"{name} is no group")

@@ -18,6 +18,7 @@ from h5py import h5f, h5g, h5p
 from msgspec.structs import replace
 
 from batcache.errors import StoreError
+from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.disk import replacing, require_room, reserve
 from batcache.storage.s3 import Place
 from batcache.store.format.commit import CachedRecording, Commit
@@ -30,7 +31,6 @@ from batcache.store.hdf5.reader import (
     RECORDING_KINDS,
     REJECTED_COLUMNS,
     SHARD_COLUMNS,
-    Copied,
     Head,
     read_settings,
 )
@@ -61,8 +61,8 @@ class _Contents:
     crc32c: "np.ndarray[Any, np.dtype[np.uint32]]"
 
 
-def export(cache: Place, target: Path, *, force: bool = False) -> Iterator[Copied | Exported]:
-    """Write the store at ``cache`` into an HDF5 file, which is whole or not there; yields progress, the outcome last.
+def export(cache: Place, target: Path, *, force: bool = False, on_progress: OnProgress = unheard) -> Exported:
+    """Write the store at ``cache`` into an HDF5 file, which is whole or not there.
 
     Raises:
         StoreError: the store is missing, empty or damaged; the file exists and ``force`` is not given; the disk has no
@@ -83,7 +83,7 @@ def export(cache: Place, target: Path, *, force: bool = False) -> Iterator[Copie
             reserve(file, most)
             with _writing(partial, total) as hdf5:
                 reserve(file, most)  # again, since HDF5 begins with an empty file
-                yield from _write_instances(hdf5, store, contents)
+                _write_instances(hdf5, store, contents, on_progress)
                 start = _find_instances(hdf5["instances"], target)
                 _write_index(hdf5, store, contents)
             file.truncate(_end(partial))
@@ -92,7 +92,7 @@ def export(cache: Place, target: Path, *, force: bool = False) -> Iterator[Copie
     except (OSError, RuntimeError) as error:  # h5py raises both
         finding = f"cannot be written ({_reason(error)})"
         raise StoreError(target, finding, "See to the disk and export again") from None
-    yield Exported(target, len(contents.recordings), total)
+    return Exported(target, len(contents.recordings), total)
 
 
 def _choose(store: Store) -> _Contents:
@@ -213,7 +213,7 @@ def _create_group(hdf5: h5py.File, name: str) -> h5py.Group:
     return h5py.Group(h5g.create(hdf5.id, name.encode(), gcpl=creation))
 
 
-def _write_instances(hdf5: h5py.File, store: Store, contents: _Contents) -> Iterator[Copied]:
+def _write_instances(hdf5: h5py.File, store: Store, contents: _Contents, on_progress: OnProgress) -> None:
     total = len(contents.crc32c)
     chunk = (1, store.layout.frames_per_instance, store.layout.n_mels)
     instances = hdf5.create_dataset(
@@ -225,7 +225,7 @@ def _write_instances(hdf5: h5py.File, store: Store, contents: _Contents) -> Iter
             block = store.read_instances(first + within, min(_INSTANCES_AT_ONCE, count - within))
             instances[done : done + len(block)] = block
             done += len(block)
-            yield Copied(done, total)
+            on_progress(Progress("export", done, total))
     hdf5.flush()
 
 

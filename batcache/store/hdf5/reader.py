@@ -54,14 +54,6 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _REMEDY = "Restore it from a copy, or export it again"
 
 
-@dataclass(frozen=True)
-class Copied:
-    """So many instances of ``total`` have been copied into the file, or out of it."""
-
-    done: int
-    total: int
-
-
 RECORDING_KINDS = {field.encode_name: Kind.of(field.type) for field in msgspec.structs.fields(CachedRecording)}
 
 
@@ -76,6 +68,7 @@ class Head:
 
     @property
     def stop(self) -> int:
+        """The byte behind the last instance."""
         return self.start + self.count * self.stored
 
     def write(self, file: BinaryIO, path: Path) -> None:
@@ -159,6 +152,7 @@ class Hdf5Store(Store):
 
     @property
     def on_disk(self) -> str:
+        """How much room the file takes, in words."""
         return f"{self._head.size / 1e6:,.1f} MB in one HDF5 file"
 
     def last_build(self) -> LastBuild:

@@ -8,18 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.errors import StoreError
+from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.disk import require_room
 from batcache.storage.s3 import Place
-from batcache.store.build.build import create
+from batcache.store.build.target import create
 from batcache.store.build.writers import write_shard
 from batcache.store.format.array import array_length, resize
-from batcache.store.format.attributes import is_free, read_attributes
+from batcache.store.format.attributes import read_attributes
 from batcache.store.format.commit import write_commit
 from batcache.store.format.index import Index, read_index
 from batcache.store.format.last_build import LAST_BUILD, write_unknown_last_build
 from batcache.store.format.leftovers import remove_leftovers
 from batcache.store.format.lock import hold
-from batcache.store.hdf5.reader import Copied, Hdf5Store
+from batcache.store.hdf5.reader import Hdf5Store
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Restored:
     already_there: int
 
 
-def restore(source: Path, cache: Place) -> Iterator[Copied | Restored]:
-    """Make the store that ``source`` was exported from, at ``cache``; yields progress, the outcome last.
+def restore(source: Path, cache: Place, *, on_progress: OnProgress = unheard) -> Restored:
+    """Make the store that ``source`` was exported from, at ``cache``.
 
     Stopped, it goes on where it was. Slots that no recording used are gone; but for them the store is the same, byte
     for byte. Where its CSVs lie is not known, until they are built into it.
@@ -42,8 +43,7 @@ def restore(source: Path, cache: Place) -> Iterator[Copied | Restored]:
         StoreError: the file is damaged, the cache holds anything else, or has no room.
     """
     store = Hdf5Store(source)
-    if is_free(cache):
-        create(cache, store.features, store.layout, store.attributes["versions"])
+    create(cache, store.features, store.layout, store.attributes["versions"])
     _read_begun(cache, store)  # before anything is written there
     with hold(cache):
         index = _read_begun(cache, store)
@@ -62,10 +62,10 @@ def restore(source: Path, cache: Place) -> Iterator[Copied | Restored]:
             assert written == (commit.shard_bytes, commit.crc32c)
             write_commit(cache, commit)
             done += len(commit.crc32c)
-            yield Copied(done, total)
+            on_progress(Progress("restore", done, total))
         if not (cache / LAST_BUILD).exists():
             write_unknown_last_build(cache, store.last_build().rejected)
-    yield Restored(cache, sum(1 for _ in store.index.recordings), total, len(index.commits))
+    return Restored(cache, sum(1 for _ in store.index.recordings), total, len(index.commits))
 
 
 def _read_begun(cache: Place, store: Hdf5Store) -> Index:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from batcache.errors import BatcacheError, StoreError
 from batcache.manifest.manifest import Manifest
+from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.disk import replacing, sync
 from batcache.store.format.array import array_length, resize
 from batcache.store.format.attributes import read_attributes
@@ -33,14 +34,6 @@ from batcache.store.format.packing import PackedShards
 from batcache.store.format.shard import ShardWriter, read_chunk, shard_path
 from batcache.store.reader import Store
 from batcache.store.upkeep.prune_plan import PrunePlan, plan_prune
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far copying has come, in instances."""
-
-    done: int
-    total: int
 
 
 @dataclass(frozen=True)
@@ -58,7 +51,9 @@ class PruneReport:
     dry_run: bool = False
 
 
-def prune(cache: Path, manifest: Manifest | None = None, *, dry_run: bool = False) -> Iterator[Progress | PruneReport]:
+def prune(
+    cache: Path, manifest: Manifest | None = None, *, dry_run: bool = False, on_progress: OnProgress = unheard
+) -> PruneReport:
     """Remove what no recording uses any more, and recordings that were deleted.
 
     With a ``manifest`` those are deleted that it does not list. Without, those that the manifest of the last build
@@ -83,9 +78,9 @@ def prune(cache: Path, manifest: Manifest | None = None, *, dry_run: bool = Fals
             )
             after += sum(layout.shard_bytes([plan.instances(part)]) for part in plan.moves)
         else:
-            yield from _carry_out(store, plan)
+            _carry_out(store, plan, on_progress)
             after = _bytes_of_shards(cache)
-    yield PruneReport(
+    return PruneReport(
         cache=cache,
         plan=plan,
         recordings=len({row.path for row in index.recordings} - set(plan.dropped)),
@@ -134,7 +129,7 @@ def _what_to_keep(
     return lambda row: row.path in listed or row.path in there, ""
 
 
-def _carry_out(store: Store, plan: PrunePlan) -> Iterator[Progress]:
+def _carry_out(store: Store, plan: PrunePlan, on_progress: OnProgress) -> None:
     cache, index, layout = Path(str(store.path)), store.index, store.layout
     remove_leftovers(cache, index)
     _remove(cache, plan.dead)
@@ -148,7 +143,7 @@ def _carry_out(store: Store, plan: PrunePlan) -> Iterator[Progress]:
     for part in plan.moves:
         _write(store, plan, part)
         done += ends[part.first_shard]
-        yield Progress(done, total)
+        on_progress(Progress("copy", done, total))
     _remove(cache, plan.emptied)
     for shard in plan.emptied:
         del left[shard]

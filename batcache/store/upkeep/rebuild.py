@@ -8,16 +8,18 @@ import json
 import os
 import re
 import time
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
 from batcache.config.settings import DataConfig
 from batcache.errors import BatcacheError, list_some
+from batcache.progress import OnProgress
 from batcache.storage.disk import require_room, sync
-from batcache.store.build import build
+from batcache.store.build.build import carry_out, make_plan
 from batcache.store.build.plan import Plan
+from batcache.store.build.target import Target
 from batcache.store.format.attributes import read_attributes
 from batcache.store.format.commit import commit_path, is_intact
 from batcache.store.format.index import Index
@@ -27,7 +29,7 @@ from batcache.store.format.leftovers import count_leftovers, remove_leftovers
 
 
 @dataclass(frozen=True)
-class Salvaged:
+class Rebuilt:
     """Shards made, recordings computed, records removed; or by record why it stays, and nothing was done."""
 
     shards: int = 0
@@ -36,9 +38,9 @@ class Salvaged:
     kept: Mapping[str, str] = field(default_factory=dict)
 
 
-def build_again(
-    cache: Path, index: Index, doubtful: Collection[int], data_dir: Path | None, workers: int
-) -> Generator[build.Progress, None, Salvaged]:
+def rebuild(
+    cache: Path, index: Index, doubtful: Collection[int], data_dir: Path | None, workers: int, on_progress: OnProgress
+) -> Rebuilt:
     """Remove the records of ``doubtful`` shards and build what they stood for. ``index`` has the others.
 
     The caller holds the store.
@@ -48,11 +50,11 @@ def build_again(
     config = DataConfig(**vars(features), instance_s=layout.frames_per_instance / features.frames_per_second)
     try:
         manifest = read_last_manifest(cache, data_dir, to_read_files=True)
-        target = build.Target(cache, config, layout, index)
-        todo = yield from build.make_plan(manifest, target, workers)
+        target = Target(cache, config, layout, index)
+        todo = make_plan(manifest, target, workers, on_progress=on_progress)
         require_room(cache, todo.bytes_to_write - count_leftovers(cache, index), "Free some space")
     except BatcacheError as error:
-        return Salvaged(kept={f"commits/{k}.json": f"what it held cannot be built again: {error}" for k in doubtful})
+        return Rebuilt(kept={f"commits/{k}.json": f"what it held cannot be built again: {error}" for k in doubtful})
     records: dict[int, bytes] = {}
     reasons: dict[str, str] = {}
     for shard in doubtful:
@@ -66,12 +68,12 @@ def build_again(
         if reason:
             reasons[f"commits/{shard}.json"] = reason
     if reasons:
-        return Salvaged(kept=reasons)
+        return Rebuilt(kept=reasons)
     for shard in records:
         withdraw(cache, shard)
     remove_leftovers(cache, index)
-    yield from build.carry_out(todo, target, manifest, "cpu", workers, began)
-    return Salvaged(
+    carry_out(todo, target, manifest, "cpu", workers, began, on_progress)
+    return Rebuilt(
         shards=sum(task.shards for task in todo.tasks),
         recomputed=tuple(placed.file.path for task in todo.tasks for placed in task.recordings),
         withdrawn=len(records),

@@ -28,6 +28,7 @@ class Damage:
 
 
 def check_group(cache: Place, attributes: set[str]) -> list[Damage]:
+    """What is wrong with the group's ``zarr.json``."""
     document = json.loads((cache / "zarr.json").read_bytes())
     lacking = sorted(_ATTRIBUTES - attributes)
     remedy = "Restore it from a copy"
@@ -114,4 +115,5 @@ def _shards_on_disk(cache: Place) -> set[int]:
 
 
 def name_in(cache: Place, place: Place) -> str:
+    """A file's name within its store, as damages give it."""
     return place.as_posix().removeprefix(f"{cache.as_posix()}/")

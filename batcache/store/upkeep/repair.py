@@ -3,14 +3,14 @@
 A shard whose record can be believed is written anew under a temporary name: sound chunks are copied, the others
 computed from their files. Computed on the kind of machine that built the store they are what the record says, and a
 rename ends it; else the record goes first and comes back, with the new checksums, last. Where the record cannot be
-believed, ``salvage`` has its recordings built anew. Killed at any point, the store is as damaged as it was, or lacks
+believed, ``rebuild`` has its recordings built anew. Killed at any point, the store is as damaged as it was, or lacks
 the record of a shard, which the next build or repair makes again.
 """
 
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
+from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.ahead import map_ahead
 from batcache.storage.disk import replacing, write_file
-from batcache.store.build import build
 from batcache.store.format.array import array_length, array_metadata
 from batcache.store.format.attributes import read_attributes
 from batcache.store.format.commit import CachedRecording, Commit, write_commit
@@ -33,11 +33,11 @@ from batcache.store.format.last_build import find_data_dir
 from batcache.store.format.layout import Layout
 from batcache.store.format.lock import hold
 from batcache.store.format.shard import ShardWriter, read_chunk, shard_path
-from batcache.store.upkeep.rebuild import Salvaged, build_again, withdraw
+from batcache.store.upkeep.rebuild import Rebuilt, rebuild, withdraw
 from batcache.store.upkeep.recompute import compute_again, find_file
 from batcache.store.upkeep.record_checks import Damage
 from batcache.store.upkeep.shard_checks import Owners, owners_of
-from batcache.store.upkeep.verify import Progress, VerifyReport, inspect
+from batcache.store.upkeep.verify import VerifyReport, inspect
 
 Frames = NDArray[np.float16]
 Fresh = dict[int, Frames]
@@ -66,9 +66,14 @@ class _Done:
 
 
 def repair(
-    cache: Path, found: VerifyReport, data_dir: Path | None = None, workers: int | None = None
-) -> Iterator[Progress | build.Progress | RepairReport]:
-    """Repair what ``verify`` found and a new look confirms; yields progress, the report last. Computes on the CPU.
+    cache: Path,
+    found: VerifyReport,
+    data_dir: Path | None = None,
+    workers: int | None = None,
+    *,
+    on_progress: OnProgress = unheard,
+) -> RepairReport:
+    """Repair what ``verify`` found and a new look confirms. Computes on the CPU.
 
     A recording whose file is gone or holds other audio stays damaged; so does a record that cannot be believed where
     not all of its recordings could be built again.
@@ -86,22 +91,21 @@ def repair(
         try:
             for count, (shard, slots) in enumerate(sorted(found.unsound.items()), 1):
                 shards.write_again(index.commits[shard], slots, pool, workers)
-                yield Progress("repair", count, len(found.unsound))
+                on_progress(Progress("repair", count, len(found.unsound)))
         finally:
             pool.shutdown(cancel_futures=True)
         if found.array:
             _write_array_metadata(cache, index, layout)
-        salvaged = Salvaged()
+        rebuilt = Rebuilt()
         if found.doubtful:
-            salvaged = yield from build_again(cache, index, found.doubtful, data_dir, workers)
+            rebuilt = rebuild(cache, index, found.doubtful, data_dir, workers, on_progress)
         sound = found.records.keys() - found.unsound.keys() - {*found.doubtful}
-        *_, left = inspect(cache, workers=workers, known_sound=sound)
-    assert isinstance(left, VerifyReport)
-    yield RepairReport(
-        shards=done.shards + salvaged.shards,
-        recomputed=tuple(dict.fromkeys([*done.recomputed, *salvaged.recomputed])),
-        withdrawn=salvaged.withdrawn,
-        impossible={**done.impossible, **salvaged.kept},
+        left = inspect(cache, workers=workers, known_sound=sound)
+    return RepairReport(
+        shards=done.shards + rebuilt.shards,
+        recomputed=tuple(dict.fromkeys([*done.recomputed, *rebuilt.recomputed])),
+        withdrawn=rebuilt.withdrawn,
+        impossible={**done.impossible, **rebuilt.kept},
         left=left.damages,
         seconds=time.monotonic() - began,
     )
@@ -109,8 +113,7 @@ def repair(
 
 def _look_again(cache: Path, found: VerifyReport, workers: int) -> VerifyReport:
     """What of a finding still holds: others may have built or pruned before the store was held."""
-    *_, now = inspect(cache, workers=workers, known_sound=found.records.keys() - found.unsound.keys())
-    assert isinstance(now, VerifyReport)
+    now = inspect(cache, workers=workers, known_sound=found.records.keys() - found.unsound.keys())
     stands = {k: slots for k, slots in found.unsound.items() if now.records.get(k) == found.records[k]}
     return replace(now, unsound={k: s for k, s in {**now.unsound, **stands}.items() if k not in now.doubtful})
 

@@ -9,14 +9,14 @@ of the last build, the versions that made the store, temporary files of a build 
 import os
 import random
 import time
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from batcache.config.settings import FeatureConfig
 from batcache.errors import StoreError
+from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.ahead import map_ahead
 from batcache.storage.s3 import Place
 from batcache.store.format.attributes import read_attributes
@@ -28,15 +28,6 @@ from batcache.store.format.lock import require_idle
 from batcache.store.format.shard import shard_path
 from batcache.store.upkeep.record_checks import Damage, check_array, check_group, check_records, name_in
 from batcache.store.upkeep.shard_checks import Owners, describe, examine, owners_of
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a stage has come: shards read, or recordings compared with their files."""
-
-    stage: Literal["read", "compare", "repair"]
-    done: int
-    total: int
 
 
 @dataclass(frozen=True)
@@ -71,8 +62,14 @@ class _Found:
 
 
 def verify(
-    cache: Place, *, sample: int = 0, seed: int = 0, data_dir: Path | None = None, workers: int | None = None
-) -> Iterator[Progress | VerifyReport]:
+    cache: Place,
+    *,
+    sample: int = 0,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    workers: int | None = None,
+    on_progress: OnProgress = unheard,
+) -> VerifyReport:
     """Read everything and report every damage. Nothing is written.
 
     Args:
@@ -81,19 +78,20 @@ def verify(
         seed: decides which.
         data_dir: where their files are; None: where the last build found them.
         workers: threads that read (by default one a core).
+        on_progress: hears of the stages ``read``, in shards, and ``compare``, in recordings.
 
     Raises:
         StoreError: no store, or its ``zarr.json`` is so damaged that nothing else can be read; a sample without a
             data dir; a store that is being built, or was changed meanwhile: what is half done is no damage.
     """
     require_idle(cache)
-    for event in inspect(cache, sample=sample, seed=seed, data_dir=data_dir, workers=workers):
-        if isinstance(event, VerifyReport) and event.damages:
-            require_idle(cache)
-            features, _, _ = read_attributes(cache)
-            if read_records(cache, features.fingerprint)[0] != event.records:
-                raise StoreError(cache, "was changed while it was read", "Run it again")
-        yield event
+    report = inspect(cache, sample=sample, seed=seed, data_dir=data_dir, workers=workers, on_progress=on_progress)
+    if report.damages:
+        require_idle(cache)
+        features, _, _ = read_attributes(cache)
+        if read_records(cache, features.fingerprint)[0] != report.records:
+            raise StoreError(cache, "was changed while it was read", "Run it again")
+    return report
 
 
 def inspect(
@@ -104,7 +102,8 @@ def inspect(
     data_dir: Path | None = None,
     workers: int | None = None,
     known_sound: Collection[int] = (),
-) -> Iterator[Progress | VerifyReport]:
+    on_progress: OnProgress = unheard,
+) -> VerifyReport:
     """``verify`` whoever holds the store. The chunks of shards that are ``known_sound`` are not read."""
     began, workers = time.monotonic(), workers or os.cpu_count() or 1
     features, layout, attributes = read_attributes(cache)
@@ -118,12 +117,12 @@ def inspect(
 
     owners = owners_of(index, layout)
     reading = [commit for commit in sound if commit.shard not in known_sound]
-    read = yield from _read(cache, reading, owners, layout, workers, found)
+    read = _read(cache, reading, owners, layout, workers, found, on_progress)
     outcomes: dict[str, tuple[str, str]] = {}
     if sample:
         groups = _draw(owners, found.unsound, sample, seed, layout)
-        outcomes = yield from _compare(cache, groups, data_dir, features, layout, workers, found)
-    yield VerifyReport(
+        outcomes = _compare(cache, groups, data_dir, features, layout, workers, found, on_progress)
+    return VerifyReport(
         cache=cache,
         damages=tuple(replace(one, remedy=one.remedy or say_how_to_mend(cache)) for one in found.damages),
         shards=len(reading),
@@ -141,8 +140,14 @@ def inspect(
 
 
 def _read(
-    cache: Place, commits: Sequence[Commit], owners: Owners, layout: Layout, workers: int, found: _Found
-) -> Generator[Progress, None, int]:
+    cache: Place,
+    commits: Sequence[Commit],
+    owners: Owners,
+    layout: Layout,
+    workers: int,
+    found: _Found,
+    on_progress: OnProgress,
+) -> int:
     """Read shards and append what is wrong with them. Returns the bytes read."""
     read = 0
     pool = ThreadPoolExecutor(workers)
@@ -153,7 +158,7 @@ def _read(
             if state.finding or state.slots:
                 found.unsound[state.shard] = frozenset(state.slots)
                 found.damages += describe(cache, state, commit, owners[state.shard], layout)
-            yield Progress("read", done, len(commits))
+            on_progress(Progress("read", done, len(commits)))
     finally:
         pool.shutdown(cancel_futures=True)
     return read
@@ -167,7 +172,8 @@ def _compare(
     layout: Layout,
     workers: int,
     found: _Found,
-) -> Generator[Progress, None, dict[str, tuple[str, str]]]:
+    on_progress: OnProgress,
+) -> dict[str, tuple[str, str]]:
     """Compute recordings anew and append those that differ. Returns what became of each."""
     folder, outside = find_data_dir(cache, data_dir)
     if folder is None:
@@ -183,7 +189,7 @@ def _compare(
             for instance in range(rows[0].first_instance, rows[0].first_instance + rows[0].instances):
                 shard, slot = divmod(instance, layout.instances_per_shard)
                 found.unsound[shard] = found.unsound.get(shard, frozenset()) | {slot}
-        yield Progress("compare", done, len(groups))
+        on_progress(Progress("compare", done, len(groups)))
     return outcomes
 
 

@@ -1,0 +1,249 @@
+"""Commands on models: train, eval, run, show."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batcache.cli.options import (
+    AllowOutside,
+    CachePath,
+    ConfigPath,
+    Csvs,
+    DataDir,
+    Device,
+    Endpoint,
+    Epochs,
+    HowPooled,
+    OnDevice,
+    Region,
+    Resident,
+    Runs,
+    RunsCache,
+    RunsCsvs,
+    RunsDataDir,
+    RunsEndpoint,
+    RunsRegion,
+    refuse,
+    refuse_all_but,
+)
+from batcache.cli.progress import shown
+from batcache.cli.tables import describe
+from batcache.cli.terminal import Block, say, show
+from batcache.device import pick_device
+from batcache.errors import list_some
+
+if TYPE_CHECKING:  # all else is imported by the command that needs it, so that --help answers at once
+    from batcache.progress import OnProgress
+
+
+class Stopped(Exception):  # noqa: N818
+    """Ctrl-C in a training: when, and how it goes on."""
+
+
+def train(
+    context: typer.Context,
+    pooling: HowPooled = None,
+    csv: Csvs = None,
+    data_dir: DataDir = None,
+    cache: CachePath = None,
+    endpoint: Endpoint = None,
+    region: Region = None,
+    config: ConfigPath = None,
+    run_dir: Runs = None,
+    epochs: Epochs = None,
+    seed: Annotated[int | None, typer.Option(help="Decides all that is drawn at random.", show_default=False)] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run to continue after its last epoch; with --epochs, to more of them.", show_default=False
+        ),
+    ] = None,
+    resident: Annotated[
+        Resident | None, typer.Option(help="Whether a GPU may hold all training bags.", show_default=False)
+    ] = None,
+    device: OnDevice = Device.auto,
+) -> None:
+    """Train a model from a cache; no recording is opened.
+
+    Without --csv, the CSVs that the cache was last built from give the labels.
+
+    Example: batcache train --pooling max
+    """
+    if resume is not None:
+        allowed = ("resume", "epochs", "device")
+        refuse_all_but(context, allowed, "a resumed run keeps its settings; give only --epochs and --device")
+        _resume(resume, epochs, device)
+        return
+    from batcache.store.settings import choose_manifest, load_with_store
+    from batcache.training.loop import train as train_model
+
+    flags = {
+        "data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region},
+        "model": {"pooling_type": pooling},
+        "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir, "resident": resident},
+    }
+    settings, store = load_with_store(config, flags)
+    manifest = choose_manifest(csv or (), settings, store, allow_outside=True)
+    if not csv and not settings.data.csvs:
+        say(f"labels from {list_some(map(str, manifest.csvs))}, which {store.path} was last built from")
+    with _resumable(device) as listener:
+        report = train_model(settings, store, manifest, pick_device(device), on_progress=listener)
+    show(describe(report))
+
+
+def _resume(run: Path, epochs: int | None, device: Device) -> None:
+    from batcache.store.open import open_store
+    from batcache.training.loop import resume
+    from batcache.training.run_inputs import find_cache, find_manifest
+
+    store, manifest = open_store(find_cache(run)), find_manifest(run)
+    with _resumable(device) as listener:
+        report = resume(run, store, manifest, pick_device(device), epochs=epochs, on_progress=listener)
+    show(describe(report))
+
+
+@contextmanager
+def _resumable(device: Device) -> "Iterator[OnProgress]":
+    """Show a training; stopped by Ctrl-C, say how far it has come and which command goes on with it.
+
+    Raises:
+        Stopped: instead of KeyboardInterrupt, once there is a run.
+    """
+    runs: list[Path] = []
+
+    def note(result: object) -> list[Block]:
+        if type(result).__name__ == "RunStarted":
+            runs.append(result.run)  # type: ignore[attr-defined]
+        return describe(result)
+
+    try:
+        with shown(note) as listener:
+            yield listener
+    except KeyboardInterrupt:
+        if not runs:
+            raise
+        from batcache.training.run_inputs import keep_if_resumable
+
+        run, place = runs[0], f'"{runs[0]}"' if " " in str(runs[0]) else runs[0]
+        epochs = keep_if_resumable(run)
+        if not epochs:
+            kept = f"nothing of {run} is kept, run the same command again"
+            raise Stopped(f"before its first epoch was over: {kept}") from None
+        command = f"batcache train --resume {place}{'' if device == 'auto' else f' --device {device}'}"
+        how = f"`{command}` goes on, and so does `batcache run` if that began it"
+        raise Stopped(f"after epoch {epochs}: {how}") from None
+
+
+def eval_(
+    context: typer.Context,
+    split: Annotated[str, typer.Option(help="The split to judge on.")] = "test",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A .pt file of a run. [default: best of the newest run]", show_default=False)
+    ] = None,
+    csv: RunsCsvs = None,
+    data_dir: RunsDataDir = None,
+    cache: RunsCache = None,
+    endpoint: RunsEndpoint = None,
+    region: RunsRegion = None,
+    run_dir: Runs = None,
+    device: OnDevice = Device.auto,
+) -> None:
+    """Judge a trained model on clips that it has not seen.
+
+    Without --csv, the clips and splits are those of the run.
+
+    Example: batcache eval --split test
+    """
+    from batcache.evaluation.evaluate import choose_clips, evaluate
+    from batcache.store.open import open_store
+    from batcache.store.settings import choose_manifest
+    from batcache.training.run_inputs import find_cache, find_checkpoint, find_manifest
+    from batcache.training.runs import read_run_config
+
+    if checkpoint is not None:
+        refuse(context, ["run_dir"], "a checkpoint lies in its run")
+    run, checkpoint = find_checkpoint(checkpoint, run_dir or Path("runs"))
+    store = open_store(find_cache(run, cache, endpoint, region))
+    if csv:
+        manifest = choose_manifest(csv, read_run_config(run), data_dir=data_dir, allow_outside=True)
+    else:
+        manifest = find_manifest(run, data_dir)
+    chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv)
+    show(describe(chosen))
+    with shown() as listener:
+        report = evaluate(chosen, pick_device(device), on_progress=listener)
+    show(describe(report))
+
+
+def run(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An experiment: settings as YAML.", show_default=False)],
+    csv: Csvs = None,
+    data_dir: DataDir = None,
+    cache: CachePath = None,
+    endpoint: Endpoint = None,
+    region: Region = None,
+    pooling: HowPooled = None,
+    epochs: Epochs = None,
+    run_dir: Runs = None,
+    allow_outside: AllowOutside = False,
+    device: OnDevice = Device.auto,
+) -> None:
+    """Run a whole experiment: synth (if asked for), build, train, eval, show; only what is not up to date.
+
+    Example: batcache run pipelines/real.yaml --csv recordings.csv
+    """
+    from batcache.pipeline import run_pipeline
+
+    flags = {
+        "data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region},
+        "model": {"pooling_type": pooling},
+        "training": {"epochs": epochs, "run_dir": run_dir},
+    }
+    with _resumable(device) as listener:
+        report = run_pipeline(file, csv or (), flags, device.value, allow_outside=allow_outside, on_progress=listener)
+    show(describe(report))
+    if report.build.rejected:
+        raise typer.Exit(1)
+
+
+def show_(
+    context: typer.Context,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A cache, or the folder of a run.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.", show_default=False)],
+    clip: Annotated[
+        list[str] | None, typer.Option(help="A clip's filename, as in the CSV; may be repeated.", show_default=False)
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of a run: what was judged, as metrics.json names it.")] = "test",
+    data_dir: RunsDataDir = None,
+    cache: RunsCache = None,
+    endpoint: RunsEndpoint = None,
+    region: RunsRegion = None,
+) -> None:
+    """Draw clips as PCEN spectrograms, with the calls that are known; of a run also its scores and evidence.
+
+    Without --clip: the first six of a cache; of a run two that it judged well, two badly, two with doubt. Known calls
+    are read from an events.csv in the data dir.
+
+    Example: batcache show features.zarr --clip meadow/0412_2210.wav -o clip.png
+    """
+    if output.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{output}: a PNG is written, expected a name that ends in .png")
+    from batcache.evaluation.pages import draw_run, draw_store
+    from batcache.store.settings import reach_cache
+    from batcache.training.run_inputs import find_cache
+
+    if (Path(target) / "run.json").exists():
+        place = find_cache(Path(target), cache, endpoint, region)
+        draw_run(Path(target), place, output, split, clip or (), data_dir)
+    else:
+        refuse(context, ["split", "cache"], "only a run has judged splits, and a cache of its own")
+        draw_store(reach_cache(target, endpoint, region), output, clip or (), data_dir)
+    say(f"drawn: {output}")
+
+
+COMMANDS = (train, eval_, run, show_)

@@ -1,0 +1,155 @@
+"""Reports on trainings, evaluations and benchmarks, as tables, notes and lines."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from batcache.cli.terminal import Block, Note, Table
+from batcache.errors import count
+
+if TYPE_CHECKING:  # --help imports no torch
+    from batcache.bench.rows import Row
+    from batcache.evaluation.evaluate import EvalReport, Evaluation
+    from batcache.pipeline import PipelineReport, UpToDate
+    from batcache.training.events import Epoch, RunStarted, TrainReport
+
+
+def of_run_started(started: "RunStarted") -> Iterator[Block]:
+    """What a run trains on, and what to know before it does."""
+    yield (
+        f"run {started.run}: {count(started.train_clips, 'clip')} to train on, {started.val_clips:,} to validate on, "
+        f"{count(started.parameters, 'parameter')}"
+    )
+    yield from map(Note, started.notes)
+
+
+def of_epoch(epoch: "Epoch") -> Iterator[Block]:
+    """A line of losses, average precision and speed."""
+    ap = "-" if epoch.val_macro_ap is None else f"{epoch.val_macro_ap:.4f}"
+    yield (
+        f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.4f}  val loss {epoch.val_loss:.4f}  val macro AP {ap}  "
+        f"{epoch.bags_per_s:.1f} bags/s  {epoch.seconds:.1f} s{'  best' if epoch.improved else ''}"
+    )
+
+
+def of_training(report: "TrainReport") -> Iterator[Block]:
+    """What came of a training."""
+    yield from map(Note, report.notes)
+    yield Table(
+        f"{report.run}",
+        [
+            ("epochs", f"{report.epochs}" + (", stopped early" if report.stopped_early else "")),
+            ("best epoch", f"{report.best_epoch}"),
+            (report.metric, f"{report.best_score:.4f}"),
+            ("best model", f"{report.run / 'checkpoints' / 'best_model.pt'}"),
+        ],
+    )
+
+
+def of_choice(judging: "Evaluation") -> Iterator[Block]:
+    """Which model is judged on what."""
+    yield (
+        f"judging {judging.checkpoint_path} (epoch {judging.checkpoint.epoch}) on split {judging.split}: "
+        f"{count(len(judging.bags), 'clip')}"
+    )
+
+
+def of_evaluation(report: "EvalReport") -> Iterator[Block]:
+    """Metrics by species and averaged, and where they are kept."""
+    yield from map(Note, report.notes)
+    metrics = report.metrics
+    if not any(r.known for r in metrics.per_species):
+        yield (
+            f"split {report.split}, {count(metrics.clips, 'clip')}: none has labels, so there are scores and no metrics"
+        )
+        yield f"scores of clips {report.predictions_file.with_suffix('.csv')}"
+        yield f"predictions     {report.predictions_file}"
+        return
+    rows = [
+        (
+            r.species,
+            f"{r.support}/{r.known}",
+            *map(_number, (r.precision, r.recall, r.f1)),
+            _number(r.average_precision),
+            _number(r.roc_auc),
+        )
+        for r in metrics.per_species
+    ]
+    for name in ("macro", "micro", "weighted"):
+        average = getattr(metrics, name)
+        ap, auc = (metrics.macro_average_precision, metrics.macro_roc_auc) if name == "macro" else (None, None)
+        rows.append((f"{name} average", "", *map(_number, (average.precision, average.recall, average.f1, ap, auc))))
+    yield Table(
+        f"split {report.split}, {count(metrics.clips, 'clip')}, threshold {metrics.threshold:g}",
+        rows,
+        ("species", "clips", "precision", "recall", "F1", "AP", "ROC-AUC"),
+        ("ROC-AUC", "precision", "recall"),
+    )
+    by_names: dict[tuple[str, ...], list[str]] = {}
+    for average, names in metrics.left_out.items():
+        by_names.setdefault(names, []).append(average.replace("_", " "))
+    for names, averages in by_names.items():
+        if names:
+            yield f"{', '.join(averages)}: without {', '.join(names)}, which have too few labels here"
+    yield f"predictions {report.predictions_file}"
+    yield f"metrics     {report.metrics_file}"
+
+
+def of_measured(rows: Sequence["Row"]) -> Iterator[Block]:
+    """A table for each section: ours, a peer's, the ratio (above 1: ours is better) and what is promised."""
+    header = ("", "batcache", "beside", "there", "ratio", "promised", "")
+    for section, measured in groupby(rows, key=lambda row: row.section):
+        lines = [
+            (
+                row.what,
+                f"{_figure(row.ours)} {row.unit}".strip(),
+                row.peer,
+                _figure(row.theirs),
+                f"{_figure(row.ratio)}x" if row.ratio else "",
+                _promise(row),
+                row.note,
+            )
+            for row in measured
+        ]
+        yield Table(section, lines, header)
+
+
+def _promise(row: "Row") -> str:
+    if row.mark is None:
+        return ""
+    kept = {True: ", kept", False: ", NOT kept", None: ""}[row.is_met]
+    unit = "x" if row.mark.of == "ratio" else f" {row.unit}"
+    return f"{row.mark.sign} {row.mark.limit:g}{unit}{kept}"
+
+
+def _figure(value: float | None) -> str:
+    """Three digits, or all those before the point."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def of_up_to_date(step: "UpToDate") -> Iterator[Block]:
+    """A step that had nothing to do."""
+    yield f"{step.step}: up to date, {step.place}"
+
+
+def of_pipeline(report: "PipelineReport") -> Iterator[Block]:
+    """Where all that a pipeline made lies, and after a simulation what to do next."""
+    yield Table(
+        "where everything lies",
+        [
+            ("features", f"{report.settings.data.cache}"),
+            ("best model", f"{report.run / 'checkpoints' / 'best_model.pt'}"),
+            ("scores", f"{report.run / 'metrics.json'}"),
+            ("predictions", f"{report.run / 'logs' / 'test_predictions.npz'}"),
+            ("six clips drawn", f"{report.page}"),
+        ],
+    )
+    if report.settings.synth.manifest is not None:
+        yield "with your own recordings, and a train.csv that says which species are in which clip:"
+        yield "    batcache build --csv train.csv\n    batcache train\n    batcache eval --split test"

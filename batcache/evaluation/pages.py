@@ -1,0 +1,52 @@
+"""Pages of clips, drawn from a run or a store."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from batcache.evaluation.draw import draw_page
+from batcache.evaluation.evaluate import read_judged
+from batcache.evaluation.panels import panels_of_run, panels_of_store, read_calls
+from batcache.manifest.manifest import read_manifest
+from batcache.storage.s3 import Place
+from batcache.store.format.last_build import require_there
+from batcache.store.open import open_store
+from batcache.training.bags import join, whole_recordings
+from batcache.training.run_inputs import find_manifest
+
+
+def draw_run(
+    run: Path, cache: Place, output: Path, name: str = "test", clips: Sequence[str] = (), data_dir: Path | None = None
+) -> None:
+    """Draw clips of what a run judged under this name into a PNG; without ``clips``, the six that tell most.
+
+    ``cache`` is where its features lie now, ``data_dir`` where its filenames start from, if not where they did.
+
+    Raises:
+        RunError: nothing was judged under this name, or not these clips.
+        StoreError, ManifestError: the cache or the CSVs are gone or damaged.
+    """
+    about, predictions = read_judged(run, name)
+    store = open_store(cache)
+    manifest = find_manifest(run, data_dir, about)
+    calls = read_calls(manifest.data_dir / "events.csv")
+    panels = panels_of_run(store, join(manifest, store).bags, predictions, calls, clips)
+    draw_page(output, panels, store.features)
+
+
+def draw_store(cache: Place, output: Path, clips: Sequence[str] = (), data_dir: Path | None = None) -> None:
+    """Draw clips of a store into a PNG; without ``clips``, its first six.
+
+    Raises:
+        RunError: a clip that the CSVs of the last build do not list.
+        StoreError, ManifestError: the cache or these CSVs are gone or damaged.
+    """
+    store = open_store(cache)
+    last = store.last_build()
+    if last.csvs:
+        require_there(store.path, last, data_dir)
+        manifest = read_manifest(last.csvs, data_dir or last.data_dir, split_of=last.split_of, allow_outside=True)
+        bags, species = join(manifest, store).bags, manifest.species
+        calls = read_calls(manifest.data_dir / "events.csv")
+    else:
+        bags, species, calls = whole_recordings(store), (), {}
+    draw_page(output, panels_of_store(store, bags, species, calls, clips), store.features)

@@ -1,0 +1,143 @@
+"""A whole experiment: simulate if asked for, build, train, judge, draw; only what is not up to date.
+
+``batcache run`` in one call. Each step is the library call that its own command makes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from batcache.device import pick_device
+from batcache.progress import OnProgress, Progress, unheard
+
+if TYPE_CHECKING:  # a build with nothing to do imports no torch
+    from collections.abc import Sequence
+
+    import torch
+
+    from batcache.config.settings import Config, Layer
+    from batcache.evaluation.evaluate import EvalReport
+    from batcache.manifest.manifest import Manifest
+    from batcache.store.build.report import BuildReport
+    from batcache.store.reader import Store
+
+PAGE = "test_page.png"
+
+
+@dataclass(frozen=True)
+class UpToDate:
+    """A step that had nothing to do, since ``place`` holds what it would make."""
+
+    step: Literal["train", "eval"]
+    place: Path
+
+
+@dataclass(frozen=True)
+class PipelineReport:
+    """What a pipeline made, or found made; ``evaluation`` is None where it was up to date."""
+
+    settings: "Config"
+    build: "BuildReport"
+    run: Path
+    evaluation: "EvalReport | None"
+    page: Path
+
+
+def run_pipeline(
+    file: Path,
+    csvs: "Sequence[Path]" = (),
+    flags: "Layer | None" = None,
+    device: str = "auto",
+    *,
+    allow_outside: bool = False,
+    on_progress: OnProgress = unheard,
+) -> PipelineReport:
+    """Run the experiment that a YAML file describes.
+
+    Args:
+        file: settings; ``flags`` win over them.
+        csvs: the manifest, where the file names none.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        allow_outside: let the manifest's filenames lead out of the data dir.
+        on_progress: hears what each step tells; the report of each step is a result.
+
+    Raises:
+        BatcacheError: what the steps raise. Clips to judge on are looked for before anything is trained.
+    """
+    from batcache.store.build.build import build
+    from batcache.store.settings import choose_manifest, load_settings, load_with_store
+
+    flags = flags or {}
+    settings = load_settings(file, flags)
+    if settings.synth.manifest is not None:
+        _simulate(settings, on_progress)
+    listed = choose_manifest(csvs, settings, allow_outside=allow_outside)
+    built = build(listed, settings.data.place, settings.data, device, on_progress=on_progress)
+    on_progress(Progress("build", result=built))
+
+    from batcache.training.bags import join
+    from batcache.training.splits import require_split
+
+    settings, store = load_with_store(file, flags)
+    manifest = choose_manifest(csvs, settings, store, allow_outside=True)
+    require_split(join(manifest, store).split("test"), manifest, "test")  # before hours of training for nothing
+    run = train_if_needed(settings, store, manifest, pick_device(device), on_progress)
+    evaluation = _evaluate_if_needed(run, store, manifest, pick_device(device), on_progress)
+    return PipelineReport(settings, built, run, evaluation, run / PAGE)
+
+
+def _simulate(settings: "Config", on_progress: OnProgress) -> None:
+    from batcache.errors import ConfigError
+    from batcache.manifest.manifest import read_manifest
+    from batcache.synth.create import create
+
+    if settings.synth.out is None or settings.synth.manifest is None:
+        raise ConfigError("synth.out", "not given", "Say where the simulated recordings go")
+    report = create(read_manifest([settings.synth.manifest]), settings.synth.out, on_progress=on_progress)
+    on_progress(Progress("synth", result=report))
+
+
+def train_if_needed(
+    settings: "Config",
+    store: "Store",
+    manifest: "Manifest",
+    device: "torch.device",
+    on_progress: OnProgress = unheard,
+) -> Path:
+    """The run that these inputs have made, finished first if it was stopped; else a new one."""
+    from batcache.training.bags import join
+    from batcache.training.inputs import choose_split, describe_inputs, find_run
+    from batcache.training.loop import resume, train
+    from batcache.training.runs import read_run
+
+    training = settings.training
+    split = choose_split(join(manifest, store), manifest, training.validation_share, training.seed)
+    found = find_run(training.run_dir, describe_inputs(settings, split, manifest.species))
+    if found is not None and read_run(found)["finished"]:
+        on_progress(Progress("train", result=UpToDate("train", found)))
+        return found
+    if found is None:
+        report = train(settings, store, manifest, device, on_progress=on_progress)
+    else:
+        report = resume(found, store, manifest, device, on_progress=on_progress)
+    on_progress(Progress("train", result=report))
+    return report.run
+
+
+def _evaluate_if_needed(
+    run: Path, store: "Store", manifest: "Manifest", device: "torch.device", on_progress: OnProgress
+) -> "EvalReport | None":
+    """Judge a run's best model on split test and draw a page of it, unless both were done."""
+    from batcache.evaluation.evaluate import choose_clips, evaluate
+    from batcache.evaluation.pages import draw_run
+    from batcache.training.runs import BEST
+
+    judging = choose_clips(run / BEST, store, manifest, "test", as_trained=True)
+    if judging.is_done() and (run / PAGE).exists():
+        on_progress(Progress("eval", result=UpToDate("eval", run / "metrics.json")))
+        return None
+    on_progress(Progress("eval", result=judging))
+    report = evaluate(judging, device, on_progress=on_progress)
+    on_progress(Progress("eval", result=report))
+    draw_run(run, store.path, run / PAGE)
+    return report

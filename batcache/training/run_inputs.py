@@ -1,0 +1,88 @@
+"""What a run was made from, found where it lies now: its cache, its manifest, its checkpoints."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from batcache.errors import RunError
+from batcache.manifest.manifest import Manifest, read_manifest
+from batcache.storage.s3 import Place
+from batcache.store.format.last_build import locate_cache, portable
+from batcache.store.settings import reach_cache
+from batcache.training.runs import BEST, LAST, newest_run, read_run, read_run_config
+
+
+def find_cache(run: Path, cache: str | None = None, endpoint: str | None = None, region: str | None = None) -> Place:
+    """The cache given, else the one that a run's record names; reached as the run reached it, unless told otherwise.
+
+    Raises:
+        RunError: the run's record is missing or damaged.
+    """
+    data = read_run_config(run).data
+    endpoint, region = endpoint or data.endpoint, region or data.region
+    return reach_cache(cache or str(locate_cache(read_run(run)["cache"], run)), endpoint, region)
+
+
+def find_manifest(run: Path, data_dir: Path | None = None, about: dict[str, Any] | None = None) -> Manifest:
+    """The manifest that a run was trained on, read from where its CSVs lie now.
+
+    ``about`` names it, where it is not the run's record: what ``metrics.json`` says of an evaluation, for example.
+
+    Raises:
+        ManifestError: the CSVs or the data dir are gone.
+        RunError: the run's record is missing or damaged.
+    """
+    about = about or read_run(run)
+    csvs = [(run / csv).resolve() for csv in about["csvs"]]
+    split_of = {(run / csv).resolve(): split for csv, split in about["split_of"].items()}
+    data_dir = data_dir or (run / about["data_dir"]).resolve()
+    return read_manifest(csvs, data_dir, split_of=split_of, allow_outside=True)
+
+
+def find_checkpoint(checkpoint: Path | None, runs: Path) -> tuple[Path, Path]:
+    """The run of a checkpoint and the checkpoint in it: the one given, else the best of the newest run in ``runs``.
+
+    Raises:
+        RunError: there is none.
+    """
+    if checkpoint is None:
+        checkpoint = newest_run(runs) / BEST
+    place = checkpoint.resolve()
+    if not place.is_file():
+        raise RunError(checkpoint, "no such checkpoint", "Pass a .pt file: RUN/checkpoints/best_model.pt")
+    run = Path(portable(place.parent.parent, Path()))  # through the run's name, wherever one stands
+    return run, run / place.parent.name / place.name
+
+
+def keep_if_resumable(run: Path) -> int:
+    """How many epochs of a stopped run are kept; a run without one is removed."""
+    from batcache.model.checkpoint import load_checkpoint
+
+    if (run / LAST).exists():
+        return load_checkpoint(run / LAST).epoch
+    shutil.rmtree(run, ignore_errors=True)
+    return 0
+
+
+def summarise_run(run: Path) -> dict[str, str]:
+    """A run's facts in the order in which one would ask for them.
+
+    Raises:
+        RunError: the run's record is missing or damaged.
+    """
+    about, config = read_run(run), read_run_config(run)
+    facts = {
+        "started": str(about["started"]),
+        "finished": "yes" if about["finished"] else f"no: `batcache train --resume {run}` goes on",
+        "species": ", ".join(about["species"]),
+        "pooling": config.model.pooling_type,
+        "cache": str(locate_cache(about["cache"], run)),
+        "CSVs": ", ".join(str((run / csv).resolve()) for csv in about["csvs"]),
+        "features": f"fingerprint {config.data.fingerprint}",
+    }
+    if (run / BEST).exists():
+        from batcache.model.checkpoint import load_checkpoint
+
+        best = load_checkpoint(run / BEST)
+        facts["best model"] = f"{run / BEST} (epoch {best.epoch}, {best.metric} {best.score:.4f})"
+    return facts

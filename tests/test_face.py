@@ -1,0 +1,72 @@
+"""The Python face: build, train, evaluate, draw, as a notebook would."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import batcache
+from batcache.progress import Progress
+from tests.small_world import SETTINGS, SmallWorld, write_recordings
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with recordings and their manifest, not built. To be copied."""
+    folder = tmp_path_factory.mktemp("face")
+    write_recordings(folder)
+    return folder
+
+
+def test_a_notebook_builds_trains_judges_and_draws(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(project, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    told: list[Progress] = []
+    built = batcache.build("manifest.csv", config=SETTINGS, device="cpu", on_progress=told.append)
+    assert list(built.rejected) == ["broken.wav"] and built.computed == 24
+    assert {progress.stage for progress in told} == {"scan", "plan", "build"}
+    told.clear()
+    trained = batcache.train(config=SETTINGS, device="cpu", on_progress=told.append)
+    assert trained.epochs == 2 and {"train", "validate"} <= {progress.stage for progress in told}
+    report = batcache.evaluate(trained.run, device="cpu")
+    table = report.predictions.table()
+    assert list(table) == ["filename", "start_s", "duration_s", "Low", "High", "Sweep"]
+    assert {len(column) for column in table.values()} == {6}
+    np.testing.assert_array_equal(table["High"], report.predictions.scores[:, 1])
+    for target in (trained.run, "features.zarr"):
+        assert batcache.draw(target, "page.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_store_gives_frames_bags_and_its_index_as_arrays(small: SmallWorld) -> None:
+    store = batcache.open_store(small.folder / "features.zarr")
+    row = store.find("night0/0.wav")
+    assert row is not None
+    frames = store.frames("night0/0.wav")
+    np.testing.assert_array_equal(frames, store.read_frames(row))
+    bag, mask = store.bag("night0/0.wav", instance_s=0.2)
+    assert bag.shape == (mask.size, 100, 64) and mask.all()
+    np.testing.assert_array_equal(bag.reshape(-1, 64)[: len(frames)], frames)
+    assert not bag.reshape(-1, 64)[len(frames) :].any()
+    table = store.table()
+    assert table["path"].tolist() == [row.path for row in store.index.recordings]
+    assert table["duration_s"].dtype == np.float64 and table["frames"].dtype == np.int64
+
+
+def test_what_is_wrong_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(batcache.BatcacheError, match=r"no cache here\. Run `batcache build"):
+        batcache.open_store(tmp_path / "none.zarr")
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    code = "import sys, batcache; print(*{'torch', 'numpy', 'zarr', 'pydantic'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not done.stdout.strip()
+
+
+def test_it_is_typed() -> None:
+    assert (Path(batcache.__file__).parent / "py.typed").exists()
