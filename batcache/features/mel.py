@@ -112,9 +112,10 @@ def choose_engine(asked: Engine, device: torch.device) -> str:
 
 
 class BandEnergy:
-    """The power spectra of some recordings, for their shares of energy below ``fmin`` and above ``fmax``.
+    """What is heard of some recordings beside their features.
 
-    Each window that does not overlap with the one before counts, whatever blocks they come in.
+    That is the shares of their energy below ``fmin`` and above ``fmax``, and the peak of float samples. Each window that
+    does not overlap with the one before counts, whatever blocks they come in.
     """
 
     def __init__(self, config: FeatureConfig, recordings: int = 1) -> None:
@@ -123,6 +124,20 @@ class BandEnergy:
         self.step = -(-config.n_fft // config.hop_length)
         self.seen = 0
         self.power = torch.zeros(recordings, config.n_fft // 2 + 1, dtype=torch.float64)
+        self.peak = torch.zeros(recordings)
+
+    def add_samples(self, samples: Tensor) -> None:
+        """Take the next samples, before they are scaled. Shape: ``[recordings, n]``, float32 in -1..1, or int16.
+
+        No sample of 16 bits lies beyond full scale.
+        """
+        if samples.is_floating_point() and samples.shape[-1]:
+            self.peak = torch.maximum(self.peak.to(samples.device), samples.abs().amax(-1))
+
+    def overscale(self, recording: int = 0) -> float:
+        """The peak of a recording's samples, in four digits, where it lies beyond full scale (1); else 0."""
+        peak = float(self.peak[recording])
+        return float(f"{peak:.4g}") if peak > 1 else 0.0
 
     def add(self, magnitudes: Tensor) -> None:
         """Take the next frames. Shape: ``[recordings, frames, bins]``."""
@@ -133,9 +148,10 @@ class BandEnergy:
 
     def shares(self, recording: int = 0) -> tuple[float, float]:
         """Shares of a recording's energy that lie below ``fmin`` and above ``fmax``, to four decimals."""
-        power = self.power[recording, 1:].cpu()  # the first bin is the microphone's offset
+        power = self.power[recording].cpu().clone()
+        power[:2] = 0  # the recorder's offset, which a Hann window spreads over two bins
         total = float(power.sum()) or 1.0
-        below, above = (float(part.sum()) / total for part in (power[: self.below - 1], power[self.above - 1 :]))
+        below, above = (float(part.sum()) / total for part in (power[: self.below], power[self.above :]))
         return round(below, 4), round(above, 4)
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: a format number, tensors and plain types, nothing that could run code when loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from batcache.config.settings import FeatureConfig, ModelConfig, to_plain
-from batcache.errors import BatcacheError, RunError, brief
+from batcache.errors import BatcacheError, RunError, brief, list_some
 from batcache.model.crnn import BatMILModel
 from batcache.storage.disk import replacing
 
@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model and what it must be fed: bags of the species' recordings, cut from features of these settings.
+    """A model and what it must be fed: bags of the species' recordings, cut from features of this fingerprint.
 
     ``score`` is the validation score (``metric``) of ``epoch``. ``trainer`` holds what only resuming needs.
     """
@@ -28,12 +28,18 @@ class Checkpoint:
     model: ModelConfig
     species: tuple[str, ...]
     features: FeatureConfig
+    fingerprint: str
     frames_per_instance: int
     epoch: int
     metric: str
     score: float
     weights: Mapping[str, Tensor]
     trainer: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def front_end_version(self) -> int | None:
+        """Of the front end whose features it was trained on; None where it is not known here."""
+        return self.features.find_version(self.fingerprint)
 
     def restore(self, device: torch.device) -> BatMILModel:
         """Return the model, in eval mode."""
@@ -46,7 +52,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, or leave what was there."""
     document = {name: to_plain(value) for name, value in vars(checkpoint).items() if name not in ("weights", "trainer")}
     document |= {"weights": dict(checkpoint.weights), "trainer": dict(checkpoint.trainer)}
-    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "fingerprint": checkpoint.features.fingerprint}
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION}
     with replacing(path) as file:
         torch.save({**head, **document}, file)
 
@@ -70,7 +76,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     version = document.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise RunError(path, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
-    fingerprint = document.pop("fingerprint", None)
+    if unknown := _unknown_keys(document):
+        finding = f"keys that this batcache does not know: {list_some(unknown)}"
+        raise RunError(path, finding, "Upgrade batcache")
     try:
         document["model"] = TypeAdapter(ModelConfig).validate_python(document["model"])
         document["features"] = TypeAdapter(FeatureConfig).validate_python(document["features"])
@@ -79,6 +87,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
         checkpoint.restore(torch.device("cpu"))
     except (KeyError, TypeError, ValidationError, RuntimeError, BatcacheError) as error:
         raise RunError(path, f"a checkpoint that does not fit ({brief(error)})", "Train again") from None
-    if fingerprint != checkpoint.features.fingerprint:
-        raise RunError(path, "trained on features of another version of the front end", "Train again, on a new cache")
+    if checkpoint.front_end_version is None:
+        finding = "trained on features of a front end that this batcache does not know"
+        raise RunError(path, finding, "Upgrade batcache, or train again, on a new cache")
     return checkpoint
+
+
+def _unknown_keys(document: Mapping[str, Any]) -> list[str]:
+    """What a newer batcache must have written: left out, the model would be another."""
+    kinds: dict[str, Any] = {"model": ModelConfig, "features": FeatureConfig}
+    parts = [(Checkpoint, document), *((kind, document.get(name)) for name, kind in kinds.items())]
+    return [
+        str(key)
+        for kind, part in parts
+        if isinstance(part, Mapping)
+        for key in part
+        if key not in {f.name for f in fields(kind)}
+    ]

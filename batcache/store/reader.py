@@ -70,7 +70,7 @@ class Store:
     def __init__(self, path: Place) -> None:
         self.path = path
         self.features, self.layout, self.attributes = read_attributes(path)
-        self.index: Index = read_index(path, self.features.fingerprint, self.layout)
+        self.index: Index = read_index(path, self.fingerprint, self.layout)
         self._check_shards()
         self.__setstate__({})
 
@@ -82,6 +82,18 @@ class Store:
         vars(self).update(state)
         self._mapped: OrderedDict[int, Shard | RemoteShard] = OrderedDict()
         self._lock = Lock()  # several threads may read
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its features. Where it differs from ``features.fingerprint``, an earlier front end computed them."""
+        return str(self.attributes["fingerprint"])
+
+    @property
+    def front_end_version(self) -> int:
+        """Of the front end that computed its features."""
+        version = self.features.find_version(self.fingerprint)
+        assert version is not None, "one is known, or it would not be open"
+        return version
 
     @property
     def on_disk(self) -> str:

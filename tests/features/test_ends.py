@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcache.config.settings import FeatureConfig
-from batcache.features.audio import read_header
 from batcache.features.ends import continued
 from batcache.features.frontend import FrontEnd
 from batcache.features.mel import ENGINES

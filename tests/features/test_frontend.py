@@ -248,8 +248,8 @@ def test_the_golden_numbers_hold(write_wav: WriteWav) -> None:
     numbers = [[round(float(value), 3) for value in row] for row in sampled]
     remedy = (
         "The front end makes other numbers than it did. If that was not meant, it is a bug. If it was, raise "
-        "FRONT_END_VERSION in batcache/config/settings.py (caches built before are then only read; not needed where only a default "
-        f"changed, which is in the fingerprint) and set GOLDEN_VERSION and GOLDEN = {numbers}"
+        "FRONT_END_VERSION in batcache/config/settings.py (caches built before are then only read; not needed "
+        f"where only a default changed, which is in the fingerprint) and set GOLDEN_VERSION and GOLDEN = {numbers}"
     )
     assert FRONT_END_VERSION == GOLDEN_VERSION, remedy
     # The third decimal, and one step of float16, since another CPU may round float32 sums to the other side.
@@ -335,6 +335,30 @@ def test_shares_of_energy_tell_where_it_lies(write_wav: WriteWav, front_end) -> 
         list(front_end.stream(path, read_header(path), 384_000, energy))
         assert energy.shares() == pytest.approx(expected, abs=1e-3)
     assert BandEnergy(DEFAULT).shares() == (0, 0)
+
+
+def test_an_offset_is_no_energy_below_the_bands(write_wav: WriteWav, front_end) -> None:
+    energy = BandEnergy(DEFAULT)
+    path = write_wav("tone.wav", tone(45_000, 0.3, 384_000) + 0.03)
+    list(front_end.stream(path, read_header(path), 384_000, energy))
+    assert energy.shares() == pytest.approx((0, 0), abs=1e-3)
+
+
+@pytest.mark.parametrize("block", [100_000, 384, 50])
+def test_float_samples_beyond_full_scale_are_known_by_their_peak(front_end, block) -> None:
+    """Those of each recording of a batch, whatever the blocks."""
+    samples = torch.from_numpy(np.stack([noise(0.1, 384_000, 0.1), 32_767 * tone(45_000, 0.1, 384_000)])).float()
+    samples[0, 20_000] = -1.25
+    energy = BandEnergy(DEFAULT, 3)
+    whole = torch.cat([samples, torch.ones(1, samples.shape[1])])
+    list(front_end.stream_batch(torch.split(whole, block, 1), 384_000, energy))
+    assert [energy.overscale(i) for i in range(3)] == [1.25, 3277, 0]  # four digits; full scale itself is not beyond it
+
+
+def test_samples_of_16_bits_never_go_beyond_full_scale(front_end) -> None:
+    energy = BandEnergy(DEFAULT)
+    list(front_end.stream_batch([torch.full((1, 4000), -(2**15), dtype=torch.int16)], 384_000, energy))
+    assert energy.overscale() == 0
 
 
 # --- independence ---

@@ -44,12 +44,17 @@ def _is_begun(store: Path, place: Path) -> bool:
 
 
 def create_store(
-    path: Place, features: FeatureConfig, layout: Layout, versions: Mapping[str, str] | None = None
+    path: Place,
+    features: FeatureConfig,
+    layout: Layout,
+    versions: Mapping[str, str] | None = None,
+    fingerprint: str | None = None,
 ) -> None:
     """Create an empty store, in one step: it is made beside its place and renamed.
 
     On S3, and in an empty folder, which may be a mount point that nothing can take the place of, ``zarr.json`` comes
-    last. ``versions`` are those of the packages that compute its numbers, by default the ones here.
+    last. ``versions`` are those of the packages that compute its numbers, and ``fingerprint`` that of the front end, by
+    default the ones here.
 
     Raises:
         OSError: the disk refuses.
@@ -57,7 +62,7 @@ def create_store(
     if isinstance(path, S3Path) or path.exists():
         with TemporaryDirectory() as folder:
             made = Path(folder) / path.name
-            create_store(made, features, layout, versions)
+            create_store(made, features, layout, versions, fingerprint)
             for name in ("instances/zarr.json", "zarr.json"):
                 _add(path, name, (made / name).read_bytes())
         return
@@ -72,7 +77,7 @@ def create_store(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "features": to_plain(features),
-        "fingerprint": features.fingerprint,
+        "fingerprint": fingerprint or features.fingerprint,
         "layout": asdict(layout),
         "versions": dict(versions or _versions()),
     }
@@ -118,7 +123,8 @@ def read_attributes(store: Place) -> tuple[FeatureConfig, Layout, dict[str, Any]
     """Return a store's settings, layout and all its attributes.
 
     Raises:
-        StoreError: not there, not a store, of another format version, or by another version of the front end.
+        StoreError: not there, not a store, of another format version, or by a front end that is not known. One by an
+            earlier front end is read: ``describe_front_end`` tells.
     """
     place = store / "zarr.json"
     try:
@@ -160,16 +166,24 @@ def check_attributes(store: Place, attributes: dict[str, Any]) -> tuple[FeatureC
         raise StoreError(
             store, f"settings that this batcache does not know ({brief(error)})", "Upgrade batcache"
         ) from None
-    if features.fingerprint != fingerprint:
-        raise StoreError(
-            store,
-            f"computed by another front end (fingerprint {fingerprint[:12]}, here {features.fingerprint[:12]})",
-            "Build into a new --cache",
-        )
+    if features.find_version(fingerprint) is None:
+        finding = f"computed by another front end (fingerprint {fingerprint[:12]}, here {features.fingerprint[:12]})"
+        raise StoreError(store, finding, "Upgrade batcache, or build into a new --cache")
     if layout.n_mels != features.n_mels:
         finding = f"its layout is damaged: it has {layout.n_mels} mel bands, its settings {features.n_mels}"
         raise StoreError(store / "zarr.json", finding, "Restore it from a copy")
     return features, layout
+
+
+def describe_front_end(features: FeatureConfig, fingerprint: str) -> str:
+    """By which front end a store was computed, where it is not the one here; empty where it is.
+
+    What is here may read the features, and must not mix them with its own.
+    """
+    if fingerprint == features.fingerprint:
+        return ""
+    there, here = features.find_version(fingerprint), features.find_version(features.fingerprint)
+    return f"computed by front end {there}, this batcache computes by front end {here}"
 
 
 @cache
