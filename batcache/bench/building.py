@@ -71,10 +71,12 @@ def measure_builds(sample: Sample, config: DataConfig, folder: Path, rounds: int
 def measure_build_on(device: str, sample: Sample, config: DataConfig, folder: Path, rounds: int) -> Iterator[Row]:
     """Yield a row for each engine: whole builds on a device, beside whole builds on the CPU by its own engine."""
     engines: tuple[Engine, ...] = ("nnaudio", "fft")
-    builders = {engine: Builder(sample, replace(config, engine=engine), folder / engine, device) for engine in engines}
+    builders: dict[str, Builder] = {
+        engine: Builder(sample, replace(config, engine=engine), folder / engine, device) for engine in engines
+    }
     for builder in builders.values():
         builder.warm_up()
-    tasks = {**builders, "cpu": Builder(sample, config, folder, "cpu")}
+    tasks: dict[str, Builder] = {**builders, "cpu": Builder(sample, config, folder, "cpu")}
     taken = take_turns(tasks, rounds, before={name: builder.clear for name, builder in tasks.items()})
     for engine in engines:
         yield Row(
@@ -117,7 +119,9 @@ def measure_engines(sample: Sample, config: FeatureConfig, device: str, rounds: 
     decoded = [(rate, _decode(path, file.header)) for (path, rate), file in sources]
     with threads(1):
         engines: tuple[Engine, ...] = ("fft", "nnaudio")
-        runs = {engine: EngineRun(FrontEnd(config, device, engine), decoded) for engine in engines}
+        runs: dict[str, EngineRun] = {
+            engine: EngineRun(FrontEnd(config, device, engine), decoded) for engine in engines
+        }
         for run in runs.values():
             run()
         taken = take_turns(runs, rounds)

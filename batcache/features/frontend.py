@@ -66,7 +66,8 @@ class FrontEnd(nn.Module):
         Shape: ``[B, samples]`` each, int16, or float32 in -1..1 -> ``[B, frames, n_mels]`` each, float16.
         """
         mel = self.mel_at(true_rate)
-        samples = self.resample((self._to_device(block, energy) for block in blocks), true_rate)
+        there = (self._to_device(block) for block in blocks)
+        samples = self.resample(there if energy is None else energy.listen(there), true_rate)
         frames = (mel(span, energy) for span in stream_spans(samples, mel.windows.size, mel.windows.hop))
         alive = self.config.n_mels - dead_bands(self.config, true_rate)
         for normalised in self.pcen.stream(frames):
@@ -101,9 +102,7 @@ class FrontEnd(nn.Module):
         assert isinstance(mel, Mel)
         return mel
 
-    def _to_device(self, block: Tensor, energy: BandEnergy | None) -> Tensor:
+    def _to_device(self, block: Tensor) -> Tensor:
         """In 16-bit steps."""
         there = block.to(self.device, non_blocking=True)
-        if energy is not None:
-            energy.add_samples(there)
         return there if block.dtype == torch.int16 else there * 2.0**15

@@ -114,8 +114,8 @@ def choose_engine(asked: Engine, device: torch.device) -> str:
 class BandEnergy:
     """What is heard of some recordings beside their features.
 
-    That is the shares of their energy below ``fmin`` and above ``fmax``, and the peak of float samples. Each window that
-    does not overlap with the one before counts, whatever blocks they come in.
+    That is the shares of their energy below ``fmin`` and above ``fmax``, of each window that does not overlap with the
+    one before, whatever blocks they come in; and the peak of float samples.
     """
 
     def __init__(self, config: FeatureConfig, recordings: int = 1) -> None:
@@ -126,17 +126,16 @@ class BandEnergy:
         self.power = torch.zeros(recordings, config.n_fft // 2 + 1, dtype=torch.float64)
         self.peak = torch.zeros(recordings)
 
-    def add_samples(self, samples: Tensor) -> None:
-        """Take the next samples, before they are scaled. Shape: ``[recordings, n]``, float32 in -1..1, or int16.
-
-        No sample of 16 bits lies beyond full scale.
-        """
-        if samples.is_floating_point() and samples.shape[-1]:
-            self.peak = torch.maximum(self.peak.to(samples.device), samples.abs().amax(-1))
+    def listen(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Pass samples on, ``[recordings, n]`` in 16-bit steps each. Those of 16 bits do not go beyond full scale."""
+        for block in blocks:
+            if block.is_floating_point() and block.shape[-1]:
+                self.peak = torch.maximum(self.peak.to(block.device), block.abs().amax(-1))
+            yield block
 
     def overscale(self, recording: int = 0) -> float:
         """The peak of a recording's samples, in four digits, where it lies beyond full scale (1); else 0."""
-        peak = float(self.peak[recording])
+        peak = float(self.peak[recording]) * 2.0**-15
         return float(f"{peak:.4g}") if peak > 1 else 0.0
 
     def add(self, magnitudes: Tensor) -> None:
