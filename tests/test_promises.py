@@ -16,6 +16,7 @@ import torch
 
 import batcache
 from batcache.config.settings import FRONT_END_VERSION, DataConfig, load_config
+from batcache.config.yaml import read_sections
 from batcache.errors import BatcacheError, RunError, StoreError
 from batcache.manifest.manifest import read_manifest
 from batcache.model.checkpoint import load_checkpoint
@@ -47,7 +48,7 @@ def old(tmp_path: Path) -> Path:
 @pytest.fixture
 def config(old: Path) -> DataConfig:
     """The settings that the store was built with."""
-    return load_config(old / "settings.yaml").data
+    return load_config(base={"data": read_sections(old / "settings.yaml")["data"]}).data
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -131,14 +132,15 @@ def test_nothing_is_built_into_an_old_store(old: Path, config: DataConfig) -> No
     record(old / "new.wav")
     (old / "new.csv").write_text("filename,Myotis myotis,Nyctalus noctula\nnew.wav,1,0\n")
     before = files_of(old / "store")
+    settings = {"data": read_sections(old / "settings.yaml")["data"]}
     for act in (
-        lambda: batcache.build(old / "new.csv", old / "store", config=old / "settings.yaml", device="cpu"),
+        lambda: batcache.build(old / "new.csv", old / "store", config=settings, device="cpu"),
         lambda: plan_build(read_manifest([old / "new.csv"]), old / "store", config, workers=1),
     ):
         with pytest.raises(StoreError, match=rf"store: {BY_TWO}\. Build into a new --cache"):
             act()
     assert files_of(old / "store") == before
-    batcache.build(old / "new.csv", old / "new.zarr", config=old / "settings.yaml", device="cpu")
+    batcache.build(old / "new.csv", old / "new.zarr", config=settings, device="cpu")
     assert Store(old / "new.zarr").front_end_version == FRONT_END_VERSION
 
 
