@@ -87,7 +87,7 @@ def _notes_of_build(report: "BuildReport") -> Iterator[Note]:
         )
     if report.overscale:
         yield Note(
-            f"the float samples of {count(len(report.overscale), 'recording')} go beyond full scale: "
+            f"float samples go beyond full scale in {count(len(report.overscale), 'recording')}: "
             f"{list_some(f'{path} (up to {peak:,g})' for path, peak in report.overscale.items())}. They are taken as "
             "they are; where other recordings end at 1, export these anew in -1..1"
         )
