@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,9 @@ from batcache.bench.peers import TorchaudioMel, librosa_processes, why_missing
 from batcache.bench.recordings import Sample
 from batcache.bench.rows import Mark, Row
 from batcache.bench.timing import take_turns, threads
-from batcache.config.settings import DataConfig, FeatureConfig
+from batcache.config.settings import DataConfig, Engine, FeatureConfig
 from batcache.features.audio import AudioHeader, read_blocks
 from batcache.features.frontend import FrontEnd
-from batcache.features.mel import ENGINES
 from batcache.features.resample import uses_sinc
 from batcache.store.build.build import build
 
@@ -69,19 +69,25 @@ def measure_builds(sample: Sample, config: DataConfig, folder: Path, rounds: int
 
 
 def measure_build_on(device: str, sample: Sample, config: DataConfig, folder: Path, rounds: int) -> Iterator[Row]:
-    """Yield a row of whole builds on a device beside whole builds on the CPU."""
-    ours, cpu = Builder(sample, config, folder, device), Builder(sample, config, folder, "cpu")
-    ours.warm_up()
-    taken = take_turns({device: ours, "cpu": cpu}, rounds, before={device: ours.clear, "cpu": cpu.clear})
-    yield Row(
-        f"whole build on {device}",
-        "WAV to committed store",
-        len(sample) / taken[device],
-        "recordings/s",
-        f"the same on {os.cpu_count()} cores",
-        len(sample) / taken["cpu"],
-        note=f"{sample.seconds / taken[device]:,.0f} times real time",
-    )
+    """Yield a row for each engine: whole builds on a device, beside whole builds on the CPU by its own engine."""
+    engines: tuple[Engine, ...] = ("nnaudio", "fft")
+    builders: dict[str, Builder] = {
+        engine: Builder(sample, replace(config, engine=engine), folder / engine, device) for engine in engines
+    }
+    for builder in builders.values():
+        builder.warm_up()
+    tasks: dict[str, Builder] = {**builders, "cpu": Builder(sample, config, folder, "cpu")}
+    taken = take_turns(tasks, rounds, before={name: builder.clear for name, builder in tasks.items()})
+    for engine in engines:
+        yield Row(
+            f"whole build on {device}",
+            f"WAV to committed store, by {engine}",
+            len(sample) / taken[engine],
+            "recordings/s",
+            f"the same on {os.cpu_count()} cores",
+            len(sample) / taken["cpu"],
+            note=f"{sample.seconds / taken[engine]:,.0f} times real time",
+        )
 
 
 class Builder:
@@ -112,7 +118,10 @@ def measure_engines(sample: Sample, config: FeatureConfig, device: str, rounds: 
     sources = zip(sample.sources(), sample.files, strict=True)
     decoded = [(rate, _decode(path, file.header)) for (path, rate), file in sources]
     with threads(1):
-        runs = {engine: EngineRun(FrontEnd(config, device, engine), decoded) for engine in ENGINES}
+        engines: tuple[Engine, ...] = ("fft", "nnaudio")
+        runs: dict[str, EngineRun] = {
+            engine: EngineRun(FrontEnd(config, device, engine), decoded) for engine in engines
+        }
         for run in runs.values():
             run()
         taken = take_turns(runs, rounds)

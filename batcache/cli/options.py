@@ -16,6 +16,14 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Engine(StrEnum):
+    """What computes spectra."""
+
+    auto = "auto"
+    nnaudio = "nnaudio"
+    fft = "fft"
+
+
 class KeepOnGpu(StrEnum):
     """Whether training bags may stay in a GPU's memory."""
 
@@ -88,6 +96,12 @@ AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help="Let filenames lead out of the data dir; only for CSVs you trust.")
 ]
 OnDevice = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU where there is one.")]
+SpectraBy = Annotated[
+    Engine | None,
+    typer.Option(
+        "--engine", help="What computes spectra. [default: auto: nnaudio on a GPU, fft on a CPU]", show_default=False
+    ),
+]
 
 
 def refuse(context: typer.Context, names: Iterable[str], why: str) -> None:

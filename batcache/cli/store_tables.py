@@ -85,6 +85,12 @@ def _notes_of_build(report: "BuildReport") -> Iterator[Note]:
             f"the metadata of {count(len(report.unread), 'recording')} could not all be read: "
             f"{list_some(f'{path} ({what})' for path, what in report.unread.items())}"
         )
+    if report.overscale:
+        yield Note(
+            f"float samples go beyond full scale in {count(len(report.overscale), 'recording')}: "
+            f"{list_some(f'{path} (up to {peak:,g})' for path, peak in report.overscale.items())}. They are taken as "
+            "they are; where other recordings end at 1, export these anew in -1..1"
+        )
     outside = len(report.outside_below) + len(report.outside_above)
     if outside > 0.05 * report.recordings:
         parts = [

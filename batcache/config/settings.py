@@ -21,10 +21,11 @@ from batcache.config.yaml import read_sections
 from batcache.errors import ConfigError
 from batcache.storage.place import Place, check_endpoint, parse_place, reach
 
-FRONT_END_VERSION = 2
+FRONT_END_VERSION = 3
 """Raised whenever code changes the cached numbers; the golden test fails when that was forgotten."""
 
 PoolingType = Literal["max", "attention", "linear_softmax"]
+Engine = Literal["auto", "nnaudio", "fft"]
 
 
 def _refuse_yes_and_no(value: Any) -> Any:
@@ -112,10 +113,36 @@ class FeatureConfig(_Section):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of these settings and the version of the code that carries them out."""
+        return self.fingerprint_by(FRONT_END_VERSION)
+
+    def fingerprint_by(self, version: int) -> str:
+        """What the fingerprint is where that version of the front end carries these settings out."""
         given = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(FeatureConfig)}
+        entering = {n: pair for n, pair in given.items() if n in _FIRST_KEYS or pair[0] != pair[1]}
         # 10_000 and 10_000.0 Hz are the same setting, but not the same JSON.
-        settings = {n: float(value) if isinstance(default, float) else value for n, (value, default) in given.items()}
-        return digest({**settings, "front_end_version": FRONT_END_VERSION})
+        settings = {n: float(v) if isinstance(default, float) else v for n, (v, default) in entering.items()}
+        return digest({**settings, "front_end_version": version})
+
+    def find_version(self, fingerprint: str) -> int | None:
+        """The version of the front end that gives these settings this fingerprint; None where no known one does."""
+        known = range(FRONT_END_VERSION, 0, -1)
+        return next((version for version in known if self.fingerprint_by(version) == fingerprint), None)
+
+
+_FIRST_KEYS = {
+    "target_sample_rate",
+    "n_fft",
+    "hop_length",
+    "n_mels",
+    "fmin",
+    "fmax",
+    "pcen_gain",
+    "pcen_bias",
+    "pcen_power",
+    "pcen_time_constant_s",
+}
+"""The keys of ``FeatureConfig`` that enter every fingerprint. A key added later enters only where it differs from its
+default, which for ever stays what the front end did before there was the key: so adding it moves no fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +153,7 @@ class DataConfig(FeatureConfig):
     is masked and changes no number but for rounding.
 
     ``cache`` is a path or ``s3://bucket/path``, reached at ``endpoint`` and ``region`` (AWS's, where not given).
+    ``engine`` computes the spectra, to the same numbers but for rounding; ``auto`` is nnAudio on a GPU, else the FFT.
     """
 
     sample_rate: Count = 384_000
@@ -139,6 +167,7 @@ class DataConfig(FeatureConfig):
     cache: CachePlace = Path("features.zarr")
     endpoint: Endpoint | None = None
     region: str | None = None
+    engine: Engine = "auto"
 
     @property
     def features(self) -> FeatureConfig:

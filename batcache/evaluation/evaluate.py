@@ -193,12 +193,14 @@ def _flat(split: str, metrics: Metrics) -> dict[str, float | None]:
 
 
 def _check_features(checkpoint: Checkpoint, store: Store) -> None:
-    if checkpoint.features != store.features:
-        wanted, there = vars(checkpoint.features), vars(store.features)
-        differ = "; ".join(
-            f"{name} {there[name]!r}, trained on {wanted[name]!r}" for name in wanted if there[name] != wanted[name]
-        )
-        raise StoreError(store.path, f"holds other features than the model knows: {differ}", "Pass another --cache")
+    if checkpoint.fingerprint == store.fingerprint:
+        return
+    wanted, there = vars(checkpoint.features), vars(store.features)
+    pairs = [(name, there[name], wanted[name]) for name in wanted if there[name] != wanted[name]]
+    if checkpoint.front_end_version != store.front_end_version:
+        pairs.append(("front end", store.front_end_version, checkpoint.front_end_version))
+    differ = "; ".join(f"{name} {here!r}, trained on {known!r}" for name, here, known in pairs)
+    raise StoreError(store.path, f"holds other features than the model knows: {differ}", "Pass another --cache")
 
 
 def _in_order(manifest: Manifest, species: Sequence[str]) -> Manifest:

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.settings import Engine, FeatureConfig
 from batcache.features.audio import AudioHeader, read_blocks
-from batcache.features.mel import BandEnergy, Mel, check_bands, dead_bands, stream_spans
+from batcache.features.mel import BandEnergy, Mel, check_bands, choose_engine, dead_bands, stream_spans
 from batcache.features.pcen import Pcen
 from batcache.features.resample import SincResampler, stream_soxr, uses_sinc
 
@@ -25,18 +25,18 @@ _FRAMES_A_BLOCK = {"cpu": 1024, "cuda": 65_536}  # a second is near a core's cac
 
 
 class FrontEnd(nn.Module):
-    """PCEN-mel features by one engine (a key of ``mel.ENGINES``) on one device.
+    """PCEN-mel features by one engine on one device; ``auto`` takes the engine that suits the device.
 
     Raises:
         ConfigError: mel bands too narrow for the FFT.
     """
 
-    def __init__(self, config: FeatureConfig, device: torch.device | str = "cpu", engine: str = "fft") -> None:
+    def __init__(self, config: FeatureConfig, device: torch.device | str = "cpu", engine: Engine = "auto") -> None:
         super().__init__()
         check_bands(config)
         self.config = config
         self.device = torch.device(device)
-        self.engine = engine
+        self.engine = choose_engine(engine, self.device)
         self.pcen = Pcen(config)
         self.block_frames = _FRAMES_A_BLOCK[self.device.type]
         self.mels, self.resamplers = nn.ModuleDict(), nn.ModuleDict()  # by rate
@@ -66,7 +66,8 @@ class FrontEnd(nn.Module):
         Shape: ``[B, samples]`` each, int16, or float32 in -1..1 -> ``[B, frames, n_mels]`` each, float16.
         """
         mel = self.mel_at(true_rate)
-        samples = self.resample((self._to_device(block) for block in blocks), true_rate)
+        there = (self._to_device(block) for block in blocks)
+        samples = self.resample(there if energy is None else energy.listen(there), true_rate)
         frames = (mel(span, energy) for span in stream_spans(samples, mel.windows.size, mel.windows.hop))
         alive = self.config.n_mels - dead_bands(self.config, true_rate)
         for normalised in self.pcen.stream(frames):

@@ -1,18 +1,18 @@
 """Samples to mel frames: one definition, at any rate, by two engines.
 
-Hann windows that last as long as ``n_fft`` samples at the target rate, zeros beyond the ends, magnitude (power 1),
-triangles on the Slaney mel scale, each of area 1. Frame *i* is centred ``i`` hops after the first sample; a recording
-has as many frames as whole hops. Windows of equal duration have the same bins at any rate, so that recordings are not
-resampled where a window is a whole number of their samples (``FeatureConfig.stft_window``). Samples count in 16-bit
-steps, as most recordings store them (full scale is 2^15); of mel frames full scale is 1, as librosa's.
+Hann windows that last as long as ``n_fft`` samples at the target rate; beyond its ends a recording goes on with its own
+level (``features.ends``). Magnitude (power 1); triangles on the Slaney mel scale, each of area 1. Frame *i* is centred
+``i`` hops after the first sample; a recording has as many frames as whole hops. Windows of equal duration have the same
+bins at any rate, so that recordings are not resampled where a window is a whole number of their samples
+(``FeatureConfig.stft_window``). Samples count in 16-bit steps, as most recordings store them (full scale is 2^15); of
+mel frames full scale is 1, as librosa's.
 
-The FFT is the faster engine, on CPUs and on CUDA devices; nnAudio does the same as convolutions. Recordings of equal
-length go through together, ``B`` of them.
+Two engines do it: the FFT, and nnAudio as convolutions, which is what CUDA devices take by default (``data.engine``).
+Recordings of equal length go through together, ``B`` of them.
 """
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import chain, pairwise
 
 import numpy as np
 import torch
@@ -20,10 +20,10 @@ from nnAudio.features import STFT
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
-from batcache.config.settings import FeatureConfig, StftWindow
+from batcache.config.settings import Engine, FeatureConfig, StftWindow
 from batcache.errors import ConfigError
+from batcache.features.ends import continued
 from batcache.features.kernels import hann_magnitudes
-from batcache.features.resample import zero_padded
 
 _BAND_GROUPS = 4
 
@@ -89,7 +89,7 @@ class NnAudioMagnitude(nn.Module):
             freq_bins=bins,
             hop_length=windows.hop,
             sr=windows.rate,
-            center=False,  # the stream has placed the zeros
+            center=False,  # the stream has placed what lies beyond the ends
             output_format="Magnitude",
             verbose=False,
         )
@@ -106,10 +106,16 @@ class NnAudioMagnitude(nn.Module):
 ENGINES: dict[str, type[FftMagnitude | NnAudioMagnitude]] = {"fft": FftMagnitude, "nnaudio": NnAudioMagnitude}
 
 
-class BandEnergy:
-    """The power spectra of some recordings, for their shares of energy below ``fmin`` and above ``fmax``.
+def choose_engine(asked: Engine, device: torch.device) -> str:
+    """The key of ``ENGINES`` that is asked for; ``auto`` is nnAudio on CUDA devices and the FFT on CPUs."""
+    return asked if asked != "auto" else "nnaudio" if device.type == "cuda" else "fft"
 
-    Each window that does not overlap with the one before counts, whatever blocks they come in.
+
+class BandEnergy:
+    """What is heard of some recordings beside their features.
+
+    That is the shares of their energy below ``fmin`` and above ``fmax``, of each window that does not overlap with the
+    one before, whatever blocks they come in; and the peak of float samples.
     """
 
     def __init__(self, config: FeatureConfig, recordings: int = 1) -> None:
@@ -118,6 +124,19 @@ class BandEnergy:
         self.step = -(-config.n_fft // config.hop_length)
         self.seen = 0
         self.power = torch.zeros(recordings, config.n_fft // 2 + 1, dtype=torch.float64)
+        self.peak = torch.zeros(recordings)
+
+    def listen(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Pass samples on, ``[recordings, n]`` in 16-bit steps each. Those of 16 bits do not go beyond full scale."""
+        for block in blocks:
+            if block.is_floating_point() and block.shape[-1]:
+                self.peak = torch.maximum(self.peak.to(block.device), block.abs().amax(-1))
+            yield block
+
+    def overscale(self, recording: int = 0) -> float:
+        """The peak of a recording's samples, in four digits, where it lies beyond full scale (1); else 0."""
+        peak = float(self.peak[recording]) * 2.0**-15
+        return float(f"{peak:.4g}") if peak > 1 else 0.0
 
     def add(self, magnitudes: Tensor) -> None:
         """Take the next frames. Shape: ``[recordings, frames, bins]``."""
@@ -128,9 +147,10 @@ class BandEnergy:
 
     def shares(self, recording: int = 0) -> tuple[float, float]:
         """Shares of a recording's energy that lie below ``fmin`` and above ``fmax``, to four decimals."""
-        power = self.power[recording, 1:].cpu()  # the first bin is the microphone's offset
+        power = self.power[recording].cpu().clone()
+        power[:2] = 0  # the recorder's offset, which a Hann window spreads over two bins
         total = float(power.sum()) or 1.0
-        below, above = (float(part.sum()) / total for part in (power[: self.below - 1], power[self.above - 1 :]))
+        below, above = (float(part.sum()) / total for part in (power[: self.below], power[self.above :]))
         return round(below, 4), round(above, 4)
 
 
@@ -199,17 +219,12 @@ def check_bands(config: FeatureConfig) -> None:
 def stream_spans(blocks: Iterable[Tensor], size: int, hop: int) -> Iterator[Tensor]:
     """Re-cut samples ``[B, n]`` into spans that hold whole windows: ``[B, (frames - 1) * hop + size]`` each.
 
-    Half a window of zeros stands before the first sample, and as many behind the last as the last frame needs.
+    Half a window of the recording's level stands before its first sample and behind its last.
     """
-    held, total, made = None, 0, 0
-    for block, following in pairwise(chain(blocks, [None])):
-        assert block is not None, "only what follows the last is"
-        total += block.shape[-1]
-        held = torch.cat([block.new_zeros(len(block), size // 2) if held is None else held, block], -1)
-        frames = total // hop - made
-        if following is None:
-            held = zero_padded(held, (frames - 1) * hop + size)
-        frames = min((held.shape[-1] - size) // hop + 1, frames)
+    held = None
+    for block in continued(blocks, size // 2, size - size // 2):
+        held = block if held is None else torch.cat([held, block], -1)
+        frames = (held.shape[-1] - size) // hop  # one less than there are windows: n samples have n // hop
         if frames > 0:
             yield held[:, : (frames - 1) * hop + size]
-            held, made = held[:, frames * hop :], made + frames
+            held = held[:, frames * hop :]

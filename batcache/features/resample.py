@@ -5,22 +5,26 @@ sinc kernel, applied as one matrix product; else soxr, whose memory does not gro
 phase: sample *i* of the output stands at the same instant as sample ``i * rate / target`` of the input.
 
 ``n`` samples become ``ceil(n * target / rate)``. Blocks cut anywhere give the same samples as the whole recording: the
-sinc path carries its context from block to block, soxr carries its own.
+sinc path carries its context from block to block, soxr carries its own. Beyond its ends a recording goes on with its
+own level (``features.ends``).
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 from math import ceil, gcd
 
-import numpy as np
 import soxr
 import torch
 from torch import Tensor, nn
 from torchaudio.transforms import Resample
 
+from batcache.features.ends import continued
+
 # Zero crossings on each side of the sinc. 32 keep 0 to 0.93 of the lower Nyquist within 0.02 dB and put what would
 # alias below 100 kHz (156 kHz and up at 256 kHz) 80 dB down; torchaudio's 6 would leave it at -33 dB.
 _LOWPASS_WIDTH = 32
 _LARGEST_KERNEL = 16 * 2**20  # bytes; 214,285 Hz to 256 kHz would need 8.8 GB
+_SOXR_REACH = 128  # samples at the lower rate: beyond 110 a step does not show in the sixth decimal
 _OUTPUTS_A_ROW = 32  # several phases share one row of the product, so that it is a matrix product worth the name
 
 
@@ -64,38 +68,37 @@ class SincResampler(nn.Module):
 
     def stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
         """Resample blocks ``[B, n]`` of any length; the outputs joined are those of the blocks joined."""
-        held, taken, made = None, 0, 0
-        for block in blocks:
-            taken += block.shape[-1]
-            held = torch.cat([block.new_zeros(len(block), self.context) if held is None else held, block], -1)
+        held, fed, made = None, 0, 0
+        beyond = self.context + self.stride  # the last row may reach so far
+        for block, following in pairwise(chain(continued(blocks, self.context, beyond), [None])):
+            assert block is not None, "only what follows the last is"
+            held = block if held is None else torch.cat([held, block], -1)
+            fed += block.shape[-1]
             rows = (held.shape[-1] - 2 * self.context) // self.stride
             if rows > 0:
                 out = self(held[:, : rows * self.stride + 2 * self.context])
+                if following is None:
+                    out = out[:, : -(-(fed - self.context - beyond) * self.new // self.orig) - made]
                 held, made = held[:, rows * self.stride :], made + out.shape[-1]
                 yield out
-        if held is not None:
-            missing = -(-taken * self.new // self.orig) - made
-            rows = ceil(missing / self.matrix.shape[1])
-            yield self(zero_padded(held, rows * self.stride + 2 * self.context))[:, :missing]
 
 
 def stream_soxr(blocks: Iterable[Tensor], rate: int, target_rate: int) -> Iterator[Tensor]:
-    """Resample blocks ``[B, n]`` of float32 samples by soxr at high quality (20 bits), on the CPU."""
-    resampler = None
-    taken = made = 0
-    for block in blocks:
+    """Resample blocks ``[B, n]`` of float32 samples by soxr at high quality (20 bits), on the CPU.
+
+    soxr takes zeros to lie beyond the ends. So it is given the samples less the level at which they begin and, for as
+    long as its filter reaches, the level at which they end.
+    """
+    beyond = ceil(_SOXR_REACH * max(1, rate / target_rate))
+    resampler, level, fed, made = None, torch.zeros(0), 0, 0
+    for block, following in pairwise(chain(continued(blocks, beyond, beyond), [None])):
+        assert block is not None, "only what follows the last is"
         if resampler is None:
             resampler = soxr.ResampleStream(rate, target_rate, len(block), dtype="float32", quality="HQ")
-        taken += block.shape[-1]
-        out = torch.from_numpy(resampler.resample_chunk(block.cpu().numpy().T).T).to(block.device)
+            level, block = block[:, :1], block[:, beyond:]  # noqa: PLW2901
+        fed += block.shape[-1]
+        out = torch.from_numpy(resampler.resample_chunk((block - level).cpu().numpy().T, last=following is None).T)
+        if following is None:
+            out = out[:, : -(-(fed - beyond) * target_rate // rate) - made]
         made += out.shape[-1]
-        yield out
-    if resampler is not None:
-        missing = -(-taken * target_rate // rate) - made
-        rest = torch.from_numpy(resampler.resample_chunk(np.zeros((0, len(block)), np.float32), last=True).T)
-        yield zero_padded(rest.to(block.device), missing)
-
-
-def zero_padded(samples: Tensor, length: int) -> Tensor:
-    """Cut samples ``[B, n]``, or lengthen them by zeros, to ``[B, length]``."""
-    return nn.functional.pad(samples, (0, max(0, length - samples.shape[-1])))[:, :length]
+        yield out.to(block.device) + level

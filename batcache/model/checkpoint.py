@@ -1,7 +1,7 @@
 """Checkpoints: a format number, tensors and plain types, nothing that could run code when loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from batcache.config.settings import FeatureConfig, ModelConfig, to_plain
-from batcache.errors import BatcacheError, RunError, brief
+from batcache.errors import BatcacheError, RunError, brief, list_some
 from batcache.model.crnn import BatMILModel
 from batcache.storage.disk import replacing
 
@@ -26,6 +26,7 @@ class Checkpoint:
         model: the network's settings.
         species: what its scores are of, in their order.
         features: the settings of the features it was trained on.
+        fingerprint: of these features: their settings and the front end that computed them.
         frames_per_instance: the length of its instances.
         epoch: after which it was written.
         metric: what ``score`` is: ``val_macro_ap`` or ``val_loss``.
@@ -39,6 +40,7 @@ class Checkpoint:
     model: ModelConfig
     species: tuple[str, ...]
     features: FeatureConfig
+    fingerprint: str
     frames_per_instance: int
     epoch: int
     metric: str
@@ -52,6 +54,11 @@ class Checkpoint:
         """Whether each species was taught, in their order."""
         return tuple(self.taught is None or name in self.taught for name in self.species)
 
+    @property
+    def front_end_version(self) -> int | None:
+        """Of the front end whose features it was trained on; None where it is not known here."""
+        return self.features.find_version(self.fingerprint)
+
     def restore(self, device: torch.device) -> BatMILModel:
         """Return the model, in eval mode."""
         model = BatMILModel(self.model, self.features.n_mels, len(self.species))
@@ -63,7 +70,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, or leave what was there."""
     document = {name: to_plain(value) for name, value in vars(checkpoint).items() if name not in ("weights", "trainer")}
     document |= {"weights": dict(checkpoint.weights), "trainer": dict(checkpoint.trainer)}
-    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "fingerprint": checkpoint.features.fingerprint}
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION}
     with replacing(path) as file:
         torch.save({**head, **document}, file)
 
@@ -87,7 +94,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     version = document.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise RunError(path, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
-    fingerprint = document.pop("fingerprint", None)
+    if unknown := _unknown_keys(document):
+        finding = f"keys that this batcache does not know: {list_some(unknown)}"
+        raise RunError(path, finding, "Upgrade batcache")
     try:
         document["model"] = TypeAdapter(ModelConfig).validate_python(document["model"])
         document["features"] = TypeAdapter(FeatureConfig).validate_python(document["features"])
@@ -98,6 +107,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
         checkpoint.restore(torch.device("cpu"))
     except (KeyError, TypeError, ValidationError, RuntimeError, BatcacheError) as error:
         raise RunError(path, f"a checkpoint that does not fit ({brief(error)})", "Train again") from None
-    if fingerprint != checkpoint.features.fingerprint:
-        raise RunError(path, "trained on features of another version of the front end", "Train again, on a new cache")
+    if checkpoint.front_end_version is None:
+        finding = "trained on features of a front end that this batcache does not know"
+        raise RunError(path, finding, "Upgrade batcache, or train again, on a new cache")
     return checkpoint
+
+
+def _unknown_keys(document: Mapping[str, Any]) -> list[str]:
+    """What a newer batcache must have written: left out, the model would be another."""
+    kinds: dict[str, Any] = {"model": ModelConfig, "features": FeatureConfig}
+    parts = [(Checkpoint, document), *((kind, document.get(name)) for name, kind in kinds.items())]
+    return [
+        str(key)
+        for kind, part in parts
+        if isinstance(part, Mapping)
+        for key in part
+        if key not in {f.name for f in fields(kind)}
+    ]

@@ -43,7 +43,7 @@ class Store:
     def _read_index(self) -> None:
         """Read the commit records and check the shards, again where a build or prune changes them meanwhile."""
         for left in reversed(range(_OPENINGS)):
-            self.index: Index = read_index(self.path, self.features.fingerprint, self.layout)
+            self.index: Index = read_index(self.path, self.fingerprint, self.layout)
             try:
                 self._check_shards()
                 break
@@ -59,6 +59,18 @@ class Store:
         vars(self).update(state)
         self._mapped: OrderedDict[int, MappedShard | RemoteShard] = OrderedDict()
         self._lock = Lock()  # several threads may read
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its features. Where it differs from ``features.fingerprint``, an earlier front end computed them."""
+        return str(self.attributes["fingerprint"])
+
+    @property
+    def front_end_version(self) -> int:
+        """Of the front end that computed its features."""
+        version = self.features.find_version(self.fingerprint)
+        assert version is not None, "one is known, or it would not be open"
+        return version
 
     @property
     def on_disk(self) -> str:

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from batcache.errors import list_some
+from batcache.store.format.attributes import describe_front_end
 from batcache.store.reader import Store
 
 
@@ -40,8 +41,11 @@ def summarise(store: Store) -> dict[str, str]:
         or "none",
         "recorders": _count(recorders) if recorders else "not said in the files",
         "copies under another name": f"{len(rows) - len(distinct):,}",
-        "fingerprint": features.fingerprint,
+        "front end": f"version {store.front_end_version}",
+        "fingerprint": store.fingerprint,
     }
+    if other := describe_front_end(features, store.fingerprint):
+        facts["front end"] = f"{other}: it can be read, and is built anew in another cache only"
     if failed:
         facts["failed while being computed"] = f"{failed:,}"
     unused = used - sum({row.first_instance: row.instances for row in known}.values())

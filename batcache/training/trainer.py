@@ -220,6 +220,7 @@ class Trainer:
             model=self.config.model,
             species=self.species,
             features=self.store.features,
+            fingerprint=self.store.fingerprint,
             frames_per_instance=self.frames_per_instance,
             epoch=self.epoch,
             metric=self.metric,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from batcache.bench.building import EngineRun, measure_builds, measure_engines
+from batcache.bench.building import EngineRun, measure_build_on, measure_builds, measure_engines
 from batcache.bench.peers import TorchaudioMel, librosa_features, librosa_processes, why_missing
 from batcache.bench.recordings import Sample
 from batcache.bench.stages import COPY, DECODE, HASH, STAGES, WRITE, ClockedFrontEnd, measure_stages
@@ -112,6 +112,12 @@ def test_builds_and_engines_stand_beside_their_peers(sample: Sample, config: Con
     assert librosa.mark and librosa.mark.limit == 3 and torchaudio.mark is None
     (engine,) = measure_engines(sample.first(2), config.data.features, "cpu", rounds=1)
     assert engine.ours and engine.theirs and engine.mark and engine.mark.limit == 4
+
+
+def test_whole_builds_on_a_device_are_shown_by_both_engines(sample: Sample, config: Config, tmp_path) -> None:
+    rows = list(measure_build_on("cpu", sample.first(1), config.data, tmp_path, rounds=1))
+    assert [row.what for row in rows] == [f"WAV to committed store, by {engine}" for engine in ("nnaudio", "fft")]
+    assert all(row.ours and row.theirs for row in rows)
 
 
 def test_without_librosa_a_row_says_so(sample, config, tmp_path, monkeypatch) -> None:

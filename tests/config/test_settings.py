@@ -7,7 +7,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batcache.config import settings as settings_module
 from batcache.config.settings import (
+    FRONT_END_VERSION,
     Config,
     ConvLayer,
     DataConfig,
@@ -340,7 +342,14 @@ def test_sections_are_those_of_the_file_without_defaults(tmp_path: Path) -> None
 
 def test_the_fingerprint_of_the_defaults_stands() -> None:
     """A cache built with the defaults is worth days. This changes only with FRONT_END_VERSION, on purpose."""
-    assert FeatureConfig().fingerprint == "69cbc95764c4fd69469f272a3f3877ddb4545ea470cfb61683e732ec7f342d21"
+    versions = {
+        2: "69cbc95764c4fd69469f272a3f3877ddb4545ea470cfb61683e732ec7f342d21",
+        3: "fa7de52321721d43c6f458436bf1926f5ee43e0a2293a5d357620f399b7c11d5",
+    }
+    assert max(versions) == FRONT_END_VERSION
+    assert FeatureConfig().fingerprint == versions[FRONT_END_VERSION]
+    assert {version: FeatureConfig().fingerprint_by(version) for version in versions} == versions
+    assert [FeatureConfig().find_version(text) for text in (versions[2], versions[3], "0" * 64)] == [2, 3, None]
     assert DataConfig().fingerprint == FeatureConfig().fingerprint
 
 
@@ -365,6 +374,7 @@ def test_no_other_setting_changes_the_fingerprint() -> None:
         "cache": Path("d.zarr"),
         "endpoint": "http://localhost:9000",
         "region": "eu-central-1",
+        "engine": "nnaudio",
     }
     assert set(others) | set(OTHER_FEATURES) == {field.name for field in dataclasses.fields(DataConfig)}
     for name, value in others.items():
@@ -375,6 +385,22 @@ def test_the_front_end_version_is_part_of_the_fingerprint(monkeypatch: pytest.Mo
     before = FeatureConfig().fingerprint
     monkeypatch.setattr("batcache.config.settings.FRONT_END_VERSION", 99)
     assert FeatureConfig().fingerprint != before
+
+
+def test_a_key_that_is_added_moves_the_fingerprint_only_where_it_is_not_what_was_before(monkeypatch) -> None:
+    """As if ``pcen_bias`` had been added since: its default reproduces what was before."""
+    first = settings_module._FIRST_KEYS - {"pcen_bias"}
+    before = {name: value for name, value in dataclasses.asdict(FeatureConfig()).items() if name in first}
+    monkeypatch.setattr(settings_module, "_FIRST_KEYS", first)
+    assert FeatureConfig().fingerprint == settings_module.digest({**before, "front_end_version": FRONT_END_VERSION})
+    changed = [FeatureConfig(pcen_bias=value).fingerprint for value in (0.0, 1.0, 2.0)]
+    assert len({*changed}) == 3 and changed[2] == FeatureConfig().fingerprint
+
+
+def test_every_key_of_today_enters_the_fingerprint() -> None:
+    """A key that is added does not belong to them: its name here would move every fingerprint."""
+    first = settings_module._FIRST_KEYS
+    assert len(first) == 10 and not first - {f.name for f in dataclasses.fields(FeatureConfig)}
 
 
 def test_equal_settings_have_equal_fingerprints_however_they_are_written(load: Any) -> None:

@@ -15,6 +15,7 @@ from batcache.config.settings import FeatureConfig
 from batcache.errors import ConfigError
 from batcache.features.mel import ENGINES, Mel, band_edges_hz, check_bands, dead_bands, stream_spans
 from tests.conftest import noise, tone
+from tests.features.levels import prolong
 
 DEFAULT = FeatureConfig()
 RATE = DEFAULT.target_sample_rate
@@ -38,8 +39,9 @@ def mel_of(engine: torch.nn.Module, samples: np.ndarray) -> Tensor:
 
 def librosa_mel(samples: np.ndarray, config: FeatureConfig = DEFAULT) -> np.ndarray:
     """In float64, ``[frames, bands]``, of the first ``floor(n / hop)`` frames."""
+    half = config.n_fft // 2
     frames = librosa.feature.melspectrogram(
-        y=samples.astype(np.float64),
+        y=prolong(samples.astype(np.float64), half, half),
         sr=config.target_sample_rate,
         n_fft=config.n_fft,
         hop_length=config.hop_length,
@@ -47,7 +49,7 @@ def librosa_mel(samples: np.ndarray, config: FeatureConfig = DEFAULT) -> np.ndar
         fmin=config.fmin,
         fmax=config.fmax,
         power=1,
-        pad_mode="constant",
+        center=False,
     )
     return frames[:, : len(samples) // config.hop_length].T
 
@@ -131,11 +133,12 @@ def test_dead_bands_of_usual_rates(rate, dead) -> None:
 def test_mel_frames_at_another_rate_are_librosas_there(engine, rate) -> None:
     """Of windows that last as long, at the level that they have at the target rate."""
     mel, samples = Mel(DEFAULT, rate, engine), noise(0.1, rate, 0.1)
+    half = rate * 1024 // RATE // 2
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Empty filters detected")  # above 24 kHz of the last
         expected = librosa.feature.melspectrogram(
-            y=samples, sr=rate, n_fft=rate * 1024 // RATE, hop_length=rate // 1000,
-            n_mels=128, fmin=DEFAULT.fmin, fmax=DEFAULT.fmax, power=1, pad_mode="constant",
+            y=prolong(samples, half, half), sr=rate, n_fft=2 * half, hop_length=rate // 1000,
+            n_mels=128, fmin=DEFAULT.fmin, fmax=DEFAULT.fmax, power=1, center=False,
         )[:, :100].T  # fmt: skip
     spans = stream_spans([torch.from_numpy(samples * STEPS).float()[None]], mel.windows.size, mel.windows.hop)
     made = torch.cat([mel(span)[0] for span in spans])
@@ -212,5 +215,5 @@ def test_spans_hold_the_windows_of_the_whole_each_once(lengths, n_fft, hop) -> N
     frames = len(samples) // hop
     assert sum(map(len, windows)) == frames
     if frames:
-        padded = torch.nn.functional.pad(samples, (n_fft // 2, n_fft))
+        padded = torch.from_numpy(prolong(samples.double().numpy() / STEPS, n_fft // 2, n_fft // 2) * STEPS).float()
         assert torch.equal(torch.cat(windows), padded.unfold(0, n_fft, hop)[:frames])

@@ -57,22 +57,32 @@ def test_a_sinc_kernel_that_is_used_takes_no_more_than_16_mb(rate) -> None:
     assert sinc(rate).matrix.numel() * 4 <= 16 * 2**20
 
 
+def levels_of(samples: Tensor, kernel: SincResampler) -> tuple[Tensor, Tensor]:
+    """How samples go on before and behind: the mean of as many as the kernel reaches over."""
+    ends = samples[: kernel.context], samples[-kernel.context - kernel.stride :]
+    return ends[0].mean().round(), ends[1].mean().round()
+
+
 @pytest.mark.parametrize("rate", SINC)
 def test_the_sinc_path_is_torchaudios(rate) -> None:
-    samples = torch.from_numpy(noise(0.05, rate, 0.2))
-    expected = torchaudio_resample(samples, rate, TARGET, lowpass_filter_width=32)  # float64
-    made = resample(cut(samples.float(), [1000, 17, 5000]), rate)
-    # Float32 sums of some 200 products of samples near 0.2.
-    torch.testing.assert_close(made.double(), expected, rtol=0, atol=1e-6)
+    samples = torch.from_numpy(noise(0.05, rate, 6000) + 300)  # 16-bit steps
+    kernel = sinc(rate)
+    before, after, (start, end) = kernel.orig * 100, kernel.stride * 100, levels_of(samples, kernel)
+    padded = torch.cat([start.expand(before), samples, end.expand(after)])
+    expected = torchaudio_resample(padded, rate, TARGET, lowpass_filter_width=32)[100 * kernel.new :]  # float64
+    made = resample(cut(samples.float(), [1000, 17, 5000]), rate).double()
+    # Float32 sums of some 200 products of samples near 6000.
+    torch.testing.assert_close(made, expected[: len(made)], rtol=0, atol=0.03)
 
 
 @pytest.mark.parametrize("rate", SOXR)
 def test_the_soxr_path_is_soxr_of_the_whole(rate) -> None:
-    samples = noise(0.05, rate, 0.2).astype(np.float32)
-    expected = soxr.resample(samples, rate, TARGET, quality="HQ")
-    made = resample(cut(torch.from_numpy(samples), [1000, 17, 5000]), rate).numpy()
-    np.testing.assert_allclose(made[: len(expected)], expected, rtol=0, atol=1e-6)  # rounding
-    assert not made[len(expected) :].any()
+    samples = noise(0.05, rate, 6000) + 300  # 16-bit steps
+    reach = ceil(128 * max(1, rate / TARGET))
+    start, end = np.round(samples[:reach].mean()), np.round(samples[-reach:].mean())
+    expected = start + soxr.resample(np.r_[samples, np.full(5000, end)] - start, rate, TARGET, quality="HQ")  # float64
+    made = resample(cut(torch.from_numpy(samples).float(), [1000, 17, 5000]), rate).numpy()
+    np.testing.assert_allclose(made, expected[: len(made)], rtol=0, atol=0.03)  # 20 bits
 
 
 @settings(max_examples=25, deadline=None)
@@ -107,6 +117,13 @@ def test_what_would_alias_into_the_mel_bands_is_rejected_by_70_db(rate) -> None:
             continue  # lands above 100 kHz
         through = resample([torch.from_numpy(tone(hz, 0.05, rate, 1.0)).float()], rate)[500:-500]
         assert 20 * np.log10(float(through.std()) * 2**0.5) < -70, f"{hz:.0f} Hz"
+
+
+@pytest.mark.parametrize("rate", [*SINC, *SOXR, 1_999_999, 20_001])
+def test_a_level_stays_that_level_to_both_ends(rate) -> None:
+    made = resample([torch.full((5000,), 1000.0)] * 2, rate)
+    # The sinc kernel's own ripple at 0 Hz.
+    torch.testing.assert_close(made, torch.full_like(made, 1000), rtol=1e-4, atol=0)
 
 
 def test_silence_stays_silent() -> None:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from batcache.config.settings import DataConfig
+from batcache.config.settings import FRONT_END_VERSION, DataConfig
 from batcache.errors import BatcacheError, StoreError
 from batcache.store.build.target import create
 from batcache.store.format.array import array_length, resize
@@ -83,7 +83,6 @@ def test_a_record_of_before_files_were_asked_is_read():
         {"recordings": []},
         {"crc32c": ["x"]},
         {"crc32c": [-1]},
-        {"more": 1},
         {"recordings": {"path": 1}},
         {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"frames": ["400", 400]}},
         {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"frames": [400]}},
@@ -391,10 +390,10 @@ def test_a_newer_store_says_both_versions(empty):
         read_attributes(empty)
 
 
-def test_a_store_of_another_front_end_says_both_fingerprints(empty, monkeypatch):
-    old = SMALL.fingerprint
-    monkeypatch.setattr("batcache.config.settings.FRONT_END_VERSION", 99)
-    with pytest.raises(StoreError, match=f"fingerprint {old[:12]}, here {SMALL.fingerprint[:12]}"):
+def test_a_store_of_a_later_front_end_says_both_fingerprints(empty):
+    later = SMALL.features.fingerprint_by(FRONT_END_VERSION + 1)
+    edit(empty, fingerprint=later)
+    with pytest.raises(StoreError, match=f"fingerprint {later[:12]}, here {SMALL.fingerprint[:12]}.*Upgrade batcache"):
         read_attributes(empty)
 
 

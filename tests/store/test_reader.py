@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.settings import FRONT_END_VERSION, FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.audio import read_header
 from batcache.features.frontend import FrontEnd
@@ -348,10 +348,29 @@ def test_a_newer_format_is_refused_saying_both_versions(project, kind):
         assert str(place if kind == "record" else project.cache) in said
 
 
-def test_a_store_of_another_front_end_is_refused(project, monkeypatch):
+def test_a_store_of_an_earlier_front_end_is_read_and_not_built_into(project, monkeypatch):
+    before = project.store().read_instances(0, 1)
     monkeypatch.setattr("batcache.config.settings.FRONT_END_VERSION", 99)
+    store = project.store()
+    np.testing.assert_array_equal(store.read_instances(0, 1), before)
+    assert store.front_end_version == FRONT_END_VERSION
+    said = (
+        f"computed by front end {FRONT_END_VERSION}, this batcache computes by front end 99. Build into a new --cache"
+    )
+    assert said in refusal(project.build)
+
+
+@pytest.mark.parametrize("place", ["recordings", ""])
+def test_a_record_with_columns_of_a_newer_batcache_is_refused_and_not_cut(project, place):
+    record = commit_path(project.cache, 0)
+    document = json.loads(record.read_bytes())
+    del document["digest"]
+    (document[place] if place else document)["loudness"] = [3.0] * len(document["recordings"]["path"])
+    record.write_bytes(signed(document))
     for act in (project.store, project.build):
-        assert f"{project.cache}: computed by another front end" in refusal(act)
+        said = refusal(act)
+        assert f"{record}: a commit record with columns that this batcache does not know: loudness" in said
+        assert "Upgrade batcache" in said
 
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage", b"{}", b"\xff\xfe\x00"])

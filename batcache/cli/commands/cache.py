@@ -15,6 +15,7 @@ from batcache.cli.options import (
     Endpoint,
     OnDevice,
     Region,
+    SpectraBy,
     refuse,
     refuse_all_but,
 )
@@ -46,6 +47,7 @@ def build(
         Path | None, typer.Option("--from", help="Restore an exported HDF5 file instead.", show_default=False)
     ] = None,
     device: OnDevice = Device.auto,
+    engine: SpectraBy = None,
 ) -> None:
     """Compute the features of every recording once, into a Zarr store.
 
@@ -67,8 +69,8 @@ def build(
     from batcache.store.build.build import count_committed, plan_build
     from batcache.store.settings import choose_manifest, load_settings
 
-    flags = {"data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region}}
-    settings = load_settings(config, flags)
+    given = {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region, "engine": engine}
+    settings = load_settings(config, {"data": given})
     manifest = choose_manifest(csv or (), settings, allow_outside=allow_outside)
     place = settings.data.place
     if dry_run:

@@ -171,7 +171,7 @@ def _compute(
     from batcache.features.frontend import FrontEnd
     from batcache.store.build.compute import compute, stream
 
-    front_end = FrontEnd(target.config.features, pick_device(device))
+    front_end = FrontEnd(target.config.features, pick_device(device), target.config.engine)
     total, done = sum(len(task.recordings) for task in tasks), 0
     computed = compute(
         (placed for task in tasks if not task.streams for placed in task.recordings), data_dir, front_end, workers

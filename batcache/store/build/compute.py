@@ -27,7 +27,7 @@ from batcache.store.build.scan import columns_of
 from batcache.store.format.commit import CachedRecording
 
 Frames = NDArray[np.float16]
-_SAMPLES_A_BATCH = 2**26  # thirty-four clips of 5 s at 384 kHz; their windows take a gigabyte of a GPU
+_SAMPLES_A_BATCH = 2**26  # thirty-four clips of 5 s at 384 kHz; their spectra take three gigabytes of a GPU
 _DECODE_BLOCK = 2**20  # samples
 
 
@@ -74,7 +74,7 @@ def _stream(computed: Computed, placed: Placed, data_dir: Path, front_end: Front
     except AudioError as error:
         failure = error.reason
     failure = failure or _changed(data_dir, placed)
-    computed.row = _row(placed, front_end, energy.shares(), failure)
+    computed.row = _row(placed, front_end, energy, 0, failure)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _compute_batch(batch: _Batch, front_end: FrontEnd) -> Iterator[Computed]:
     on_device = torch.cat(blocks, 1)
     frames = torch.empty(on_device.shape, dtype=on_device.dtype, pin_memory=True).copy_(on_device).numpy()
     for i, (placed, failure) in enumerate(zip(batch.recordings, failures, strict=True)):
-        row = _row(placed, front_end, energy.shares(i), failure)
+        row = _row(placed, front_end, energy, i, failure)
         yield Computed(iter([] if failure else [frames[i]]), row)
 
 
@@ -160,8 +160,10 @@ def _changed(data_dir: Path, placed: Placed) -> str:
     return "" if same else "changed while it was being read. Build again."
 
 
-def _row(placed: Placed, front_end: FrontEnd, outside: tuple[float, float], failure: str) -> CachedRecording:
+def _row(placed: Placed, front_end: FrontEnd, energy: BandEnergy, recording: int, failure: str) -> CachedRecording:
+    """The row of a recording, which is the n-th of those that ``energy`` heard."""
     file = placed.file
+    below, above = energy.shares(recording)
     return CachedRecording(
         **columns_of(file),
         content=file.content,
@@ -172,7 +174,8 @@ def _row(placed: Placed, front_end: FrontEnd, outside: tuple[float, float], fail
         instances=placed.instances,
         frames=placed.frames,
         dead_bands=dead_bands(front_end.config, file.true_rate),
-        energy_below=outside[0],
-        energy_above=outside[1],
+        energy_below=below,
+        energy_above=above,
+        overscale=energy.overscale(recording),
         failure=failure,
     )

@@ -23,7 +23,8 @@ class BuildReport:
     ``off_rate`` counts recordings whose true rate is not the expected one, ``outside_below`` and ``outside_above``
     name those with most of their energy below ``fmin`` or above ``fmax``, ``multichannel`` those of which only the
     first channel was used. ``doubtful`` says of those whose time expansion may be another which was taken and why
-    it is doubted; ``unread`` what of a file's metadata could not be read.
+    it is doubted; ``unread`` what of a file's metadata could not be read; ``overscale`` how many times full scale the
+    float samples of some reach.
     """
 
     cache: Place
@@ -39,6 +40,7 @@ class BuildReport:
     off_rate: int
     doubtful: Mapping[str, str]
     unread: Mapping[str, str]
+    overscale: Mapping[str, float]
     low_nyquist: int
     outside_below: tuple[str, ...]
     outside_above: tuple[str, ...]
@@ -77,6 +79,7 @@ def make_report(
             if row.expansion_warning
         },
         unread={row.path: row.unread for row in good if row.unread},
+        overscale={row.path: row.overscale for row in good if row.overscale},
         off_rate=sum(row.true_rate != config.sample_rate for row in good),
         low_nyquist=sum(row.dead_bands > 0 for row in good),
         outside_below=tuple(row.path for row in good if row.energy_below > 0.5),

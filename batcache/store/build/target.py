@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from batcache.config.settings import DataConfig, FeatureConfig
 from batcache.errors import StoreError
 from batcache.storage.place import Place, is_remote
-from batcache.store.format.attributes import create_store, is_free, read_attributes
+from batcache.store.format.attributes import create_store, describe_front_end, is_free, read_attributes
 from batcache.store.format.index import Index, read_index
 from batcache.store.format.layout import Layout
 
@@ -44,11 +44,11 @@ def find_layout(cache: Place, config: DataConfig) -> Layout | None:
     """Return the layout that a store was made with, None where there is no store yet.
 
     Raises:
-        StoreError: it was made with other settings.
+        StoreError: it was made with other settings, or computed by another front end.
     """
     if is_free(cache):
         return None
-    features, there, _ = read_attributes(cache)
+    features, there, attributes = read_attributes(cache)
     differ = [
         f"{name} is {getattr(features, name)!r}, asked for {wanted!r}"
         for name, wanted in vars(config.features).items()
@@ -58,11 +58,19 @@ def find_layout(cache: Place, config: DataConfig) -> Layout | None:
         differ.append(f"an instance is {there.frames_per_instance} frames, asked for {config.frames_per_instance}")
     if differ:
         raise StoreError(cache, f"built with other settings: {'; '.join(differ)}", "Use them, or another --cache")
+    if other := describe_front_end(features, attributes["fingerprint"]):
+        raise StoreError(cache, other, "Build into a new --cache")
     return there
 
 
-def create(cache: Place, features: FeatureConfig, layout: Layout, versions: Mapping[str, str] | None = None) -> None:
-    """Create an empty store where there is none yet.
+def create(
+    cache: Place,
+    features: FeatureConfig,
+    layout: Layout,
+    versions: Mapping[str, str] | None = None,
+    fingerprint: str | None = None,
+) -> None:
+    """Create an empty store where there is none yet. Arguments are those of ``create_store``.
 
     Raises:
         StoreError: nothing can be written there.
@@ -70,7 +78,7 @@ def create(cache: Place, features: FeatureConfig, layout: Layout, versions: Mapp
     if not is_free(cache):
         return
     try:
-        create_store(cache, features, layout, versions)
+        create_store(cache, features, layout, versions, fingerprint)
     except OSError as error:
         in_the_way = isinstance(error, FileExistsError | FileNotFoundError | PermissionError)
         if (in_the_way or error.errno == errno.ENOTEMPTY) and not is_free(cache):

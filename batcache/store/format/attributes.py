@@ -48,13 +48,17 @@ def _is_begun(store: Path, place: Path) -> bool:
 
 
 def create_store(
-    path: Place, features: FeatureConfig, layout: Layout, versions: Mapping[str, str] | None = None
+    path: Place,
+    features: FeatureConfig,
+    layout: Layout,
+    versions: Mapping[str, str] | None = None,
+    fingerprint: str | None = None,
 ) -> None:
     """Create an empty store, in one step: it is made beside its place and renamed.
 
     A bucket knows no renaming, and an existing empty folder may be a mount point, which nothing can replace. There the
     files are written one by one, ``zarr.json`` last: without it nothing counts as a store. ``versions`` are those of
-    the packages that compute the features, by default the installed ones.
+    the packages that compute the features, and ``fingerprint`` that of the front end, by default the ones here.
 
     Raises:
         OSError: the disk refuses; FileExistsError where another process has made a store here meanwhile.
@@ -63,7 +67,7 @@ def create_store(
     if is_remote(path) or path.exists():
         with TemporaryDirectory() as folder:
             made = Path(folder) / path.name
-            create_store(made, features, layout, versions)
+            create_store(made, features, layout, versions, fingerprint)
             for name in ("instances/zarr.json", "zarr.json"):
                 _add(path, name, (made / name).read_bytes())
         return
@@ -78,7 +82,7 @@ def create_store(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "features": to_plain(features),
-        "fingerprint": features.fingerprint,
+        "fingerprint": fingerprint or features.fingerprint,
         "layout": asdict(layout),
         "versions": dict(versions or _versions()),
     }
@@ -125,7 +129,8 @@ def read_attributes(store: Place) -> tuple[FeatureConfig, Layout, dict[str, Any]
 
     Raises:
         StoreError: there is no store, it cannot be read, has another format version or unknown settings, or was
-            computed by another version of the front end.
+            computed by a front end that is not known here. One by an earlier front end is read:
+            ``describe_front_end`` tells.
     """
     place = store / "zarr.json"
     try:
@@ -172,16 +177,24 @@ def check_attributes(store: Place, attributes: dict[str, Any]) -> tuple[FeatureC
         raise StoreError(
             store, f"settings that this batcache does not know ({brief(error)})", "Upgrade batcache"
         ) from None
-    if features.fingerprint != fingerprint:
-        raise StoreError(
-            store,
-            f"computed by another front end (fingerprint {fingerprint[:12]}, here {features.fingerprint[:12]})",
-            "Build into a new --cache",
-        )
+    if features.find_version(fingerprint) is None:
+        finding = f"computed by another front end (fingerprint {fingerprint[:12]}, here {features.fingerprint[:12]})"
+        raise StoreError(store, finding, "Upgrade batcache, or build into a new --cache")
     if layout.n_mels != features.n_mels:
         finding = f"its layout is damaged: it has {layout.n_mels} mel bands, its settings {features.n_mels}"
         raise StoreError(store / "zarr.json", finding, "Restore it from a copy")
     return features, layout
+
+
+def describe_front_end(features: FeatureConfig, fingerprint: str) -> str:
+    """By which front end a store was computed, where it is not the one here; empty where it is.
+
+    What is here may read the features, and must not mix them with its own.
+    """
+    if fingerprint == features.fingerprint:
+        return ""
+    there, here = features.find_version(fingerprint), features.find_version(features.fingerprint)
+    return f"computed by front end {there}, this batcache computes by front end {here}"
 
 
 @cache

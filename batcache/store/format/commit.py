@@ -15,7 +15,7 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 
 import msgspec
 
-from batcache.errors import StoreError, brief
+from batcache.errors import StoreError, brief, list_some
 from batcache.storage.disk import write_file
 from batcache.storage.place import Place
 from batcache.store.format.layout import FORMAT_VERSION, newer, say_how_to_mend
@@ -34,8 +34,9 @@ class CachedRecording(msgspec.Struct, frozen=True, gc=False, rename=_ON_DISK):
 
     ``path`` is POSIX and relative to the data root. ``expansion_source`` says who knew the
     ``time_expansion``; ``expansion_warning`` is empty, or why it may be wrong. Frames from ``dead_bands`` upper bands
-    are 0. The shares of energy are of its spectra up to half the target rate. ``failure`` is empty, or why the samples
-    could not be turned into frames (its instances are NaN).
+    are 0. The shares of energy are of its spectra up to half the target rate. ``overscale`` is the peak of float
+    samples where it lies beyond full scale (1), else 0. ``failure`` is empty, or why the samples could not be turned
+    into frames (its instances are NaN).
     From ``recorded_at`` on: what the file says of itself, as in ``features.metadata.Metadata``.
     """
 
@@ -65,6 +66,7 @@ class CachedRecording(msgspec.Struct, frozen=True, gc=False, rename=_ON_DISK):
     species_auto: str | None = None
     species_manual: str | None = None
     unread: str = ""
+    overscale: float = 0.0
 
     @property
     def key(self) -> tuple[str, int]:
@@ -107,7 +109,8 @@ class Commit:
         """Parse the content ``text`` of the record at ``path``.
 
         Raises:
-            StoreError: it is no record, has another format version, or does not match its digest. Names ``path``.
+            StoreError: it is no record, has another format version or columns of a newer one, or does not match its
+                digest. Names ``path``.
         """
         if not is_intact(text):
             raise StoreError(
@@ -120,6 +123,9 @@ class Commit:
             rows = tuple(starmap(CachedRecording, zip(*columns, strict=True)))
         except (ValueError, RecursionError) as error:
             _check_version(path, text)
+            if unknown := unknown_keys(text):
+                finding = f"a commit record with columns that this batcache does not know: {list_some(unknown)}"
+                raise StoreError(path, finding, "Upgrade batcache") from None
             raise StoreError(
                 path, f"a commit record of other content ({brief(error)})", say_how_to_mend(path, path.name)
             ) from None
@@ -138,7 +144,7 @@ def _columns_of(row: type[CachedRecording]) -> type[msgspec.Struct]:
     for field in msgspec.structs.fields(row):
         kind: Any = list[_Int64 if field.type is int else field.type]  # type: ignore[misc]
         columns.append((field.encode_name, kind) if field.required else (field.encode_name, kind | None, None))
-    return msgspec.defstruct("Columns", columns)
+    return msgspec.defstruct("Columns", columns, forbid_unknown_fields=True)
 
 
 def _column(lists: Mapping[str, Any], field: msgspec.structs.FieldInfo) -> list[Any]:
@@ -174,6 +180,16 @@ def _check_version(path: Place, text: bytes) -> None:
         version = msgspec.json.decode(text, type=_Versioned).format_version
         if version != FORMAT_VERSION:
             raise newer(path, version)
+
+
+def unknown_keys(text: bytes) -> list[str]:
+    """What a record has that this batcache does not know: someone newer wrote it, and left out it would be lost."""
+    known = {field.encode_name for kind in (_Document, _Columns) for field in msgspec.structs.fields(kind)}
+    with suppress(ValueError, RecursionError):
+        document = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        columns = msgspec.json.decode(document["recordings"], type=dict[str, msgspec.Raw])
+        return [key for key in (*document, *columns) if key not in known]
+    return []
 
 
 _HEAD_BYTES = len('{"digest":"",\n') + 64

@@ -141,7 +141,7 @@ class Hdf5Store(Store):
                 self.attributes = _read_attributes(file)
                 self.features, self.layout = check_attributes(path, self.attributes)
                 _check_instances(file, self._head, self.layout)
-                self.index = _read_index(file, self._head, self.layout, self.features.fingerprint)
+                self.index = _read_index(file, self._head, self.layout, self.fingerprint)
                 self._starts = [0, *accumulate(len(commit.crc32c) for commit in self.index.commits.values())]
                 self._rejected = dict(zip(*_read_rejected(file, self._head), strict=True))
         except StoreError:

@@ -43,7 +43,7 @@ def restore(source: Path, cache: Place, *, on_progress: OnProgress = unheard) ->
         StoreError: the file is damaged, the cache holds anything else, or has no room.
     """
     store = Hdf5Store(source)
-    create(cache, store.features, store.layout, store.attributes["versions"])
+    create(cache, store.features, store.layout, store.attributes["versions"], store.fingerprint)
     _read_begun(cache, store)  # before anything is written there
     with hold(cache):
         index = _read_begun(cache, store)
@@ -70,9 +70,9 @@ def restore(source: Path, cache: Place, *, on_progress: OnProgress = unheard) ->
 
 def _read_begun(cache: Place, store: Hdf5Store) -> Index:
     """What of the store is there already; anything else is an error, before anything is touched."""
-    features, layout, _ = read_attributes(cache)
-    same = features == store.features and layout == store.layout
-    index = read_index(cache, features.fingerprint, layout)
+    _, layout, attributes = read_attributes(cache)
+    same = attributes["fingerprint"] == store.fingerprint and layout == store.layout
+    index = read_index(cache, attributes["fingerprint"], layout)
     if not same or any(store.index.commits.get(shard) != commit for shard, commit in index.commits.items()):
         finding = f"holds something else than {store.path} does"
         raise StoreError(cache, finding, "Pass a --cache that is not there yet")

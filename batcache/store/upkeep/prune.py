@@ -161,7 +161,7 @@ def _write(store: Store, plan: PrunePlan, part: PackedShards) -> None:
                 writer.append_bytes(*_read(store, instance))
             rows += [replace(row, first_instance=first) for row in group]
         shard_bytes, crcs = writer.finish()
-    commit = Commit(part.first_shard, 0, store.features.fingerprint, shard_bytes, False, crcs, tuple(rows))
+    commit = Commit(part.first_shard, 0, store.fingerprint, shard_bytes, False, crcs, tuple(rows))
     write_commit(store.path, commit)
 
 

@@ -20,8 +20,8 @@ from batcache.storage.disk import require_room, sync
 from batcache.store.build.build import carry_out, make_plan
 from batcache.store.build.plan import Plan
 from batcache.store.build.target import Target
-from batcache.store.format.attributes import read_attributes
-from batcache.store.format.commit import commit_path, is_intact
+from batcache.store.format.attributes import describe_front_end, read_attributes
+from batcache.store.format.commit import commit_path, is_intact, unknown_keys
 from batcache.store.format.index import Index
 from batcache.store.format.last_build import read_last_manifest
 from batcache.store.format.layout import FORMAT_VERSION
@@ -46,7 +46,9 @@ def rebuild(
     The caller holds the store.
     """
     began = time.time()
-    features, layout, _ = read_attributes(cache)
+    features, layout, attributes = read_attributes(cache)
+    if other := describe_front_end(features, attributes["fingerprint"]):
+        return Rebuilt(kept={f"commits/{k}.json": f"what it held cannot be built again: {other}" for k in doubtful})
     config = DataConfig(**vars(features), instance_s=layout.frames_per_instance / features.frames_per_second)
     try:
         manifest = read_last_manifest(cache, data_dir, to_read_files=True)
@@ -94,6 +96,8 @@ def why_keep(record: bytes, todo: Plan, data_dir: Path) -> str:
     version = re.search(rb'"format_version":(\d{1,9})', record)
     if version and is_intact(record) and int(version[1]) != FORMAT_VERSION:
         return f"format version {int(version[1])}; upgrade batcache"
+    if is_intact(record) and (unknown := unknown_keys(record)):
+        return f"columns that this batcache does not know: {list_some(unknown)}; upgrade batcache"
     names, contents = (_read_texts(record, column) for column in ("path", "content"))
     computed = [placed for task in todo.tasks for placed in task.recordings]
     built = {placed.file.content for placed in computed}

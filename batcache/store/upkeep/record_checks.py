@@ -58,7 +58,10 @@ def check_records(
     cache: Place, records: Mapping[int, Commit], refused: Mapping[int, StoreError], index: Index, layout: Layout
 ) -> tuple[list[Damage], set[int]]:
     """What is wrong with records, and the shards whose record is missing or not to be believed."""
-    damages = [Damage(name_in(cache, commit_path(cache, k)), error.finding) for k, error in sorted(refused.items())]
+    damages = [
+        Damage(name_in(cache, commit_path(cache, k)), error.finding, error.remedy)
+        for k, error in sorted(refused.items())
+    ]
     doubtful = set(refused)
     for shard in sorted(_shards_on_disk(cache) - {*records, *refused}):
         finding = "no commit record for a shard that is there: a build was stopped, or the record was removed"

@@ -26,7 +26,7 @@ from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.ahead import map_ahead
 from batcache.storage.disk import replacing, write_file
 from batcache.store.format.array import array_length, array_metadata
-from batcache.store.format.attributes import read_attributes
+from batcache.store.format.attributes import describe_front_end, read_attributes
 from batcache.store.format.commit import CachedRecording, Commit, write_commit
 from batcache.store.format.index import Index, complete_commits
 from batcache.store.format.last_build import find_data_dir
@@ -83,12 +83,13 @@ def repair(
     with hold(cache):
         remove_temporary_files(cache)  # of a repair that was killed
         found = _look_again(cache, found, workers)
-        features, layout, _ = read_attributes(cache)
+        features, layout, attributes = read_attributes(cache)
         index = Index(
             {k: c for k, c in complete_commits(dict(found.records), layout).items() if k not in found.doubtful}
         )
         folder, outside = _find_data_dir(cache, data_dir)
-        shards = _Shards(cache, folder, outside, FrontEnd(features), layout, owners_of(index, layout), done)
+        other = describe_front_end(features, attributes["fingerprint"])
+        shards = _Shards(cache, folder, outside, FrontEnd(features), other, layout, owners_of(index, layout), done)
         pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
         try:
             for count, (shard, slots) in enumerate(sorted(found.unsound.items()), 1):
@@ -129,12 +130,13 @@ def _find_data_dir(cache: Path, data_dir: Path | None) -> tuple[Path | None, boo
 
 @dataclass(frozen=True)
 class _Shards:
-    """Shards of a store to be written again."""
+    """Shards of a store to be written again. ``other`` says by which front end they were computed, if not by this."""
 
     cache: Path
     data_dir: Path | None
     allow_outside: bool
     front_end: FrontEnd
+    other: str
     layout: Layout
     owners: Owners
     done: _Done
@@ -186,6 +188,8 @@ class _Shards:
         row = rows[0]
         wanted = {row.first_instance + i: row.first_instance + i - begin for i in range(row.instances)}
         wanted = {instance: slot for instance, slot in wanted.items() if slot in slots}
+        if self.other:
+            return self.other
         if self.data_dir is None:
             return "no data dir is known"
         placed = find_file(rows, self.data_dir, allow_outside=self.allow_outside)

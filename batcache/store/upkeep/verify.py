@@ -19,7 +19,7 @@ from batcache.errors import StoreError
 from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.ahead import map_ahead
 from batcache.storage.place import Place
-from batcache.store.format.attributes import read_attributes
+from batcache.store.format.attributes import describe_front_end, read_attributes
 from batcache.store.format.commit import CachedRecording, Commit
 from batcache.store.format.index import Index, check_layout, complete_commits, read_records
 from batcache.store.format.last_build import find_data_dir
@@ -82,14 +82,15 @@ def verify(
 
     Raises:
         StoreError: no store, or its ``zarr.json`` is so damaged that nothing else can be read; a sample without a
-            data dir; a store that is being built, or was changed meanwhile: what is half done is no damage.
+            data dir, or of what another front end computed; a store that is being built, or was changed meanwhile:
+            what is half done is no damage.
     """
     require_idle(cache)
     report = inspect(cache, sample=sample, seed=seed, data_dir=data_dir, workers=workers, on_progress=on_progress)
     if report.damages:
         require_idle(cache)
-        features, _, _ = read_attributes(cache)
-        if read_records(cache, features.fingerprint)[0] != report.records:
+        _, _, attributes = read_attributes(cache)
+        if read_records(cache, attributes["fingerprint"])[0] != report.records:
             raise StoreError(cache, "was changed while it was read", "Run it again")
     return report
 
@@ -107,7 +108,9 @@ def inspect(
     """``verify`` whoever holds the store. The chunks of shards that are ``known_sound`` are not read."""
     began, workers = time.monotonic(), workers or os.cpu_count() or 1
     features, layout, attributes = read_attributes(cache)
-    records, refused = read_records(cache, features.fingerprint)
+    if sample and (other := describe_front_end(features, attributes["fingerprint"])):
+        raise StoreError(cache, f"{other}: nothing to compare", "Run it without --deep, or build into a new --cache")
+    records, refused = read_records(cache, attributes["fingerprint"])
     check_layout(cache, layout, records.values())
     index = Index(complete_commits(records, layout))
     wrong, doubtful = check_records(cache, records, refused, index, layout)
