@@ -15,7 +15,8 @@ import soundfile
 import torch
 
 import batcache
-from batcache.config.settings import FRONT_END_VERSION, DataConfig, load_config
+from batcache.config.features import FRONT_END_VERSION
+from batcache.config.settings import DataConfig, load_config
 from batcache.config.yaml import read_sections
 from batcache.errors import BatcacheError, RunError, StoreError
 from batcache.manifest.manifest import read_manifest

@@ -14,7 +14,8 @@ from batcache.bench.peers import TorchaudioMel, librosa_processes, why_missing
 from batcache.bench.recordings import Sample
 from batcache.bench.rows import Mark, Row
 from batcache.bench.timing import take_turns, threads
-from batcache.config.settings import DataConfig, Engine, FeatureConfig
+from batcache.config.features import FeatureConfig
+from batcache.config.settings import DataConfig, Engine
 from batcache.features.audio import AudioHeader, read_blocks
 from batcache.features.frontend import FrontEnd
 from batcache.features.resample import uses_sinc

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram, Resample
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.features.mel import dead_bands
 from batcache.features.pcen import SCALE, START_S, rounding_level, smoothing
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from batcache.bench.recordings import Sample
 from batcache.bench.rows import Row
 from batcache.bench.timing import threads
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.features.audio import AudioHeader, content_hash
 from batcache.features.frontend import FrontEnd
 from batcache.features.mel import BandEnergy

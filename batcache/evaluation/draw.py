@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.errors import RunError
 from batcache.evaluation.panels import Panel, Scores
 from batcache.features.mel import band_edges_hz

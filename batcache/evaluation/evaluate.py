@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from batcache.config.settings import digest, to_plain
+from batcache.config.features import digest
+from batcache.config.settings import to_plain
 from batcache.errors import RunError, StoreError, count, did_you_mean, list_some
 from batcache.evaluation.metrics import Metrics, compute_metrics
 from batcache.evaluation.outcomes import file_outcome, read_outcomes

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from batcache.config.settings import Engine, FeatureConfig
+from batcache.config.features import FeatureConfig
+from batcache.config.settings import Engine
 from batcache.features.audio import AudioHeader, read_blocks
 from batcache.features.mel import BandEnergy, Mel, check_bands, choose_engine, dead_bands, stream_spans
 from batcache.features.pcen import Pcen

@@ -20,7 +20,8 @@ from nnAudio.features import STFT
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
-from batcache.config.settings import Engine, FeatureConfig, StftWindow
+from batcache.config.features import FeatureConfig, StftWindow
+from batcache.config.settings import Engine
 from batcache.errors import ConfigError
 from batcache.features.ends import continued
 from batcache.features.kernels import hann_magnitudes

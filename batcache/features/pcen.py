@@ -17,7 +17,7 @@ from math import pi, sqrt
 import torch
 from torch import Tensor, nn
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.features.kernels import smooth
 
 SCALE = 2.0**31

@@ -9,7 +9,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from batcache.config.settings import FeatureConfig, ModelConfig, to_plain
+from batcache.config.features import FeatureConfig
+from batcache.config.settings import ModelConfig, to_plain
 from batcache.errors import BatcacheError, RunError, brief, list_some
 from batcache.model.crnn import BatMILModel
 from batcache.storage.disk import replacing

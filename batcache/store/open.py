@@ -1,6 +1,6 @@
 """Opening what lies at a path: a store, or one that was exported into a file."""
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.storage.place import Place, is_remote
 from batcache.store.format.attributes import read_attributes
 from batcache.store.format.layout import Layout

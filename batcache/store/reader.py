@@ -13,7 +13,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import ChangedStoreError, StoreError, list_some
+from batcache.errors import ChangedStoreError, StoreError, did_you_mean, list_some
 from batcache.storage.place import Place, is_remote
 from batcache.store.format.attributes import read_attributes
 from batcache.store.format.commit import CachedRecording
@@ -92,6 +92,42 @@ class Store:
     def last_build(self) -> LastBuild:
         """What the last build was given. Raises as ``read_last_build``."""
         return read_last_build(self.path)
+
+    def frames(self, path: str) -> NDArray[np.float16]:
+        """All frames of a recording. Shape: ``[frames, n_mels]``.
+
+        Raises:
+            StoreError: no such recording, or damage.
+        """
+        return self.read_frames(self._find(path))
+
+    def bag(self, path: str, instance_s: float | None = None) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+        """A recording cut into instances, and which of its frames are real: the last instance is padded with 0.
+
+        ``instance_s`` is their length in true seconds, by default that which the store was built with.
+
+        Shape: ``[instances, frames_per_instance, n_mels]``, ``[instances, frames_per_instance]``. Raises as ``frames``.
+        """
+        frames = self.frames(path)
+        per = self.layout.frames_per_instance
+        if instance_s is not None:
+            per = max(1, round(instance_s * self.features.frames_per_second))
+        count = max(1, -(-len(frames) // per))
+        bag = np.zeros((count * per, self.layout.n_mels), np.float16)
+        bag[: len(frames)] = frames
+        real = np.arange(count * per) < len(frames)
+        return bag.reshape(count, per, -1), real.reshape(count, per)
+
+    def table(self) -> dict[str, NDArray[Any]]:
+        """The index: a column by name for each fact of the recordings, a row for each, as a DataFrame wants them."""
+        rows = list(self.index.recordings)
+        return {name: np.array([getattr(row, name) for row in rows]) for name in CachedRecording.__struct_fields__}
+
+    def _find(self, path: str) -> CachedRecording:
+        row = self.find(path)
+        if row is None:
+            raise StoreError(self.path, f"has no recording {path}", did_you_mean(path, self.index.by_path))
+        return row
 
     def read_instances(self, first: int, count: int) -> NDArray[np.float16]:
         """Read consecutive instances. Shape: ``[count, frames_per_instance, n_mels]``.

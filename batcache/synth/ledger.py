@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batcache.config.settings import digest
+from batcache.config.features import digest
 from batcache.errors import SynthError
 from batcache.storage.disk import write_file
 

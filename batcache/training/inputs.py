@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batcache.config.settings import Config, digest, to_plain
+from batcache.config.features import digest
+from batcache.config.settings import Config, to_plain
 from batcache.errors import count
 from batcache.manifest.manifest import Manifest
 from batcache.store.reader import Store

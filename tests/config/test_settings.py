@@ -7,17 +7,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batcache.config import settings as settings_module
-from batcache.config.settings import (
-    FRONT_END_VERSION,
-    Config,
-    ConvLayer,
-    DataConfig,
-    FeatureConfig,
-    StftWindow,
-    load_config,
-    to_plain,
-)
+from batcache.config import features as features_module
+from batcache.config.features import FRONT_END_VERSION, FeatureConfig, StftWindow
+from batcache.config.settings import Config, ConvLayer, DataConfig, load_config, to_plain
 from batcache.config.yaml import read_sections
 from batcache.errors import ConfigError
 
@@ -383,23 +375,23 @@ def test_no_other_setting_changes_the_fingerprint() -> None:
 
 def test_the_front_end_version_is_part_of_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     before = FeatureConfig().fingerprint
-    monkeypatch.setattr("batcache.config.settings.FRONT_END_VERSION", 99)
+    monkeypatch.setattr("batcache.config.features.FRONT_END_VERSION", 99)
     assert FeatureConfig().fingerprint != before
 
 
 def test_a_key_that_is_added_moves_the_fingerprint_only_where_it_is_not_what_was_before(monkeypatch) -> None:
     """As if ``pcen_bias`` had been added since: its default reproduces what was before."""
-    first = settings_module._FIRST_KEYS - {"pcen_bias"}
+    first = features_module._FIRST_KEYS - {"pcen_bias"}
     before = {name: value for name, value in dataclasses.asdict(FeatureConfig()).items() if name in first}
-    monkeypatch.setattr(settings_module, "_FIRST_KEYS", first)
-    assert FeatureConfig().fingerprint == settings_module.digest({**before, "front_end_version": FRONT_END_VERSION})
+    monkeypatch.setattr(features_module, "_FIRST_KEYS", first)
+    assert FeatureConfig().fingerprint == features_module.digest({**before, "front_end_version": FRONT_END_VERSION})
     changed = [FeatureConfig(pcen_bias=value).fingerprint for value in (0.0, 1.0, 2.0)]
     assert len({*changed}) == 3 and changed[2] == FeatureConfig().fingerprint
 
 
 def test_every_key_of_today_enters_the_fingerprint() -> None:
     """A key that is added does not belong to them: its name here would move every fingerprint."""
-    first = settings_module._FIRST_KEYS
+    first = features_module._FIRST_KEYS
     assert len(first) == 10 and not first - {f.name for f in dataclasses.fields(FeatureConfig)}
 
 

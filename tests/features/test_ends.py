@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.features.ends import continued
 from batcache.features.frontend import FrontEnd
 from batcache.features.mel import ENGINES

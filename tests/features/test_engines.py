@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from batcache.config.settings import DataConfig, FeatureConfig
+from batcache.config.features import FeatureConfig
+from batcache.config.settings import DataConfig
 from batcache.features.frontend import FrontEnd
 from batcache.features.mel import NnAudioMagnitude, choose_engine
 from batcache.manifest.manifest import read_manifest

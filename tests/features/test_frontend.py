@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torchaudio.functional import resample as torchaudio_resample
 
-from batcache.config.settings import FRONT_END_VERSION, FeatureConfig
+from batcache.config.features import FRONT_END_VERSION, FeatureConfig
 from batcache.device import pick_device
 from batcache.errors import ConfigError
 from batcache.features.audio import read_header
@@ -248,7 +248,7 @@ def test_the_golden_numbers_hold(write_wav: WriteWav) -> None:
     numbers = [[round(float(value), 3) for value in row] for row in sampled]
     remedy = (
         "The front end makes other numbers than it did. If that was not meant, it is a bug. If it was, raise "
-        "FRONT_END_VERSION in batcache/config/settings.py (caches built before are then only read; not needed "
+        "FRONT_END_VERSION in batcache/config/features.py (caches built before are then only read; not needed "
         f"where only a default changed, which is in the fingerprint) and set GOLDEN_VERSION and GOLDEN = {numbers}"
     )
     assert FRONT_END_VERSION == GOLDEN_VERSION, remedy
@@ -437,7 +437,7 @@ PEAK_MEMORY = """
 import resource, sys
 from pathlib import Path
 import torch
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.features.audio import read_header
 from batcache.features.frontend import FrontEnd
 

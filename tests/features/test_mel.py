@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.errors import ConfigError
 from batcache.features.mel import ENGINES, Mel, band_edges_hz, check_bands, dead_bands, stream_spans
 from tests.conftest import noise, tone

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.features.mel import Mel
 from batcache.features.pcen import SCALE, Pcen, rounding_level, smoothing
 from tests.conftest import noise

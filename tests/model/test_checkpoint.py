@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from batcache.config.settings import FRONT_END_VERSION, ConvLayer, FeatureConfig, ModelConfig
+from batcache.config.features import FRONT_END_VERSION, FeatureConfig
+from batcache.config.settings import ConvLayer, ModelConfig
 from batcache.errors import RunError
 from batcache.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from batcache.model.crnn import BatMILModel
@@ -142,7 +143,7 @@ def test_a_model_of_an_earlier_front_end_is_loaded_and_known_as_such(
     checkpoint: Checkpoint, path: Path, monkeypatch
 ) -> None:
     save_checkpoint(path, checkpoint)
-    monkeypatch.setattr("batcache.config.settings.FRONT_END_VERSION", 99)
+    monkeypatch.setattr("batcache.config.features.FRONT_END_VERSION", 99)
     loaded = load_checkpoint(path)
     assert loaded.front_end_version == FRONT_END_VERSION
     save_checkpoint(path, loaded)

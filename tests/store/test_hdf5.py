@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from batcache.config.settings import FRONT_END_VERSION, DataConfig
+from batcache.config.features import FRONT_END_VERSION
+from batcache.config.settings import DataConfig
 from batcache.errors import BatcacheError, StoreError
 from batcache.progress import Progress
 from batcache.store.format import commit as commits
@@ -512,7 +513,7 @@ def test_what_an_earlier_front_end_computed_is_restored_as_such(
     exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     expected = open_store(exported).fingerprint
-    monkeypatch.setattr("batcache.config.settings.FRONT_END_VERSION", 99)
+    monkeypatch.setattr("batcache.config.features.FRONT_END_VERSION", 99)
     restore_to(exported, tmp_path / "new.zarr")
     for place in (exported, tmp_path / "new.zarr"):
         store = open_store(place)

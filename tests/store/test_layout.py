@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from batcache.config.settings import FRONT_END_VERSION, DataConfig
+from batcache.config.features import FRONT_END_VERSION
+from batcache.config.settings import DataConfig
 from batcache.errors import BatcacheError, StoreError
 from batcache.store.build.target import create
 from batcache.store.format.array import array_length, resize

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.features.audio import AudioHeader
 from batcache.store.build.plan import Plan, Task, pack, plan
 from batcache.store.build.scan import ScannedFile, describe

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from batcache.config.settings import FRONT_END_VERSION, FeatureConfig
+from batcache.config.features import FRONT_END_VERSION, FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.audio import read_header
 from batcache.features.frontend import FrontEnd
@@ -350,7 +350,7 @@ def test_a_newer_format_is_refused_saying_both_versions(project, kind):
 
 def test_a_store_of_an_earlier_front_end_is_read_and_not_built_into(project, monkeypatch):
     before = project.store().read_instances(0, 1)
-    monkeypatch.setattr("batcache.config.settings.FRONT_END_VERSION", 99)
+    monkeypatch.setattr("batcache.config.features.FRONT_END_VERSION", 99)
     store = project.store()
     np.testing.assert_array_equal(store.read_instances(0, 1), before)
     assert store.front_end_version == FRONT_END_VERSION

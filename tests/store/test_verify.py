@@ -15,7 +15,7 @@ import msgspec.structs
 import numpy as np
 import pytest
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
 from batcache.manifest.manifest import read_manifest

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.store.build.scan import Known, ScannedFile, describe
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.index import Index

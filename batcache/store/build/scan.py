@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.errors import AudioError
 from batcache.features.audio import AudioHeader, content_hash, read_blocks, read_header
 from batcache.features.expansion import HIGHEST_RATE, find_expansion

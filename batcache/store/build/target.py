@@ -5,7 +5,8 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from batcache.config.settings import DataConfig, FeatureConfig
+from batcache.config.features import FeatureConfig
+from batcache.config.settings import DataConfig
 from batcache.errors import StoreError
 from batcache.storage.place import Place, is_remote
 from batcache.store.format.attributes import create_store, describe_front_end, is_free, read_attributes

@@ -15,7 +15,8 @@ from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
-from batcache.config.settings import FeatureConfig, to_plain
+from batcache.config.features import FeatureConfig
+from batcache.config.settings import to_plain
 from batcache.errors import ConfigError, StoreError, brief
 from batcache.storage.disk import PARTIAL, sync, write_file
 from batcache.storage.place import Place, is_remote

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.errors import AudioError
 from batcache.features.audio import content_hash, read_header
 from batcache.features.frontend import FrontEnd

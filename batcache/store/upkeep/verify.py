@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from batcache.config.settings import FeatureConfig
+from batcache.config.features import FeatureConfig
 from batcache.errors import StoreError
 from batcache.progress import OnProgress, Progress, unheard
 from batcache.storage.ahead import map_ahead

@@ -1,0 +1,113 @@
+"""The settings that decide the cached numbers, and their fingerprint."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from batcache.config.types import Count, NotNegative, Positive, Section, Whole
+from batcache.errors import ConfigError
+
+FRONT_END_VERSION = 3
+"""Raised whenever code changes the cached numbers; the golden test fails when that was forgotten."""
+
+
+@dataclass(frozen=True)
+class StftWindow:
+    """How a recording is cut for its spectrum: ``rate`` in Hz, ``size`` and ``hop`` in samples at that rate."""
+
+    rate: int
+    size: int
+    hop: int
+
+
+@dataclass(frozen=True)
+class FeatureConfig(Section):
+    """The settings that decide the cached numbers. Frequencies in Hz."""
+
+    target_sample_rate: Annotated[Whole, Field(ge=8_000, le=2_000_000)] = 256_000
+    n_fft: Annotated[Whole, Field(ge=16, multiple_of=2)] = 1024
+    hop_length: Count = 256
+    n_mels: Count = 128
+    fmin: Positive = 10_000.0
+    fmax: Positive = 100_000.0
+    pcen_gain: NotNegative = 0.98
+    pcen_bias: NotNegative = 2.0
+    pcen_power: Positive = 0.5
+    pcen_time_constant_s: Positive = 0.1
+
+    def __post_init__(self) -> None:
+        nyquist = self.target_sample_rate / 2
+        if not self.fmin < self.fmax <= nyquist:
+            raise ConfigError(
+                "data.fmin, data.fmax",
+                f"{self.fmin:g} to {self.fmax:g} Hz, expected fmin < fmax <= {nyquist:g} (half target_sample_rate)",
+                "Raise target_sample_rate or lower fmax",
+            )
+        if self.hop_length > self.n_fft:
+            raise ConfigError(
+                "data.hop_length", f"{self.hop_length}, expected at most n_fft ({self.n_fft})", "Lower it"
+            )
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.target_sample_rate / self.hop_length
+
+    def stft_window(self, true_rate: int) -> StftWindow:
+        """How a recording of this rate is cut: in windows that last as long as ``n_fft`` samples at the target rate.
+
+        Where window and hop are whole numbers of its own samples (1,536 and 384 at 384 kHz), they are cut from those:
+        spectra of equally long windows have the same bins at any rate. Else it is resampled to the target rate first.
+        """
+        target = self.target_sample_rate
+        (size, part), (hop, rest) = divmod(self.n_fft * true_rate, target), divmod(self.hop_length * true_rate, target)
+        whole = not part and not rest and not size % 2
+        return StftWindow(true_rate, size, hop) if whole else StftWindow(target, self.n_fft, self.hop_length)
+
+    def frames(self, samples: int, true_rate: int) -> int:
+        """Number of frames of a recording: the whole hops in ``ceil(samples * rate / true_rate)`` samples."""
+        windows = self.stft_window(true_rate)
+        return -(-samples * windows.rate // true_rate) // windows.hop
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of these settings and the version of the code that carries them out."""
+        return self.fingerprint_by(FRONT_END_VERSION)
+
+    def fingerprint_by(self, version: int) -> str:
+        """What the fingerprint is where that version of the front end carries these settings out."""
+        given = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(FeatureConfig)}
+        entering = {n: pair for n, pair in given.items() if n in _FIRST_KEYS or pair[0] != pair[1]}
+        # 10_000 and 10_000.0 Hz are the same setting, but not the same JSON.
+        settings = {n: float(v) if isinstance(default, float) else v for n, (v, default) in entering.items()}
+        return digest({**settings, "front_end_version": version})
+
+    def find_version(self, fingerprint: str) -> int | None:
+        """The version of the front end that gives these settings this fingerprint; None where no known one does."""
+        known = range(FRONT_END_VERSION, 0, -1)
+        return next((version for version in known if self.fingerprint_by(version) == fingerprint), None)
+
+
+_FIRST_KEYS = {
+    "target_sample_rate",
+    "n_fft",
+    "hop_length",
+    "n_mels",
+    "fmin",
+    "fmax",
+    "pcen_gain",
+    "pcen_bias",
+    "pcen_power",
+    "pcen_time_constant_s",
+}
+"""The keys of ``FeatureConfig`` that enter every fingerprint. A key added later enters only where it differs from its
+default, which for ever stays what the front end did before there was the key: so adding it moves no fingerprint."""
+
+
+def digest(document: Any) -> str:
+    """SHA-256 of a document's canonical JSON (sorted keys, no spaces)."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
