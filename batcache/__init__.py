@@ -151,7 +151,8 @@ def train(
         data_dir: where the manifest's filenames start from.
         config: settings, as ``{"model": {"pooling_type": "max"}, "training": {"epochs": 10}}``.
         device: ``auto``, ``cpu`` or ``cuda``.
-        on_progress: hears of ``train`` and ``validate``, in batches and clips; each epoch brings its outcome.
+        on_progress: hears of ``epoch 1`` and ``epoch 1, validating``, in batches and clips; a stage ``train`` brings
+            what the run trains on and each epoch's outcome.
 
     Returns:
         The run's folder, its best epoch and score.

@@ -32,7 +32,7 @@ def test_a_notebook_builds_trains_judges_and_draws(
     assert {progress.stage for progress in told} == {"scan", "plan", "build"}
     told.clear()
     trained = batcache.train(config=SETTINGS, device="cpu", on_progress=told.append)
-    assert trained.epochs == 2 and {"train", "validate"} <= {progress.stage for progress in told}
+    assert trained.epochs == 2 and {"epoch 1", "epoch 2, validating"} <= {progress.stage for progress in told}
     report = batcache.evaluate(trained.run, device="cpu")
     table = report.predictions.table()
     assert list(table) == ["filename", "start_s", "duration_s", "Low", "High", "Sweep"]

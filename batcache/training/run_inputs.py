@@ -18,9 +18,9 @@ def find_cache(run: Path, cache: str | None = None, endpoint: str | None = None,
     Raises:
         RunError: the run's record is missing or damaged.
     """
-    data = read_run_config(run).data
+    about, data = read_run(run), read_run_config(run).data
     endpoint, region = endpoint or data.endpoint, region or data.region
-    return reach_cache(cache or str(locate_cache(read_run(run)["cache"], run)), endpoint, region)
+    return reach_cache(cache or str(locate_cache(about["cache"], run)), endpoint, region)
 
 
 def find_manifest(run: Path, data_dir: Path | None = None, about: dict[str, Any] | None = None) -> Manifest:
