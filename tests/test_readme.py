@@ -1,4 +1,4 @@
-"""The README says what is so."""
+"""The README and the example of all settings say what is so."""
 
 import dataclasses
 import re
@@ -13,7 +13,7 @@ from batcache.config.settings import Config, load_config, to_plain
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-(SETTINGS,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+SETTINGS = (ROOT / "pipelines" / "settings.yaml").read_text(encoding="utf-8")
 
 
 def test_the_example_config_is_every_setting_at_its_default() -> None:
@@ -56,11 +56,15 @@ def test_every_alternative_that_the_example_config_names_loads(
 
 
 def test_the_tree_names_every_module_once_in_its_room() -> None:
-    (tree,) = re.findall(r"```\nbatcache/\n(.*?)```", README, re.DOTALL)
-    named, room = [], ""
-    for indent, name in re.findall(r"^( *)(\S+)", tree.split("\npipelines/")[0], re.MULTILINE):
-        room = name if name.endswith("/") else room if indent == "    " else ""
-        named += [] if name.endswith("/") else [f"{room}{name}"]
+    """A line that ends a room's name with a slash says what the room is for; the lines below it name its modules."""
+    (tree,) = re.findall(r"```\nbatcache/\n(.*?)\npipelines/", README, re.DOTALL)
+    named, rooms = [], [""]
+    for line in tree.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if indent == 22:
+            named += [f"{rooms[-1]}{name}.py" for name in line.split()]
+        elif opened := re.match(r" +(\w+/)", line):
+            rooms = [*rooms[: indent // 2], rooms[indent // 2 - 1] + opened[1]]
     there = [path.relative_to(ROOT / "batcache").as_posix() for path in (ROOT / "batcache").rglob("*.py")]
     assert sorted(named) == sorted(path for path in there if not path.endswith("__init__.py"))
 

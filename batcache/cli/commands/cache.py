@@ -22,7 +22,7 @@ from batcache.cli.options import (
 from batcache.cli.progress import shown
 from batcache.cli.store_tables import of_decisions
 from batcache.cli.tables import describe
-from batcache.cli.terminal import Table, say, show, show_table
+from batcache.cli.terminal import Table, say, show, show_table, warn
 from batcache.errors import count
 
 if TYPE_CHECKING:  # all else is imported by the command that needs it, so that --help answers at once
@@ -65,6 +65,7 @@ def build(
             restored = restore(source, reach_cache(cache, endpoint, region), on_progress=listener)
         show(describe(restored))
         return
+    from batcache.manifest.call_range import warn_of_cut_calls
     from batcache.store.build.build import build as build_store
     from batcache.store.build.build import count_committed, plan_build
     from batcache.store.settings import choose_manifest, load_settings
@@ -85,6 +86,8 @@ def build(
         say(f"stopped: {place} holds {count(count_committed(place, settings.data), 'recording')}")
         raise
     show(describe(report))
+    if note := warn_of_cut_calls(manifest.species, settings.data.fmax):
+        warn(note)
     if report.rejected:
         raise typer.Exit(1)
 
