@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import batcache
+from tests.command import batcache
 
 PIPELINE = Path(__file__).parents[1] / "pipelines" / "real.yaml"
 

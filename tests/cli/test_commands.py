@@ -21,6 +21,7 @@ from batcache.model.checkpoint import load_checkpoint
 from batcache.progress import Progress
 from batcache.training.loop import train
 from batcache.training.runs import LAST
+from tests.command import batcache
 from tests.conftest import noise, tone
 from tests.small_world import CPU, SmallWorld, tweak
 
@@ -30,13 +31,6 @@ data: {sample_rate: 256000}
 model: {conv_layers: [{filters: 4, stride: [4, 2]}, {filters: 8}], rnn_hidden_size: 8, dropout: 0.1}
 training: {epochs: 2, batch_size: 4}
 """
-
-
-def batcache(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the installed command as a user would, its output no terminal."""
-    command = [sys.executable, "-c", "from batcache.cli.main import main; main()", *arguments]
-    environment = os.environ | {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, env=environment, check=False)
 
 
 @pytest.fixture(scope="module")

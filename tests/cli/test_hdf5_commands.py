@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import batcache, project, run_of  # noqa: F401 (a fixture)
+from tests.cli.test_commands import project, run_of  # noqa: F401 (a fixture)
+from tests.command import batcache
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from batcache.store.format.shard import shard_path
 from batcache.store.reader import Store
 from batcache.store.upkeep.verify import verify
 from tests.cli import test_commands as cli_tests
+from tests.command import batcache
 from tests.store.bucket import BUCKET, ENVIRONMENT, FAILURES, SECRETS, Fault, Proxy, proxy, serve
 from tests.store.project import Project, assert_equal_trees, copy, read_all, snapshot
 from tests.store.test_faults import mounted
@@ -599,7 +600,7 @@ def test_every_command_works_on_a_url_and_tells_nobody_the_credentials(server, t
     said = []
 
     def run(*arguments: str) -> None:
-        outcome = cli_tests.batcache(*arguments, cwd=folder)
+        outcome = batcache(*arguments, cwd=folder)
         said.extend([outcome.stdout, outcome.stderr])
         assert outcome.returncode == 0, outcome.stderr
 
@@ -614,7 +615,7 @@ def test_every_command_works_on_a_url_and_tells_nobody_the_credentials(server, t
     run("run", "small.yaml", "--csv", "train.csv", "--cache", str(cache), *at_cache, "--device", "cpu")
     assert "train: up to date" in said[-2]
     assert str(cache) in (made / "run.json").read_text() and str(cache) in (made / "config.yaml").read_text()
-    nobody = cli_tests.batcache("info", str(cache), "--endpoint", "http://127.0.0.1:1", cwd=folder)
+    nobody = batcache("info", str(cache), "--endpoint", "http://127.0.0.1:1", cwd=folder)
     assert nobody.returncode == 1 and len(nobody.stderr.splitlines()) == 1, nobody.stderr
     said.append(nobody.stderr)
     written = [*said, *(place.read_bytes().decode("latin-1") for place in folder.rglob("*") if place.is_file())]
