@@ -76,7 +76,7 @@ def _run_in_child(folder: str, arguments: list[str], environment: dict[str, str]
 
 
 def _prepare() -> None:
-    """Do what every command would have to do: import, compile the front end's loops, read settings. No thread starts."""
+    """Do what every command would have to do: import, compile, read settings. It starts no thread."""
     import numpy as np
 
     for module in IMPORTED:
