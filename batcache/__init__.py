@@ -13,16 +13,16 @@ YAML: ``config`` takes such a file, or its sections as a mapping: ``{"training":
 """
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batcache.errors import BatcacheError
-from batcache.progress import OnProgress, Progress, unheard
+from batcache.progress import OnProgress, Progress, ignore_progress
 
 if TYPE_CHECKING:  # each call imports what it needs: ``import batcache`` takes no time
     from batcache.evaluation.evaluate import EvalReport
-    from batcache.manifest.manifest import Manifest
     from batcache.store.build.report import BuildReport
     from batcache.store.reader import Store
     from batcache.synth.create import SynthReport
@@ -39,7 +39,10 @@ __all__ = [
     "simulate",
     "train",
 ]
-__version__ = _version("batcache")
+try:
+    __version__ = _version("batcache")
+except _PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "unknown"
 
 Csv = str | Path | Sequence[str | Path]
 Settings = str | Path | Mapping[str, Mapping[str, Any]] | None
@@ -53,7 +56,7 @@ def simulate(
     species: Sequence[str] = (),
     seed: int = 0,
     force: bool = False,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> "SynthReport":
     """Simulate bat recordings with known calls: 5 s, 384 kHz, 16 bit, and ``events.csv`` with every call.
 
@@ -69,13 +72,15 @@ def simulate(
     Raises:
         ManifestError: a species that the simulator does not know, or rows that are parts of recordings.
         SynthError: another file is in the way, or the disk has no room.
-        TypeError: neither ``clips`` nor ``manifest`` is given, or both.
+        TypeError: neither ``clips`` nor ``manifest`` is given, or both; or ``species`` without ``clips``.
     """
     from batcache.manifest.manifest import read_manifest
     from batcache.synth.create import create, write_plan
 
     if (clips is None) == (manifest is None):
         raise TypeError("simulate() takes either clips or manifest")
+    if clips is None and species:
+        raise TypeError("simulate() takes species with clips only: a manifest names its own")
     listed = Path(manifest) if clips is None else write_plan(Path(out), clips, species, seed, force=force)  # type: ignore[arg-type]
     return create(read_manifest([listed]), Path(out), force=force, on_progress=on_progress)
 
@@ -89,7 +94,7 @@ def build(
     device: str = "auto",
     rehash: bool = False,
     allow_outside: bool = False,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> "BuildReport":
     """Compute the features of every recording once, into a Zarr store; again, only what is missing or has changed.
 
@@ -141,7 +146,7 @@ def train(
     data_dir: str | Path | None = None,
     config: Settings = None,
     device: str = "auto",
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> "TrainReport":
     """Train a model from a cache; no recording is opened.
 
@@ -179,7 +184,7 @@ def evaluate(
     cache: str | Path | None = None,
     data_dir: str | Path | None = None,
     device: str = "auto",
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> "EvalReport":
     """Judge a trained model on clips that it has not seen.
 
@@ -203,13 +208,13 @@ def evaluate(
     from batcache.evaluation.evaluate import choose_clips
     from batcache.evaluation.evaluate import evaluate as judge
     from batcache.store.open import open_store as open_cache
-    from batcache.training.run_inputs import find_cache, find_checkpoint
+    from batcache.training.run_inputs import find_cache, find_checkpoint, find_manifest
     from batcache.training.runs import BEST
 
     named = None if run is None else Path(run)
     found, checkpoint = find_checkpoint(named / BEST if named and named.is_dir() else named, Path("runs"))
     store = open_cache(find_cache(found, None if cache is None else str(cache)))
-    manifest = _manifest_of(found, _paths(csv), None if data_dir is None else Path(data_dir))
+    manifest = find_manifest(found, None if data_dir is None else Path(data_dir), csvs=_paths(csv))
     chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv)
     return judge(chosen, pick_device(device), on_progress=on_progress)
 
@@ -246,14 +251,4 @@ def _layers(config: Settings, **data: object) -> tuple[Path | None, Mapping[str,
     given = {name: str(value) for name, value in data.items() if value is not None}
     if config is None or isinstance(config, str | Path):
         return (None if config is None else Path(config)), {"data": given}
-    return None, {**config, "data": {**config.get("data", {}), **given}}
-
-
-def _manifest_of(run: Path, csvs: Sequence[Path], data_dir: Path | None) -> "Manifest":
-    from batcache.store.settings import choose_manifest
-    from batcache.training.run_inputs import find_manifest
-    from batcache.training.runs import read_run_config
-
-    if csvs:
-        return choose_manifest(csvs, read_run_config(run), data_dir=data_dir, allow_outside=True)
-    return find_manifest(run, data_dir)
+    return None, {**config, "data": {**(config.get("data") or {}), **given}}

@@ -12,10 +12,12 @@ def pick_device(name: str) -> "torch.device":
     """Return the device called ``cpu`` or ``cuda``, or for ``auto`` the GPU where there is one.
 
     Raises:
-        ConfigError: cuda is asked for and not there.
+        ConfigError: another name, or cuda is asked for and not there.
     """
     import torch
 
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError("device", f"{name!r}, expected auto, cpu or cuda", "Correct it")
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
         raise ConfigError("--device cuda", "no CUDA device is usable here", "Pass --device cpu, or auto")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batcache.device import pick_device
-from batcache.progress import OnProgress, Progress, unheard
+from batcache.progress import OnProgress, Progress, ignore_progress
 
 if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def run_pipeline(
     device: str = "auto",
     *,
     allow_outside: bool = False,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> PipelineReport:
     """Run the experiment that a YAML file describes.
 
@@ -102,7 +102,7 @@ def train_if_needed(
     store: "Store",
     manifest: "Manifest",
     device: "torch.device",
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> Path:
     """The run that these inputs have made, finished first if it was stopped; else a new one."""
     from batcache.training.inputs import find_run

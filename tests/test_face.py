@@ -70,3 +70,45 @@ def test_importing_it_imports_nothing_heavy() -> None:
 
 def test_it_is_typed() -> None:
     assert (Path(batcache.__file__).parent / "py.typed").exists()
+
+
+@pytest.mark.parametrize("what", ["build", "prune", "export"])
+def test_what_a_listener_raises_comes_out_as_it_is(small: SmallWorld, project: Path, tmp_path: Path, what: str) -> None:
+    """It is no error of the disk, and nothing is lost: the same call does what was left."""
+    from batcache.store.hdf5.export import export
+    from batcache.store.upkeep.prune import prune
+
+    shutil.copytree(project, tmp_path / "project")
+    shutil.copytree(small.folder / "features.zarr", tmp_path / "features.zarr")
+
+    def build(**told: object) -> object:
+        config = {**SETTINGS, "data": {**SETTINGS["data"], "cache": str(tmp_path / "new.zarr")}}
+        return batcache.build(tmp_path / "project" / "manifest.csv", config=config, device="cpu", **told)
+
+    calls = {
+        "build": build,
+        "prune": lambda **told: prune(tmp_path / "features.zarr", small.read(small.rows()[:5]), **told),
+        "export": lambda **told: export(tmp_path / "features.zarr", tmp_path / "features.h5", **told),
+    }
+
+    def break_off(progress: Progress) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        calls[what](on_progress=break_off)
+    assert calls[what]()
+
+
+@pytest.mark.parametrize("config", [{"training": 3}, {"data": None}, {"training": {"epoch": 3}}])
+def test_settings_of_any_shape_are_taken_or_refused_in_our_words(small: SmallWorld, config: dict[str, object]) -> None:
+    if config == {"data": None}:
+        with pytest.raises(batcache.BatcacheError, match="no cache here"):
+            batcache.train(small.folder / "manifest.csv", "no.zarr", config=config)
+    else:
+        with pytest.raises(batcache.BatcacheError, match="training"):
+            batcache.train(small.folder / "manifest.csv", small.folder / "features.zarr", config=config)
+
+
+def test_a_device_of_another_name_is_refused(small: SmallWorld) -> None:
+    with pytest.raises(batcache.BatcacheError, match="'gpu', expected auto, cpu or cuda"):
+        batcache.train(small.folder / "manifest.csv", small.folder / "features.zarr", device="gpu")

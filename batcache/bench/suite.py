@@ -20,7 +20,7 @@ from batcache.bench.starting import measure_start
 from batcache.bench.training import FULL, SMALL, measure_training
 from batcache.config.settings import Config, to_plain
 from batcache.manifest.manifest import Manifest
-from batcache.progress import OnProgress, Progress, unheard
+from batcache.progress import OnProgress, Progress, ignore_progress
 
 _STAGED = 16  # recordings measured stage by stage, and for the mel engines
 _READ = 64  # recordings whose bags are read and trained on, and whose build's memory is measured
@@ -49,7 +49,7 @@ def bench(
     effort: Effort | None = None,
     device: str = "auto",
     *,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> Report:
     """Measure this machine on recordings of a manifest, or on simulated ones.
 

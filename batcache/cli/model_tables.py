@@ -114,7 +114,7 @@ def of_evaluation(report: "EvalReport") -> Iterator[Block]:
         by_names.setdefault(names, []).append(average.replace("_", " "))
     for names, averages in by_names.items():
         if names:
-            yield f"{', '.join(averages)}: without {', '.join(names)}, which have too few labels here"
+            yield f"{', '.join(averages)}: without {', '.join(names)}, with too few labels here, or not taught"
     yield f"predictions {report.predictions_file}"
     yield f"metrics     {report.metrics_file}"
 

@@ -22,7 +22,7 @@ _TITLES = {
 
 
 @contextmanager
-def shown(describe_result: Callable[[object], Sequence[Block]] = describe) -> Iterator[OnProgress]:
+def show_progress(describe_result: Callable[[object], Sequence[Block]] = describe) -> Iterator[OnProgress]:
     """Give a listener that shows what it hears until the block ends."""
     with progress_bars() as bars:
         yield _Listener(bars, describe_result)

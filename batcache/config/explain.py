@@ -20,7 +20,7 @@ def explain(error: ValidationError, path: Path | None, known_in: Callable[[list[
     """
     findings = error.errors(include_url=False)
     first = min(findings, key=lambda found: (found["type"] != "unexpected_keyword_argument", -len(found["loc"])))
-    where = [shorten(str(part)) for part in first["loc"] if not _names_alternative(part)]
+    where = [shorten(" ".join(str(part).split())) for part in first["loc"] if not _names_alternative(part)]
     place = f"{path or 'configuration'}: {'.'.join(where)}"
     if first["type"] == "unexpected_keyword_argument":
         known = known_in(where[:-1])

@@ -29,6 +29,7 @@ from batcache.config.types import (
     Size,
 )
 from batcache.config.yaml import read_sections
+from batcache.errors import ConfigError
 from batcache.storage.place import Place, reach
 
 PoolingType = Literal["max", "attention", "linear_softmax"]
@@ -184,6 +185,10 @@ def load_config(path: Path | None = None, *, base: Layer | None = None, flags: L
     Raises:
         ConfigError: a file that cannot be read, an unknown section or key, or a value of the wrong type or range.
     """
+    for section, keys in (flags or {}).items():
+        if not isinstance(keys, Mapping):
+            finding = f"{keys!r}, expected settings by name, as {{'epochs': 3}}"
+            raise ConfigError(section, finding, "Correct it")
     given_flags = {s: {k: v for k, v in keys.items() if v is not None} for s, keys in (flags or {}).items()}
     merged: dict[str, dict[str, Any]] = {}
     for layer in (base or {}, read_sections(path) if path else {}, given_flags):

@@ -1,4 +1,4 @@
-"""Evaluation a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
+"""Judging a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from batcache.inference.predictions import Predictions, collect, leave_empty, re
 from batcache.inference.score import BagScores, score_bags
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
-from batcache.progress import OnProgress, Progress, unheard
+from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, instances_of, join
@@ -110,7 +110,7 @@ def choose_clips(
     return Evaluation(checkpoint_path, checkpoint, store, manifest, split, name, bags, tuple(notes))
 
 
-def evaluate(judging: Evaluation, device: torch.device, *, on_progress: OnProgress = unheard) -> EvalReport:
+def evaluate(judging: Evaluation, device: torch.device, *, on_progress: OnProgress = ignore_progress) -> EvalReport:
     """Judge the clips, write predictions and metrics into the run.
 
     Raises:

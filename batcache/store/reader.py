@@ -125,9 +125,11 @@ class Store:
 
     def _find(self, path: str) -> CachedRecording:
         row = self.find(path)
-        if row is None:
-            raise StoreError(self.path, f"has no recording {path}", did_you_mean(path, self.index.by_path))
-        return row
+        if row is not None:
+            return row
+        for failed in self.index.by_path.get(path, ()):
+            raise StoreError(self.path, f"{path} could not be computed: {failed.failure}", "See to it and build again")
+        raise StoreError(self.path, f"has no recording {path}", did_you_mean(path, self.index.by_path))
 
     def read_instances(self, first: int, count: int) -> NDArray[np.float16]:
         """Read consecutive instances. Shape: ``[count, frames_per_instance, n_mels]``.

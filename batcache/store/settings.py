@@ -37,7 +37,7 @@ def load_with_store(path: Path | None, flags: Layer) -> tuple[Config, Store]:
     settings = load_settings(path, flags)
     store = open_store(settings.data.place)
     differ = [
-        f"{name} is {there!r} in {store.path}, {getattr(settings.data, name)!r} in {path}"
+        f"{name} is {there!r} in {store.path}, {getattr(settings.data, name)!r} in {path or 'the settings given'}"
         for name, there in vars(store.features).items()
         if getattr(settings.data, name) != there
     ]

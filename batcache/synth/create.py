@@ -12,7 +12,7 @@ from pathlib import Path
 
 from batcache.errors import ManifestError, SynthError, did_you_mean, list_some
 from batcache.manifest.manifest import Manifest
-from batcache.progress import OnProgress, Progress, unheard
+from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.storage.disk import write_file
 from batcache.synth.ledger import Events, Row, read_ledger
 from batcache.synth.plan import manifest_csv, plan_manifest
@@ -25,6 +25,8 @@ _EVENT_FIELDS = (
 )  # fmt: skip
 _FILE_BYTES = int(RATE_HZ * DURATION_S) * 2 + 1024
 _ROWS_A_TASK = 8
+FEWEST_CLIPS = 5
+"""So many nights a manifest has at least, each with a clip: some in every split."""
 _MOST_WORKERS = 61  # Windows waits for no more
 
 
@@ -46,6 +48,8 @@ def write_plan(out: Path, clips: int, species: Sequence[str], seed: int, *, forc
         ManifestError: a species that the simulator does not know.
         SynthError: another manifest is there, and ``force`` is not given.
     """
+    if clips < FEWEST_CLIPS:
+        raise ManifestError("clips", f"{clips}, expected at least {FEWEST_CLIPS}", "Simulate more")
     _check_species("--species", species)
     content = manifest_csv(plan_manifest(clips, seed, species or None), species).encode()
     place = out / "manifest.csv"
@@ -56,7 +60,9 @@ def write_plan(out: Path, clips: int, species: Sequence[str], seed: int, *, forc
     return place
 
 
-def create(manifest: Manifest, out: Path, *, force: bool = False, on_progress: OnProgress = unheard) -> SynthReport:
+def create(
+    manifest: Manifest, out: Path, *, force: bool = False, on_progress: OnProgress = ignore_progress
+) -> SynthReport:
     """Render every row of a manifest.
 
     Rows whose files were rendered here before, also by a call that was stopped, and not touched since, are not rendered

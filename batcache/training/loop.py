@@ -10,7 +10,7 @@ from batcache.errors import RunError
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.model.crnn import BatMILModel
-from batcache.progress import OnProgress, unheard
+from batcache.progress import OnProgress, ignore_progress
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, join
@@ -23,7 +23,7 @@ from batcache.training.trainer import Trainer
 
 
 def train(
-    config: Config, store: Store, manifest: Manifest, device: torch.device, *, on_progress: OnProgress = unheard
+    config: Config, store: Store, manifest: Manifest, device: torch.device, *, on_progress: OnProgress = ignore_progress
 ) -> TrainReport:
     """Train a model in a new folder of ``training.run_dir``.
 
@@ -67,7 +67,7 @@ def resume(
     device: torch.device,
     *,
     epochs: int | None = None,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> TrainReport:
     """Continue a run after its last finished epoch, on the split it began with.
 

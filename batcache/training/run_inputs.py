@@ -1,6 +1,7 @@
 """What a run was made from, found where it lies now: its cache, its manifest, its checkpoints."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from batcache.errors import RunError
 from batcache.manifest.manifest import Manifest, read_manifest
 from batcache.storage.place import Place
 from batcache.store.format.last_build import locate_cache, portable
-from batcache.store.settings import reach_cache
+from batcache.store.settings import choose_manifest, reach_cache
 from batcache.training.runs import BEST, LAST, newest_run, read_run, read_run_config
 
 
@@ -23,8 +24,10 @@ def find_cache(run: Path, cache: str | None = None, endpoint: str | None = None,
     return reach_cache(cache or str(locate_cache(about["cache"], run)), endpoint, region)
 
 
-def find_manifest(run: Path, data_dir: Path | None = None, about: dict[str, Any] | None = None) -> Manifest:
-    """The manifest that a run was trained on, read from where its CSVs lie now.
+def find_manifest(
+    run: Path, data_dir: Path | None = None, about: dict[str, Any] | None = None, csvs: Sequence[Path] = ()
+) -> Manifest:
+    """The manifest of the CSVs given, else the one that a run was trained on, read from where its CSVs lie now.
 
     ``about`` names it, where it is not the run's record: what ``metrics.json`` says of an evaluation, for example.
 
@@ -32,6 +35,8 @@ def find_manifest(run: Path, data_dir: Path | None = None, about: dict[str, Any]
         ManifestError: the CSVs or the data dir are gone.
         RunError: the run's record is missing or damaged.
     """
+    if csvs:
+        return choose_manifest(csvs, read_run_config(run), data_dir=data_dir, allow_outside=True)
     about = about or read_run(run)
     csvs = [(run / csv).resolve() for csv in about["csvs"]]
     split_of = {(run / csv).resolve(): split for csv, split in about["split_of"].items()}
@@ -78,11 +83,11 @@ def summarise_run(run: Path) -> dict[str, str]:
         "pooling": config.model.pooling_type,
         "cache": str(locate_cache(about["cache"], run)),
         "CSVs": ", ".join(str((run / csv).resolve()) for csv in about["csvs"]),
-        "features": f"fingerprint {config.data.fingerprint}",
     }
     if (run / BEST).exists():
         from batcache.model.checkpoint import load_checkpoint
 
         best = load_checkpoint(run / BEST)
+        facts["features"] = f"front end {best.front_end_version}, fingerprint {best.fingerprint}"
         facts["best model"] = f"{run / BEST} (epoch {best.epoch}, {best.metric} {best.score:.4f})"
     return facts

@@ -19,7 +19,7 @@ from batcache.cli.options import (
     refuse,
     refuse_all_but,
 )
-from batcache.cli.progress import shown
+from batcache.cli.progress import show_progress
 from batcache.cli.store_tables import of_decisions
 from batcache.cli.tables import describe
 from batcache.cli.terminal import Table, say, show, show_table, warn
@@ -61,7 +61,7 @@ def build(
         refuse_all_but(context, allowed, "a file is restored as it is, without recordings; give only --cache")
         from batcache.store.hdf5.restore import restore
 
-        with shown() as listener:
+        with show_progress() as listener:
             restored = restore(source, reach_cache(cache, endpoint, region), on_progress=listener)
         show(describe(restored))
         return
@@ -75,12 +75,12 @@ def build(
     manifest = choose_manifest(csv or (), settings, allow_outside=allow_outside)
     place = settings.data.place
     if dry_run:
-        with shown() as listener:
+        with show_progress() as listener:
             todo = plan_build(manifest, place, settings.data, rehash=rehash, on_progress=listener)
         show([*describe(todo), *of_decisions(todo)])
         return
     try:
-        with shown() as listener:
+        with show_progress() as listener:
             report = build_store(manifest, place, settings.data, device.value, rehash=rehash, on_progress=listener)
     except KeyboardInterrupt:  # shards that were being written are finished
         say(f"stopped: {place} holds {count(count_committed(place, settings.data), 'recording')}")
@@ -147,7 +147,7 @@ def verify(
         raise typer.BadParameter(
             "--repair works on a disk only: copy the store to one, repair it there and copy it back"
         )
-    with shown() as listener:
+    with show_progress() as listener:
         found = verify_store(place, sample=sample if deep else 0, seed=seed, data_dir=data_dir, on_progress=listener)
     show(describe(found))
     if found.damages and not (repair and not is_remote(place) and _repair(place, found, data_dir)):
@@ -158,7 +158,7 @@ def _repair(cache: Path, found: "VerifyReport", data_dir: Path | None) -> bool:
     """Whether all damage is gone."""
     from batcache.store.upkeep.repair import repair
 
-    with shown() as listener:
+    with show_progress() as listener:
         report = repair(cache, found, data_dir, on_progress=listener)
     show(describe(report))
     return not (report.left or report.impossible)
@@ -186,7 +186,7 @@ def prune(
     if not csv:
         refuse(context, ["data_dir"], "goes with --csv")
     manifest = read_manifest(csv, data_dir, allow_outside=True) if csv else None  # no recording is opened
-    with shown() as listener:
+    with show_progress() as listener:
         report = prune_store(cache, manifest, dry_run=dry_run, on_progress=listener)
     show(describe(report))
 
@@ -206,7 +206,7 @@ def export(
     """
     from batcache.store.hdf5.export import export as export_store
 
-    with shown() as listener:
+    with show_progress() as listener:
         report = export_store(reach_cache(cache, endpoint, region), target, force=force, on_progress=listener)
     show(describe(report))
 

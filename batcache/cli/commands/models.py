@@ -28,9 +28,8 @@ from batcache.cli.options import (
     RunsEndpoint,
     RunsRegion,
     refuse,
-    refuse_all_but,
 )
-from batcache.cli.progress import shown
+from batcache.cli.progress import show_progress
 from batcache.cli.tables import describe
 from batcache.cli.terminal import Block, say, show, warn
 from batcache.device import pick_device
@@ -69,14 +68,22 @@ def train(
 ) -> None:
     """Train a model from a cache; no recording is opened.
 
-    Without --csv, the CSVs that the cache was last built from give the labels.
+    Without --csv, the CSVs that the cache was last built from give the labels. With --resume, --csv, --data-dir and
+    --cache say where the run's inputs lie now, if they were moved.
 
     Example: batcache train --pooling max
     """
     if resume is not None:
-        allowed = ("resume", "epochs", "device")
-        refuse_all_but(context, allowed, "a resumed run keeps its settings; give only --epochs and --device")
-        _resume(resume, epochs, device)
+        refuse(context, ("pooling", "config", "run_dir", "seed", "keep_on_gpu"), "a resumed run keeps its settings")
+        from batcache.store.open import open_store
+        from batcache.training.loop import resume as go_on
+        from batcache.training.run_inputs import find_cache, find_manifest
+
+        store = open_store(find_cache(resume, cache, endpoint, region))
+        manifest = find_manifest(resume, data_dir, csvs=csv or ())
+        with _resumable(device) as listener:
+            report = go_on(resume, store, manifest, pick_device(device), epochs=epochs, on_progress=listener)
+        show(describe(report))
         return
     from batcache.store.settings import choose_manifest, load_with_store
     from batcache.training.loop import train as train_model
@@ -95,17 +102,6 @@ def train(
     show(describe(report))
 
 
-def _resume(run: Path, epochs: int | None, device: Device) -> None:
-    from batcache.store.open import open_store
-    from batcache.training.loop import resume
-    from batcache.training.run_inputs import find_cache, find_manifest
-
-    store, manifest = open_store(find_cache(run)), find_manifest(run)
-    with _resumable(device) as listener:
-        report = resume(run, store, manifest, pick_device(device), epochs=epochs, on_progress=listener)
-    show(describe(report))
-
-
 @contextmanager
 def _resumable(device: Device) -> "Iterator[OnProgress]":
     """Show a training; stopped by Ctrl-C, say how far it has come and which command goes on with it.
@@ -118,10 +114,12 @@ def _resumable(device: Device) -> "Iterator[OnProgress]":
     def note(result: object) -> list[Block]:
         if type(result).__name__ == "RunStarted":
             runs.append(result.run)  # type: ignore[attr-defined]
+        elif type(result).__name__ == "TrainReport":  # what is stopped from here on is no training
+            runs.clear()
         return describe(result)
 
     try:
-        with shown(note) as listener:
+        with show_progress(note) as listener:
             yield listener
     except KeyboardInterrupt:
         if not runs:
@@ -195,21 +193,16 @@ def eval_(
     """
     from batcache.evaluation.evaluate import choose_clips, evaluate
     from batcache.store.open import open_store
-    from batcache.store.settings import choose_manifest
     from batcache.training.run_inputs import find_cache, find_checkpoint, find_manifest
-    from batcache.training.runs import read_run_config
 
     if checkpoint is not None:
         refuse(context, ["run_dir"], "a checkpoint lies in its run")
     run, checkpoint = find_checkpoint(checkpoint, run_dir or Path("runs"))
     store = open_store(find_cache(run, cache, endpoint, region))
-    if csv:
-        manifest = choose_manifest(csv, read_run_config(run), data_dir=data_dir, allow_outside=True)
-    else:
-        manifest = find_manifest(run, data_dir)
+    manifest = find_manifest(run, data_dir, csvs=csv or ())
     chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv)
     show(describe(chosen))
-    with shown() as listener:
+    with show_progress() as listener:
         report = evaluate(chosen, pick_device(device), on_progress=listener)
     show(describe(report))
 

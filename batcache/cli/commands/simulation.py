@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from batcache.cli.options import ConfigPath, Csvs, DataDir, Device, OnDevice, refuse
-from batcache.cli.progress import shown
+from batcache.cli.progress import show_progress
 from batcache.cli.tables import describe
 from batcache.cli.terminal import say, show
 
@@ -45,7 +45,7 @@ def synth(
     from batcache.manifest.manifest import read_manifest
     from batcache.synth.create import create
 
-    with shown() as listener:
+    with show_progress() as listener:
         report = create(read_manifest([manifest]), out, force=force, on_progress=listener)
     show(describe(report))
 
@@ -81,7 +81,7 @@ def bench(
     if manifest is None:
         refuse(context, ["data_dir"], "goes with --csv")
     effort = Effort(clips=clips, long_minutes=long_minutes, planned=planned)
-    with shown((lambda _: []) if as_json else describe) as listener:
+    with show_progress((lambda _: []) if as_json else describe) as listener:
         report = measure(manifest, settings, effort, device.value, on_progress=listener)
     if as_json:
         say(json.dumps(report.to_plain(), indent=1))

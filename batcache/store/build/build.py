@@ -8,7 +8,7 @@ have been. Whatever a kill leaves behind either counts or is removed next time.
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from batcache.config.settings import DataConfig
 from batcache.errors import AudioError, StoreError
 from batcache.manifest.manifest import Manifest, check_contents
-from batcache.progress import OnProgress, Progress, unheard
+from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
 from batcache.storage.disk import free_bytes, require_room
 from batcache.storage.place import Place
 from batcache.store.build.plan import Plan, Task, plan
@@ -34,6 +34,7 @@ from batcache.store.format.lock import hold
 _MOST_WRITERS = 4  # each holds a shard of 82 MB
 
 
+@raising_what_listeners_raise
 def build(
     manifest: Manifest,
     cache: Place,
@@ -42,7 +43,7 @@ def build(
     workers: int | None = None,
     *,
     rehash: bool = False,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> BuildReport:
     """Bring a store up to date with a manifest: compute what is missing or has changed, and nothing else.
 
@@ -81,7 +82,7 @@ def plan_build(
     workers: int | None = None,
     *,
     rehash: bool = False,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> Plan:
     """Say what ``build`` would do, and change nothing. Arguments and errors are those of ``build``."""
     target = read_target(cache, config)
@@ -90,7 +91,7 @@ def plan_build(
 
 
 def make_plan(
-    manifest: Manifest, target: Target, workers: int, *, rehash: bool = False, on_progress: OnProgress = unheard
+    manifest: Manifest, target: Target, workers: int, *, rehash: bool = False, on_progress: OnProgress = ignore_progress
 ) -> Plan:
     """Look at every file, then decide. Changes nothing."""
     cache, index, features = target.cache, target.index, target.config.features
@@ -100,13 +101,13 @@ def make_plan(
         raise StoreError(cache, finding, f"Pass --data-dir {root}, or another --cache")
     files: dict[str, Known] = {}
     rejected: dict[str, str] = {}
-    found = scan(paths, manifest.data_dir, index, features, workers, rehash=rehash)
-    for done, (path, file) in enumerate(zip(paths, found, strict=True), 1):
-        if isinstance(file, AudioError):
-            rejected[path] = file.reason
-        else:
-            files[path] = file
-        on_progress(Progress("scan", done, len(paths)))
+    with closing(scan(paths, manifest.data_dir, index, features, workers, rehash=rehash)) as found:
+        for done, (path, file) in enumerate(zip(paths, found, strict=True), 1):
+            if isinstance(file, AudioError):
+                rejected[path] = file.reason
+            else:
+                files[path] = file
+            on_progress(Progress("scan", done, len(paths)))
     check_contents(manifest, {path: file.content for path, file in files.items()})
     return plan(paths, files, rejected, index, features, target.layout)
 
@@ -118,7 +119,7 @@ def carry_out(
     device: str,
     workers: int,
     began: float,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> BuildReport:
     """Do what a plan says, in a store that the caller holds and that has nothing beside what its index says."""
     cache, config, index = target.cache, target.config, target.index

@@ -1,7 +1,7 @@
 """What is known of each file before anything is computed, read from it or recalled from the index."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -62,7 +62,7 @@ def scan(
     workers: int,
     *,
     rehash: bool = False,
-) -> Iterator[Known | AudioError]:
+) -> Generator[Known | AudioError, None, None]:
     """Yield what is known of each file, in order, or why it is rejected.
 
     ``expansions`` maps each path to its time expansion, None where the manifest gives none. A file whose size and

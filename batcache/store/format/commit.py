@@ -185,7 +185,7 @@ def _check_version(path: Place, text: bytes) -> None:
 def unknown_keys(text: bytes) -> list[str]:
     """What a record has that this batcache does not know: someone newer wrote it, and left out it would be lost."""
     known = {field.encode_name for kind in (_Document, _Columns) for field in msgspec.structs.fields(kind)}
-    with suppress(ValueError, RecursionError):
+    with suppress(ValueError, KeyError, RecursionError):
         document = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         columns = msgspec.json.decode(document["recordings"], type=dict[str, msgspec.Raw])
         return [key for key in (*document, *columns) if key not in known]

@@ -18,7 +18,7 @@ from h5py import h5f, h5g, h5p
 from msgspec.structs import replace
 
 from batcache.errors import StoreError
-from batcache.progress import OnProgress, Progress, unheard
+from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
 from batcache.storage.disk import replacing, require_room, reserve
 from batcache.storage.place import Place
 from batcache.store.format.commit import CachedRecording, Commit
@@ -61,7 +61,8 @@ class _Contents:
     crc32c: "np.ndarray[Any, np.dtype[np.uint32]]"
 
 
-def export(cache: Place, target: Path, *, force: bool = False, on_progress: OnProgress = unheard) -> Exported:
+@raising_what_listeners_raise
+def export(cache: Place, target: Path, *, force: bool = False, on_progress: OnProgress = ignore_progress) -> Exported:
     """Write the store at ``cache`` into an HDF5 file, which is whole or not there.
 
     Raises:

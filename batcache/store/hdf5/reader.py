@@ -10,7 +10,7 @@
     rejected/path, reason     what could not be used
 
 Only instances that a recording uses are here, in the store's order; ``recordings/first_instance`` counts from 0 in
-this file. What a column holds is said in ``store/columns.py``.
+this file. What a column holds is said in ``store/hdf5/columns.py``.
 
 Nothing in the file depends on the clock or on where it lies: equal stores give equal bytes. The instances lie one after
 the other, so reading maps them into memory and verifies their crc32c, as the store's own reader does. HDF5 itself

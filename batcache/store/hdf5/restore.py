@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.errors import StoreError
-from batcache.progress import OnProgress, Progress, unheard
+from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.storage.disk import require_room
 from batcache.storage.place import Place
 from batcache.store.build.target import create
@@ -33,7 +33,7 @@ class Restored:
     already_there: int
 
 
-def restore(source: Path, cache: Place, *, on_progress: OnProgress = unheard) -> Restored:
+def restore(source: Path, cache: Place, *, on_progress: OnProgress = ignore_progress) -> Restored:
     """Make the store that ``source`` was exported from, at ``cache``.
 
     Stopped, it goes on where it was. Slots that no recording used are gone; but for them the store is the same, byte

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from batcache.errors import BatcacheError, StoreError
 from batcache.manifest.manifest import Manifest
-from batcache.progress import OnProgress, Progress, unheard
+from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
 from batcache.storage.disk import replacing, sync
 from batcache.store.format.array import array_length, resize
 from batcache.store.format.attributes import read_attributes
@@ -51,8 +51,9 @@ class PruneReport:
     dry_run: bool = False
 
 
+@raising_what_listeners_raise
 def prune(
-    cache: Path, manifest: Manifest | None = None, *, dry_run: bool = False, on_progress: OnProgress = unheard
+    cache: Path, manifest: Manifest | None = None, *, dry_run: bool = False, on_progress: OnProgress = ignore_progress
 ) -> PruneReport:
     """Remove what no recording uses any more, and recordings that were deleted.
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from batcache.errors import StoreError
 from batcache.features.frontend import FrontEnd
-from batcache.progress import OnProgress, Progress, unheard
+from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.storage.ahead import map_ahead
 from batcache.storage.disk import replacing, write_file
 from batcache.store.format.array import array_length, array_metadata
@@ -72,7 +72,7 @@ def repair(
     data_dir: Path | None = None,
     workers: int | None = None,
     *,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> RepairReport:
     """Repair what ``verify`` found and a new look confirms. Computes on the CPU.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from batcache.config.features import FeatureConfig
 from batcache.errors import StoreError
-from batcache.progress import OnProgress, Progress, unheard
+from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.storage.ahead import map_ahead
 from batcache.storage.place import Place
 from batcache.store.format.attributes import describe_front_end, read_attributes
@@ -68,7 +68,7 @@ def verify(
     seed: int = 0,
     data_dir: Path | None = None,
     workers: int | None = None,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> VerifyReport:
     """Read everything and report every damage. Nothing is written.
 
@@ -103,7 +103,7 @@ def inspect(
     data_dir: Path | None = None,
     workers: int | None = None,
     known_sound: Collection[int] = (),
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> VerifyReport:
     """``verify`` whoever holds the store. The chunks of shards that are ``known_sound`` are not read."""
     began, workers = time.monotonic(), workers or os.cpu_count() or 1
