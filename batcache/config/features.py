@@ -54,6 +54,7 @@ class FeatureConfig(Section):
 
     @property
     def frames_per_second(self) -> float:
+        """How many frames a second of true time has."""
         return self.target_sample_rate / self.hop_length
 
     def stft_window(self, true_rate: int) -> StftWindow:

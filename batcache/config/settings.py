@@ -62,11 +62,13 @@ class DataConfig(FeatureConfig):
 
     @property
     def features(self) -> FeatureConfig:
+        """The settings among these that decide the cached numbers."""
         names = [f.name for f in dataclasses.fields(FeatureConfig)]
         return FeatureConfig(**{name: getattr(self, name) for name in names})
 
     @property
     def frames_per_instance(self) -> int:
+        """How many frames an instance has, at least one."""
         return max(1, round(self.instance_s * self.frames_per_second))
 
     @property
@@ -105,6 +107,8 @@ NamedLayer = Annotated[ConvLayer, BeforeValidator(_name_sizes)]
 
 @dataclass(frozen=True)
 class ModelConfig(Section):
+    """The network: convolutions within an instance, a recurrent network along the bag, a pooling over it."""
+
     pooling_type: PoolingType = "attention"
     conv_layers: tuple[NamedLayer, ...] = (ConvLayer(64), ConvLayer(128), ConvLayer(256))
     rnn_hidden_size: Count = 128
@@ -151,6 +155,8 @@ class AugmentationConfig(Section):
 
 @dataclass(frozen=True)
 class WandbConfig(Section):
+    """Where metrics go besides ``metrics.jsonl``."""
+
     enabled: bool = False
     project: str = "batcache"
     entity: str | None = None
@@ -167,6 +173,8 @@ class SynthConfig(Section):
 
 @dataclass(frozen=True)
 class Config(Section):
+    """All settings, a section each."""
+
     synth: SynthConfig = field(default_factory=SynthConfig)
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
