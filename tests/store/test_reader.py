@@ -28,7 +28,7 @@ from batcache.store.summary import summarise
 from batcache.store.upkeep.repair import repair
 from batcache.store.upkeep.verify import verify
 from tests.store.project import PER_SHARD, SMALL, Project, add_guano, assert_equal_trees, copy, read_all, snapshot
-from tests.store.test_layout import signed
+from tests.store.records import signed
 
 LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2}
 SHARDS_OF = {"a.wav": [0], "b.wav": [0], "long.wav": [1, 2, 3], "c.wav": [4]}
