@@ -28,7 +28,7 @@ from batcache.store.format.lock import LOCK, hold
 from batcache.store.format.shard import shard_path
 from batcache.store.reader import Store
 from batcache.store.upkeep.verify import verify
-from tests.cli import test_commands as cli_tests
+from tests.cli import conftest as cli_tests
 from tests.command import batcache
 from tests.store.bucket import BUCKET, ENVIRONMENT, FAILURES, SECRETS, Fault, Proxy, proxy, serve
 from tests.store.project import Project, assert_equal_trees, copy, read_all, snapshot
