@@ -20,7 +20,7 @@ from batcache.store.format.lock import LOCK, hold
 from batcache.store.reader import Store
 from batcache.store.summary import summarise
 from tests.store.project import Project
-from tests.store.test_layout import signed
+from tests.store.records import signed
 
 
 class Bomb:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import project, run_of  # noqa: F401 (a fixture)
+from tests.cli.conftest import run_of
 from tests.command import batcache
 
 
 @pytest.fixture(scope="module")
-def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store, exported, and without recordings. Not to be changed."""
     folder = Path(shutil.copytree(project, tmp_path_factory.mktemp("exported") / "project"))
     outcome = batcache("build", "--csv", "train.csv", cwd=folder)

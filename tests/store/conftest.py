@@ -1,13 +1,16 @@
-"""One forking process for all tests of this room, and the two builds that most of them kill."""
+"""One forking process for all tests of this room, the two builds that most of them kill, and a store without shards."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from batcache.store.format.attributes import create_store
+from batcache.store.format.layout import Layout
 from tests.store.cases import Case, undisturbed
 from tests.store.faults import Commander, start_commander
-from tests.store.project import Project, add_guano, copy
+from tests.store.project import SMALL, Project, add_guano, copy
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +53,9 @@ def second_build(commander: Commander, first_build: Case) -> Case:
     wavs = ["new.wav", *(name for name in names if name not in ("d.wav", "clips.csv")), "renamed.wav", "longer.wav"]
     project.list("missing.wav", *sorted(wavs), time_expansion={"long.wav": 0.9})
     return undisturbed(commander, project, first_build.end)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    create_store(tmp_path / "f.zarr", SMALL.features, Layout(100, 16, 4))
+    return tmp_path / "f.zarr"

@@ -1,16 +1,12 @@
-"""The laws of a store in one HDF5 file: the same numbers, bytes and errors as the store's, there and back."""
+"""The laws of a store in one HDF5 file: the same numbers and bytes as the store's, there and back."""
 
 import json
 import os
 import pickle
-import random
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -21,97 +17,24 @@ import pytest
 
 from batcache.config.features import FRONT_END_VERSION
 from batcache.config.settings import DataConfig
-from batcache.errors import BatcacheError, StoreError
 from batcache.progress import Progress
 from batcache.store.format import commit as commits
 from batcache.store.format.commit import CachedRecording, write_commit
 from batcache.store.hdf5 import reader as hdf5
 from batcache.store.hdf5.columns import Kind, read_column, write_column
-from batcache.store.hdf5.export import _bytes_at_most, _choose, export
-from batcache.store.hdf5.reader import HEAD_BYTES, Hdf5Store, Head
-from batcache.store.hdf5.restore import Restored, restore
+from batcache.store.hdf5.reader import Hdf5Store, Head
+from batcache.store.hdf5.restore import restore
 from batcache.store.open import open_store, read_settings
 from batcache.store.reader import Store
 from batcache.store.summary import summarise
+from tests.store import hdf5_file
 from tests.store.faults import COUNTED, Fault, Outcome
+from tests.store.hdf5_file import LENGTHS, export_to, refusal, restore_to
 from tests.store.project import Project, assert_equal_trees, copy, let_an_hour_pass, read_all, snapshot
-from tests.store.test_faults import mounted, remount
 
-LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "übung/c.wav": 0.2, "d.wav": 0.15}
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Seven shards of four instances: short recordings, one of three shards, a copy, one that failed, two rejects."""
-    project = Project(tmp_path_factory.mktemp("hdf5") / "project")
-    for name, seconds in LENGTHS.items():
-        project.record(name, seconds)
-    project.record("nan.wav", samples=[0.1] * 20_000 + [np.nan] * 1000)
-    (project.root / "copy of a.wav").write_bytes((project.root / "a.wav").read_bytes())
-    (project.root / "text.wav").write_text("no recording")
-    project.list("missing.wav", *LENGTHS, "nan.wav", "copy of a.wav", "text.wav")
-    project.build()
-    return project
-
-
-@pytest.fixture(scope="module")
-def exported(sound: Project) -> Path:
-    """Not to be changed."""
-    return export_to(sound.cache, sound.root / "features.h5")
-
-
-@pytest.fixture
-def file(exported: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    return Path(shutil.copy(exported, tmp_path / "features.h5"))
-
-
-@pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A store built twice: a shard that is not full is followed by another, one row was renamed, one has new audio."""
-    project = Project(tmp_path_factory.mktemp("grown") / "project")
-    for name in ("a.wav", "b.wav", "c.wav"):
-        project.record(name)
-    project.list("a.wav", "b.wav", "c.wav")
-    project.build()
-    (project.root / "a.wav").rename(project.root / "renamed.wav")
-    project.record("d.wav", 0.3)
-    project.list("renamed.wav", "b.wav", "c.wav", "d.wav")
-    project.build()
-    return project
-
-
-def export_to(cache: Path, target: Path, *, force: bool = False) -> Path:
-    steps: list[Progress] = []
-    outcome = export(cache, target, force=force, on_progress=steps.append)
-    assert [step.total for step in steps] == [outcome.instances] * len(steps) and steps[-1].done == outcome.instances
-    return outcome.path
-
-
-def restore_to(file: Path, cache: Path) -> Restored:
-    return restore(file, cache)
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(StoreError) as caught:
-        act()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def edit(file: Path, change: Callable[[h5py.File], None]) -> None:
-    """Change a file on purpose, and seal it again, as someone could who means harm."""
-    head = Head.read(file)
-    with h5py.File(file, "r+", locking=False) as opened:
-        change(opened)
-        opened.flush()
-    with file.open("r+b") as raw:
-        Head(file.stat().st_size, head.start, head.stored, head.count).write(raw, file)
-
-
-def replace_dataset(opened: h5py.File, name: str, **settings: object) -> None:
-    del opened[name]
-    opened.create_dataset(name, **settings)
+sound = hdf5_file.sound
+exported = hdf5_file.exported
+grown = hdf5_file.grown
 
 
 def test_a_file_reads_as_its_store(sound: Project, exported: Path) -> None:
@@ -158,114 +81,6 @@ def test_others_read_what_the_file_holds(sound: Project, exported: Path) -> None
         assert set(file["recordings"]) == set(CachedRecording.__struct_encode_fields__)
         assert file.attrs["n_mels"] == 16 and file.attrs["fingerprint"] == store.features.fingerprint
         assert json.loads(file.attrs["settings"]) == store.attributes
-
-
-EXPORT = """
-import sys
-from batcache.cli import main as cli
-if limit := int(sys.argv.pop(1)):
-    import resource
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-cli.main()
-"""
-EXPORT_UNRESERVED = """
-import os, resource, sys
-from pathlib import Path
-from batcache.store.hdf5.export import export
-del os.posix_fallocate
-*paths, whole = sys.argv[1:]
-for limit in range(600, int(whole), int(whole) // 40):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    try:
-        export(*map(Path, paths))
-    except Exception as error:
-        print(error)
-"""
-
-
-def run_export(code: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="limits are tested on Linux")
-@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
-def test_a_limit_on_the_size_of_a_file_ends_an_export_with_one_line_and_leaves_nothing(
-    sound: Project, exported: Path, tmp_path: Path, share: float
-) -> None:
-    target = tmp_path / "features.h5"
-    done = run_export(EXPORT, int(share * exported.stat().st_size), "export", sound.cache, target)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: {target}: cannot be written (File too large). See to the disk and export again.\n"
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="limits are tested on Linux")
-def test_an_export_whose_room_cannot_be_reserved_ends_with_one_line_wherever_a_write_fails(
-    sound: Project, exported: Path, tmp_path: Path
-) -> None:
-    """HDF5 would crash where it is closed with something left to write."""
-    target = tmp_path / "features.h5"
-    done = run_export(EXPORT_UNRESERVED, sound.cache, target, exported.stat().st_size)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert {*done.stdout.splitlines()} == {
-        f"{target}: cannot be written (File too large). See to the disk and export again."
-    }
-    assert len(done.stdout.splitlines()) >= 40 and list(tmp_path.iterdir()) == []
-
-
-def test_an_export_that_the_disk_has_no_room_for_is_refused_and_one_that_just_fits_is_the_same(
-    sound: Project, exported: Path, tmp_path: Path
-) -> None:
-    disk = tmp_path / "disk"
-    with mounted(disk, "size=80k"):
-        done = run_export(EXPORT, 0, "export", sound.cache, disk / "features.h5")
-        assert (done.returncode, done.stdout) == (1, "")
-        assert re.fullmatch(r"error: .*: 0\.\d+ MB to write, 0\.08 MB free\. Free some space.*\n", done.stderr)
-        assert list(disk.iterdir()) == []
-        remount(disk, "size=1m")
-        assert export_to(sound.cache, disk / "features.h5").read_bytes() == exported.read_bytes()
-
-
-@pytest.mark.parametrize("text", ["", "ü" * 5000, "\x01" * 300])
-@pytest.mark.parametrize("instances", [1, 40])
-def test_the_room_that_is_asked_for_is_never_less_than_an_export_takes(
-    tmp_path: Path, text: str, instances: int
-) -> None:
-    """Whatever the files say of themselves."""
-    project = Project(tmp_path / "project")
-    for i in range(instances):
-        project.record(f"{i}.wav", 0.02)
-    project.list(*[f"{i}.wav" for i in range(instances)])
-    project.build()
-    for commit in project.store().index.commits.values():
-        rows = [
-            msgspec.structs.replace(row, recorder=text, unread=text, expansion_warning=text)
-            for row in commit.recordings
-        ]
-        write_commit(project.cache, replace(commit, recordings=tuple(rows)))
-    store = project.store()
-    most = _bytes_at_most(store, _choose(store))
-    assert export_to(project.cache, tmp_path / "features.h5").stat().st_size <= most
-
-
-def test_a_restore_that_the_disk_has_no_room_for_is_refused_and_goes_on_with_more(
-    sound: Project, exported: Path, tmp_path: Path
-) -> None:
-    disk, shards = tmp_path / "disk", sorted(Hdf5Store(exported).index.commits.items())
-    with mounted(disk, "size=64k"):
-        assert re.search(
-            r"0\.\d\d MB to write, 0\.0\d MB free", refusal(lambda: restore_to(exported, disk / "copy.zarr"))
-        )
-        assert not list((disk / "copy.zarr" / "commits").iterdir())
-        remount(disk, "size=1m")
-        restore_to(exported, disk / "copy.zarr")
-        (disk / "copy.zarr" / "commits" / f"{shards[0][0]}.json").unlink()
-        free = shutil.disk_usage(disk).free
-        (disk / "others").write_bytes(bytes(free - 2 * shards[0][1].shard_bytes))
-        restore_to(exported, disk / "copy.zarr")
-        assert len(Store(disk / "copy.zarr").index.commits) == len(shards), "what is there already takes no room"
 
 
 def test_two_exports_are_equal_byte_for_byte(sound: Project, exported: Path, tmp_path: Path) -> None:
@@ -415,100 +230,6 @@ def test_a_damaged_or_empty_store_leaves_no_file(sound: Project, tmp_path: Path)
     assert not list(tmp_path.glob("features.h5*"))
 
 
-def test_damage_names_recording_and_instance(file: Path) -> None:
-    head = Head.read(file)
-    instance = next(row for row in Hdf5Store(file).index.recordings if row.path == "long.wav")
-    content = bytearray(file.read_bytes())
-    with h5py.File(file) as opened:
-        first = int(
-            opened["recordings/first_instance"][opened["recordings/path"].asstr()[()].tolist().index("long.wav")]
-        )
-    content[head.start + (first + 5) * head.stored + 17] ^= 0x10
-    file.write_bytes(content)
-    store = Hdf5Store(file)
-    assert "instance 5 of long.wav is damaged" in refusal(lambda: store.read_frames(instance))
-    store.read_frames(instance, 0, 500)
-
-
-def read_everything(file: Path) -> tuple[object, list[bytes], dict[str, str]]:
-    store = Hdf5Store(file)
-    rows = list(store.index.recordings)
-    frames = [store.read_instances(row.first_instance, row.instances).tobytes() for row in rows]
-    return store.index, frames, store.last_build().rejected
-
-
-def flip_some(exported: Path, file: Path, places: Iterator[int], count: int) -> tuple[int, int]:
-    """Flip one byte after the other; returns how many were refused, and how many did not matter."""
-    truth, content, refused, harmless = read_everything(exported), exported.read_bytes(), 0, 0
-    with file.open("r+b", buffering=0) as raw:
-        for _, place in zip(range(count), places, strict=False):
-            raw.seek(place)
-            raw.write(bytes([content[place] ^ random.Random(place).randrange(1, 256)]))
-            try:
-                assert read_everything(file) == truth, f"wrong numbers, byte {place} flipped"
-                harmless += 1
-            except BatcacheError:
-                refused += 1
-            raw.seek(place)
-            raw.write(content[place : place + 1])
-    return refused, harmless
-
-
-def test_a_flipped_byte_gives_the_same_numbers_or_our_error(exported: Path, file: Path) -> None:
-    size, draw = exported.stat().st_size, random.Random(0)
-    refused, harmless = flip_some(exported, file, (draw.randrange(size) for _ in range(300)), 300)
-    assert refused > 290 and harmless <= 10
-    head = [*range(HEAD_BYTES)]
-    refused, harmless = flip_some(exported, file, iter(head), HEAD_BYTES)
-    assert harmless == 0
-
-
-@pytest.mark.slow
-def test_every_byte_outside_the_instances_and_thousands_within(exported: Path, file: Path) -> None:
-    head, draw = Head.read(exported), random.Random(1)
-    outside = [*range(head.start), *range(head.stop, head.size)]
-    assert flip_some(exported, file, iter(outside), len(outside)) == (len(outside), 0)
-    within = [draw.randrange(head.start, head.stop) for _ in range(2000)]
-    refused, harmless = flip_some(exported, file, iter(within), len(within))
-    fletcher = sum((place - head.start) % head.stored >= head.stored - 4 for place in within)
-    assert (refused, harmless) == (2000 - fletcher, fletcher), "our reader needs no Fletcher-32, HDF5 does"
-
-
-def test_a_file_cut_short_or_lengthened_is_an_error(exported: Path, file: Path) -> None:
-    content = exported.read_bytes()
-    for size in (0, 1, 14, 100, 511, 512, 513, 5000, len(content) // 2, len(content) - 1):
-        file.write_bytes(content[:size])
-        refusal(lambda: Hdf5Store(file))
-        refusal(lambda: restore_to(file, file.with_name("new.zarr")))
-    file.write_bytes(content + b"\0")
-    assert "exported with" in refusal(lambda: Hdf5Store(file))
-    assert not file.with_name("new.zarr").exists()
-
-
-@pytest.mark.parametrize("read_before", [False, True])
-def test_a_file_that_shrinks_after_opening_is_named_at_reading(file: Path, read_before: bool) -> None:
-    store = Hdf5Store(file)
-    if read_before:
-        read_all(store)
-    os.truncate(file, store._head.start + 100)
-    assert "features.h5: cannot be read" in refusal(lambda: store.read_frames(store.find("d.wav")))
-
-
-def test_other_files_are_refused_by_what_they_are(file: Path, tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "other.h5", "w") as other:
-        other["instances"] = np.zeros(3)
-    assert "an HDF5 file, but not by `batcache export`" in refusal(lambda: open_store(tmp_path / "other.h5"))
-    (tmp_path / "text").write_text("filename,Myotis\n")
-    assert "no cache" in refusal(lambda: open_store(tmp_path / "text"))
-    assert "cannot be read" in refusal(lambda: restore_to(tmp_path / "none.h5", tmp_path / "new.zarr"))
-    content = file.read_bytes()
-    file.write_bytes(content.replace(b"batcache-hdf5 1 ", b"batcache-hdf5 2 ", 1))
-    assert "format version 2, this batcache reads 1" in refusal(lambda: open_store(file))
-    for text in ('{"size": 1}', "[1]", "[" * 400, '{"size":1e9,"start":512,"stored":5,"count":1}', "NaN", ""):
-        file.write_bytes(f"batcache-hdf5 1 {text}\n{'0' * 64}\n".encode().ljust(512) + content[512:])
-        assert "damaged" in refusal(lambda: open_store(file))
-
-
 def test_what_an_earlier_front_end_computed_is_restored_as_such(
     exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -519,101 +240,6 @@ def test_what_an_earlier_front_end_computed_is_restored_as_such(
         store = open_store(place)
         assert (store.fingerprint, store.front_end_version) == (expected, FRONT_END_VERSION)
         assert {commit.fingerprint for commit in store.index.commits.values()} == {expected}
-
-
-def change_settings(**changes: object) -> Callable[[h5py.File], None]:
-    def change(file: h5py.File) -> None:
-        settings = json.loads(file.attrs["settings"])
-        file.attrs["settings"] = json.dumps(settings | changes)
-
-    return change
-
-
-def set_values(name: str, value: float) -> Callable[[h5py.File], None]:
-    def change(file: h5py.File) -> None:
-        file[name][0] = value
-
-    return change
-
-
-def remake(name: str, **settings: object) -> Callable[[h5py.File], None]:
-    return lambda file: replace_dataset(file, name, **settings)
-
-
-class Pickled:
-    def __reduce__(self):
-        return os.mkdir, ("executed",)
-
-
-HUGE = 10**15
-HOSTILE = {
-    "settings pickled": lambda file: file.attrs.__setitem__("settings", np.void(pickle.dumps(Pickled()))),
-    "settings a number": lambda file: file.attrs.__setitem__("settings", 3),
-    "settings no JSON": lambda file: file.attrs.__setitem__("settings", "{"),
-    "settings a list": lambda file: file.attrs.__setitem__("settings", "[]"),
-    "settings very deep": lambda file: file.attrs.__setitem__("settings", "[" * 60_000),
-    "no settings": lambda file: file.attrs.pop("settings"),
-    "other format": change_settings(format="other"),
-    "newer store": change_settings(format_version=2),
-    "other fingerprint": change_settings(fingerprint="0"),
-    "layout of text": change_settings(layout={"frames_per_instance": "x", "n_mels": 16, "instances_per_shard": 4}),
-    "layout of 0": change_settings(layout={"frames_per_instance": 100, "n_mels": 16, "instances_per_shard": 0}),
-    "layout of other shape": change_settings(
-        layout={"frames_per_instance": 50, "n_mels": 32, "instances_per_shard": 4}
-    ),
-    "unknown feature": change_settings(features={"n_mels": 16, "colour": 3}),
-    "absurd instances": remake("instances", shape=(HUGE, 100, 16), dtype="<f2", chunks=(1, 100, 16)),
-    "wider instances": remake("instances", shape=(17, 100, 16), dtype="<f4", chunks=(1, 100, 16)),
-    "instances of objects": remake("instances", shape=(3,), dtype=h5py.vlen_dtype(np.float16)),
-    "absurd column": remake("recordings/size", shape=(HUGE,), dtype="<i8", chunks=(1000,)),
-    "absurd contiguous column": remake("recordings/size", shape=(HUGE,), dtype="<i8"),
-    "column of references": remake("recordings/size", shape=(7,), dtype=h5py.ref_dtype),
-    "column of lists": remake("recordings/path", shape=(7,), dtype=h5py.vlen_dtype(np.int8)),
-    "column of another length": remake("recordings/size", data=np.arange(3)),
-    "scalar first column": remake("recordings/channels", data=3),
-    "paths not UTF-8": remake("recordings/path", data=[b"\xff\xfe"] * 7, dtype=h5py.string_dtype("utf-8")),
-    "external column": remake("recordings/size", shape=(7,), dtype="<i8", external=[("/etc/passwd", 0, 56)]),
-    "column elsewhere": lambda file: (
-        file.move("recordings/size", "size")
-        or file.__setitem__("recordings/size", h5py.ExternalLink("/etc/hosts", "x"))
-    ),
-    "soft column": lambda file: (
-        file.move("recordings/size", "size") or file.__setitem__("recordings/size", h5py.SoftLink("/size"))
-    ),
-    "column a group": lambda file: file.__delitem__("recordings/size") or file.create_group("recordings/size"),
-    "recordings a dataset": lambda file: file.__delitem__("recordings") or file.create_dataset("recordings", data=1),
-    "no recordings": lambda file: file.__delitem__("recordings"),
-    "empty recordings": lambda file: file.__delitem__("recordings") or file.create_group("recordings"),
-    "a column less": lambda file: file.__delitem__("recordings/true_rate"),
-    "a column more": lambda file: file.create_dataset("recordings/colour", data=[1] * 7),
-    "no checksums": lambda file: file.__delitem__("crc32c"),
-    "recording before the first": set_values("recordings/first_instance", -1),
-    "recording behind the last": set_values("recordings/first_instance", 2**62),
-    "too many instances": set_values("recordings/instances", 2**62),
-    "no instances": set_values("recordings/instances", 0),
-    "too many frames": set_values("recordings/frames", 10_000),
-    "fewer in a shard": set_values("shards/instances", 1),
-    "too many in a shard": set_values("shards/instances", 2**62),
-    "a shard that goes on": set_values("shards/continues", 1),
-    "rejects of objects": remake("rejected/reason", shape=(2,), dtype=h5py.vlen_dtype(np.int8)),
-}
-
-
-@pytest.mark.parametrize("what", HOSTILE)
-def test_a_file_made_on_purpose_is_refused_and_nothing_executed(what, file, tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    edit(file, HOSTILE[what])
-    said = refusal(lambda: open_store(file))
-    assert "features.h5" in said and len(said) < 500, said
-    assert "made sense" not in said and "digest" not in said
-    refusal(lambda: restore_to(file, tmp_path / "new.zarr"))
-    assert {place.name for place in tmp_path.iterdir()} == {"features.h5"}
-
-
-def test_wrong_checksums_are_found_on_reading(file: Path) -> None:
-    edit(file, set_values("crc32c", 1))
-    store = Hdf5Store(file)
-    assert "instance 0 of a.wav is damaged" in refusal(lambda: store.read_frames(store.find("a.wav")))
 
 
 def test_threads_and_other_processes_may_share_a_file(sound: Project, exported: Path) -> None:

@@ -1,13 +1,9 @@
 """The laws of ``batcache.store``'s format: its bytes, and what other Zarr readers make of them."""
 
-import hashlib
 import io
 import json
 import shutil
-from array import array
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,92 +11,17 @@ import tensorstore
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import structs
 
-from batcache.config.features import FRONT_END_VERSION
 from batcache.config.settings import DataConfig
 from batcache.errors import BatcacheError, StoreError
 from batcache.store.build.target import create
 from batcache.store.format.array import array_length, resize
 from batcache.store.format.attributes import create_store, read_attributes
-from batcache.store.format.commit import CachedRecording, Commit
 from batcache.store.format.last_build import LAST_BUILD
 from batcache.store.format.layout import Layout
 from batcache.store.format.shard import ShardWriter, parse_shard_index, read_chunk, shard_path
 from batcache.store.reader import Store
 from tests.store.project import PER_SHARD, SMALL, Project, assert_equal_trees, copy, read_all, snapshot
-
-ROW = CachedRecording(
-    path="nächte/a.wav",
-    size=307_244,
-    mtime_ns=1_600_000_000_123_456_789,
-    content="ab" * 32,
-    header_rate=38_400,
-    channels=1,
-    time_expansion=10.0,
-    expansion_source="manifest",
-    true_rate=384_000,
-    nyquist_hz=192_000.0,
-    duration_s=0.4,
-    first_instance=5,
-    instances=4,
-    frames=400,
-    dead_bands=0,
-    energy_below=0.0312,
-    energy_above=0.25,
-)
-FAILED = structs.replace(ROW, path="b.wav", failure="NaN.")
-COMMIT = Commit(1, 2, "f" * 64, 13_000, False, array("I", [1, 2**32 - 1, 7]), (ROW, FAILED))
-
-
-def signed(document: dict[str, object]) -> bytes:
-    """The record of this content, with its digest."""
-    body = json.dumps(document, separators=(",", ":")).encode().removeprefix(b"{")
-    return b'{"digest":"%s",\n' % hashlib.sha256(body).hexdigest().encode() + body
-
-
-def test_a_record_of_before_files_were_asked_is_read():
-    document = json.loads(COMMIT.to_json())
-    del document["digest"]
-    later = [
-        "doubt",
-        "recorded_at",
-        "latitude",
-        "longitude",
-        "recorder",
-        "species_auto",
-        "species_manual",
-        "unread",
-    ]
-    for name in later:
-        del document["recordings"][name]
-    assert Commit.from_json(Path("1.json"), signed(document)) == COMMIT
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"recordings": {}},
-        {"recordings": []},
-        {"crc32c": ["x"]},
-        {"crc32c": [-1]},
-        {"recordings": {"path": 1}},
-        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"frames": ["400", 400]}},
-        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"frames": [400]}},
-        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"frames": [400, 10**30]}},
-        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"path": ["a.wav", 7]}},
-        {"recordings": json.loads(COMMIT.to_json())["recordings"] | {"recorder": [None, {}]}},
-        {"shard_bytes": "13000"},
-        {"shard": 1.5},
-        {"format_version": "1"},
-        {"continues": 0},
-    ],
-)
-def test_a_record_whose_digest_fits_but_not_its_content_is_refused(change):
-    document = json.loads(COMMIT.to_json()) | change
-    del document["digest"]
-    with pytest.raises(StoreError, match="of other content"):
-        Commit.from_json(Path("1.json"), signed(document))
 
 
 @pytest.fixture(scope="module")
@@ -248,68 +169,6 @@ def test_an_array_without_metadata_is_not_resized(tmp_path, garbage):
         resize(tmp_path / "f.zarr", 3)
 
 
-def test_a_record_comes_back_as_it_was_written():
-    assert Commit.from_json(Path("1.json"), COMMIT.to_json()) == COMMIT
-    empty = replace(COMMIT, recordings=(), continues=True)
-    assert Commit.from_json(Path("1.json"), empty.to_json()) == empty
-
-
-def test_a_record_is_json_by_columns_whose_first_line_is_the_digest_of_the_second():
-    text = COMMIT.to_json()
-    document = json.loads(text)
-    assert document["recordings"]["path"] == ["nächte/a.wav", "b.wav"]
-    assert document["crc32c"] == [1, 2**32 - 1, 7]
-    first, second = text.split(b"\n")
-    assert first == f'{{"digest":"{hashlib.sha256(second).hexdigest()}",'.encode()
-
-
-def test_a_record_with_any_byte_flipped_is_refused():
-    text = COMMIT.to_json()
-    for at in range(len(text)):
-        for bits in (0x01, 0x20, 0x80):  # another digit or letter, the other case, not UTF-8
-            torn = text[:at] + bytes([text[at] ^ bits]) + text[at + 1 :]
-            with pytest.raises(StoreError) as caught:
-                Commit.from_json(Path("1.json"), torn)
-            assert caught.value.place == "1.json"
-
-
-@given(st.integers(0, 2000), st.binary(max_size=3))
-def test_a_record_that_was_cut_or_added_to_is_refused(at, added):
-    text = COMMIT.to_json()
-    torn = text[:at] + added
-    if torn != text:
-        with pytest.raises(StoreError, match="damaged commit record"):
-            Commit.from_json(Path("1.json"), torn)
-
-
-def test_equal_values_of_a_column_are_one_object_and_keep_their_type():
-    rows = tuple(structs.replace(ROW, path=f"{k}.wav", duration_s=0.0, time_expansion=1.0) for k in range(3))
-    read = Commit.from_json(Path("1.json"), replace(COMMIT, recordings=rows).to_json()).recordings
-    assert read == rows
-    assert len({id(row.true_rate) for row in read}) == 1
-    assert {(type(row.channels), type(row.time_expansion), type(row.dead_bands)) for row in read} == {(int, float, int)}
-
-
-@pytest.mark.parametrize("text", [b"", b"null", b"[]", b"{}", b"{", b"12", b'"digest"', b"\xff" * 40])
-def test_what_is_no_record_is_refused_by_name(text):
-    with pytest.raises(StoreError, match=r"^commits/1\.json: damaged commit record"):
-        Commit.from_json(Path("commits/1.json"), text)
-
-
-@pytest.mark.parametrize("more", [{}, {"recordings": 7}, {"new": {"in": 2}}])
-def test_a_record_of_a_newer_format_says_both_versions(more):
-    document = json.loads(COMMIT.to_json()) | {"format_version": 2} | more
-    del document["digest"]
-    with pytest.raises(StoreError, match=r"1\.json: format version 2, this batcache reads 1\. Upgrade"):
-        Commit.from_json(Path("1.json"), signed(document))
-
-
-def test_a_flipped_version_is_damage_and_no_newer_format():
-    text = COMMIT.to_json().replace(b'"format_version":1', b'"format_version":3')
-    with pytest.raises(StoreError, match=r"1\.json: damaged commit record"):
-        Commit.from_json(Path("1.json"), text)
-
-
 @given(
     used=st.integers(0, 6),
     frames=st.integers(1, 4),
@@ -370,107 +229,6 @@ def test_the_array_ends_with_the_last_instance_in_use():
 
 
 # Settings of another batcache, or a damaged file.
-
-
-def edit(cache: Path, **attributes: object) -> None:
-    place = cache / "zarr.json"
-    document = json.loads(place.read_bytes())
-    document["attributes"] |= attributes
-    place.write_text(json.dumps(document))
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Path:
-    create_store(tmp_path / "f.zarr", SMALL.features, Layout(100, 16, 4))
-    return tmp_path / "f.zarr"
-
-
-def test_a_newer_store_says_both_versions(empty):
-    edit(empty, format_version=2)
-    with pytest.raises(StoreError, match=r"f\.zarr: format version 2, this batcache reads 1\. Upgrade batcache"):
-        read_attributes(empty)
-
-
-def test_a_store_of_a_later_front_end_says_both_fingerprints(empty):
-    later = SMALL.features.fingerprint_by(FRONT_END_VERSION + 1)
-    edit(empty, fingerprint=later)
-    with pytest.raises(StoreError, match=f"fingerprint {later[:12]}, here {SMALL.fingerprint[:12]}.*Upgrade batcache"):
-        read_attributes(empty)
-
-
-def test_settings_that_do_not_fit_their_fingerprint_are_refused(empty):
-    edit(empty, fingerprint="0" * 64)
-    with pytest.raises(StoreError, match="fingerprint 000000000000, here"):
-        read_attributes(empty)
-
-
-@pytest.mark.parametrize("changed", [{"fmin": 1e6}, {"hop_length": 2048}, {"unheard_of": 1}, {"fmin": "low"}])
-def test_settings_that_cannot_be_are_a_fault_of_the_store(empty, changed):
-    features = json.loads((empty / "zarr.json").read_bytes())["attributes"]["features"]
-    edit(empty, features=features | changed)
-    with pytest.raises(StoreError, match=r"f\.zarr: settings that this batcache does not know"):
-        read_attributes(empty)
-
-
-@pytest.mark.parametrize("key", ["frames_per_instance", "n_mels", "instances_per_shard"])
-@pytest.mark.parametrize("value", [0, -5, 10**13, 10**400, "640", 4.0, True, None, [], {"a": 1}])
-def test_a_layout_that_cannot_be_is_a_fault_of_the_store(empty, key, value):
-    layout = json.loads((empty / "zarr.json").read_bytes())["attributes"]["layout"]
-    edit(empty, layout=layout | {key: value})
-    with pytest.raises(StoreError, match=r"f\.zarr: settings that this batcache does not know") as caught:
-        read_attributes(empty)
-    assert len(str(caught.value)) < 400
-
-
-@pytest.mark.parametrize("name", ["features", "fingerprint", "layout", "versions"])
-@pytest.mark.parametrize("value", [7, None, [], [1], {"a": {}}, "x\ny", {"fmin\n": 1}])
-def test_attributes_of_another_type_are_a_fault_of_the_store(empty, name, value):
-    edit(empty, **{name: value})
-    with pytest.raises(StoreError, match=r"f\.zarr: settings that this batcache does not know") as caught:
-        read_attributes(empty)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("changed", [{"pcen_gain": []}, {"pcen_bias": 1e999}, {"n_fft": "1024"}, {"hop_length": 0}])
-def test_settings_of_another_type_are_a_fault_of_the_store(empty, changed):
-    features = json.loads((empty / "zarr.json").read_bytes())["attributes"]["features"]
-    edit(empty, features=features | changed)
-    with pytest.raises(StoreError, match=r"f\.zarr: settings that this batcache does not know"):
-        read_attributes(empty)
-
-
-DEEP = b"[" * 100_000 + b"]" * 100_000
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        DEEP,
-        b'{"attributes": ' + DEEP + b"}",
-        b"",
-        b"{",
-        b"[]",
-        b"{}",
-        b'{"attributes": 3}',
-        b'{"attributes": {}}',
-        b"\xff",
-    ],
-)
-def test_garbage_is_no_store(empty, content):
-    (empty / "zarr.json").write_bytes(content)
-    with pytest.raises(StoreError, match=r"f\.zarr: not a batcache store"):
-        read_attributes(empty)
-
-
-def test_somebody_elses_zarr_group_is_no_store(tmp_path):
-    zarr.create_group(tmp_path / "theirs.zarr", attributes={"format": "theirs"})
-    with pytest.raises(StoreError, match=r"theirs\.zarr: not a batcache store"):
-        read_attributes(tmp_path / "theirs.zarr")
-
-
-def test_no_store_is_not_a_damaged_store(tmp_path):
-    with pytest.raises(StoreError, match=r"none\.zarr: no cache here"):
-        read_attributes(tmp_path / "none.zarr")
 
 
 @pytest.mark.slow

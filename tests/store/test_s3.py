@@ -1,4 +1,4 @@
-"""The laws of a cache on S3: the bytes and numbers of a local one, or one line that says what is wrong."""
+"""The laws of a cache on S3: the bytes and numbers of a local one, or an error that names the damage."""
 
 import errno
 import io
@@ -6,138 +6,43 @@ import json
 import os
 import pickle
 import shutil
-import sys
-import time
-import uuid
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from batcache.errors import BatcacheError, ChangedStoreError, StoreError, UnreachableError
-from batcache.storage import s3, s3_client
-from batcache.storage.s3 import S3Path
-from batcache.storage.s3_client import Patience
+from batcache.errors import ChangedStoreError, StoreError
+from batcache.storage import s3
 from batcache.store.format.commit import commit_path
-from batcache.store.format.last_build import LAST_BUILD
 from batcache.store.format.lock import LOCK, hold
 from batcache.store.format.shard import shard_path
 from batcache.store.reader import Store
 from batcache.store.upkeep.verify import verify
-from tests.cli import test_commands as cli_tests
-from tests.command import batcache
-from tests.store.bucket import BUCKET, ENVIRONMENT, FAILURES, SECRETS, Fault, Proxy, proxy, serve
-from tests.store.project import Project, assert_equal_trees, copy, read_all, snapshot
+from tests.store import on_s3
+from tests.store.bucket import BUCKET, SECRETS, Fault
+from tests.store.on_s3 import (
+    LENGTHS,
+    assert_equal_stores,
+    assert_reads_as,
+    at,
+    contents,
+    flip,
+    refusal,
+    somewhere,
+    upload,
+)
+from tests.store.project import Project, copy, read_all
 from tests.store.test_faults import mounted
 
-NEEDED = ("moto", "obstore", "boto3")
-pytestmark = pytest.mark.skipif(not all(map(find_spec, NEEDED)), reason=f"not all of {', '.join(NEEDED)} are installed")
-LENGTHS = {"a.wav": 0.25, "b.wav": 0.08, "long.wav": 0.93, "c.wav": 0.2}
-QUICK = Patience(connect_s=2, request_s=1, retries=4, retrying_s=10, first_wait_s=0.01, longest_wait_s=0.05)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch, serve() as endpoint:
-        for name, value in ENVIRONMENT.items():
-            patch.setenv(name, value)
-        for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
-            patch.delenv(name, raising=False)
-        yield endpoint
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests are given up soon."""
-    monkeypatch.setattr(s3_client, "PATIENCE", QUICK)
-
-
-@pytest.fixture
-def between(server: str) -> Iterator[Proxy]:
-    with proxy(server) as made:
-        yield made
-
-
-def somewhere(endpoint: str) -> S3Path:
-    return S3Path(BUCKET, f"{uuid.uuid4()}/features.zarr", endpoint)
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Shards: 0 of two recordings, 1 to 3 of a long one, 4 of one. Not to be changed."""
-    project = Project(tmp_path_factory.mktemp("local"))
-    for name, seconds in LENGTHS.items():
-        project.record(name, seconds)
-    project.list(*LENGTHS)
-    project.build()
-    return project
-
-
-@pytest.fixture(scope="module")
-def truth(local: Project) -> dict[str, np.ndarray]:
-    return read_all(local.store())
-
-
-def at(cache: S3Path, local: Project) -> Project:
-    """The same recordings, to be built into a bucket."""
-    project = Project(local.root)
-    project.cache = cache  # type: ignore[assignment]
-    return project
-
-
-@pytest.fixture
-def project(server: str, local: Project) -> Project:
-    """Its store is a copy of the local one, to be spoilt."""
-    made = at(somewhere(server), local)
-    upload(local.cache, made.cache)
-    return made
-
-
-def upload(folder: Path, there: S3Path) -> None:
-    for place in folder.rglob("*"):
-        if place.is_file():
-            (there / place.relative_to(folder).as_posix()).write_bytes(place.read_bytes())
-
-
-def contents(cache: S3Path) -> dict[str, bytes]:
-    return {name: (cache / name).read_bytes() for name in cache.sizes()}
-
-
-def files(cache: Path) -> dict[str, bytes]:
-    return {name: content for name, content in snapshot(cache).items() if content != b"<folder>"}
-
-
-def assert_equal_stores(there: S3Path, here: Path) -> None:
-    """All but the note of where the CSVs lie, which is relative on a disk."""
-    one, other = contents(there), files(here)
-    assert one.pop(LAST_BUILD) and other.pop(LAST_BUILD)
-    assert_equal_trees(one, other)
-
-
-def assert_reads_as(truth: dict[str, np.ndarray], store: Store) -> None:
-    found = read_all(store)
-    assert found.keys() == truth.keys()
-    for name, frames in truth.items():
-        np.testing.assert_array_equal(found[name], frames)
-
-
-def refusal(act: Callable[[], object], kind: type[BatcacheError] = StoreError) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    said = str(caught.value)
-    assert "\n" not in said and len(said) < 400
-    assert not any(secret in said for secret in SECRETS.values())
-    return said
-
-
-def flip(place: S3Path, at: int) -> None:
-    content = bytearray(place.read_bytes())
-    content[at] ^= 1
-    place.write_bytes(bytes(content))
+pytestmark = on_s3.pytestmark
+server = on_s3.server
+quick = on_s3.quick
+between = on_s3.between
+local = on_s3.local
+truth = on_s3.truth
+project = on_s3.project
 
 
 # The same as on a disk.
@@ -409,52 +314,6 @@ def test_a_builder_whose_lock_was_written_over_at_once_does_not_begin(server, be
     assert (cache / LOCK).read_bytes() == other
 
 
-# What a user gets wrong.
-
-
-def test_a_bucket_that_is_not_there_is_named(server, local):
-    project = at(S3Path("bast", "x.zarr", server), local)
-    for act in (project.build, project.store):
-        assert "there is no bucket bast" in refusal(act) or "no cache here" in refusal(act)
-    assert "there is no bucket bast" in refusal(project.build)
-
-
-def test_a_cache_that_is_not_there_is_named(server):
-    cache = somewhere(server)
-    assert refusal(lambda: Store(cache)).startswith(f"{cache}: no cache here")
-
-
-def test_nobody_at_the_endpoint_is_said(local):
-    with proxy("http://127.0.0.1:1") as closed:
-        pass
-    project = at(somewhere(closed.endpoint), local)
-    for act in (project.build, project.store):
-        assert f"{closed.endpoint} cannot be reached" in refusal(act, UnreachableError)
-
-
-def test_refused_credentials_are_said_and_not_repeated(between, local):
-    between.fault = lambda *_: "403"
-    project = at(somewhere(between.endpoint), local)
-    for act in (project.build, project.store, lambda: (project.cache / "x").write_bytes(b"x")):
-        assert "refuses (403 Forbidden" in refusal(act, UnreachableError)
-
-
-def test_missing_credentials_are_said(server, local, monkeypatch):
-    s3_client.connect.cache_clear()
-    for name in SECRETS:
-        monkeypatch.delenv(name)
-    assert "AWS_ACCESS_KEY_ID" in refusal(lambda: Store(somewhere(server)), UnreachableError)
-
-
-@pytest.mark.parametrize("package", ["obstore", "boto3"])
-def test_missing_packages_are_named_by_how_to_install_them(server, monkeypatch, package):
-    s3_client.connect.cache_clear()
-    for name in [name for name in sys.modules if name.split(".")[0] == package]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, package, None)
-    assert "pip install 'batcache[s3]'" in refusal(lambda: Store(somewhere(server)))
-
-
 # Training and evaluation.
 
 
@@ -475,149 +334,3 @@ def test_training_and_evaluation_give_the_same_numbers_as_on_a_disk(server, smal
     assert about["cache"] == str(cache)
     for name, values in vars(expected).items():
         np.testing.assert_array_equal(getattr(predictions, name), values)
-
-
-# Faults.
-
-
-def survive(act: Callable[[], object]) -> bool:
-    """Whether it succeeded; if not, it said so in one line. Either way it ended."""
-    began = time.monotonic()
-    try:
-        act()
-        return True
-    except StoreError as error:
-        assert "\n" not in str(error) and not any(secret in str(error) for secret in SECRETS.values())
-        return False
-    finally:
-        assert time.monotonic() - began < 60, "bounded by what QUICK allows, times some requests"
-
-
-def every_third(fault: Fault) -> Callable[[int, str, str], Fault | None]:
-    return lambda number, _method, _path: fault if number % 3 == 0 else None
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", FAILURES)
-def test_builds_and_reads_outlast_every_third_request_failing(between, local, truth, fault):
-    between.fault = every_third(fault)
-    project = at(somewhere(between.endpoint), local)
-    assert survive(lambda: project.build(workers=4))
-    assert_reads_as(truth, project.store())
-    between.heal()
-    assert_equal_stores(project.cache, local.cache)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", ["500", "lost answer"])
-def test_a_build_that_failed_at_any_request_is_finished_by_the_next(between, local, monkeypatch, fault):
-    """From each request on nothing succeeds; the next build, undisturbed, gives the undisturbed store."""
-    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 1, 1, 2, 0.001, 0.001))
-    whole = at(somewhere(between.endpoint), local)
-    whole.build()
-    total = len(between.requests)
-    assert total > 20
-    for last in range(1, total + 1, 1 if fault == "500" else 3):
-        project = at(somewhere(between.endpoint), local)
-        between.requests.clear()
-        between.fault = lambda number, _method, _path, last=last: fault if number >= last else None
-        survived = survive(project.build)
-        assert not survived or last > total - 4, "only the lock's removal, the last requests, may fail unsaid"
-        between.heal()
-        project.build()
-        assert_equal_stores(project.cache, local.cache)
-        assert project.build().computed == set()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("what", ["/commits/", "/instances/c/", "/zarr.json", f"/{LAST_BUILD}", ".log"])
-@pytest.mark.parametrize("fault", FAILURES)
-def test_a_build_that_can_never_write_some_kind_of_object_ends_and_is_finished_by_the_next(
-    between, local, truth, monkeypatch, what, fault
-):
-    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 0.5, 1, 2, 0.001, 0.001))
-    between.fault = lambda _, method, path: fault if method == "PUT" and what in path else None
-    project = at(somewhere(between.endpoint), local)
-    survive(project.build)
-    between.heal()
-    if "commits" in what and fault == "500":
-        assert_reads_as({}, project.store())  # shards there may be, but none counts
-    project.build()
-    assert_equal_stores(project.cache, local.cache)
-    assert_reads_as(truth, project.store())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", [*FAILURES, "flipped byte"])
-def test_a_read_gives_right_numbers_or_an_error(between, local, truth, monkeypatch, fault):
-    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 0.5, 2, 3, 0.001, 0.001))
-    cache = somewhere(between.endpoint)
-    upload(local.cache, cache)
-    store = Store(cache)
-    for every in (1, 2, 3):
-        between.requests.clear()
-        between.fault = lambda number, _method, _path, every=every: fault if number % every == 0 else None
-        for name, frames in truth.items():
-            found = []
-            if survive(lambda name=name, found=found: found.append(store.read_frames(store.find(name)))):
-                np.testing.assert_array_equal(found[0], frames)
-                assert every > 1
-        survive(lambda: assert_reads_as(truth, Store(cache)))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", FAILURES)
-@pytest.mark.parametrize("what", ["uploads", "partNumber=2", "uploadId"])
-def test_an_upload_in_parts_is_whole_or_not_there(between, fault, what):
-    content = np.random.default_rng(0).bytes(s3.PART_BYTES + 12_345)
-    hit: list[str] = []
-
-    def once(_number: int, _method: str, path: str) -> Fault | None:
-        if what in path and not hit:
-            hit.append(path)
-            return fault
-        return None
-
-    between.fault = once
-    place = somewhere(between.endpoint)
-    done = survive(lambda: place.upload(io.BytesIO(content)))
-    assert hit
-    assert done or not place.exists() or place.read_bytes() == content
-    place.upload(io.BytesIO(content))
-    assert place.read_bytes() == content
-
-
-# The command line.
-
-wavs = cli_tests.project
-
-
-@pytest.mark.slow
-def test_every_command_works_on_a_url_and_tells_nobody_the_credentials(server, tmp_path, wavs):
-    folder = Path(shutil.copytree(wavs, tmp_path / "project"))
-    cache = somewhere(server)
-    at_cache = ["--endpoint", server, "--region", "eu-central-1"]
-    said = []
-
-    def run(*arguments: str) -> None:
-        outcome = batcache(*arguments, cwd=folder)
-        said.extend([outcome.stdout, outcome.stderr])
-        assert outcome.returncode == 0, outcome.stderr
-
-    settings = ["--csv", "train.csv", "--config", "small.yaml", "--cache", str(cache), *at_cache]
-    run("build", *settings, "--device", "cpu")
-    run("info", str(cache), *at_cache)
-    run("train", *settings[2:], "--device", "cpu")
-    run("eval", "--device", "cpu")
-    made = cli_tests.run_of(folder)
-    run("show", str(cache), *at_cache, "-o", "clips.png")
-    run("show", f"runs/{made.name}", "-o", "page.png")
-    run("run", "small.yaml", "--csv", "train.csv", "--cache", str(cache), *at_cache, "--device", "cpu")
-    assert "train: up to date" in said[-2]
-    assert str(cache) in (made / "run.json").read_text() and str(cache) in (made / "config.yaml").read_text()
-    nobody = batcache("info", str(cache), "--endpoint", "http://127.0.0.1:1", cwd=folder)
-    assert nobody.returncode == 1 and len(nobody.stderr.splitlines()) == 1, nobody.stderr
-    said.append(nobody.stderr)
-    written = [*said, *(place.read_bytes().decode("latin-1") for place in folder.rglob("*") if place.is_file())]
-    written += [content.decode("latin-1") for content in contents(cache.parent).values()]
-    assert not any(secret in text for text in written for secret in SECRETS.values())

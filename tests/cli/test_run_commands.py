@@ -1,0 +1,155 @@
+"""A run is found, stopped, resumed, judged and drawn by the command line."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batcache.cli.commands import models
+from batcache.cli.options import Device
+from batcache.model.checkpoint import load_checkpoint
+from batcache.progress import Progress
+from batcache.training.loop import train
+from batcache.training.runs import LAST
+from tests.cli.conftest import CONFIG, run_of
+from tests.command import batcache
+from tests.small_world import CPU, SmallWorld, tweak
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("folder", "checkpoint"),
+    [
+        ("runs/RUN/checkpoints", "best_model.pt"),
+        ("runs/RUN", "checkpoints/last.pt"),
+        ("runs", "RUN/checkpoints/../checkpoints/best_model.pt"),
+        ("wav", "../runs/RUN/checkpoints/best_model.pt"),
+    ],
+)
+def test_a_checkpoint_is_found_from_any_folder(done: Path, folder: str, checkpoint: str) -> None:
+    run = run_of(done)
+    (run / "metrics.json").unlink()
+    here = done / folder.replace("RUN", run.name)
+    judged = batcache("eval", "--checkpoint", checkpoint.replace("RUN", run.name), cwd=here)
+    assert judged.returncode == 0, judged.stderr
+    name = "test" if "best" in checkpoint else "test-last"
+    assert json.loads((run / "metrics.json").read_text())[name]["checkpoint"] == Path(checkpoint).name
+
+
+@pytest.mark.slow
+def test_a_stopped_run_is_resumed_to_the_end_of_its_settings(done: Path) -> None:
+    run = run_of(done)
+    about = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(about | {"finished": False}))
+    resumed = batcache("train", "--resume", f"runs/{run.name}", "--device", "cpu", cwd=done)
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads((run / "run.json").read_text())["finished"]
+    assert len((run / "logs" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_a_finished_run_goes_on_to_more_epochs(done: Path) -> None:
+    run = run_of(done)
+    resumed = batcache("train", "--resume", f"runs/{run.name}", "--epochs", "3", "--device", "cpu", cwd=done)
+    assert resumed.returncode == 0, resumed.stderr
+    assert [json.loads(line)["epoch"] for line in (run / "logs" / "metrics.jsonl").read_text().splitlines()] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def train_until(awaited: str, *arguments: str, cwd: Path) -> tuple[int, str]:
+    """Train, and press Ctrl-C once a line begins so. Returns the exit code, and what was said last."""
+    command = [sys.executable, "-uc", "from batcache.cli.main import main; main()", "train", *arguments]
+    environment = os.environ | {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith(awaited):
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+def test_a_training_stopped_by_ctrl_c_names_the_command_that_goes_on_with_it(done: Path) -> None:
+    shutil.rmtree(done / "runs")
+    (done / "long.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 9999, patience: 9999"))
+    code, said = train_until("epoch   2 ", "--config", "long.yaml", "--device", "cpu", cwd=done)
+    assert code == 130
+    kept = load_checkpoint(run_of(done) / LAST).epoch
+    (command,) = re.findall("`batcache train (.*?)`", said)
+    assert kept >= 2 and said.startswith(f"stopped after epoch {kept}: ") and len(said.splitlines()) == 1
+    code, said = train_until(f"epoch {kept + 1:3d} ", *command.split(), cwd=done)
+    assert code == 130 and f"`batcache train {command}`" in said
+    assert load_checkpoint(run_of(done) / LAST).epoch > kept
+
+
+def test_a_training_stopped_in_its_first_epoch_says_that_nothing_is_kept(small: SmallWorld, tmp_path: Path) -> None:
+    config = tweak(small.config, training={"run_dir": tmp_path})
+
+    def interrupt(progress: Progress) -> None:
+        listener(progress)
+        if progress.stage == "epoch 1" and progress.done:
+            raise KeyboardInterrupt
+
+    said = r"before its first epoch was over: nothing of .*-attention is kept"
+    with pytest.raises(models.Stopped, match=said), models._resumable(Device.cpu) as listener:
+        train(config, small.store, small.manifest, CPU, on_progress=interrupt)
+    assert not [*tmp_path.glob("*-attention")]
+
+
+def test_a_store_that_was_moved_says_so_and_is_cured_by_a_build_that_computes_nothing(done: Path) -> None:
+    told_wrong = batcache("train", "--data-dir", "nowhere", cwd=done)
+    assert told_wrong.returncode == 1 and "nowhere: not a folder" in told_wrong.stderr, told_wrong.stderr
+    (done / "away").mkdir()
+    (done / "features.zarr").rename(done / "away" / "features.zarr")
+    cache = ("--cache", "away/features.zarr")
+    for command in (("train", *cache), ("show", "away/features.zarr", "-o", "x.png")):
+        refused = batcache(*command, cwd=done)
+        assert refused.returncode == 1 and "what it was last built from is not there" in refused.stderr, refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    built = batcache("build", "--csv", "train.csv", *cache, cwd=done)
+    assert built.returncode == 0 and "12 up to date" in built.stdout, built.stdout
+    assert batcache("show", "away/features.zarr", "-o", "x.png", cwd=done).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_cache_and_a_run_can_be_drawn(done: Path) -> None:
+    run = f"runs/{run_of(done).name}"
+    assert (done / run / "test_page.png").read_bytes().startswith(b"\x89PNG")
+    for arguments in (
+        ["features.zarr", "--clip", "wav/03.wav", "--clip", "wav/01.wav", "--output", "new/two.png"],
+        [run, "-o", "run.png"],
+    ):
+        shown = batcache("show", *arguments, cwd=done)
+        assert shown.returncode == 0 and shown.stdout == f"drawn: {arguments[-1]}\n", shown.stderr
+        assert (done / arguments[-1]).read_bytes().startswith(b"\x89PNG")
+    wrong = batcache("show", run, "--clip", "wav/1.wav", "-o", "no.png", cwd=done)
+    assert wrong.returncode == 1 and "wav/1.wav is not among the judged clips. Did you mean wav/11.wav?" in wrong.stderr
+    wrong = batcache("show", run, "--split", "val", "-o", "no.png", cwd=done)
+    assert wrong.returncode == 1 and "val has not been judged (there is: test)" in wrong.stderr
+    assert not (done / "no.png").exists()
+
+
+@pytest.mark.slow
+def test_judging_another_csv_leaves_the_runs_own_outcome_and_can_be_drawn(done: Path) -> None:
+    run = run_of(done)
+    before = json.loads((run / "metrics.json").read_text())
+    rows = (done / "train.csv").read_text().splitlines()
+    (done / "other.csv").write_text("\n".join(row for row in rows if "split" in row or "wav/11" in row))
+    judged = batcache("eval", "--csv", "other.csv", cwd=done)
+    assert judged.returncode == 0, judged.stderr
+    after = json.loads((run / "metrics.json").read_text())
+    assert after["test"] == before["test"] and after["test-other"]["clips"] == 1
+    assert (run / "logs" / "test-other_predictions.npz").exists()
+    shown = batcache("show", str(run), "--split", "test-other", "-o", "other.png", cwd=done)
+    assert shown.returncode == 0 and (done / "other.png").exists(), shown.stderr

@@ -1,0 +1,116 @@
+"""What a user is told: errors in one line, wrong usage, and help with examples."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.command import batcache
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["build"], "--csv: no CSV is given"),
+        (["build", "--csv", "none.csv"], "none.csv"),
+        (["build", "--csv", "train.csv", "--config", "none.yaml"], "none.yaml"),
+        (["train"], "features.zarr: no cache here"),
+        (["eval"], "runs: no run with a best model here"),
+        (["eval", "--checkpoint", "train.csv"], "not a run's record"),
+        (["info", "wav"], "wav: not empty, and no batcache store"),
+        (["train", "--resume", "runs/none"], "run.json"),
+        (["show", "features.zarr", "-o", "a.png"], "features.zarr: no cache here"),
+        (["synth", "none.csv"], "none.csv"),
+        (["synth", "train.csv"], "the simulator does not know Forty-five, Sixty. It knows: Barbastella"),
+        (["synth", "--clips", "5", "--species", "Canis lupus"], "does not know Canis lupus. It knows: Barbastella"),
+        (["synth", "--clips", "5", "--species", "Myotis myots"], "Did you mean Myotis myotis? It knows: Barbastella"),
+        (["synth", "--clips", "5", "--out", "train.csv/below"], "train.csv"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(project: Path, arguments: list[str], said: str) -> None:
+    outcome = batcache(*arguments, cwd=project)
+    assert outcome.returncode == 1
+    assert outcome.stderr.startswith("error: ") and said in outcome.stderr, outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1 and "Traceback" not in outcome.stderr
+
+
+def test_a_name_that_the_output_cannot_write_is_shown_escaped(tmp_path: Path) -> None:
+    """As on Windows, where a file gets cp1252."""
+    (tmp_path / "night.csv").write_text("filename,Myotis\nŁąka/0412.wav,1\n", encoding="utf-8")
+    command = [sys.executable, "-c", "from batcache.cli.main import main; main()", "build", "--csv", "night.csv"]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, env=environment, timeout=300, check=False)
+    assert outcome.returncode == 1 and b"Traceback" not in outcome.stderr, outcome.stderr.decode("cp1252")
+    assert rb"\u0141\u0105ka/0412.wav" in outcome.stdout
+
+
+def test_wrong_usage_is_exit_code_2(project: Path) -> None:
+    assert batcache("train", "--pooling", "mean", cwd=project).returncode == 2
+    assert batcache("fly", cwd=project).returncode == 2
+    assert batcache("synth", cwd=project).returncode == 2
+    assert batcache("synth", "train.csv", "--clips", "5", cwd=project).returncode == 2
+    assert batcache("synth", "--clips", "4", cwd=project).returncode == 2
+    assert batcache("show", "features.zarr", cwd=project).returncode == 2, "without -o"
+    drawn = batcache("show", "features.zarr", "-o", "page.jpg", cwd=project)
+    assert drawn.returncode == 2 and "page.jpg: a PNG is written, expected a name that ends in .png" in drawn.stderr
+    assert batcache("build", "--device", "tpu", cwd=project).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["build", "--from", "none.h5", "--dry-run"],
+        ["build", "--from", "none.h5", "--rehash"],
+        ["build", "--from", "none.h5", "--allow-outside"],
+        ["build", "--from", "none.h5", "--device", "auto"],
+        ["build", "--from", "none.h5", "--csv", "train.csv"],
+        ["train", "--resume", "runs/none", "--seed", "3"],
+        ["eval", "--checkpoint", "none.pt", "--run-dir", "runs"],
+        ["show", "none.zarr", "-o", "none.png", "--split", "test"],
+        ["synth", "none.csv", "--seed", "0"],
+        ["synth", "none.csv", "--species", "Myotis myotis"],
+        ["bench", "--data-dir", "."],
+        ["verify", "none.zarr", "--sample", "16"],
+        ["verify", "none.zarr", "--repair", "--seed", "0"],
+        ["verify", "none.zarr", "--data-dir", "."],
+        ["prune", "none.zarr", "--data-dir", "."],
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_would_be_ignored_is_refused_even_at_its_default(tmp_path: Path, arguments: list[str]) -> None:
+    outcome = batcache(*arguments, cwd=tmp_path)
+    option = next(word for word in reversed(arguments) if word.startswith("--"))
+    assert outcome.returncode == 2 and option in outcome.stderr, outcome.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["build", "train", "split", "eval", "run", "show", "synth", "bench", "info", "export", "verify", "prune"],
+)
+def test_every_help_has_an_example(command: str, tmp_path: Path) -> None:
+    shown = batcache(command, "--help", cwd=tmp_path)
+    assert shown.returncode == 0 and f"Example: batcache {command}" in " ".join(shown.stdout.split())
+
+
+def test_help_says_what_is_taken_where_an_option_is_not_given(tmp_path: Path) -> None:
+    """A judged run keeps its own places; training takes a cache of the usual name."""
+
+    def defaults(command: str) -> dict[str, str]:
+        shown = " ".join(batcache(command, "--help", cwd=tmp_path).stdout.split())
+        parts = re.split(r" (--[a-z-]+) ", shown.split("Options:")[1])
+        texts = [re.sub(r".*\[default: (.*)\].*", r"\1", text) for text in parts[2::2]]
+        return dict(zip(parts[1::2], texts, strict=True))
+
+    judging, training = defaults("eval"), defaults("train")
+    assert judging["--cache"] == judging["--csv"] == "the run's" and training["--cache"] == "features.zarr"
+    assert judging["--endpoint"] == defaults("show")["--endpoint"] == "the run's, else AWS"
+    assert training["--endpoint"] == "AWS"
+
+
+@pytest.mark.parametrize("command", ["verify", "info", "prune"])
+def test_usage_shows_a_cache_that_may_be_left_out_in_one_pair_of_brackets(command: str, tmp_path: Path) -> None:
+    assert batcache(command, "--help", cwd=tmp_path).stdout.splitlines()[0].endswith("[OPTIONS] [CACHE]")
