@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from batcache.config.features import FeatureConfig
+from batcache.config.renamed import rename_keys
 from batcache.config.settings import ModelConfig, to_plain
 from batcache.errors import BatcacheError, RunError, brief, list_some
 from batcache.model.crnn import BatMILModel
@@ -96,6 +97,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     version = document.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise RunError(path, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
+    for part, section in (("model", "model"), ("features", "data")):
+        if isinstance(document.get(part), dict):
+            document[part] = rename_keys(section, document[part])
     if unknown := _unknown_keys(document):
         finding = f"keys that this batcache does not know: {list_some(unknown)}"
         raise RunError(path, finding, "Upgrade batcache")

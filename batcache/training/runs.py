@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import yaml
 
+from batcache.config.renamed import rename_keys
 from batcache.config.settings import Config, load_config, to_plain
 from batcache.config.yaml import read_sections
 from batcache.errors import ConfigError, RunError, brief, list_some
@@ -28,8 +29,6 @@ from batcache.storage.disk import PARTIAL, write_file
 FORMAT_VERSION = 1
 BEST = Path("checkpoints") / "best_model.pt"
 LAST = Path("checkpoints") / "last.pt"
-_RENAMED = {("training", "resident"): "keep_on_gpu"}
-"""Settings that have another name since, by section and former name."""
 
 
 def start_run(runs: Path, config: Config, about: Mapping[str, Any]) -> Path:
@@ -110,10 +109,7 @@ def read_run_config(run: Path) -> Config:
         ConfigError: the file cannot be read, or a value is of the wrong type or range.
     """
     path = run / "config.yaml"
-    sections = read_sections(path)
-    for (section, old), new in _RENAMED.items():
-        if old in sections.get(section, {}):
-            sections[section] = {new: sections[section][old], **sections[section]}
+    sections = {section: rename_keys(section, keys) for section, keys in read_sections(path).items()}
     known = to_plain(Config())
     kept = {
         section: {key: value for key, value in sections.get(section, {}).items() if key in keys}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from batcache.config import features as features_module
 from batcache.config.features import FRONT_END_VERSION, FeatureConfig, StftWindow
+from batcache.config.renamed import RENAMED
 from batcache.config.settings import Config, ConvLayer, DataConfig, load_config, to_plain
 from batcache.config.yaml import read_sections
 from batcache.errors import ConfigError
@@ -175,6 +176,14 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(load: Any) -> None:
 def test_an_unknown_key_or_section_names_the_nearest(load: Any, text: str, place: str, nearest: str) -> None:
     with pytest.raises(ConfigError, match=rf"experiment\.yaml: {place}: .*Did you mean {nearest}\?"):
         load(text)
+
+
+def test_a_setting_that_was_renamed_says_its_present_name(load: Any) -> None:
+    with pytest.raises(ConfigError, match=r"training\.resident: no such setting\. It is keep_on_gpu now\."):
+        load("training: {resident: auto}")
+    sections = {field.name: field.default_factory for field in dataclasses.fields(Config)}
+    for (section, _), name in RENAMED.items():
+        assert name in {field.name for field in dataclasses.fields(sections[section])}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
