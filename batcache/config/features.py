@@ -85,7 +85,7 @@ class FeatureConfig(Section):
         return digest({**settings_to_hash(FeatureConfig, self, _FIRST_KEYS), "front_end_version": version})
 
     def find_version(self, fingerprint: str) -> int | None:
-        """The version of the front end that gives these settings this fingerprint; None where none does that is read."""
+        """Which version of the front end gives these settings this fingerprint; None where none that is read does."""
         known = range(FRONT_END_VERSION, _EARLIEST_READ - 1, -1)
         return next((version for version in known if self.fingerprint_by(version) == fingerprint), None)
 
