@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from batcache.errors import ManifestError, RunError, StoreError
+from batcache.evaluation import evaluate as evaluate_module
 from batcache.evaluation.evaluate import EvalReport, Evaluation, choose_clips, evaluate, read_judged
 from batcache.evaluation.metrics import compute_metrics
 from batcache.inference.predictions import Predictions, read_predictions, write_predictions
@@ -256,6 +257,9 @@ def test_what_was_judged_is_done_until_labels_clips_or_model_change(run: Path, s
     assert not chosen(run, small, flipped, edited=True).is_done()
     fewer = small.read(small.rows()[:-2])
     assert not chosen(run, small, fewer, edited=True).is_done()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate_module, "EVALUATION_VERSION", evaluate_module.EVALUATION_VERSION + 1)
+        assert not chosen(run, small).is_done(), "what other code has judged is not up to date"
     best = load_checkpoint(run / BEST)
     save_checkpoint(run / BEST, replace(best, epoch=best.epoch + 1))
     assert not chosen(run, small).is_done()
