@@ -303,7 +303,8 @@ def test_other_species_are_refused(run: Path, small: SmallWorld, header: str, fi
 
 def test_a_store_of_other_features_is_refused_with_both_sides(run: Path, small: SmallWorld) -> None:
     best = load_checkpoint(run / BEST)
-    save_checkpoint(run / BEST, replace(best, features=replace(best.features, fmin=12_000.0)))
+    features = replace(best.features, fmin=12_000.0)
+    save_checkpoint(run / BEST, replace(best, features=features, fingerprint=features.fingerprint))
     with pytest.raises(StoreError, match=r"fmin 10000\.0, trained on 12000\.0. Pass another --cache"):
         chosen(run, small)
 

@@ -249,7 +249,7 @@ def test_presence_alone_teaches_nothing_and_leaves_no_run(small: SmallWorld, tmp
         for row in small.rows()
     ]
     finding = (
-        r"csv: no species has both labels among the training clips\. Write 0 where a species was looked for and not"
+        r"csv: no species has both labels among the training clips\. Write 0 where a species was looked for"
     )
     with pytest.raises(ManifestError, match=finding):
         train_fully(small.config, small.store, small.read(rows), tmp_path / "runs")
