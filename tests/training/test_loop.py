@@ -248,9 +248,7 @@ def test_presence_alone_teaches_nothing_and_leaves_no_run(small: SmallWorld, tmp
         f"{row.split(',')[0]},{label},{label},{label},train,{row.split(',')[5]}" if ",train," in row else row
         for row in small.rows()
     ]
-    finding = (
-        r"csv: no species has both labels among the training clips\. Write 0 where a species was looked for"
-    )
+    finding = r"csv: no species has both labels among the training clips\. Write 0 where a species was looked for"
     with pytest.raises(ManifestError, match=finding):
         train_fully(small.config, small.store, small.read(rows), tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
