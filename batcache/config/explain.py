@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from batcache.config.renamed import RENAMED
 from batcache.errors import ConfigError, did_you_mean, shorten
 
 _VALUES = reprlib.Repr()
@@ -23,6 +24,8 @@ def explain(error: ValidationError, path: Path | None, known_in: Callable[[list[
     where = [shorten(" ".join(str(part).split())) for part in first["loc"] if not _names_alternative(part)]
     place = f"{path or 'configuration'}: {'.'.join(where)}"
     if first["type"] == "unexpected_keyword_argument":
+        if len(where) == 2 and (name := RENAMED.get((where[0], where[1]))):
+            return ConfigError(place, "no such setting", f"It is {name} now")
         known = known_in(where[:-1])
         return ConfigError(place, "no such setting", did_you_mean(where[-1], known, f"Known: {', '.join(known)}"))
     finding = first["msg"].lower().replace("tuple", "list")

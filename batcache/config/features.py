@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,6 +14,8 @@ from batcache.errors import ConfigError
 
 FRONT_END_VERSION = 3
 """Raised whenever code changes the cached numbers; the golden test fails when that was forgotten."""
+_EARLIEST_READ = 2
+"""Version 1 hashed contents otherwise: copies of a clip would not be known as such beside what is hashed today."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,11 @@ class FeatureConfig(Section):
 
     def fingerprint_by(self, version: int) -> str:
         """What the fingerprint is where that version of the front end carries these settings out."""
-        given = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(FeatureConfig)}
-        entering = {n: pair for n, pair in given.items() if n in _FIRST_KEYS or pair[0] != pair[1]}
-        # 10_000 and 10_000.0 Hz are the same setting, but not the same JSON.
-        settings = {n: float(v) if isinstance(default, float) else v for n, (v, default) in entering.items()}
-        return digest({**settings, "front_end_version": version})
+        return digest({**settings_to_hash(FeatureConfig, self, _FIRST_KEYS), "front_end_version": version})
 
     def find_version(self, fingerprint: str) -> int | None:
-        """The version of the front end that gives these settings this fingerprint; None where no known one does."""
-        known = range(FRONT_END_VERSION, 0, -1)
+        """Which version of the front end gives these settings this fingerprint; None where none that is read does."""
+        known = range(FRONT_END_VERSION, _EARLIEST_READ - 1, -1)
         return next((version for version in known if self.fingerprint_by(version) == fingerprint), None)
 
 
@@ -104,8 +103,19 @@ _FIRST_KEYS = {
     "pcen_power",
     "pcen_time_constant_s",
 }
-"""The keys of ``FeatureConfig`` that enter every fingerprint. A key added later enters only where it differs from its
-default, which for ever stays what the front end did before there was the key: so adding it moves no fingerprint."""
+"""The keys of ``FeatureConfig`` that enter every fingerprint; see ``settings_to_hash``."""
+
+
+def settings_to_hash(kind: Any, settings: Any, first_keys: Set[str]) -> dict[str, Any]:
+    """The settings of a dataclass ``kind`` that enter a digest: the first keys, and others that are not their default.
+
+    A key added later must have for its default, for ever, what was done before there was the key: so adding it moves
+    no digest.
+    """
+    given = {f.name: (getattr(settings, f.name), f.default) for f in dataclasses.fields(kind)}
+    entering = {name: pair for name, pair in given.items() if name in first_keys or pair[0] != pair[1]}
+    # 10_000 and 10_000.0 Hz are the same setting, but not the same JSON.
+    return {name: float(value) if isinstance(default, float) else value for name, (value, default) in entering.items()}
 
 
 def digest(document: Any) -> str:

@@ -24,6 +24,9 @@ from batcache.training.runs import BEST, read_run, read_run_config
 from batcache.training.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
 from batcache.training.tracking import open_tracker
 
+EVALUATION_VERSION = 1
+"""Raised whenever code changes what an evaluation makes of the same inputs: it is then not up to date."""
+
 
 @dataclass(frozen=True)
 class EvalReport:
@@ -41,7 +44,7 @@ class EvalReport:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A checkpoint and the clips on which it may be judged. ``inputs`` is a digest of both and of the labels.
+    """A checkpoint and the clips on which it may be judged. ``inputs`` is a digest of both, of the labels and the code.
 
     ``name`` is what the outcome is filed under: the split, and what is not the run's own (another CSV or checkpoint).
     """
@@ -54,18 +57,12 @@ class Evaluation:
     name: str
     bags: tuple[Bag, ...]
     notes: tuple[str, ...]
+    inputs: str
 
     @property
     def run(self) -> Path:
         """The folder of the run that the checkpoint belongs to."""
         return self.checkpoint_path.parent.parent
-
-    @property
-    def inputs(self) -> str:
-        """Digest of the checkpoint, the clips and their labels, to tell whether an evaluation is up to date."""
-        rows = sorted([*clip_key(bag), bag.row.content, bag.row.true_rate, list(bag.clip.labels)] for bag in self.bags)
-        run = read_run(self.run)["inputs"]
-        return digest([run, self.checkpoint_path.name, self.checkpoint.epoch, rows])
 
     def is_done(self) -> bool:
         """Whether ``metrics.json`` already holds the outcome."""
@@ -107,7 +104,15 @@ def choose_clips(
     others = [] if as_trained else [csv.stem for csv in manifest.csvs]
     others += [] if checkpoint_path.name == BEST.name else [checkpoint_path.stem]
     name = "-".join([split, *others])
-    return Evaluation(checkpoint_path, checkpoint, store, manifest, split, name, bags, tuple(notes))
+    inputs = _describe_inputs(checkpoint_path, checkpoint, bags)
+    return Evaluation(checkpoint_path, checkpoint, store, manifest, split, name, bags, tuple(notes), inputs)
+
+
+def _describe_inputs(checkpoint_path: Path, checkpoint: Checkpoint, bags: Sequence[Bag]) -> str:
+    """Digest of all that decides an evaluation's outcome, to tell whether it is up to date."""
+    rows = sorted([*clip_key(bag), bag.row.content, bag.row.true_rate, list(bag.clip.labels)] for bag in bags)
+    run = read_run(checkpoint_path.parent.parent)["inputs"]
+    return digest([EVALUATION_VERSION, run, checkpoint_path.name, checkpoint.epoch, rows])
 
 
 def evaluate(judging: Evaluation, device: torch.device, *, on_progress: OnProgress = ignore_progress) -> EvalReport:

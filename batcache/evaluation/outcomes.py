@@ -8,6 +8,7 @@ from typing import Any
 from batcache.errors import RunError, brief
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import alone
+from batcache.training.runs import SOURCES, require_kinds
 
 
 def file_outcome(run: Path, name: str, outcome: Mapping[str, Any]) -> Path:
@@ -33,6 +34,9 @@ def read_outcomes(run: Path) -> dict[str, Any]:
     """
     place = run / "metrics.json"
     try:
-        return dict(json.loads(place.read_bytes())) if place.exists() else {}
-    except (OSError, ValueError, TypeError) as error:
+        outcomes = dict(json.loads(place.read_bytes())) if place.exists() else {}
+        for outcome in outcomes.values():
+            require_kinds(outcome, SOURCES)
+        return outcomes
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(place, f"cannot be read ({brief(error)})", "Delete it") from None

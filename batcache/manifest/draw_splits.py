@@ -49,7 +49,7 @@ def draw_names(
     Raises:
         ManifestError: there are fewer groups than splits, or a group that must stay whole has two splits.
     """
-    unit_of = _units(clips, content_of or {})
+    unit_of = find_units(clips, content_of or {})
     names = sorted(set(unit_of))
     number = {name: i for i, name in enumerate(names)}
     given: dict[str, str] = {}
@@ -78,7 +78,7 @@ def draw_names(
     return [given[unit] for unit in unit_of]
 
 
-def _units(clips: Sequence[Clip], content_of: Mapping[str, str]) -> list[str]:
+def find_units(clips: Sequence[Clip], content_of: Mapping[str, str]) -> list[str]:
     """The name of what must stay together with each clip: all that shares a group, recording or content with it."""
     parent: dict[str, str] = {}
 

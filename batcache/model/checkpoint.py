@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from batcache.config.features import FeatureConfig
+from batcache.config.renamed import rename_keys
 from batcache.config.settings import ModelConfig, to_plain
 from batcache.errors import BatcacheError, RunError, brief, list_some
 from batcache.model.crnn import BatMILModel
@@ -17,6 +18,7 @@ from batcache.storage.disk import replacing
 
 FORMAT = "batcache-checkpoint"
 FORMAT_VERSION = 1
+_REMEDY = "Restore it from a copy, or train again"
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise RunError(path, "no such checkpoint", "Pass --checkpoint, or train first") from None
     except Exception as error:  # torch raises whatever the damage leads to
         reason = brief(error) if isinstance(error, OSError) else "damaged, or of another kind"
-        raise RunError(path, f"not readable as a checkpoint ({reason})", "Pass another --checkpoint") from None
+        raise RunError(path, f"not readable as a checkpoint ({reason})", _REMEDY) from None
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-        raise RunError(path, "not a batcache checkpoint", "Pass another --checkpoint")
+        raise RunError(path, "not a batcache checkpoint", _REMEDY)
     version = document.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise RunError(path, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
+    for part, section in (("model", "model"), ("features", "data")):
+        if isinstance(document.get(part), dict):
+            document[part] = rename_keys(section, document[part])
     if unknown := _unknown_keys(document):
         finding = f"keys that this batcache does not know: {list_some(unknown)}"
         raise RunError(path, finding, "Upgrade batcache")
@@ -107,7 +112,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(**document)
         checkpoint.restore(torch.device("cpu"))
     except (KeyError, TypeError, ValidationError, RuntimeError, BatcacheError) as error:
-        raise RunError(path, f"a checkpoint that does not fit ({brief(error)})", "Train again") from None
+        raise RunError(path, f"a checkpoint that does not fit ({brief(error)})", _REMEDY) from None
     if checkpoint.front_end_version is None:
         finding = "trained on features of a front end that this batcache does not know"
         raise RunError(path, finding, "Upgrade batcache, or train again, on a new cache")

@@ -101,27 +101,30 @@ def _move_aside(place: Place, check: Callable[[bytes], None]) -> None:
 
 
 @contextmanager
-def alone(place: Path) -> Iterator[None]:
+def alone(place: Path, *, wait: bool = True) -> Iterator[None]:
     """Wait until nobody else is within such a block for this file, which is made and stays, empty.
 
     Raises:
+        BlockingIOError: somebody is, and ``wait`` is False.
         OSError: it cannot be made, or its file system knows no locks.
     """
     handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _lock(handle)
+        _lock(handle, wait)
         yield
     finally:
         os.close(handle)  # and the lock goes
 
 
-def _lock(handle: int) -> None:
+def _lock(handle: int, wait: bool) -> None:
     if os.name != "nt":
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         return
     while True:
         try:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
             return
-        except PermissionError:  # held by another
+        except PermissionError as error:  # held by another
+            if not wait:
+                raise BlockingIOError(*error.args) from None
             time.sleep(0.05)

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from batcache.config.features import digest
-from batcache.config.settings import Config, to_plain
+from batcache.config.features import digest, settings_to_hash
+from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
 from batcache.errors import count
 from batcache.manifest.manifest import Manifest
 from batcache.store.reader import Store
@@ -16,6 +17,34 @@ from batcache.training.splits import clip_key, require_split, share_groups
 
 TRAINING_VERSION = 2
 """Raised whenever code changes what a training makes of the same inputs: finished runs are then not up to date."""
+_HARMLESS: dict[str, Any] = {name: getattr(TrainingConfig(), name) for name in ("run_dir", "workers", "keep_on_gpu")}
+"""Settings that decide nothing of the outcome, as their defaults, which enter no digest."""
+_FIRST_KEYS = {
+    "model": {"pooling_type", "conv_layers", "rnn_hidden_size", "rnn_layers", "dropout"},
+    "conv_layers": {"filters", "kernel_size", "stride", "padding"},
+    "training": {
+        "batch_size",
+        "epochs",
+        "learning_rate",
+        "weight_decay",
+        "class_weights",
+        "scheduler",
+        "patience",
+        "grad_clip",
+        "max_instances",
+        "validation_share",
+        "seed",
+    },
+    "augmentation": {
+        "time_masking",
+        "time_mask_param",
+        "freq_masking",
+        "freq_mask_param",
+        "noise_injection",
+        "noise_std",
+    },
+}
+"""The settings that enter every digest, by section; a setting added later does not belong to them."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +104,13 @@ def find_run(config: Config, store: Store, manifest: Manifest) -> Path | None:
 
 def describe_inputs(config: Config, store: Store, split: Split, species: Sequence[str]) -> str:
     """Digest of all that decides a training's outcome, to tell whether a run is up to date."""
-    settings = {name: to_plain(getattr(config, name)) for name in ("model", "training", "augmentation")}
-    for harmless in ("run_dir", "workers", "keep_on_gpu"):
-        del settings["training"][harmless]
+    layers = [settings_to_hash(ConvLayer, layer, _FIRST_KEYS["conv_layers"]) for layer in config.model.conv_layers]
+    training = replace(config.training, **_HARMLESS)
+    settings = {
+        "model": settings_to_hash(ModelConfig, config.model, _FIRST_KEYS["model"]) | {"conv_layers": layers},
+        "training": settings_to_hash(TrainingConfig, training, _FIRST_KEYS["training"]),
+        "augmentation": settings_to_hash(AugmentationConfig, config.augmentation, _FIRST_KEYS["augmentation"]),
+    }
     return digest([TRAINING_VERSION, settings, describe_clips(config, store, split, species)])
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from batcache.config.settings import Config
-from batcache.errors import RunError
+from batcache.errors import ManifestError, RunError
+from batcache.manifest.label_counts import count_labels
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.model.crnn import BatMILModel
@@ -14,10 +15,11 @@ from batcache.progress import OnProgress, ignore_progress
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, join
+from batcache.training.best import Best
 from batcache.training.events import TrainReport
 from batcache.training.inputs import Split, choose_split, describe_clips, describe_inputs
 from batcache.training.loss import class_weights
-from batcache.training.runs import LAST, read_run, read_run_config, start_run, write_run, write_run_config
+from batcache.training.runs import LAST, held_alone, read_run, read_run_config, start_run, write_run, write_run_config
 from batcache.training.splits import clip_key, read_splits, write_splits
 from batcache.training.trainer import Trainer
 
@@ -36,7 +38,8 @@ def train(
             ``Epoch``, and once the ``TimeLeft``. What it raises stops the training, which ``resume`` goes on with.
 
     Raises:
-        ManifestError, ConfigError, StoreError: see ``join``, ``choose_split`` and ``BatMILModel``.
+        ManifestError: no species has both labels among the training clips; also see ``join`` and ``choose_split``.
+        ConfigError, StoreError: see ``BatMILModel``.
         RunError: the loss is not finite.
     """
     joined, runs = join(manifest, store), config.training.run_dir
@@ -44,6 +47,10 @@ def train(
     torch.manual_seed(config.training.seed)
     model = BatMILModel(config.model, store.features.n_mels, len(manifest.species))
     class_weights(config, split.train, manifest.species)  # a wrong setting stops here, before there is a run
+    if not any(row.is_taught for row in count_labels((bag.clip for bag in split.train), manifest.species)):
+        finding = "no species has both labels among the training clips"
+        csvs = ", ".join(map(str, manifest.csvs))
+        raise ManifestError(csvs, finding, "Write 0 where a species was looked for and not found")
     about = {
         "cache": portable(store.path, runs / "run"),
         "csvs": [portable(csv, runs / "run") for csv in manifest.csvs],
@@ -56,8 +63,9 @@ def train(
         "device": str(device),
     }
     run = start_run(runs, config, about)
-    write_splits(run / "split.csv", (*split.train, *split.val, *split.others))
-    return Trainer(config, store, manifest.species, split, run, model, device).fit(on_progress)
+    with held_alone(run):
+        write_splits(run / "split.csv", (*split.train, *split.val, *split.others))
+        return Trainer(config, store, manifest.species, split, run, model, device).fit(on_progress)
 
 
 def resume(
@@ -81,10 +89,17 @@ def resume(
 
     Raises:
         RunError: the run has no finished epoch, has more than ``epochs``, or its clips are no longer those it began
-            with.
+            with, or another process is training it.
     """
     if not (run / LAST).exists():
         raise RunError(run, "stopped before its first epoch was over", "Delete it and train anew")
+    with held_alone(run):
+        return _resume(run, store, manifest, device, epochs, on_progress)
+
+
+def _resume(
+    run: Path, store: Store, manifest: Manifest, device: torch.device, epochs: int | None, on_progress: OnProgress
+) -> TrainReport:
     about, config, last = read_run(run), read_run_config(run), load_checkpoint(run / LAST)
     split, complete = _split_as_begun(run, manifest, store)
     clips = describe_clips(config, store, split, manifest.species)
@@ -96,10 +111,12 @@ def resume(
         config = _extend(run, config, last, epochs)
         inputs = describe_inputs(config, store, split, manifest.species)
         write_run_config(run, config)
-        write_run(run, about | {"inputs": inputs, "clips": clips, "finished": False})
-    trainer = Trainer(
-        config, store, manifest.species, split, run, last.restore(device), device, last, more=epochs is not None
-    )
+        about |= {"inputs": inputs, "clips": clips, "finished": False}
+        if Best.from_plain(dict(last.trainer)).is_spent(config.training.patience, last.epoch):
+            about |= {"patience_from": last.epoch}  # kept at once: the run may be stopped again before an epoch is over
+        write_run(run, about)
+    model, patience_from = last.restore(device), about["patience_from"]
+    trainer = Trainer(config, store, manifest.species, split, run, model, device, last, patience_from=patience_from)
     return trainer.fit(on_progress)
 
 

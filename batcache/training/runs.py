@@ -1,35 +1,42 @@
 """Run folders: ``runs/<UTC time>-<pooling>/`` with all that a run was given and all that it made.
 
 config.yaml     the settings in full
-run.json        format, start, cache, CSVs, species, versions; ``finished`` once training ended by itself
+run.json        format, start, cache, CSVs, species, versions; ``finished`` once training ended by itself;
+                ``patience_from``, the epoch from which patience counts where a run that had stopped was told to go on
 split.csv       the clips as used: content hash, group, split
 checkpoints/    best_model.pt, epoch_010.pt, ..., last.pt
-logs/           metrics.jsonl, <split>_predictions.npz and .csv; metrics.lock, held while metrics.json is written
+logs/           metrics.jsonl, <split>_predictions.npz and .csv; training.lock, held while the run is trained, and
+                metrics.lock, while metrics.json is written
 metrics.json    what evaluation found, by split
 test_page.png   the clips that tell most, drawn by ``batcache run``
 """
 
 import json
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import yaml
 
+from batcache.config.renamed import rename_keys
 from batcache.config.settings import Config, load_config, to_plain
 from batcache.config.yaml import read_sections
 from batcache.errors import ConfigError, RunError, brief, list_some
-from batcache.storage.disk import PARTIAL, write_file
+from batcache.storage.disk import PARTIAL, temporary_name, write_file
+from batcache.storage.exclusive import alone
 
 FORMAT_VERSION = 1
 BEST = Path("checkpoints") / "best_model.pt"
 LAST = Path("checkpoints") / "last.pt"
-_RENAMED = {("training", "resident"): "keep_on_gpu"}
-"""Settings that have another name since, by section and former name."""
+SOURCES: Mapping[str, type] = {"csvs": list, "split_of": dict, "data_dir": str}
+"""What names the clips of a run or of an outcome, as ``require_kinds`` takes it."""
+_RECORD = {"started": str, "inputs": str, "cache": str, "species": list, "finished": bool, "patience_from": int}
+_BEING_MADE_S = 3600
+"""A run's folder is made in seconds: what is younger than this may be another process's, at work."""
 
 
 def start_run(runs: Path, config: Config, about: Mapping[str, Any]) -> Path:
@@ -42,7 +49,8 @@ def start_run(runs: Path, config: Config, about: Mapping[str, Any]) -> Path:
     """
     started = datetime.now(UTC)
     name = f"{started:%Y%m%dT%H%M%SZ}-{config.model.pooling_type}"
-    partial = runs / f"{name}.{uuid4().hex}{PARTIAL}"  # a run appears with its record, or not at all
+    _remove_abandoned(runs)
+    partial = temporary_name(runs / name)  # a run appears with its record, or not at all
     record = {"format_version": FORMAT_VERSION, "started": started.isoformat(), **about, "finished": False}
     try:
         for folder in (partial / "checkpoints", partial / "logs"):
@@ -56,6 +64,14 @@ def start_run(runs: Path, config: Config, about: Mapping[str, Any]) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(runs, f"cannot hold a run ({error.strerror})", "Pass another --run-dir") from None
     raise RunError(runs, f"holds 999 runs named {name}", "Pass another --run-dir")
+
+
+def _remove_abandoned(runs: Path) -> None:
+    """Remove the folders in which processes that were killed were making a run, an hour ago or more."""
+    for folder in runs.glob(f"*.{'[0-9a-f]' * 32}{PARTIAL}"):
+        with suppress(FileNotFoundError):  # removed by another
+            if time.time() - folder.stat().st_mtime > _BEING_MADE_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _renamed(folder: Path, name: Path) -> bool:
@@ -82,17 +98,45 @@ def read_run(run: Path) -> dict[str, Any]:
     """
     place = run / "run.json"
     try:
-        about = json.loads(place.read_bytes())
+        about = {"patience_from": 0, **json.loads(place.read_bytes())}
         version = about["format_version"]
         if version == FORMAT_VERSION:
-            for name in ("started", "inputs"):
-                about[name].encode()  # what runs are told apart by
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            require_kinds(about, {**_RECORD, **SOURCES})
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         finding = f"not a run's record ({brief(error)})"
         raise RunError(place, finding, "Pass a folder that `batcache train` made") from None
     if version != FORMAT_VERSION:
         raise RunError(place, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
-    return dict(about)
+    return about
+
+
+def require_kinds(document: Any, kinds: Mapping[str, type]) -> None:
+    """See that a mapping read from JSON holds these keys with values of these kinds; lists and mappings hold texts.
+
+    Raises:
+        KeyError, TypeError: it does not.
+    """
+    for name, kind in kinds.items():
+        value = document[name]
+        within = value if kind is list else value.values() if kind is dict and isinstance(value, dict) else ()
+        if not isinstance(value, kind) or not all(isinstance(text, str) for text in within):
+            raise TypeError(f"{name} is not what was written")
+
+
+@contextmanager
+def held_alone(run: Path) -> Iterator[None]:
+    """Keep other processes from training this run meanwhile.
+
+    Raises:
+        RunError: one is training it.
+    """
+    with ExitStack() as stack:
+        try:
+            (run / "logs").mkdir(exist_ok=True)
+            stack.enter_context(alone(run / "logs" / "training.lock", wait=False))
+        except BlockingIOError:
+            raise RunError(run, "is being trained by another process", "Wait for it, or stop it") from None
+        yield
 
 
 def write_run_config(run: Path, config: Config) -> None:
@@ -110,10 +154,7 @@ def read_run_config(run: Path) -> Config:
         ConfigError: the file cannot be read, or a value is of the wrong type or range.
     """
     path = run / "config.yaml"
-    sections = read_sections(path)
-    for (section, old), new in _RENAMED.items():
-        if old in sections.get(section, {}):
-            sections[section] = {new: sections[section][old], **sections[section]}
+    sections = {section: rename_keys(section, keys) for section, keys in read_sections(path).items()}
     known = to_plain(Config())
     kept = {
         section: {key: value for key, value in sections.get(section, {}).items() if key in keys}
@@ -129,9 +170,10 @@ def read_run_config(run: Path) -> Config:
 def list_runs(runs: Path) -> dict[Path, dict[str, Any]]:
     """The folders below ``runs`` that are runs, and their records. What is none, or is damaged, is left out."""
     found = {}
-    for place in sorted(runs.glob("*/run.json")):
-        with suppress(RunError):
-            found[place.parent] = read_run(place.parent)
+    for run in sorted(place.parent for place in runs.glob("*/run.json")):
+        if not run.name.endswith(PARTIAL):  # still being made
+            with suppress(RunError):
+                found[run] = read_run(run)
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batcache.errors import ManifestError, RunError, brief, count, did_you_mean
-from batcache.manifest.draw_splits import draw_names
+from batcache.manifest.draw_splits import draw_names, find_units
 from batcache.manifest.manifest import Manifest
 from batcache.storage.disk import write_file
 from batcache.training.bags import Bag
@@ -28,11 +28,12 @@ def share_groups(bags: Sequence[Bag], share: float, seed: int) -> tuple[tuple[Ba
     """
     clips = [replace(bag.clip, split=None) for bag in bags]
     content_of = {bag.clip.filename: bag.row.content for bag in bags}
-    try:
-        names = draw_names(clips, {"train": 1 - share, "val": share}, seed, content_of)
-    except ManifestError as error:
-        finding = f"no clip of split val, and {error.finding.removesuffix(' for train and val')} to take some from"
-        raise ManifestError(bags[0].clip.csv, finding, "Add rows of split val") from None
+    units = set(find_units(clips, content_of))
+    if len(units) == 1:
+        only = units.pop().partition(" ")[2]
+        finding = f"no clip of split val, and only one group ({only}) to take some from"
+        raise ManifestError(bags[0].clip.csv, finding, "Add rows of split val")
+    names = draw_names(clips, {"train": 1 - share, "val": share}, seed, content_of)
     pairs = list(zip(bags, names, strict=True))
     kept = tuple(bag for bag, name in pairs if name == "train")
     return kept, tuple(replace(bag, clip=replace(bag.clip, split="val")) for bag, name in pairs if name == "val")
@@ -114,4 +115,4 @@ def read_splits(path: Path) -> Mapping[ClipKey, SplitRow]:
             for name, start, duration, content, group, split in rows
         }
     except (OSError, ValueError, csv.Error) as error:
-        raise RunError(path, f"cannot be read ({brief(error)})", "Train again, or pass --csv") from None
+        raise RunError(path, f"cannot be read ({brief(error)})", "Restore it from a copy, or train again") from None

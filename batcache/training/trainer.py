@@ -54,7 +54,8 @@ class Trainer:
         model: fresh, or as it was after the last epoch.
         device: where to compute.
         last: what ``last.pt`` holds of a run that is resumed.
-        more: whether a resumed run goes on though its patience was spent: it then counts from here.
+        patience_from: the epoch from which patience counts at the earliest: where a run that had stopped was told to
+            go on.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Trainer:
         device: torch.device,
         last: Checkpoint | None = None,
         *,
-        more: bool = False,
+        patience_from: int = 0,
     ) -> None:
         settings = config.training
         self.config, self.store, self.species, self.split, self.run = config, store, tuple(species), split, run
@@ -87,8 +88,7 @@ class Trainer:
         if last is not None:
             self.optimiser.restore(dict(last.trainer))
             self.epoch, self.best = last.epoch, Best.from_plain(dict(last.trainer))
-            if more and self.best.is_spent(settings.patience, self.epoch):
-                self.best.patience_from = self.epoch
+            self.best.patience_from = max(self.best.patience_from, patience_from)
 
     def _taught(self, labels: Tensor) -> Tensor:
         """Labels with those of species that are not taught made unknown. Shape: ``[B, C]`` -> the same."""

@@ -1,5 +1,6 @@
 """The laws of the whole benchmark: what is measured on, what a row says, and that its report is whole."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -146,6 +147,12 @@ def test_training_says_its_speed_and_its_waiting(sample, built, config, tmp_path
     speed, waiting = measure_training(sample, built, config, SMALL, "cpu", tmp_path, epochs=1)
     assert speed.ours and 0 < waiting.ours < 100 and waiting.mark.limit == 3
     assert not (tmp_path / "runs").exists()
+
+
+def test_training_is_measured_on_clips_that_all_bear_one_label_too(sample, built, config, tmp_path) -> None:
+    clips = tuple(dataclasses.replace(clip, labels=(1,)) for clip in sample.manifest.clips)
+    alike = dataclasses.replace(sample, manifest=dataclasses.replace(sample.manifest, clips=clips))
+    assert train_briefly(alike, Store(built), config, SMALL, torch.device("cpu"), tmp_path, 1).bags_per_s > 0
 
 
 def test_training_is_measured_on_bags_from_the_store_on_a_gpu_too(sample, built, config, tmp_path, monkeypatch) -> None:

@@ -34,6 +34,7 @@ def test_the_fingerprint_of_the_defaults_stands() -> None:
     assert FeatureConfig().fingerprint == versions[FRONT_END_VERSION]
     assert {version: FeatureConfig().fingerprint_by(version) for version in versions} == versions
     assert [FeatureConfig().find_version(text) for text in (versions[2], versions[3], "0" * 64)] == [2, 3, None]
+    assert FeatureConfig().find_version(FeatureConfig().fingerprint_by(1)) is None, "contents were hashed otherwise"
     assert DataConfig().fingerprint == FeatureConfig().fingerprint
 
 

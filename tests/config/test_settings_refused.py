@@ -1,11 +1,13 @@
 """Settings that cannot be are refused in one line that names their place, and run nothing."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batcache.config.settings import load_config
+from batcache.config.renamed import RENAMED
+from batcache.config.settings import Config, load_config
 from batcache.errors import ConfigError
 
 
@@ -166,3 +168,11 @@ def test_yaml_that_nests_executes_or_weighs_too_much_is_refused(tmp_path: Path, 
     with pytest.raises(ConfigError):
         load_config(path)
     assert not (tmp_path / "went off").exists()
+
+
+def test_a_setting_that_was_renamed_says_its_present_name(load: Any) -> None:
+    with pytest.raises(ConfigError, match=r"training\.resident: no such setting\. It is keep_on_gpu now\."):
+        load("training: {resident: auto}")
+    sections = {field.name: field.default_factory for field in dataclasses.fields(Config)}
+    for (section, _), name in RENAMED.items():
+        assert name in {field.name for field in dataclasses.fields(sections[section])}  # type: ignore[arg-type]

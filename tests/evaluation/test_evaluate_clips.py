@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from batcache.errors import ManifestError, RunError, StoreError
+from batcache.evaluation import evaluate as evaluate_module
 from batcache.evaluation.evaluate import choose_clips, read_judged
 from batcache.inference.predictions import read_predictions
 from batcache.manifest.manifest import read_manifest
@@ -36,6 +37,9 @@ def test_what_was_judged_is_done_until_labels_clips_or_model_change(run: Path, s
     assert not chosen(run, small).is_done()
     judge(chosen(run, small))
     assert chosen(run, small).is_done()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate_module, "EVALUATION_VERSION", evaluate_module.EVALUATION_VERSION + 1)
+        assert not chosen(run, small).is_done(), "what other code has judged is not up to date"
     assert not chosen(run, small, split="val").is_done()
     same = small.read(small.rows()[::-1])
     assert chosen(run, small, same, edited=True).is_done()
@@ -86,7 +90,8 @@ def test_other_species_are_refused(run: Path, small: SmallWorld, header: str, fi
 
 def test_a_store_of_other_features_is_refused_with_both_sides(run: Path, small: SmallWorld) -> None:
     best = load_checkpoint(run / BEST)
-    save_checkpoint(run / BEST, replace(best, features=replace(best.features, fmin=12_000.0)))
+    other = replace(best.features, fmin=12_000.0)
+    save_checkpoint(run / BEST, replace(best, features=other, fingerprint=other.fingerprint))
     with pytest.raises(StoreError, match=r"fmin 10000\.0, trained on 12000\.0. Pass another --cache"):
         chosen(run, small)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from batcache.config.features import FRONT_END_VERSION, FeatureConfig
+from batcache.config.renamed import RENAMED
 from batcache.config.settings import ConvLayer, ModelConfig
 from batcache.errors import RunError
 from batcache.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -108,7 +109,7 @@ def test_a_truncated_file_is_a_run_error(checkpoint: Checkpoint, path: Path, sha
     save_checkpoint(path, checkpoint)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(RunError, match="not readable as a checkpoint"):
+    with pytest.raises(RunError, match=r"not readable as a checkpoint .*Restore it from a copy, or train again"):
         load_checkpoint(path)
 
 
@@ -166,6 +167,20 @@ def test_a_checkpoint_with_keys_of_a_newer_batcache_is_refused_and_not_cut(
     torch.save(document, path)
     with pytest.raises(RunError, match=r"keys that this batcache does not know: loudness\. Upgrade batcache"):
         load_checkpoint(path)
+
+
+def test_a_setting_that_was_renamed_since_does_not_lock_a_checkpoint_out(
+    checkpoint: Checkpoint, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(path, checkpoint)
+    document = torch.load(path, weights_only=True)
+    document["model"]["drop_rate"] = document["model"].pop("dropout")
+    document["features"]["lowest_hz"] = document["features"].pop("fmin")
+    torch.save(document, path)
+    monkeypatch.setitem(RENAMED, ("model", "drop_rate"), "dropout")
+    monkeypatch.setitem(RENAMED, ("data", "lowest_hz"), "fmin")
+    loaded = load_checkpoint(path)
+    assert (loaded.model, loaded.features) == (checkpoint.model, checkpoint.features)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from batcache.storage.disk import write_file
-from batcache.storage.exclusive import create_exclusively
+from batcache.storage.exclusive import alone, create_exclusively
 
 ADDS = """
 import json, sys, time
@@ -29,6 +31,13 @@ def test_of_four_processes_that_add_to_a_file_at_once_none_loses_a_line(tmp_path
     assert [process.wait(timeout=60) for process in running] == [0] * 4
     assert sorted(json.loads(place.read_bytes())) == sorted(f"{me} {n}" for me in range(4) for n in range(20))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lines.json", "lock"]
+
+
+def test_who_does_not_wait_is_told_at_once_that_somebody_is_there(tmp_path: Path):
+    with alone(tmp_path / "lock", wait=False), pytest.raises(BlockingIOError), alone(tmp_path / "lock", wait=False):
+        pass
+    with alone(tmp_path / "lock", wait=False):
+        pass
 
 
 def test_a_file_that_is_there_is_not_created(tmp_path: Path):

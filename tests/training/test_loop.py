@@ -1,4 +1,5 @@
 import math
+import shutil
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from batcache.errors import ManifestError, RunError
 from batcache.inference.score import score_bags
 from batcache.model.checkpoint import load_checkpoint
 from batcache.model.crnn import BatMILModel
-from batcache.progress import Progress
+from batcache.progress import Progress, ignore_progress
 from batcache.training import trainer
 from batcache.training.bags import instances_of, join
 from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport
@@ -40,7 +41,8 @@ def test_training_and_judging_open_no_recording(small: SmallWorld, trained: Path
 def test_a_run_folder_holds_what_it_was_given_and_what_it_made(small: SmallWorld, trained: Path) -> None:
     assert trained.name.endswith("Z-attention")
     files = {path.relative_to(trained).as_posix() for path in trained.rglob("*") if path.is_file()}
-    named = {"config.yaml", "run.json", "split.csv", "logs/metrics.jsonl", BEST.as_posix(), LAST.as_posix()}
+    named = {"config.yaml", "run.json", "split.csv", BEST.as_posix(), LAST.as_posix()}
+    named |= {"logs/metrics.jsonl", "logs/training.lock"}
     assert (
         named
         <= files
@@ -240,14 +242,30 @@ def test_augmentation_sees_training_batches_only(
     assert sum(counts) == sum(bag.instances(small.config.data.frames_per_instance) for bag in bags), "and no padding"
 
 
-def test_labels_that_are_unknown_take_no_part_in_training(small: SmallWorld, tmp_path: Path) -> None:
+@pytest.mark.parametrize("label", ["1", "", "0"])
+def test_presence_alone_teaches_nothing_and_leaves_no_run(small: SmallWorld, tmp_path: Path, label: str) -> None:
+    rows = [
+        f"{row.split(',')[0]},{label},{label},{label},train,{row.split(',')[5]}" if ",train," in row else row
+        for row in small.rows()
+    ]
+    finding = r"csv: no species has both labels among the training clips\. Write 0 where a species was looked for"
+    with pytest.raises(ManifestError, match=finding):
+        train_fully(small.config, small.store, small.read(rows), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_labels_that_are_unknown_take_no_part_in_training(small: SmallWorld, trained: Path, tmp_path: Path) -> None:
     """Clips of nothing but unknown labels, alone in their batches, leave weights and validation as they were."""
     rows = [
         row if ",train," not in row else f"{row.split(',')[0]},,,,train,{row.split(',')[5]}" for row in small.rows()
     ]
     config = tweak(small.config, training={"epochs": 1, "weight_decay": 0.0})
-    run, events = train_fully(config, small.store, small.read(rows), tmp_path)
-    assert epochs_of(events)[0].train_loss == 0
+    manifest, run = small.read(rows), Path(shutil.copytree(trained, tmp_path / "run"))
+    split = choose_split(join(manifest, small.store), manifest, 0.15, 0)
+    torch.manual_seed(config.training.seed)
+    model = BatMILModel(config.model, 64, 3)
+    trainer.Trainer(config, small.store, SPECIES, split, run, model, CPU).fit(ignore_progress)
+    assert metrics_of(run)[0]["train_loss"] == 0
     torch.manual_seed(config.training.seed)
     fresh = dict(BatMILModel(config.model, 64, 3).named_parameters())
     for name, value in load_checkpoint(run / LAST).weights.items():

@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
@@ -12,13 +14,14 @@ from batcache.config.settings import AugmentationConfig, Config
 from batcache.errors import ConfigError, RunError
 from batcache.manifest.manifest import Manifest, read_manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
+from batcache.pipeline import train_if_needed
 from batcache.progress import Progress
 from batcache.store.open import open_store
 from batcache.training import inputs, trainer
-from batcache.training.events import RunStarted
+from batcache.training.events import Epoch, RunStarted
 from batcache.training.inputs import find_run
-from batcache.training.loop import resume
-from batcache.training.runs import LAST, read_run, read_run_config
+from batcache.training.loop import resume, train
+from batcache.training.runs import LAST, list_runs, read_run, read_run_config
 from batcache.training.splits import read_splits
 from tests.small_world import CPU, SmallWorld, train_fully, tweak
 from tests.training.same_run import assert_same_run, metrics_of, stop_after
@@ -129,9 +132,44 @@ def test_a_run_that_stopped_early_goes_on_when_told_and_counts_its_patience_anew
     with pytest.raises(KeyboardInterrupt):
         resume(run, small.store, small.manifest, CPU, epochs=50, on_progress=stop)
     assert load_checkpoint(run / LAST).epoch == 2, "stopped before its first epoch"
-    resume(run, small.store, small.manifest, CPU)
-    assert load_checkpoint(run / LAST).epoch == 2, "without a number it keeps to its patience"
-    assert resume(run, small.store, small.manifest, CPU, epochs=50).epochs == 3
+    assert resume(run, small.store, small.manifest, CPU).epochs == 3, "it was told so, and still is"
+    assert resume(run, small.store, small.manifest, CPU).epochs == 3, "without a number it keeps to its patience"
+    assert resume(run, small.store, small.manifest, CPU, epochs=50).epochs == 4
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(small: SmallWorld, tmp_path: Path) -> None:
+    def train_it_too(progress: Progress) -> None:
+        if isinstance(progress.result, Epoch):
+            (run,) = list_runs(tmp_path)
+            before, config = files_of(run), read_run_config(run)
+            for again in (resume, lambda _, *others: train_if_needed(config, *others)):
+                with pytest.raises(RunError, match=r"is being trained by another process\. Wait for it, or stop it"):
+                    again(run, small.store, small.manifest, CPU)
+            assert files_of(run) == before
+
+    config = tweak(small.config, training={"run_dir": tmp_path})
+    run = train(config, small.store, small.manifest, CPU, on_progress=train_it_too).run
+    resume(run, small.store, small.manifest, CPU, epochs=3, on_progress=train_it_too)
+    assert len(metrics_of(run)) == 3
+
+
+def test_what_another_process_trains_is_refused_until_it_ends(small: SmallWorld, trained: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    code = (
+        "import pathlib, sys\nfrom batcache.training.runs import held_alone\n"
+        "with held_alone(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline().strip() == b"held"
+        with pytest.raises(RunError, match="is being trained by another process"):
+            resume(run, small.store, small.manifest, CPU, epochs=3)
+        other.kill()
+        other.wait(60)
+    assert resume(run, small.store, small.manifest, CPU, epochs=3).epochs == 3
+
+
+def files_of(run: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
 def _is_best(best: trainer.Best, loss: float) -> bool:

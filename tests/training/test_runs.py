@@ -1,7 +1,9 @@
 """Folders of runs: several started at once, and folders that are none."""
 
 import json
+import os
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -9,12 +11,20 @@ from threading import Barrier
 import pytest
 
 from batcache.errors import RunError
+from batcache.storage.disk import temporary_name
 from batcache.training import runs
 from batcache.training.inputs import find_run
 from batcache.training.runs import BEST, list_runs, newest_run, read_run, start_run
 from tests.small_world import SmallWorld, tweak
 
-ABOUT = {"inputs": "x"}
+ABOUT = {
+    "cache": "features.zarr",
+    "csvs": ["a.csv"],
+    "split_of": {"a.csv": "train"},
+    "data_dir": ".",
+    "species": ["Myotis"],
+    "inputs": "x",
+}
 
 
 def test_runs_started_at_once_get_a_folder_each(small: SmallWorld, tmp_path: Path) -> None:
@@ -60,6 +70,47 @@ def test_a_foreign_record_hides_no_run(small: SmallWorld, trained: Path, tmp_pat
     assert newest_run(tmp_path) == tmp_path / "ours"
     config = tweak(small.config, training={"run_dir": tmp_path})
     assert find_run(config, small.store, small.manifest) == tmp_path / "ours"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, ...) for name in (*ABOUT, "started", "finished")),
+        *((name, 3) for name in (*ABOUT, "started", "finished")),
+        ("csvs", [1]),
+        ("csvs", "a.csv"),
+        ("split_of", {"a.csv": 1}),
+        ("species", {"Myotis": 1}),
+        ("finished", None),
+        ("patience_from", "3"),
+    ],
+)
+def test_a_record_that_lacks_something_or_has_it_of_another_kind_is_refused(
+    small: SmallWorld, tmp_path: Path, name: str, value: object
+) -> None:
+    run = start_run(tmp_path, small.config, ABOUT)
+    about = json.loads((run / "run.json").read_text()) | {name: value}
+    (run / "run.json").write_text(json.dumps({key: there for key, there in about.items() if there is not ...}))
+    with pytest.raises(RunError, match=rf"run\.json: not a run's record \(.*{name}.*\)\. Pass a folder"):
+        read_run(run)
+
+
+def test_a_record_without_end_is_refused(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("[" * 100_000)
+    with pytest.raises(RunError, match="not a run's record"):
+        read_run(tmp_path)
+
+
+def test_a_folder_in_which_a_run_was_being_made_is_no_run_and_goes_after_an_hour(
+    small: SmallWorld, trained: Path, tmp_path: Path
+) -> None:
+    old, new = (temporary_name(tmp_path / trained.name) for _ in range(2))
+    for partial in (old, new):
+        shutil.copytree(trained, partial)
+    os.utime(old, (time.time() - 4000,) * 2)
+    assert not list_runs(tmp_path)
+    run = start_run(tmp_path, small.config, ABOUT)
+    assert sorted(tmp_path.iterdir()) == sorted([new, run]), "the younger may be another's, at work"
 
 
 def test_where_only_damaged_runs_are_they_are_named(trained: Path, tmp_path: Path) -> None:
