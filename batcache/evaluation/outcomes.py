@@ -7,7 +7,7 @@ from typing import Any
 
 from batcache.errors import RunError, brief
 from batcache.storage.disk import write_file
-from batcache.storage.exclusive import alone
+from batcache.storage.exclusive import lock_file
 from batcache.training.runs import SOURCES, require_kinds
 
 
@@ -20,7 +20,7 @@ def file_outcome(run: Path, name: str, outcome: Mapping[str, Any]) -> Path:
         RunError: what is there is damaged.
     """
     place = run / "metrics.json"
-    with alone(run / "logs" / "metrics.lock"):
+    with lock_file(run / "logs" / "metrics.lock"):
         document = read_outcomes(run) | {name: outcome}
         write_file(place, json.dumps(document, indent=1, ensure_ascii=False).encode())
     return place

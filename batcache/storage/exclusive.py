@@ -4,6 +4,7 @@ A file that only one of them can make appears together with its content: on a di
 that is written before, in a bucket by a request that the object store carries out only where there is no such object.
 """
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -100,13 +101,16 @@ def _move_aside(place: Place, check: Callable[[bytes], None]) -> None:
             aside.unlink()
 
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
 @contextmanager
-def alone(place: Path, *, wait: bool = True) -> Iterator[None]:
+def lock_file(place: Path, *, wait: bool = True) -> Iterator[None]:
     """Wait until nobody else is within such a block for this file, which is made and stays, empty.
 
     Raises:
         BlockingIOError: somebody is, and ``wait`` is False.
-        OSError: it cannot be made, or its file system knows no locks.
+        OSError: it cannot be made. Where its file system knows no locks, nobody is kept out.
     """
     handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -118,7 +122,11 @@ def alone(place: Path, *, wait: bool = True) -> Iterator[None]:
 
 def _lock(handle: int, wait: bool) -> None:
     if os.name != "nt":
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         return
     while True:
         try:

@@ -27,7 +27,7 @@ from batcache.config.settings import Config, load_config, to_plain
 from batcache.config.yaml import read_sections
 from batcache.errors import ConfigError, RunError, brief, list_some
 from batcache.storage.disk import PARTIAL, temporary_name, write_file
-from batcache.storage.exclusive import alone
+from batcache.storage.exclusive import lock_file
 
 FORMAT_VERSION = 1
 BEST = Path("checkpoints") / "best_model.pt"
@@ -133,7 +133,7 @@ def held_alone(run: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             (run / "logs").mkdir(exist_ok=True)
-            stack.enter_context(alone(run / "logs" / "training.lock", wait=False))
+            stack.enter_context(lock_file(run / "logs" / "training.lock", wait=False))
         except BlockingIOError:
             raise RunError(run, "is being trained by another process", "Wait for it, or stop it") from None
         yield

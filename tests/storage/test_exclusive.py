@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from batcache.storage.disk import write_file
-from batcache.storage.exclusive import alone, create_exclusively
+from batcache.storage.exclusive import create_exclusively, lock_file
 
 ADDS = """
 import json, sys, time
 from pathlib import Path
 from batcache.storage.disk import write_file
-from batcache.storage.exclusive import alone
+from batcache.storage.exclusive import lock_file
 place, me = Path(sys.argv[1]), sys.argv[2]
 for number in range(20):
-    with alone(place.with_name("lock")):
+    with lock_file(place.with_name("lock")):
         there = json.loads(place.read_bytes())
         time.sleep(0.002)
         write_file(place, json.dumps([*there, f"{me} {number}"]).encode())
@@ -34,9 +34,13 @@ def test_of_four_processes_that_add_to_a_file_at_once_none_loses_a_line(tmp_path
 
 
 def test_who_does_not_wait_is_told_at_once_that_somebody_is_there(tmp_path: Path):
-    with alone(tmp_path / "lock", wait=False), pytest.raises(BlockingIOError), alone(tmp_path / "lock", wait=False):
+    with (
+        lock_file(tmp_path / "lock", wait=False),
+        pytest.raises(BlockingIOError),
+        lock_file(tmp_path / "lock", wait=False),
+    ):
         pass
-    with alone(tmp_path / "lock", wait=False):
+    with lock_file(tmp_path / "lock", wait=False):
         pass
 
 
