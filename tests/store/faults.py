@@ -235,6 +235,9 @@ def _run_in_child(folder: Path, words: list[str], fault: Fault, answer: int) -> 
         build._MOST_WRITERS = 1  # shards one after the other: the operations have one order
         watch.begin()
     if fault.phases:
+        # From the moment that it is told of, Ctrl-C may come: it counts once the command has begun.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        cli.keep_freed_memory = lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # type: ignore[assignment,return-value]
         phases.publish(Path(fault.phases), fault.pause_s, fault.seed)
     if fault.file_bytes is not None:
         import resource

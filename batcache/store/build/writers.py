@@ -4,6 +4,7 @@ So what a kill leaves is the beginning of what there was to do, and the rest is 
 """
 
 import threading
+import time
 from array import array
 from collections import deque
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from batcache.store.format.shard import ShardWriter, shard_path
 if TYPE_CHECKING:
     from batcache.store.build.compute import Computed
 
+_STARTING_S = 1.0
+"""A thread whose start was interrupted begins within so many seconds, or not at all."""
 Frames = NDArray[np.float16]
 Written = tuple[list[CachedRecording], list[Commit]]
 
@@ -83,9 +86,14 @@ class Writers:
 
 def _join_threads(named: str) -> None:
     """Wait for a pool's threads, also for one whose start Ctrl-C interrupted: the pool does not know it."""
+    until = time.monotonic() + _STARTING_S
     for thread in threading.enumerate():
-        if thread.name.startswith(named):
-            thread.join()
+        while thread.name.startswith(named) and time.monotonic() < until:
+            try:
+                thread.join()
+                break
+            except RuntimeError:  # it has not begun, and may never
+                time.sleep(0.001)
 
 
 def write_task(cache: Place, task: Task, computed: "list[Computed]", fingerprint: str, layout: Layout) -> Written:
