@@ -86,14 +86,12 @@ class Writers:
 
 def _join_threads(named: str) -> None:
     """Wait for a pool's threads, also for one whose start Ctrl-C interrupted: the pool does not know it."""
-    until = time.monotonic() + _STARTING_S
-    for thread in threading.enumerate():
-        while thread.name.startswith(named) and time.monotonic() < until:
-            try:
-                thread.join()
-                break
-            except RuntimeError:  # it has not begun, and may never
-                time.sleep(0.001)
+    for thread in [thread for thread in threading.enumerate() if thread.name.startswith(named)]:
+        until = time.monotonic() + _STARTING_S
+        while thread.ident is None and time.monotonic() < until:
+            time.sleep(0.001)
+        if thread.ident is not None:
+            thread.join()
 
 
 def write_task(cache: Place, task: Task, computed: "list[Computed]", fingerprint: str, layout: Layout) -> Written:
