@@ -96,9 +96,8 @@ def train(
     settings, store = load_with_store(config, flags)
     manifest = choose_manifest(csv or (), settings, store, allow_outside=True)
     if not csv and not settings.data.csvs:
-        say(
-            f"labels from {list_some(map(str, manifest.csvs))}, which {store.path} was last built from; --csv takes others"
-        )
+        csvs = list_some(map(str, manifest.csvs))
+        say(f"labels from {csvs}, which {store.path} was last built from; --csv takes others")
     with _resumable(device) as listener:
         report = train_model(settings, store, manifest, pick_device(device), on_progress=listener)
     show(describe(report))
