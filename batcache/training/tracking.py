@@ -21,11 +21,14 @@ class Tracker(Protocol):
 
     notes: tuple[str, ...]
 
-    def log(self, metrics: Mapping[str, Any]) -> None: ...
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Report numbers under their names."""
 
-    def save(self, path: Path) -> None: ...
+    def save(self, path: Path) -> None:
+        """Keep a copy of a file with the run."""
 
-    def finish(self) -> None: ...
+    def finish(self) -> None:
+        """Say that the run has ended."""
 
 
 class NoTracker:
