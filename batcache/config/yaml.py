@@ -8,10 +8,12 @@ import yaml
 from batcache.errors import ConfigError, shorten
 
 _LARGEST = 1 << 20
+_DEEPEST = 32
+"""Lists within lists; the scanner takes time that grows with the square of their depth."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping: YAML would let the later one win, unsaid."""
+    """Refuses a key that stands twice in a mapping: YAML would let the later one win, unsaid. Refuses deep nesting."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -25,6 +27,12 @@ class _Loader(yaml.SafeLoader):
                 raise ConfigError(f"{self.name} line {line}", finding, "Keep one of them")
             first[key.tag, key.value] = line
         return node
+
+    def fetch_flow_collection_start(self, kind: Any) -> None:
+        if self.flow_level >= _DEEPEST:
+            line = self.get_mark().line + 1
+            raise ConfigError(f"{self.name} line {line}", f"more than {_DEEPEST} brackets in each other", "Correct it")
+        super().fetch_flow_collection_start(kind)
 
 
 def read_sections(path: Path) -> dict[str, Any]:
