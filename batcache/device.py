@@ -1,5 +1,7 @@
 """Where to compute: on the CPU or on a GPU."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from batcache.errors import ConfigError
@@ -22,3 +24,16 @@ def pick_device(name: str) -> "torch.device":
     if name == "cuda" and not there:
         raise ConfigError("--device cuda", "no CUDA device is usable here", "Pass --device cpu, or auto")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and there) else "cpu")
+
+
+@contextmanager
+def limit_threads(count: int) -> Iterator[None]:
+    """Let torch compute with so many CPU threads within the block, then with as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

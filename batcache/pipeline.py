@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from batcache.store.reader import Store
 
 PAGE = "test_page.png"
+TRUNK = "trunk.pt"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class PipelineReport:
     page: Path
 
 
+@dataclass(frozen=True)
+class PretrainReport:
+    """What a pipeline that teaches a trunk made: the run, and ``trunk``, for ``--init``."""
+
+    run: Path
+    trunk: Path
+
+
 def run_pipeline(
     file: Path,
     csvs: "Sequence[Path]" = (),
@@ -51,7 +60,7 @@ def run_pipeline(
     *,
     allow_outside: bool = False,
     on_progress: OnProgress = ignore_progress,
-) -> PipelineReport:
+) -> PipelineReport | PretrainReport:
     """Run the experiment that a YAML file describes.
 
     Args:
@@ -69,7 +78,7 @@ def run_pipeline(
 
     flags = flags or {}
     settings = load_settings(file, flags)
-    if settings.synth.manifest is not None:
+    if settings.synth.manifest is not None or settings.synth.clips is not None:
         _simulate(settings, on_progress)
     listed = choose_manifest(csvs, settings, allow_outside=allow_outside)
     built = build(listed, settings.data.place, settings.data, device, on_progress=on_progress)
@@ -80,6 +89,8 @@ def run_pipeline(
 
     settings, store = load_with_store(file, flags)
     manifest = choose_manifest(csvs, settings, store, allow_outside=True)
+    if settings.synth.instance_labels:
+        return _keep_trunk(train_if_needed(settings, store, manifest, pick_device(device), on_progress), settings)
     require_split(join(manifest, store).split("test"), manifest, "test")  # before hours of training for nothing
     run = train_if_needed(settings, store, manifest, pick_device(device), on_progress)
     evaluation = _evaluate_if_needed(run, store, manifest, pick_device(device), on_progress)
@@ -89,12 +100,36 @@ def run_pipeline(
 def _simulate(settings: "Config", on_progress: OnProgress) -> None:
     from batcache.errors import ConfigError
     from batcache.manifest.manifest import read_manifest
-    from batcache.synth.create import create
+    from batcache.synth.create import create, write_plan
+    from batcache.synth.instances import write_instances
 
-    if settings.synth.out is None or settings.synth.manifest is None:
+    synth, data = settings.synth, settings.data
+    if synth.out is None:
         raise ConfigError("synth.out", "not given", "Say where the simulated recordings go")
-    report = create(read_manifest([settings.synth.manifest]), settings.synth.out, on_progress=on_progress)
+    if synth.clips is not None and synth.manifest is not None:
+        raise ConfigError("synth.clips", "given beside synth.manifest", "Keep one of them")
+    listed = synth.manifest
+    if synth.clips is not None:
+        listed = write_plan(synth.out, synth.clips, (), synth.seed, force=False, virtual=synth.virtual_species)
+    assert listed is not None
+    manifest = read_manifest([listed])
+    report = create(manifest, synth.out, on_progress=on_progress)
+    if synth.instance_labels:
+        write_instances(manifest, synth.out, data.instance_s, data.fmax)
     on_progress(Progress("synth", result=report))
+
+
+def _keep_trunk(run: Path, settings: "Config") -> PretrainReport:
+    """Write the trunk of a run's best model beside it."""
+    from batcache.model.checkpoint import load_checkpoint
+    from batcache.model.pretrained import save_pretrained
+    from batcache.model.start import extract_trunk
+    from batcache.training.runs import BEST
+
+    synth = settings.synth
+    made = f"{synth.clips} simulated clips, {synth.virtual_species} virtual species, seed {synth.seed}"
+    save_pretrained(run / TRUNK, extract_trunk(load_checkpoint(run / BEST), made))
+    return PretrainReport(run, run / TRUNK)
 
 
 def train_if_needed(

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from statistics import median
 
 import threadpoolctl
-import torch
+
+from batcache.device import limit_threads
 
 _MOST_ROUNDS = 200
 
@@ -46,10 +47,5 @@ def take_turns(
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Let torch, and the linear algebra of numpy and scipy, compute with so many threads within the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        with threadpoolctl.threadpool_limits(count):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    with limit_threads(count), threadpoolctl.threadpool_limits(count):
+        yield

@@ -9,9 +9,11 @@ from batcache.errors import count
 
 if TYPE_CHECKING:  # --help imports no torch
     from batcache.bench.rows import Row
+    from batcache.evaluation.cross_validate import FoldsReport
     from batcache.evaluation.evaluate import EvalReport, Evaluation
+    from batcache.evaluation.metrics import Metrics
     from batcache.manifest.label_counts import SpeciesCounts
-    from batcache.pipeline import PipelineReport, UpToDate
+    from batcache.pipeline import PipelineReport, PretrainReport, UpToDate
     from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport
 
 
@@ -50,8 +52,9 @@ def of_time_left(left: "TimeLeft") -> Iterator[Block]:
 def of_epoch(epoch: "Epoch") -> Iterator[Block]:
     """A line of losses, average precision and speed."""
     ap = "-" if epoch.val_macro_ap is None else f"{epoch.val_macro_ap:.4f}"
+    validated = "" if epoch.val_loss is None else f"val loss {epoch.val_loss:.4f}  val macro AP {ap}  "
     yield (
-        f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.4f}  val loss {epoch.val_loss:.4f}  val macro AP {ap}  "
+        f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.4f}  {validated}"
         f"{epoch.bags_per_s:.1f} bags/s  {epoch.seconds:.1f} s{'  best' if epoch.improved else ''}"
     )
 
@@ -89,6 +92,21 @@ def of_evaluation(report: "EvalReport") -> Iterator[Block]:
         yield f"scores of clips {report.predictions_file.with_suffix('.csv')}"
         yield f"predictions     {report.predictions_file}"
         return
+    yield from _of_metrics(metrics, f"split {report.split}")
+    yield f"predictions {report.predictions_file}"
+    yield f"metrics     {report.metrics_file}"
+
+
+def of_folds(report: "FoldsReport") -> Iterator[Block]:
+    """What cross-validation came to, and the model that was trained on all clips."""
+    yield from _of_metrics(report.metrics, f"{report.folds} folds")
+    yield f"predictions {report.predictions_file}"
+    yield f"metrics     {report.metrics_file}"
+    yield f"model of all clips {report.run / 'checkpoints' / 'best_model.pt'}"
+
+
+def _of_metrics(metrics: "Metrics", of: str) -> Iterator[Block]:
+    """Metrics by species and averaged, and what no average holds."""
     rows = [
         (
             r.species,
@@ -104,7 +122,7 @@ def of_evaluation(report: "EvalReport") -> Iterator[Block]:
         ap, auc = (metrics.macro_average_precision, metrics.macro_roc_auc) if name == "macro" else (None, None)
         rows.append((f"{name} average", "", *map(_number, (average.precision, average.recall, average.f1, ap, auc))))
     yield Table(
-        f"split {report.split}, {count(metrics.clips, 'clip')}, threshold {metrics.threshold:g}",
+        f"{of}, {count(metrics.clips, 'clip')}, threshold {metrics.threshold:g}",
         rows,
         ("species", "clips", "precision", "recall", "F1", "AP", "ROC-AUC"),
         ("ROC-AUC", "precision", "recall"),
@@ -115,8 +133,6 @@ def of_evaluation(report: "EvalReport") -> Iterator[Block]:
     for names, averages in by_names.items():
         if names:
             yield f"{', '.join(averages)}: without {', '.join(names)}, with too few labels here, or not taught"
-    yield f"predictions {report.predictions_file}"
-    yield f"metrics     {report.metrics_file}"
 
 
 def of_measured(rows: Sequence["Row"]) -> Iterator[Block]:
@@ -177,3 +193,8 @@ def of_pipeline(report: "PipelineReport") -> Iterator[Block]:
     if report.settings.synth.manifest is not None:
         yield "with your own recordings, and a train.csv that says which species are in which clip:"
         yield "    batcache build --csv train.csv\n    batcache train\n    batcache eval --split test"
+
+
+def of_pretraining(report: "PretrainReport") -> Iterator[Block]:
+    """Where a trunk lies, and how it is used."""
+    yield f"trunk {report.trunk}: batcache train --init {report.trunk}"

@@ -37,8 +37,25 @@ class Pooling(StrEnum):
     max = "max"
     attention = "attention"
     linear_softmax = "linear_softmax"
+    gated_attention = "gated_attention"
+    top_share = "top_share"
+    mean = "mean"
+    exponential_softmax = "exponential_softmax"
+    self_weighted = "self_weighted"
+    autopool = "autopool"
+    noisy_or = "noisy_or"
 
 
+Init = Annotated[
+    str | None,
+    typer.Option(
+        "--init",
+        metavar="simulated|none|PATH",
+        help="What training starts from: the trunk that ships, chance, or the trunk of a file or run. "
+        "[default: simulated; none where the config names conv_layers]",
+        show_default=False,
+    ),
+]
 Csvs = Annotated[
     list[Path] | None,
     typer.Option("--csv", help="Manifest; give several as --csv a.csv --csv b.csv.", show_default=False),

@@ -29,6 +29,8 @@ _DESCRIBED: dict[str, Callable[[Any], Iterator[Block]]] = {  # by name, so that 
     "TrainReport": model_tables.of_training,
     "Evaluation": model_tables.of_choice,
     "EvalReport": model_tables.of_evaluation,
+    "FoldsReport": model_tables.of_folds,
     "UpToDate": model_tables.of_up_to_date,
     "PipelineReport": model_tables.of_pipeline,
+    "PretrainReport": model_tables.of_pretraining,
 }

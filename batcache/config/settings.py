@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from batcache.config.explain import explain
 from batcache.config.features import FeatureConfig
+from batcache.config.recipes import find_recipe
 from batcache.config.types import (
     CachePlace,
     Count,
@@ -32,7 +33,19 @@ from batcache.config.yaml import read_sections
 from batcache.errors import ConfigError
 from batcache.storage.place import Place, reach
 
-PoolingType = Literal["max", "attention", "linear_softmax"]
+PoolingType = Literal[
+    "max",
+    "attention",
+    "linear_softmax",
+    "gated_attention",
+    "top_share",
+    "mean",
+    "exponential_softmax",
+    "self_weighted",
+    "autopool",
+    "noisy_or",
+]
+Init = Literal["auto", "none", "simulated"] | Path
 Engine = Literal["auto", "nnaudio", "fft"]
 
 
@@ -107,18 +120,39 @@ NamedLayer = Annotated[ConvLayer, BeforeValidator(_name_sizes)]
 
 @dataclass(frozen=True)
 class ModelConfig(Section):
-    """The network: convolutions within an instance, a recurrent network along the bag, a pooling over it."""
+    """The network: convolutions within an instance, a recurrent network along the bag, a pooling over it.
+
+    ``init`` says where its trunk, the convolutions, comes from: ``simulated`` ships with batcache, a path is that of a
+    trunk's file, a checkpoint or a run, ``none`` starts from chance. ``auto`` is ``none`` where ``conv_layers`` are
+    given, else ``simulated``: a trunk has layers of its own. ``train`` says what learns on a trunk: the ``heads``
+    alone, or ``all``. What one head has: a hidden layer of ``head_size``, a recurrent network, a pooling; several are
+    averaged.
+    """
 
     pooling_type: PoolingType = "attention"
-    conv_layers: tuple[NamedLayer, ...] = (ConvLayer(64), ConvLayer(128), ConvLayer(256))
-    rnn_hidden_size: Count = 128
-    rnn_layers: Count = 2
+    conv_layers: tuple[NamedLayer, ...] | None = None
+    rnn_hidden_size: Count = 32
+    rnn_layers: Count = 1
     dropout: Share = 0.5
+    init: Init = "auto"
+    train: Literal["head", "all"] = "head"
+    heads: Count = 5
+    head_size: Count = 64
+
+    @property
+    def starts_from_trunk(self) -> bool:
+        """Whether the convolutions come from elsewhere."""
+        return self.init != "none" and (self.init != "auto" or self.conv_layers is None)
+
+    @property
+    def trains_heads_alone(self) -> bool:
+        """Whether the trunk stays as it is."""
+        return self.starts_from_trunk and self.train == "head"
 
 
 @dataclass(frozen=True)
 class TrainingConfig(Section):
-    """How a model is fitted.
+    """How a model is fitted. These defaults are for heads on a trunk; see ``config.recipes`` for others.
 
     ``class_weights`` weigh a species' positive labels: ``balanced`` (negatives over positives, at most 100), one
     number a species in CSV order, or a mapping from species to number (the others get 1). ``keep_on_gpu``: ``auto``
@@ -126,11 +160,11 @@ class TrainingConfig(Section):
     """
 
     batch_size: Count = 8
-    epochs: Count = 100
-    learning_rate: Positive = 1e-3
-    weight_decay: NotNegative = 1e-4
-    class_weights: Literal["balanced"] | tuple[Positive, ...] | dict[str, Positive] | None = None
-    scheduler: Literal["plateau", "one_cycle", "none"] = "plateau"
+    epochs: Count = 60
+    learning_rate: Positive = 3e-3
+    weight_decay: NotNegative = 1e-2
+    class_weights: Literal["balanced"] | tuple[Positive, ...] | dict[str, Positive] | None = "balanced"
+    scheduler: Literal["plateau", "one_cycle", "none"] = "none"
     patience: Count = 15
     grad_clip: Positive = 1.0
     max_instances: Count = 60
@@ -143,7 +177,11 @@ class TrainingConfig(Section):
 
 @dataclass(frozen=True)
 class AugmentationConfig(Section):
-    """Applied to features of training bags only. Mask widths are upper bounds, in frames and mel bands."""
+    """Applied to features of training bags only. Mask widths are upper bounds, in frames and mel bands.
+
+    ``bandwidth_masking`` is the share of instances whose upper bands become 0 from a random one of the upper half on,
+    as recorders of a lower rate leave them.
+    """
 
     time_masking: bool = True
     time_mask_param: Natural = 20
@@ -151,6 +189,7 @@ class AugmentationConfig(Section):
     freq_mask_param: Natural = 10
     noise_injection: bool = True
     noise_std: NotNegative = 0.01
+    bandwidth_masking: Annotated[Real, Field(ge=0, le=1)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -165,10 +204,19 @@ class WandbConfig(Section):
 
 @dataclass(frozen=True)
 class SynthConfig(Section):
-    """What ``batcache run`` simulates first, if anything: the rows of ``manifest``, rendered into ``out``."""
+    """What ``batcache run`` simulates first, if anything: the rows of ``manifest``, or so many ``clips``, into ``out``.
+
+    Of made-up clips, ``seed`` decides who flies where; beside the twenty real species there are ``virtual_species``.
+    With ``instance_labels`` each instance is labelled by the calls in it, in ``instances.csv`` of ``out``: the run then
+    teaches a trunk, and keeps it as ``trunk.pt``.
+    """
 
     manifest: Path | None = None
     out: Path | None = None
+    clips: Count | None = None
+    virtual_species: Natural = 0
+    seed: Natural = 0
+    instance_labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,8 +250,11 @@ def load_config(path: Path | None = None, *, base: Layer | None = None, flags: L
     for layer in (base or {}, read_sections(path) if path else {}, given_flags):
         for section, keys in layer.items():
             merged[section] = {**merged.get(section, {}), **keys}
+    recipe = find_recipe(merged.get("model") or {})
     try:
-        return _adapter().validate_python(merged)
+        return _adapter().validate_python(
+            {**merged, **{s: {**keys, **merged.get(s, {})} for s, keys in recipe.items()}}
+        )
     except ValidationError as error:
         raise explain(error, path, _keys_in) from None
 

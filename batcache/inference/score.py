@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from batcache.errors import RunError
-from batcache.model.crnn import BatMILModel
+from batcache.model.checkpoint import Model
+from batcache.model.heads import MILHeads
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class BagScores:
 
 @torch.inference_mode()
 def score_bags(
-    model: BatMILModel, bags: Iterable[Instances], batch_size: int, max_instances: int
+    model: Model | MILHeads, bags: Iterable[Instances], batch_size: int, max_instances: int
 ) -> Iterator[BagScores]:
     """Score bags in order, in the memory of ``max_instances`` instances: a bag with more is encoded in pieces.
 
@@ -66,7 +67,7 @@ def score_bags(
     yield from _score_batch(model, waiting, device)
 
 
-def _score_batch(model: BatMILModel, bags: Sequence[Instances], device: torch.device) -> Iterator[BagScores]:
+def _score_batch(model: Model | MILHeads, bags: Sequence[Instances], device: torch.device) -> Iterator[BagScores]:
     if not bags:
         return
     read = [bag.read(0, bag.count) for bag in bags]
@@ -77,7 +78,7 @@ def _score_batch(model: BatMILModel, bags: Sequence[Instances], device: torch.de
         yield _checked(bag, output.bag_logits[i], output.evidence[i, : bag.count])
 
 
-def _score_long(model: BatMILModel, bag: Instances, piece: int, device: torch.device) -> BagScores:
+def _score_long(model: Model | MILHeads, bag: Instances, piece: int, device: torch.device) -> BagScores:
     starts = range(0, bag.count, piece)
     pieces = (bag.read(start, min(piece, bag.count - start)).to(device).float() for start in starts)
     output = model.score_pieces(pieces)

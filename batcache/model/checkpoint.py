@@ -14,8 +14,12 @@ from batcache.config.renamed import rename_keys
 from batcache.config.settings import ModelConfig, to_plain
 from batcache.errors import BatcacheError, RunError, brief, list_some
 from batcache.model.crnn import BatMILModel
+from batcache.model.pretrained import PretrainedMILModel
+from batcache.model.trunk import TrunkConfig
 from batcache.storage.disk import replacing
 
+Model = BatMILModel | PretrainedMILModel
+"""Frames of bags to scores: trained from chance, or on a trunk that was taught elsewhere."""
 FORMAT = "batcache-checkpoint"
 FORMAT_VERSION = 1
 _REMEDY = "Restore it from a copy, or train again"
@@ -32,12 +36,13 @@ class Checkpoint:
         fingerprint: of these features: their settings and the front end that computed them.
         frames_per_instance: the length of its instances.
         epoch: after which it was written.
-        metric: what ``score`` is: ``val_macro_ap`` or ``val_loss``.
-        score: of that epoch, on the validation clips.
+        metric: what ``score`` is: ``val_macro_ap``, ``val_loss`` or, without validation, ``train_loss``.
+        score: of that epoch.
         weights: of the network.
         trainer: what only resuming needs.
         taught: the species whose training clips held both labels; the scores of others mean nothing. None in files of
             earlier versions, which do not tell: then all count as taught.
+        trunk: what the model stands on; None where it was trained from chance.
     """
 
     model: ModelConfig
@@ -51,6 +56,7 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     trainer: Mapping[str, Any] = field(default_factory=dict)
     taught: tuple[str, ...] | None = None
+    trunk: TrunkConfig | None = None
 
     @property
     def is_taught(self) -> tuple[bool, ...]:
@@ -62,9 +68,13 @@ class Checkpoint:
         """Of the front end whose features it was trained on; None where it is not known here."""
         return self.features.find_version(self.fingerprint)
 
-    def restore(self, device: torch.device) -> BatMILModel:
+    def restore(self, device: torch.device) -> Model:
         """Return the model, in eval mode."""
-        model = BatMILModel(self.model, self.features.n_mels, len(self.species))
+        model: Model
+        if self.trunk is None:
+            model = BatMILModel(self.model, self.features.n_mels, len(self.species))
+        else:
+            model = PretrainedMILModel(self.model, self.trunk, self.features, len(self.species))
         model.load_state_dict(dict(self.weights))
         return model.to(device).eval()
 
@@ -107,6 +117,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         document["model"] = TypeAdapter(ModelConfig).validate_python(document["model"])
         document["features"] = TypeAdapter(FeatureConfig).validate_python(document["features"])
         document["species"] = tuple(document["species"])
+        if document.get("trunk") is not None:
+            document["trunk"] = TypeAdapter(TrunkConfig).validate_python(document["trunk"])
         if document.get("taught") is not None:
             document["taught"] = tuple(document["taught"])
         checkpoint = Checkpoint(**document)

@@ -6,41 +6,32 @@ is best left on the CPU, which has to know it: fetched from a GPU, it waits for 
 """
 
 from collections.abc import Iterable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from batcache.config.settings import ConvLayer, ModelConfig
+from batcache.config.settings import ModelConfig
 from batcache.errors import ConfigError
 from batcache.model.pooling import BagOutput, MILPoolingHead
+from batcache.model.trunk import Trunk
 
 
-class CRNN(nn.Module):
-    """PCEN-mel instances to features that know their neighbours in the bag.
-
-    The convolutions keep time and frequency. At each time step left, channels and bands are projected together, so that
-    45 kHz and 50 kHz stay apart; then each embedding takes its maximum over time, so that one call of 3 ms counts as
-    much in 500 ms as in 5.
+class CRNN(Trunk):
+    """PCEN-mel instances to features that know their neighbours in the bag: a ``Trunk``, then a recurrent network.
 
     Shape:
         features: ``[B, N, T, M]``, mask: ``[B, N]``, true at real instances, which come first in each bag
         returns: ``[B, N, feature_dim]``, 0 at padded instances
 
     Raises:
-        ConfigError: the layers leave nothing of the ``n_mels`` bands, or, when called, of the ``T`` frames.
+        ConfigError: no layers are given; also see ``Trunk``.
     """
 
     def __init__(self, config: ModelConfig, n_mels: int) -> None:
-        super().__init__()
-        self.conv_layers = config.conv_layers
-        self.feature_dim = 2 * config.rnn_hidden_size
-        channels = [1, *(layer.filters for layer in config.conv_layers)]
-        bands = _remaining(n_mels, "mel bands", config.conv_layers)
-        blocks = [_block(inputs, layer) for inputs, layer in zip(channels, config.conv_layers, strict=False)]
-        self.convolutions = nn.Sequential(*blocks).to(memory_format=torch.channels_last)  # a quarter faster on a CPU
-        self.projection = nn.Linear(channels[-1] * bands, self.feature_dim)
+        if config.conv_layers is None:
+            raise ConfigError("model.conv_layers", "not given", "Name them: from chance there are no others")
+        super().__init__(config.conv_layers, n_mels, 2 * config.rnn_hidden_size)
         self.dropout = nn.Dropout(config.dropout)
         self.rnn = nn.GRU(
             self.feature_dim,
@@ -57,10 +48,7 @@ class CRNN(nn.Module):
         Shape:
             instances: ``[K, T, M]``, returns: ``[K, feature_dim]``
         """
-        _remaining(instances.shape[1], "frames", self.conv_layers)
-        maps = self.convolutions(instances.unsqueeze(1))
-        steps = self.projection(maps.permute(0, 2, 3, 1).flatten(2)).relu()
-        embeddings: Tensor = self.dropout(steps.amax(1))
+        embeddings: Tensor = self.dropout(super().embed(instances))
         return embeddings
 
     def contextualise(self, embeddings: Tensor, mask: Tensor) -> Tensor:
@@ -70,25 +58,14 @@ class CRNN(nn.Module):
             embeddings: ``[K, feature_dim]``, the real instances, bag after bag; mask: ``[B, N]``
             returns: ``[B, N, feature_dim]``, 0 at padded instances
         """
-        mask = mask.cpu()  # packing needs the lengths there
-        lengths = mask.sum(1)
-        assert (lengths > 0).all(), "a bag without real instances"
-        assert (mask[:, :-1] >= mask[:, 1:]).all(), "a padded instance before a real one"
-        bags = embeddings.new_zeros(mask.numel(), self.feature_dim)
-        bags = bags.index_copy(0, _places(mask, embeddings.device), embeddings).view(*mask.shape, -1)
-        order = lengths.argsort(descending=True, stable=True)  # here: pack_padded_sequence would wait for a GPU twice
-        there = order.to(embeddings.device, non_blocking=True)
-        packed, _ = self.rnn(pack_padded_sequence(bags[there], lengths[order], batch_first=True))
-        dropped = PackedSequence(self.dropout(packed.data), packed.batch_sizes)
-        longest_first = pad_packed_sequence(dropped, batch_first=True, total_length=mask.shape[1])[0]
-        return longest_first[order.argsort().to(embeddings.device, non_blocking=True)]
+        return run_along_bags(self.rnn, spread(embeddings, mask), mask, self.dropout)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Return each instance's features in the light of its bag. Shapes as the class says."""
         mask = mask.cpu()
         real = features.flatten(0, 1)
         if not mask.all():
-            real = real[_places(mask, features.device)]
+            real = real[places(mask, features.device)]
         return self.contextualise(self.embed(real), mask)
 
 
@@ -110,6 +87,10 @@ class BatMILModel(nn.Module):
         output: BagOutput = self.head(self.crnn(features, mask), mask.to(features.device, non_blocking=True))
         return output
 
+    def each(self, features: Tensor, mask: Tensor) -> list[BagOutput]:
+        """What its one head says of a batch of bags, as models of several heads tell it."""
+        return [self(features, mask)]
+
     @torch.no_grad()
     def score_pieces(self, pieces: Iterable[Tensor]) -> BagOutput:
         """Judge one bag of any length, given as consecutive pieces, in the memory of one piece and all embeddings.
@@ -126,36 +107,31 @@ class BatMILModel(nn.Module):
         return output
 
 
-def _places(mask: Tensor, device: torch.device) -> Tensor:
-    """Where the real instances stand among all, bag after bag."""
+def places(mask: Tensor, device: torch.device) -> Tensor:
+    """Where the real instances stand among all, bag after bag. Shape: ``[B, N]`` -> ``[K]``."""
     return mask.flatten().nonzero().squeeze(1).to(device, non_blocking=True)
 
 
-def _block(channels: int, layer: ConvLayer) -> nn.Sequential:
-    return nn.Sequential(
-        # BatchNorm takes away what a bias would add.
-        nn.Conv2d(channels, layer.filters, layer.kernel_size, layer.stride, layer.padding, bias=False),
-        nn.BatchNorm2d(layer.filters),
-        # ReLU and maximum commute: this way round, ReLU has a quarter of the work.
-        nn.MaxPool2d(2),
-        nn.ReLU(inplace=True),
-    )
+def spread(real: Tensor, mask: Tensor) -> Tensor:
+    """Put what real instances hold in their places, 0 at padded ones. Shape: ``[K, D]`` -> ``[B, N, D]``."""
+    mask = mask.cpu()
+    bags = real.new_zeros(mask.numel(), real.shape[-1])
+    return bags.index_copy(0, places(mask, real.device), real).view(*mask.shape, -1)
 
 
-def _remaining(size: int, axis: Literal["frames", "mel bands"], layers: tuple[ConvLayer, ...]) -> int:
-    """Return how many frames or mel bands of ``size`` leave the last layer."""
-    given, index = size, ("frames", "mel bands").index(axis)
-    for number, layer in enumerate(layers, 1):
-        kernel, stride, padding = (
-            sizes if isinstance(sizes, int) else sizes[index]
-            for sizes in (layer.kernel_size, layer.stride, layer.padding)
-        )
-        size = ((size + 2 * padding - kernel) // stride + 1) // 2
-        if size < 1:
-            raise ConfigError(
-                "model.conv_layers",
-                f"layer {number} of {len(layers)} leaves nothing of {given} {axis}, expected at least 1",
-                "Remove layers, lower kernel_size or stride, or raise "
-                + ("data.instance_s" if axis == "frames" else "data.n_mels"),
-            )
-    return size
+def run_along_bags(rnn: nn.GRU, bags: Tensor, mask: Tensor, dropout: nn.Dropout) -> Tensor:
+    """What a recurrent network makes of the real instances of each bag.
+
+    Shape:
+        bags: ``[B, N, D]``, mask: ``[B, N]``, returns: ``[B, N, 2 * hidden]``, 0 at padded instances
+    """
+    mask = mask.cpu()  # packing needs the lengths there
+    lengths = mask.sum(1)
+    assert (lengths > 0).all(), "a bag without real instances"
+    assert (mask[:, :-1] >= mask[:, 1:]).all(), "a padded instance before a real one"
+    order = lengths.argsort(descending=True, stable=True)  # here: pack_padded_sequence would wait for a GPU twice
+    there = order.to(bags.device, non_blocking=True)
+    packed, _ = rnn(pack_padded_sequence(bags[there], lengths[order], batch_first=True))
+    dropped = PackedSequence(dropout(packed.data), packed.batch_sizes)
+    longest_first = pad_packed_sequence(dropped, batch_first=True, total_length=mask.shape[1])[0]
+    return longest_first[order.argsort().to(bags.device, non_blocking=True)]

@@ -4,9 +4,11 @@ One linear classifier serves instances and bags; the poolings differ in how its 
 instances have no say in any of them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from batcache.config.settings import PoolingType
@@ -17,8 +19,9 @@ class BagOutput:
     """What the model says of a batch of bags, in float32 also under autocast. Padded instances hold 0 throughout.
 
     ``attention`` sums to 1 over a bag's instances: one weight an instance (``attention``), or one for each species
-    (``linear_softmax``); ``max`` has none. ``evidence`` lies in 0..1: how much each instance speaks for each species,
-    its own probability times its attention relative to the largest in the bag.
+    (``linear_softmax`` and those that weigh probabilities); ``max``, ``top_share`` and ``noisy_or`` have none.
+    ``evidence`` lies in 0..1: how much each instance speaks for each species, its own probability times its attention
+    relative to the largest in the bag.
 
     Shape:
         bag_logits: ``[B, C]``, instance_logits and evidence: ``[B, N, C]``, attention: ``[B, N]`` or ``[B, N, C]``
@@ -91,10 +94,137 @@ class LinearSoftmaxPooling(nn.Module):
         return (attention * instance_logits).sum(1), attention
 
 
-_POOLINGS: dict[PoolingType, type[MaxPooling] | type[AttentionPooling] | type[LinearSoftmaxPooling]] = {
+class GatedAttentionPooling(nn.Module):
+    """As ``AttentionPooling``, the hidden units gated: ``a = softmax(w' (tanh(V h) * sigmoid(U h)))`` (equation 9).
+
+    Shape:
+        instance_features: ``[B, N, D]``, instance_logits: ``[B, N, C]``, mask: ``[B, N]``
+        returns: bag logits ``[B, C]``, attention ``[B, N]``
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(feature_dim, max(1, feature_dim // 2))
+        self.gate = nn.Linear(feature_dim, self.hidden.out_features)
+        self.score = nn.Linear(self.hidden.out_features, 1, bias=False)
+
+    def forward(self, instance_features: Tensor, instance_logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Pool instance logits into the bag's. Shapes as the class says."""
+        hidden = self.hidden(instance_features).tanh() * self.gate(instance_features).sigmoid()
+        attention = _masked_softmax(self.score(hidden), mask)
+        return (attention * instance_logits).sum(1), attention.squeeze(-1)
+
+
+class TopSharePooling(nn.Module):
+    """The mean of each species' strongest third of the instances, at least one: calls come in trains.
+
+    Shape:
+        instance_features: ``[B, N, D]``, instance_logits: ``[B, N, C]``, mask: ``[B, N]``
+        returns: bag logits ``[B, C]``, no attention
+    """
+
+    share = 1 / 3
+
+    def __init__(self, feature_dim: int, num_classes: int) -> None:
+        super().__init__()
+
+    def forward(self, instance_features: Tensor, instance_logits: Tensor, mask: Tensor) -> tuple[Tensor, None]:
+        """Pool instance logits into the bag's. Shapes as the class says."""
+        strongest = instance_logits.masked_fill(~mask.unsqueeze(-1), -torch.inf).sort(1, descending=True).values
+        taken = (mask.sum(1) * self.share).ceil()
+        within = torch.arange(mask.shape[1], device=mask.device) < taken[:, None]
+        return strongest.masked_fill(~within.unsqueeze(-1), 0).sum(1) / taken[:, None], None
+
+
+class MeanPooling(nn.Module):
+    """The mean of the instances' probabilities; those below weigh it, each by its ``scores``.
+
+    Shape:
+        instance_features: ``[B, N, D]``, instance_logits: ``[B, N, C]``, mask: ``[B, N]``
+        returns: bag logits ``[B, C]``, attention ``[B, N, C]``
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int) -> None:
+        super().__init__()
+
+    def scores(self, instance_logits: Tensor) -> Tensor:
+        """What the weights are the softmax of. Shape: ``[B, N, C]`` -> the same."""
+        return torch.zeros_like(instance_logits)
+
+    def forward(self, instance_features: Tensor, instance_logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Pool instance logits into the bag's. Shapes as the class says."""
+        attention = _masked_softmax(self.scores(instance_logits), mask)
+        return _logit_of_mean(attention, instance_logits), attention
+
+
+class ExponentialSoftmaxPooling(MeanPooling):
+    """The probabilities' mean weighed by their own exponentials: ``y = sum(p exp p) / sum(exp p)``.
+
+    From Wang, Li, Metze: A Comparison of Five Multiple Instance Learning Pooling Functions for Sound Event Detection
+    with Weak Labeling, ICASSP 2019. Shapes as of ``MeanPooling``.
+    """
+
+    def scores(self, instance_logits: Tensor) -> Tensor:
+        """The probabilities."""
+        return instance_logits.sigmoid()
+
+
+class SelfWeightedPooling(MeanPooling):
+    """The probabilities' mean weighed by themselves: ``y = sum(p p) / sum(p)``.
+
+    This is what Wang, Li, Metze (ICASSP 2019) call linear softmax; it has nothing to learn, unlike
+    ``LinearSoftmaxPooling``. Shapes as of ``MeanPooling``.
+    """
+
+    def scores(self, instance_logits: Tensor) -> Tensor:
+        """The probabilities' logarithms."""
+        return F.logsigmoid(instance_logits)
+
+
+class AutoPooling(MeanPooling):
+    """As ``ExponentialSoftmaxPooling``, with a learned sharpness a species, between mean (0) and maximum (infinite).
+
+    From McFee, Salamon, Bello: Adaptive Pooling Operators for Weakly Labeled Sound Event Detection, IEEE/ACM
+    Transactions on Audio, Speech and Language Processing, 2018. Shapes as of ``MeanPooling``.
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int) -> None:
+        super().__init__(feature_dim, num_classes)
+        self.sharpness = nn.Parameter(torch.ones(num_classes))
+
+    def scores(self, instance_logits: Tensor) -> Tensor:
+        """The probabilities, sharpened."""
+        return self.sharpness * instance_logits.sigmoid()
+
+
+class NoisyOrPooling(nn.Module):
+    """Each instance has its chance to show the species: ``y = 1 - prod(1 - p)``.
+
+    Shape:
+        instance_features: ``[B, N, D]``, instance_logits: ``[B, N, C]``, mask: ``[B, N]``
+        returns: bag logits ``[B, C]``, no attention
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int) -> None:
+        super().__init__()
+
+    def forward(self, instance_features: Tensor, instance_logits: Tensor, mask: Tensor) -> tuple[Tensor, None]:
+        """Pool instance logits into the bag's. Shapes as the class says."""
+        none = F.logsigmoid(-instance_logits).masked_fill(~mask.unsqueeze(-1), 0).sum(1).clamp(max=-1e-6)
+        return (-torch.expm1(none)).log() - none, None
+
+
+_POOLINGS: dict[PoolingType, Callable[[int, int], nn.Module]] = {
     "max": MaxPooling,
     "attention": AttentionPooling,
     "linear_softmax": LinearSoftmaxPooling,
+    "gated_attention": GatedAttentionPooling,
+    "top_share": TopSharePooling,
+    "mean": MeanPooling,
+    "exponential_softmax": ExponentialSoftmaxPooling,
+    "self_weighted": SelfWeightedPooling,
+    "autopool": AutoPooling,
+    "noisy_or": NoisyOrPooling,
 }
 
 
@@ -130,3 +260,10 @@ class MILPoolingHead(nn.Module):
 def _masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax of ``[B, N, X]`` over the real instances, in float32: small weights underflow in float16."""
     return scores.float().masked_fill(~mask.unsqueeze(-1), -torch.inf).softmax(1)
+
+
+def _logit_of_mean(attention: Tensor, instance_logits: Tensor) -> Tensor:
+    """The logit of the instances' probabilities averaged by ``attention``, stable at both ends. Shape: ``[B, C]``."""
+    weight = attention.clamp(min=torch.finfo(attention.dtype).tiny).log().masked_fill(attention == 0, -torch.inf)
+    present, absent = F.logsigmoid(instance_logits), F.logsigmoid(-instance_logits)
+    return torch.logsumexp(weight + present, 1) - torch.logsumexp(weight + absent, 1)

@@ -17,7 +17,8 @@ from batcache.storage.disk import write_file
 from batcache.synth.ledger import Events, Row, read_ledger
 from batcache.synth.plan import manifest_csv, plan_manifest
 from batcache.synth.render import DURATION_S, RATE_HZ, render
-from batcache.synth.repertoire import BY_NAME
+from batcache.synth.repertoire import BY_NAME, find_species
+from batcache.synth.virtual import MOST, virtual_name
 from batcache.synth.write import wav_bytes
 
 _EVENT_FIELDS = (
@@ -41,8 +42,10 @@ class SynthReport:
     calls: int
 
 
-def write_plan(out: Path, clips: int, species: Sequence[str], seed: int, *, force: bool) -> Path:
-    """Write a new manifest of so many clips, split by site-night; all species where none are named.
+def write_plan(out: Path, clips: int, species: Sequence[str], seed: int, *, force: bool, virtual: int = 0) -> Path:
+    """Write a new manifest of so many clips, split by site-night; all real species where none are named.
+
+    So many ``virtual`` species fly with them, see ``synth.virtual``.
 
     Raises:
         ManifestError: a species that the simulator does not know.
@@ -51,6 +54,8 @@ def write_plan(out: Path, clips: int, species: Sequence[str], seed: int, *, forc
     if clips < FEWEST_CLIPS:
         raise ManifestError("clips", f"{clips}, expected at least {FEWEST_CLIPS}", "Simulate more")
     _check_species("--species", species)
+    if virtual:
+        species = [*(species or BY_NAME), *map(virtual_name, range(min(virtual, MOST)))]
     content = manifest_csv(plan_manifest(clips, seed, species or None), species).encode()
     place = out / "manifest.csv"
     if not place.exists() or place.read_bytes() != content:
@@ -122,7 +127,7 @@ def _render_rows(rows: Sequence[Row], out: Path, force: bool) -> tuple[Events, i
 
 
 def _check_species(place: str, species: Iterable[str]) -> None:
-    unknown = [name for name in species if name not in BY_NAME]
+    unknown = [name for name in species if find_species(name) is None]
     if unknown:
         known = ", ".join(sorted(BY_NAME))
         remedy = did_you_mean(unknown[0], BY_NAME, f"It knows: {known}")

@@ -10,13 +10,14 @@ from typing import Literal
 
 import numpy as np
 
-from batcache.synth.repertoire import BY_NAME, SPECIES
+from batcache.synth.repertoire import BY_NAME
+from batcache.synth.virtual import is_virtual
 
 Split = Literal["train", "val", "test"]
 
 SPLIT_SHARES: tuple[tuple[Split, float], ...] = (("train", 0.6), ("val", 0.2), ("test", 0.2))
 RICHNESS = (0.08, 0.26, 0.36, 0.30)  # share of clips with 0, 1, 2, 3 species
-LEAST_SHARE = 0.05  # of a split's clips, for each species
+LEAST_SHARE = 0.05  # of a split's clips, for each species; less where more than twenty must share them
 LEAST_GROUPS = {"train": 4, "val": 1, "test": 2}
 
 # Relative activity: pipistrelles lead everywhere, gleaners and horseshoe bats are heard least (FG). Flatter than in the
@@ -28,6 +29,7 @@ ACTIVITY = {
     "Myotis myotis": 3.2, "Myotis brandtii": 2.8, "Rhinolophus hipposideros": 2.8, "Rhinolophus ferrumequinum": 2.6,
     "Miniopterus schreibersii": 2.6, "Eptesicus nilssonii": 2.6, "Vespertilio murinus": 2.5, "Myotis bechsteinii": 2.4,
 }  # fmt: skip
+_VIRTUAL_ACTIVITY = 3.0
 SITES = ("riverside", "oakwood", "orchard", "village", "cave", "lake", "hedgerow", "quarry", "beechwood", "meadow")
 
 
@@ -49,7 +51,7 @@ def plan_manifest(rows: int, seed: int, species: Sequence[str] | None = None) ->
     as far as these have room (fewer than three species). None is in every clip of a split that has two or more.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
-    names = tuple(name for name in BY_NAME if species is None or name in species)
+    names = _columns(species or ())
     nights = max(round(rows / 7.5), 5)
     sizes = rng.multinomial(rows - nights, rng.dirichlet(np.full(nights, 40.0))) + 1
     plan: list[Row] = []
@@ -68,7 +70,7 @@ def _splits(nights: int, rng: np.random.Generator) -> list[Split]:
 def _night(night: int, split: Split, size: int, names: Sequence[str], rng: np.random.Generator) -> list[Row]:
     day = date(2025, 5, 1) + timedelta(days=int(rng.integers(150)))
     group = f"{SITES[int(rng.integers(len(SITES)))]}-{night:02d}-{day:%Y%m%d}"
-    weights = np.array([ACTIVITY[name] for name in names]) * rng.gamma(0.9, 1.0, len(names))
+    weights = np.array([ACTIVITY.get(name, _VIRTUAL_ACTIVITY) for name in names]) * rng.gamma(0.9, 1.0, len(names))
     weights = weights + 1e-6 * weights.max()
     seconds = np.sort(rng.choice(7 * 3600, size, replace=False))
     rows = []
@@ -87,20 +89,23 @@ def _fill(plan: list[Row], names: Sequence[str], rng: np.random.Generator) -> li
         mine = [i for i, row in enumerate(plan) if row.split == split]
         nights = len({plan[i].group for i in mine})
         least = min(LEAST_GROUPS[split], nights, max(len(mine) // 2, 1))
+        least_share = min(LEAST_SHARE, 1 / len(names))
         for name in names:
-            _add(name, plan, mine, least, rng)
+            _add(name, plan, mine, least, least_share, rng)
             if len(mine) > 1 and all(name in plan[i].species for i in mine):
                 i = mine[int(rng.integers(len(mine)))]
                 plan[i] = replace(plan[i], species=plan[i].species - {name})
     return plan
 
 
-def _add(name: str, plan: list[Row], mine: Sequence[int], least_groups: int, rng: np.random.Generator) -> None:
+def _add(
+    name: str, plan: list[Row], mine: Sequence[int], least_groups: int, least_share: float, rng: np.random.Generator
+) -> None:
     """Add a species to some of the rows ``mine`` until it is in enough of them, and of their nights."""
     while True:
         have = Counter(plan[i].group for i in mine if name in plan[i].species)
         few_groups = len(have) < least_groups
-        if have.total() >= LEAST_SHARE * len(mine) and not few_groups:
+        if have.total() >= least_share * len(mine) and not few_groups:
             return
         room = [i for i in mine if name not in plan[i].species and len(plan[i].species) < len(RICHNESS) - 1]
         room = [i for i in room if not few_groups or plan[i].group not in have] or room
@@ -110,9 +115,15 @@ def _add(name: str, plan: list[Row], mine: Sequence[int], least_groups: int, rng
         plan[i] = replace(plan[i], species=plan[i].species | {name})
 
 
+def _columns(species: Sequence[str]) -> tuple[str, ...]:
+    """All real species where none is named, else those named: the real ones in their order, then the virtual ones."""
+    real = tuple(name for name in BY_NAME if not species or name in species)
+    return (*real, *sorted(name for name in species if is_virtual(name)))
+
+
 def manifest_csv(plan: Sequence[Row], species: Sequence[str] = ()) -> str:
     """The plan in the project's manifest format, a column for each of these species, or for all."""
-    names = [s.name for s in SPECIES if not species or s.name in species]
+    names = _columns(species)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["filename", "split", "group", *names])

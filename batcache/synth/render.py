@@ -15,7 +15,7 @@ from batcache.synth.night import Night, draw_night
 from batcache.synth.noise import add_clicks, background, sing
 from batcache.synth.passing import Heard, fly_past
 from batcache.synth.propagate import Bench
-from batcache.synth.repertoire import BY_NAME
+from batcache.synth.repertoire import find_species
 
 RATE_HZ = 384_000
 DURATION_S = 5.0
@@ -71,10 +71,12 @@ def render(filename: str, species: Sequence[str], group: str) -> Clip:
     events: list[Event] = []
     bats = 0
     for name in sorted(species):
+        voice = find_species(name)
+        assert voice is not None, f"the simulator does not know {name}"
         rng = generator("bat", filename, name)
         for _ in range(1 + int(rng.random() < SECOND_BAT)):
             bats += 1
-            for heard in fly_past(BY_NAME[name], night, benches, DURATION_S, rng):
+            for heard in fly_past(voice, night, benches, DURATION_S, rng):
                 _add(sound, heard)
                 events.append(_event(name, heard, bats))
     inside = (event for event in events if event.end_s > 0.0 and event.start_s < DURATION_S)

@@ -20,6 +20,7 @@ hand disagreed within the species' range (the pipistrelles), the value lies betw
 """
 
 from batcache.synth.species import CallType, Species, Spread
+from batcache.synth.virtual import draw_species, is_virtual
 
 
 def _pip(start: Spread, knee: Spread, duration: Spread) -> tuple[CallType, ...]:
@@ -172,3 +173,12 @@ SPECIES: tuple[Species, ...] = (
 # fmt: on
 
 BY_NAME = {species.name: species for species in SPECIES}
+
+
+def find_species(name: str) -> Species | None:
+    """The voice of a species, real or virtual; None where it is not known.
+
+    >>> find_species("Myotis myotis").level_db
+    111
+    """
+    return draw_species(name) if is_virtual(name) else BY_NAME.get(name)

@@ -20,7 +20,17 @@ def augment(features: Tensor, config: AugmentationConfig, generator: Generator) 
         features = features.masked_fill(_spans(features, -2, config.time_mask_param, generator).unsqueeze(-1), 0)
     if config.freq_masking:
         features = features.masked_fill(_spans(features, -1, config.freq_mask_param, generator).unsqueeze(-2), 0)
+    if config.bandwidth_masking:
+        features = features.masked_fill(_upper_bands(features, config.bandwidth_masking, generator).unsqueeze(-2), 0)
     return features
+
+
+def _upper_bands(features: Tensor, share: float, generator: Generator) -> Tensor:
+    """In this share of the instances, the bands from a random one of the upper half on. Shape: ``[..., M]`` bool."""
+    bands = features.shape[-1]
+    draw = torch.rand(2, *features.shape[:-2], 1, generator=generator, device=features.device)
+    first = torch.where(draw[0] < share, bands // 2 + (draw[1] * (bands - bands // 2)).floor(), bands)
+    return torch.arange(bands, device=features.device) >= first
 
 
 def _spans(features: Tensor, axis: int, widest: int, generator: Generator) -> Tensor:

@@ -51,7 +51,7 @@ class Epoch:
     Attributes:
         epoch: its number, from 1.
         train_loss: the mean loss of its batches.
-        val_loss: the loss of the validation clips after it.
+        val_loss: the loss of the validation clips after it; None where there are none.
         val_macro_ap: their macro average precision; None where no species has both labels.
         learning_rate: with which its last batch was learnt.
         bags_per_s: the speed of training, without validation.
@@ -62,7 +62,7 @@ class Epoch:
 
     epoch: int
     train_loss: float
-    val_loss: float
+    val_loss: float | None
     val_macro_ap: float | None
     learning_rate: float
     bags_per_s: float
@@ -79,7 +79,8 @@ class TrainReport:
         run: its folder.
         epochs: how many epochs it has now.
         best_epoch: the one whose model is ``checkpoints/best_model.pt``.
-        metric: what decided that: ``val_macro_ap``, or ``val_loss`` where no species has both labels.
+        metric: what decided that: ``val_macro_ap``, or ``val_loss`` where no species has both labels. Heads on a frozen
+            trunk keep their last epoch: it then only says how they stand, as ``train_loss`` does without validation.
         best_score: that metric of the best epoch.
         stopped_early: whether patience ended it, not the number of epochs.
         notes: what the user should know and could not be told when the run began.

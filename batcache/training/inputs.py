@@ -10,6 +10,7 @@ from batcache.config.features import digest, settings_to_hash
 from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
 from batcache.errors import count
 from batcache.manifest.manifest import Manifest
+from batcache.model.start import describe_trunk
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, Joined, join
 from batcache.training.runs import LAST, list_runs
@@ -57,14 +58,15 @@ class Split:
     notes: tuple[str, ...] = field(default=())
 
 
-def choose_split(joined: Joined, manifest: Manifest, share: float, seed: int) -> Split:
+def choose_split(joined: Joined, manifest: Manifest, config: Config) -> Split:
     """Take splits from the CSV; without validation clips, draw groups of the training clips.
+
+    Heads on a frozen trunk learn from all training clips: no epoch is chosen, so nothing has to choose it.
 
     Args:
         joined: the manifest's bags.
         manifest: where they come from, for errors.
-        share: of the training clips, to validate on where the CSV has none for it.
-        seed: decides which.
+        config: ``training.validation_share`` says how much to draw, ``training.seed`` decides which.
 
     Raises:
         ManifestError: no training clips, or no second group to validate on.
@@ -78,8 +80,8 @@ def choose_split(joined: Joined, manifest: Manifest, share: float, seed: int) ->
         for name, clips in unused.items()
     ]
     require_split(train, manifest, "train")
-    if not val:
-        train, val = share_groups(train, share, seed)
+    if not val and not config.model.trains_heads_alone:
+        train, val = share_groups(train, config.training.validation_share, config.training.seed)
         units = " or ".join(sorted({"group" if bag.clip.group else "recording" for bag in val}))
         drawn = count(len({bag.clip.group_or_recording for bag in val}), units)
         notes.append(f"no clip of split val: validated on {count(len(val), 'training clip')} of {drawn}, drawn by seed")
@@ -92,7 +94,7 @@ def find_run(config: Config, store: Store, manifest: Manifest) -> Path | None:
     Raises:
         ManifestError: see ``join`` and ``choose_split``.
     """
-    split = choose_split(join(manifest, store), manifest, config.training.validation_share, config.training.seed)
+    split = choose_split(join(manifest, store), manifest, config)
     inputs = describe_inputs(config, store, split, manifest.species)
     found = [
         (about["started"], run)
@@ -104,14 +106,18 @@ def find_run(config: Config, store: Store, manifest: Manifest) -> Path | None:
 
 def describe_inputs(config: Config, store: Store, split: Split, species: Sequence[str]) -> str:
     """Digest of all that decides a training's outcome, to tell whether a run is up to date."""
-    layers = [settings_to_hash(ConvLayer, layer, _FIRST_KEYS["conv_layers"]) for layer in config.model.conv_layers]
+    layers = [
+        settings_to_hash(ConvLayer, layer, _FIRST_KEYS["conv_layers"]) for layer in config.model.conv_layers or ()
+    ]
     training = replace(config.training, **_HARMLESS)
+    model = replace(config.model, init="auto")  # whose trunk it is, the trunk's own digest tells
     settings = {
-        "model": settings_to_hash(ModelConfig, config.model, _FIRST_KEYS["model"]) | {"conv_layers": layers},
+        "model": settings_to_hash(ModelConfig, model, _FIRST_KEYS["model"]) | {"conv_layers": layers},
         "training": settings_to_hash(TrainingConfig, training, _FIRST_KEYS["training"]),
         "augmentation": settings_to_hash(AugmentationConfig, config.augmentation, _FIRST_KEYS["augmentation"]),
     }
-    return digest([TRAINING_VERSION, settings, describe_clips(config, store, split, species)])
+    trunk = [describe_trunk(config.model.init)] if config.model.starts_from_trunk else []
+    return digest([TRAINING_VERSION, settings, describe_clips(config, store, split, species), *trunk])
 
 
 def describe_clips(config: Config, store: Store, split: Split, species: Sequence[str]) -> str:

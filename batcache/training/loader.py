@@ -3,7 +3,7 @@
 What is drawn at random is drawn in one place, ``plan_epoch``; threads, or a GPU that holds all bags, only read.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -98,26 +98,35 @@ class BatchReader:
             yield from map_ahead(pool, self.read, draws, workers + 1)
 
 
-class BagsOnGpu:
-    """All bags of a split in a device's memory: an epoch then reads nothing."""
+class BagsInMemory:
+    """All bags of a split in a device's memory: an epoch then reads nothing.
+
+    Args:
+        bags: where the labels are.
+        counts: how many instances each has.
+        contents: what stands for each bag's instances: their frames ``[N, T, M]``, or their embeddings ``[N, D]``.
+        most: instances of a bag that a batch takes.
+        bag_size: that a batch is padded to at least.
+        device: where they lie.
+    """
 
     def __init__(
         self,
-        store: Store,
         bags: Sequence[Bag],
-        frames_per_instance: int,
+        counts: Sequence[int],
+        contents: Iterable[Tensor],
         most: int,
         bag_size: int,
         device: torch.device,
     ) -> None:
-        self.most, self.bag_size, self.device = most, bag_size, device
-        self.counts = [bag.instances(frames_per_instance) for bag in bags]
-        self.starts = np.cumsum([0, *self.counts])
+        self.most, self.bag_size, self.device, self.counts = most, bag_size, device, list(counts)
+        self.starts = np.cumsum([0, *counts])
         self.labels = _labels(bags)
-        shape = (int(self.starts[-1]) + 1, frames_per_instance, store.layout.n_mels)
-        self.instances = torch.zeros(shape, dtype=torch.float16, device=device)  # the last one is padding
-        for bag, start, stop in zip(bags, self.starts, self.starts[1:], strict=False):
-            self.instances[start:stop] = read_bag(store, bag, frames_per_instance).to(device)
+        for start, stop, content in zip(self.starts, self.starts[1:], contents, strict=False):
+            if not start:  # the last one is padding
+                shape = (int(self.starts[-1]) + 1, *content.shape[1:])
+                self.instances = torch.zeros(shape, dtype=torch.float16, device=device)
+            self.instances[start:stop] = content.to(device)
 
     @staticmethod
     def bytes_needed(store: Store, bags: Sequence[Bag], frames_per_instance: int) -> int:

@@ -10,7 +10,7 @@ from batcache.errors import ManifestError, RunError
 from batcache.manifest.label_counts import count_labels
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
-from batcache.model.crnn import BatMILModel
+from batcache.model.start import start_model
 from batcache.progress import OnProgress, ignore_progress
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
@@ -39,13 +39,13 @@ def train(
 
     Raises:
         ManifestError: no species has both labels among the training clips; also see ``join`` and ``choose_split``.
-        ConfigError, StoreError: see ``BatMILModel``.
+        ConfigError, StoreError: see ``start_model``.
         RunError: the loss is not finite.
     """
     joined, runs = join(manifest, store), config.training.run_dir
-    split = choose_split(joined, manifest, config.training.validation_share, config.training.seed)
+    split = choose_split(joined, manifest, config)
     torch.manual_seed(config.training.seed)
-    model = BatMILModel(config.model, store.features.n_mels, len(manifest.species))
+    model, trunk = start_model(config.model, store.features, len(manifest.species))
     class_weights(config, split.train, manifest.species)  # a wrong setting stops here, before there is a run
     if not any(row.is_taught for row in count_labels((bag.clip for bag in split.train), manifest.species)):
         finding = "no species has both labels among the training clips"
@@ -65,7 +65,7 @@ def train(
     run = start_run(runs, config, about)
     with held_alone(run):
         write_splits(run / "split.csv", (*split.train, *split.val, *split.others))
-        return Trainer(config, store, manifest.species, split, run, model, device).fit(on_progress)
+        return Trainer(config, store, manifest.species, split, run, model, device, trunk).fit(on_progress)
 
 
 def resume(
@@ -116,7 +116,8 @@ def _resume(
             about |= {"patience_from": last.epoch}  # kept at once: the run may be stopped again before an epoch is over
         write_run(run, about)
     model, patience_from = last.restore(device), about["patience_from"]
-    trainer = Trainer(config, store, manifest.species, split, run, model, device, last, patience_from=patience_from)
+    begun = config, store, manifest.species, split, run, model, device, last.trunk, last
+    trainer = Trainer(*begun, patience_from=patience_from)
     return trainer.fit(on_progress)
 
 

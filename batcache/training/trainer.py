@@ -6,7 +6,7 @@ epoch goes on exactly as if it had never stopped, and ``last.pt`` need not carry
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from math import ceil
 from pathlib import Path
@@ -17,19 +17,22 @@ import torch
 from torch import Tensor
 
 from batcache.config.settings import Config, to_plain
+from batcache.device import limit_threads
 from batcache.errors import RunError
 from batcache.inference.score import score_bags
 from batcache.manifest.label_counts import count_labels
-from batcache.model.checkpoint import Checkpoint, save_checkpoint
-from batcache.model.crnn import BatMILModel
+from batcache.model.checkpoint import Checkpoint, Model, save_checkpoint
+from batcache.model.pretrained import PretrainedMILModel
+from batcache.model.trunk import TrunkConfig
 from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
 from batcache.training.augment import augment
-from batcache.training.bags import instances_of
+from batcache.training.bags import instances_of, read_bag
 from batcache.training.best import Best
+from batcache.training.embeddings import embed_bags
 from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport
 from batcache.training.inputs import Split
-from batcache.training.loader import BagsOnGpu, Batch, BatchReader, plan_epoch
+from batcache.training.loader import BagsInMemory, Batch, BatchReader, plan_epoch
 from batcache.training.loss import class_weights, masked_loss
 from batcache.training.notes import list_notes
 from batcache.training.optimiser import Optimiser
@@ -53,6 +56,7 @@ class Trainer:
         run: the folder to write to.
         model: fresh, or as it was after the last epoch.
         device: where to compute.
+        trunk: what the model stands on, if it does.
         last: what ``last.pt`` holds of a run that is resumed.
         patience_from: the epoch from which patience counts at the earliest: where a run that had stopped was told to
             go on.
@@ -65,25 +69,31 @@ class Trainer:
         species: Sequence[str],
         split: Split,
         run: Path,
-        model: BatMILModel,
+        model: Model,
         device: torch.device,
+        trunk: TrunkConfig | None,
         last: Checkpoint | None = None,
         *,
         patience_from: int = 0,
     ) -> None:
         settings = config.training
         self.config, self.store, self.species, self.split, self.run = config, store, tuple(species), split, run
-        self.device, self.model = device, model.to(device)
-        self.optimiser = Optimiser(model, settings, device, ceil(len(split.train) / settings.batch_size))
+        self.device, self.model, self.trunk = device, model.to(device), trunk
+        self.heads_alone = config.model.trains_heads_alone
+        self.network = model.heads if self.heads_alone and isinstance(model, PretrainedMILModel) else model
+        self.optimiser = Optimiser(self.network, settings, device, ceil(len(split.train) / settings.batch_size))
         self.weights = class_weights(config, split.train, species).to(device)
         self.frames_per_instance = config.data.frames_per_instance
         bags = (*split.train, *split.val, *split.others)
         self.counts = count_labels((bag.clip for bag in bags), self.species)
         self.untaught = torch.tensor([not row.is_taught for row in self.counts])
-        self.val_labels = self._taught(torch.tensor([bag.clip.labels for bag in split.val], dtype=torch.int8))
+        val_labels = torch.tensor([bag.clip.labels for bag in split.val], dtype=torch.int8)
+        self.val_labels = self._taught(val_labels.view(len(split.val), len(self.species)))
         nothing = np.zeros(self.val_labels.shape)
         self.ranked = macro_average_precision(nothing, self.val_labels.numpy()) is not None
-        self.metric: Literal["val_macro_ap", "val_loss"] = "val_macro_ap" if self.ranked else "val_loss"
+        self.metric: Literal["val_macro_ap", "val_loss", "train_loss"] = (
+            "val_macro_ap" if self.ranked else "val_loss" if split.val else "train_loss"
+        )
         self.epoch, self.best, self.waited_s, self.told_time = 0, Best(), 0.0, False
         if last is not None:
             self.optimiser.restore(dict(last.trainer))
@@ -102,13 +112,15 @@ class Trainer:
             started = self._started(tracker)
             on_progress(Progress("train", self.epoch, settings.epochs, started))
             log = MetricsLog(self.run / "logs" / "metrics.jsonl", keep_epochs=self.epoch)
-            source = self._open_source()
-            while self.epoch < settings.epochs and not self.best.is_spent(settings.patience, self.epoch):
-                outcome = self._run_epoch(source, on_progress)
-                log.append(asdict(outcome))  # first: what last.pt does not count is dropped on resuming
-                self._keep(outcome)
-                tracker.log(asdict(outcome))
-                on_progress(Progress("train", self.epoch, settings.epochs, outcome))
+            source = self._open_source(on_progress)
+            # Heads are so small that threads would only wait for each other, for minutes where the machine is busy.
+            with limit_threads(1) if self.heads_alone else nullcontext():
+                while self.epoch < settings.epochs and not self.best.is_spent(settings.patience, self.epoch):
+                    outcome = self._run_epoch(source, on_progress)
+                    log.append(asdict(outcome))  # first: what last.pt does not count is dropped on resuming
+                    self._keep(outcome)
+                    tracker.log(asdict(outcome))
+                    on_progress(Progress("train", self.epoch, settings.epochs, outcome))
         finally:
             tracker.finish()
         write_run(self.run, read_run(self.run) | {"finished": True})
@@ -116,17 +128,38 @@ class Trainer:
         score, notes = self._shown_score(), tuple(note for note in tracker.notes if note not in started.notes)
         return TrainReport(self.run, self.epoch, self.best.epoch, self.metric, score, stopped_early, notes)
 
-    def _open_source(self) -> BatchReader | BagsOnGpu:
-        """Training bags in the GPU's memory if asked for and there is room, else read from the store."""
+    def _open_source(self, on_progress: OnProgress) -> BatchReader | BagsInMemory:
+        """Training bags, ready to be drawn from; the validation bags too are ready then.
+
+        In memory lie embeddings of a frozen trunk, or, where asked for and there is room, all frames on a GPU; else
+        batches are read from the store.
+        """
         bags, frames, settings = self.split.train, self.frames_per_instance, self.config.training
         bag_size, on_gpu = self.config.data.bag_size, self.device.type == "cuda"
+        counts = [bag.instances(frames) for bag in bags]
+        limits = settings.max_instances, bag_size, self.device
+        if self.heads_alone:
+            return self._embed(counts, on_progress)
+        self.val_instances = [instances_of(self.store, bag, frames) for bag in self.split.val]
         if settings.keep_on_gpu == "auto" and on_gpu:
             free, _ = torch.cuda.mem_get_info(self.device)
-            if 2 * BagsOnGpu.bytes_needed(self.store, bags, frames) < free:
-                return BagsOnGpu(self.store, bags, frames, settings.max_instances, bag_size, self.device)
+            if 2 * BagsInMemory.bytes_needed(self.store, bags, frames) < free:
+                return BagsInMemory(bags, counts, (read_bag(self.store, bag, frames) for bag in bags), *limits)
         return BatchReader(self.store, bags, frames, settings.max_instances, bag_size, pin=on_gpu)
 
-    def _run_epoch(self, source: BatchReader | BagsOnGpu, on_progress: OnProgress) -> Epoch:
+    def _embed(self, counts: Sequence[int], on_progress: OnProgress) -> BagsInMemory:
+        """Embed all bags; heads that have learnt nothing yet are told what embeddings are like."""
+        assert isinstance(self.model, PretrainedMILModel)
+        train, val = self.split.train, self.split.val
+        frames, settings = self.frames_per_instance, self.config.training
+        embedded = embed_bags(self.model.trunk, self.store, (*train, *val), frames, self.device, on_progress)
+        self.val_instances = embedded.instances()[len(train) :]
+        contents = embedded.embeddings[: len(train)]
+        if not self.epoch:
+            self.model.heads.standardise_by(torch.cat(contents))
+        return BagsInMemory(train, counts, contents, settings.max_instances, self.config.data.bag_size, self.device)
+
+    def _run_epoch(self, source: BatchReader | BagsInMemory, on_progress: OnProgress) -> Epoch:
         settings, began = self.config.training, time.perf_counter()
         counts = [bag.instances(self.frames_per_instance) for bag in self.split.train]
         draws = plan_epoch(counts, settings.max_instances, settings.batch_size, settings.seed, self.epoch)
@@ -152,7 +185,7 @@ class Trainer:
         seed = int(np.random.SeedSequence([self.config.training.seed, self.epoch]).generate_state(1)[0])
         torch.manual_seed(seed)  # dropout
         generator = torch.Generator(self.device).manual_seed(seed)  # augmentation
-        self.model.train()
+        self.network.train()
         self.waited_s, previous = 0.0, None
         while (batch := self._wait_for(batches)) is not None:
             loss = self._step(batch, generator)
@@ -177,12 +210,14 @@ class Trainer:
     def _step(self, batch: Batch, generator: torch.Generator) -> Tensor:
         features = batch.features.to(self.device, non_blocking=True).float()
         labels = self._taught(batch.labels).to(self.device, non_blocking=True)
-        features = self._augment(features, batch.mask, generator)
+        if not self.heads_alone:
+            features = self._augment(features, batch.mask, generator)
         with self.optimiser.autocast():
-            output = self.model(features, batch.mask)
-        loss = masked_loss(output.bag_logits, labels, self.weights)
+            outputs = self.network.each(features, batch.mask)
+        losses = [masked_loss(output.bag_logits, labels, self.weights) for output in outputs]
+        loss = torch.stack(losses).sum()  # each head learns as if alone
         self.optimiser.step(loss)
-        return loss.detach()
+        return loss.detach() / len(losses)
 
     def _augment(self, features: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
         """Augment the real instances: else padding would take its part of what is drawn, and decide the others'."""
@@ -193,22 +228,22 @@ class Trainer:
 
     def _validate(self, train_loss: float, seconds: float, began: float, on_progress: OnProgress) -> Epoch:
         settings = self.config.training
-        scored = score_bags(
-            self.model,
-            (instances_of(self.store, bag, self.frames_per_instance) for bag in self.split.val),
-            settings.batch_size,
-            settings.max_instances,
-        )
+        scored = score_bags(self.network, self.val_instances, settings.batch_size, settings.max_instances)
         outputs: list[Tensor] = []
         for bag in scored:
             outputs.append(bag.logits)
             on_progress(Progress(f"epoch {self.epoch + 1}, validating", len(outputs), len(self.split.val)))
-        logits = torch.stack(outputs)
-        loss = float(masked_loss(logits, self.val_labels, self.weights.cpu()))
-        ap = macro_average_precision(logits.sigmoid().numpy(), self.val_labels.numpy())
+        loss, ap = None, None
+        if outputs:
+            logits = torch.stack(outputs)
+            loss = float(masked_loss(logits, self.val_labels, self.weights.cpu()))
+            ap = macro_average_precision(logits.sigmoid().numpy(), self.val_labels.numpy())
         rate = self.optimiser.learning_rate
         self.epoch += 1
-        improved = self.best.update(self.epoch, ap, loss)
+        shown = train_loss if loss is None else loss
+        improved = (
+            self.best.take(self.epoch, ap, shown) if self.heads_alone else self.best.update(self.epoch, ap, shown)
+        )
         self.optimiser.end_epoch(self.best.epoch)
         speed = len(self.split.train) / seconds
         took = time.perf_counter() - began
@@ -224,8 +259,9 @@ class Trainer:
             frames_per_instance=self.frames_per_instance,
             epoch=self.epoch,
             metric=self.metric,
-            score=outcome.val_loss if outcome.val_macro_ap is None else outcome.val_macro_ap,
+            score=next(v for v in (outcome.val_macro_ap, outcome.val_loss, outcome.train_loss) if v is not None),
             weights=self.model.state_dict(),
+            trunk=self.trunk,
             taught=tuple(row.species for row in self.counts if row.is_taught),
         )
         if outcome.improved:
@@ -240,9 +276,9 @@ class Trainer:
 
     def _started(self, tracker: Tracker) -> RunStarted:
         notes = [*list_notes(self.config, self.store, self.split, self.counts), *tracker.notes]
-        if not self.ranked:
+        if not self.ranked and self.split.val and not self.heads_alone:
             notes.append("no species has both labels in split val: the best epoch is the one of least validation loss")
-        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
         clips = len(self.split.train), len(self.split.val)
         epochs = self.config.training.epochs
         return RunStarted(self.run, *clips, parameters, self.epoch + 1, epochs, self.counts, tuple(notes))

@@ -5,13 +5,11 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-import yaml
 
 from batcache.bench import memory, suite, timing, training
 from batcache.bench.machine import PACKAGES, describe_machine, describe_versions
@@ -23,7 +21,7 @@ from batcache.bench.subprocess_cost import Cost, run_apart
 from batcache.bench.suite import Effort, bench
 from batcache.bench.timing import take_turns, threads
 from batcache.bench.training import FULL, SMALL, measure_training, train_briefly
-from batcache.config.settings import DataConfig, ModelConfig, load_config
+from batcache.config.settings import DataConfig, load_config
 from batcache.errors import BatcacheError, ManifestError
 from batcache.manifest.manifest import read_manifest
 from batcache.progress import Progress
@@ -134,13 +132,8 @@ def test_by_default_a_build_has_several_shards_to_write_and_other_parts_are_boun
     assert given.pop("measure_builds") == 192 and set(given.values()) == {64} and len(given) == 4
 
 
-def test_the_small_model_is_the_demos_and_the_full_one_the_default() -> None:
-    demo = load_config(ROOT / "pipelines" / "demo.yaml").model
-    assert replace(SMALL, conv_layers=demo.conv_layers) == demo and ModelConfig() == FULL
-    plain = yaml.safe_load((ROOT / "pipelines" / "demo.yaml").read_text())["model"]["conv_layers"]
-    assert demo == load_config(base={"model": {**vars(SMALL), "conv_layers": plain}}).model
-    sizes = [(layer.filters, layer.kernel_size, layer.stride, layer.padding) for layer in demo.conv_layers]
-    assert sizes == [(layer.filters, layer.kernel_size, layer.stride, layer.padding) for layer in SMALL.conv_layers]
+def test_the_full_model_is_the_one_that_is_trained_from_chance() -> None:
+    assert load_config(base={"model": {"init": "none"}}).model == FULL
 
 
 def test_training_says_its_speed_and_its_waiting(sample, built, config, tmp_path) -> None:

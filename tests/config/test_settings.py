@@ -64,7 +64,10 @@ NAMES = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1)
 def test_the_users_yaml_loads_as_it_is(load: Any) -> None:
     config = load(USERS)
     assert to_plain(config.wandb) == yaml.safe_load(USERS)["wandb"]
-    assert to_plain(config.augmentation) == yaml.safe_load(USERS)["augmentation"]
+    augmentation = to_plain(config.augmentation)
+    assert {key: augmentation[key] for key in augmentation if key != "bandwidth_masking"} == yaml.safe_load(USERS)[
+        "augmentation"
+    ]
     assert config.model.conv_layers == (
         ConvLayer(64, 3, 1, 1),
         ConvLayer(128, (3, 5), (1, 2), (1, 2)),
@@ -80,13 +83,26 @@ def test_the_users_yaml_loads_as_it_is(load: Any) -> None:
     assert data.csvs == (Path("data/train.csv"), Path("data/val.csv"), Path("data/test.csv"))
 
 
-def test_the_values_the_user_named_are_the_defaults() -> None:
-    named = yaml.safe_load(USERS)
+def test_the_values_the_user_named_are_the_defaults_of_a_training_from_chance() -> None:
+    named, from_chance = yaml.safe_load(USERS), load_config(flags={"model": {"init": "none"}})
     for section in ("data", "model", "training", "augmentation"):
-        defaults = to_plain(getattr(Config(), section))
+        defaults = to_plain(getattr(from_chance, section))
         for key in set(named[section]) - {"num_classes", "data_dir", "train_csv", "val_csv", "test_csv", "conv_layers"}:
             assert defaults[key] == named[section][key], f"{section}.{key}"
-    assert Config().model.conv_layers == (ConvLayer(64), ConvLayer(128), ConvLayer(256))
+    assert from_chance.model.conv_layers == (ConvLayer(64), ConvLayer(128), ConvLayer(256))
+    assert Config().data == from_chance.data and Config().augmentation == from_chance.augmentation
+    assert Config().model.pooling_type == from_chance.model.pooling_type
+
+
+def test_a_config_that_names_its_layers_trains_from_chance_as_if_it_said_so(load: Any) -> None:
+    named = load("model: {conv_layers: [64, 128, 256]}")
+    assert not named.model.starts_from_trunk
+    assert named.training == load("model: {init: none}").training
+    assert load("model: {conv_layers: [64]}\ntraining: {epochs: 7}").training.epochs == 7, "what is named wins"
+    assert load("").training.epochs == 60 and load("").model.trains_heads_alone
+    learning = load("model: {train: all}")
+    assert learning.model.starts_from_trunk and not learning.model.trains_heads_alone
+    assert learning.training.learning_rate < load("").training.learning_rate
 
 
 @pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0e-3", ".001", "1E-3"])

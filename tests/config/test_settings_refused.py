@@ -49,7 +49,7 @@ def test_an_unknown_key_or_section_names_the_nearest(load: Any, text: str, place
         ("training: {scheduler: step}", "training.scheduler"),
         ("training: {validation_share: 1}", "training.validation_share"),
         ("model: {dropout: 1}", "model.dropout"),
-        ("model: {pooling_type: mean}", "model.pooling_type"),
+        ("model: {pooling_type: median}", "model.pooling_type"),
         ("model: {conv_layers: 64}", "model.conv_layers"),
         ("model: {conv_layers: [0]}", "model.conv_layers.0.filters"),
         ("model: {conv_layers: [[64, 3, 1, 1, 1]]}", "model.conv_layers.0"),

@@ -197,7 +197,7 @@ def test_a_setting_that_was_renamed_since_does_not_lock_a_checkpoint_out(
         {"features": {"n_mels": 2}},
         {"features": {"n_mels": 16, "fmin": 2e5}},
         {"features": None},
-        {"model": {"pooling_type": "mean"}},
+        {"model": {"pooling_type": "median"}},
         {"model": {"pooling_type": "max"}},
         {"model": ...},
         {"epoch": ...},

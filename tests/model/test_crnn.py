@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from batcache.config.settings import ConvLayer, ModelConfig, PoolingType
+from batcache.config.settings import ConvLayer, ModelConfig, PoolingType, load_config
 from batcache.errors import ConfigError
 from batcache.model.crnn import CRNN, BatMILModel
 from batcache.model.pooling import BagOutput
@@ -45,7 +45,12 @@ def test_shapes_are_as_promised() -> None:
 
 
 def test_default_features_are_256_wide() -> None:
-    assert CRNN(ModelConfig(), n_mels=128).feature_dim == 256
+    assert CRNN(load_config(flags={"model": {"init": "none"}}).model, n_mels=128).feature_dim == 256
+
+
+def test_a_network_from_chance_needs_layers() -> None:
+    with pytest.raises(ConfigError, match=r"conv_layers: not given"):
+        CRNN(ModelConfig(), n_mels=128)
 
 
 @pytest.mark.parametrize("garbage", [1e6, float("nan")])

@@ -24,6 +24,9 @@ def synth(
     species: Annotated[
         list[str] | None, typer.Option(help="With --clips: only these; may be repeated.", show_default=False)
     ] = None,
+    virtual: Annotated[
+        int, typer.Option(min=0, max=10_000, help="With --clips: so many species besides that do not exist.")
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="With --clips: decides who flies where.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files of other content.")] = False,
 ) -> None:
@@ -38,9 +41,9 @@ def synth(
     if clips is not None:
         from batcache.synth.create import write_plan
 
-        manifest = write_plan(out, clips, species or (), seed, force=force)
+        manifest = write_plan(out, clips, species or (), seed, force=force, virtual=virtual)
     else:
-        refuse(context, ["species", "seed"], "goes with --clips")
+        refuse(context, ["species", "virtual", "seed"], "goes with --clips")
     assert manifest is not None
     from batcache.manifest.manifest import read_manifest
     from batcache.synth.create import create

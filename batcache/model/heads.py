@@ -1,0 +1,104 @@
+"""What few labels teach on top of a trunk: heads on embeddings, each from its own draw, averaged.
+
+A fit from a few dozen clips depends on its start and its draws. Several heads cost little beside the trunk, and their
+mean is steadier than any of them.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from batcache.config.settings import ModelConfig
+from batcache.model.crnn import run_along_bags
+from batcache.model.pooling import BagOutput, MILPoolingHead
+
+INPUT_DROPOUT = 0.3
+
+
+class EmbeddingHead(nn.Module):
+    """Embeddings of a bag's instances to one logit a species.
+
+    A hidden layer, a recurrent network along the bag, a pooling. What the recurrent network says is added to what it
+    hears through a layer that starts at zero, so that it costs few labels nothing and many may use it.
+
+    Shape:
+        embeddings: ``[B, N, feature_dim]``, mask: ``[B, N]``, true at real instances, which come first in each bag
+        returns: a ``BagOutput`` with ``num_classes`` species
+    """
+
+    def __init__(self, config: ModelConfig, feature_dim: int, num_classes: int) -> None:
+        super().__init__()
+        hidden = config.head_size
+        self.hidden = nn.Sequential(nn.Dropout(INPUT_DROPOUT), nn.Linear(feature_dim, hidden), nn.ReLU())
+        self.rnn = nn.GRU(
+            hidden,
+            config.rnn_hidden_size,
+            config.rnn_layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=config.dropout if config.rnn_layers > 1 else 0.0,
+        )
+        self.context = nn.Linear(2 * config.rnn_hidden_size, hidden)
+        nn.init.zeros_(self.context.weight)
+        nn.init.zeros_(self.context.bias)
+        self.dropout = nn.Dropout(config.dropout)
+        self.pool = MILPoolingHead(hidden, num_classes, config.pooling_type)
+
+    def forward(self, embeddings: Tensor, mask: Tensor) -> BagOutput:
+        """Score a batch of bags. Shapes as the class says."""
+        heard = self.hidden(embeddings)
+        heard = heard + self.context(run_along_bags(self.rnn, heard, mask, self.dropout))
+        output: BagOutput = self.pool(self.dropout(heard), mask.to(heard.device, non_blocking=True))
+        return output
+
+
+class MILHeads(nn.Module):
+    """Several ``EmbeddingHead``s on standardised embeddings; what they say is averaged.
+
+    Shape:
+        embeddings: ``[B, N, feature_dim]``, mask: ``[B, N]``, true at real instances, which come first in each bag
+        returns: a ``BagOutput`` with ``num_classes`` species
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ModelConfig, feature_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(feature_dim))
+        self.register_buffer("std", torch.ones(feature_dim))
+        self.heads = nn.ModuleList(EmbeddingHead(config, feature_dim, num_classes) for _ in range(config.heads))
+
+    def standardise_by(self, embeddings: Tensor) -> None:
+        """Take mean and spread of these embeddings as those of all. Shape: ``[K, feature_dim]``."""
+        std, mean = torch.std_mean(embeddings.float(), 0, correction=0)
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 1e-3, std, 1.0))  # a dead feature stays what it is
+
+    def each(self, embeddings: Tensor, mask: Tensor) -> list[BagOutput]:
+        """What each head says of a batch of bags. Shapes as the class says."""
+        scaled = (embeddings.float() - self.mean) / self.std
+        return [head(scaled, mask) for head in self.heads]
+
+    def forward(self, embeddings: Tensor, mask: Tensor) -> BagOutput:
+        """Score a batch of bags. Shapes as the class says."""
+        return average(self.each(embeddings, mask))
+
+    @torch.no_grad()
+    def score_pieces(self, pieces: Iterable[Tensor]) -> BagOutput:
+        """Judge one bag given as consecutive pieces. Shape: ``[K_i, feature_dim]`` each."""
+        embeddings = torch.cat(list(pieces))
+        output: BagOutput = self(embeddings[None], torch.ones(1, len(embeddings), dtype=torch.bool))
+        return output
+
+
+def average(outputs: list[BagOutput]) -> BagOutput:
+    """The mean of what several heads say of the same bags."""
+    attentions = [output.attention for output in outputs if output.attention is not None]
+    return BagOutput(
+        torch.stack([output.bag_logits for output in outputs]).mean(0),
+        torch.stack([output.instance_logits for output in outputs]).mean(0),
+        torch.stack(attentions).mean(0) if attentions else None,
+        torch.stack([output.evidence for output in outputs]).mean(0),
+    )

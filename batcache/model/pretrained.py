@@ -1,0 +1,126 @@
+"""A model on a trunk that was taught elsewhere, and the file that such a trunk lies in.
+
+``simulated.pt`` in this folder is the trunk that ships, taught by nothing but simulated bats, as
+``pipelines/pretrain.yaml`` describes. A trunk's file holds its layers, the features it reads and its weights in half
+precision. Nothing in it could run code when loaded.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from batcache.config.features import FeatureConfig
+from batcache.config.settings import ModelConfig, to_plain
+from batcache.errors import BatcacheError, RunError, brief
+from batcache.model.crnn import places, spread
+from batcache.model.heads import MILHeads
+from batcache.model.pooling import BagOutput
+from batcache.model.trunk import FrozenTrunk, Trunk, TrunkConfig
+from batcache.storage.disk import replacing
+
+FORMAT = "batcache-trunk"
+FORMAT_VERSION = 1
+SIMULATED = Path(__file__).with_name("simulated.pt")
+
+
+class PretrainedMILModel(nn.Module):
+    """A bag of instances to one logit a species: a ``FrozenTrunk``, then ``MILHeads``.
+
+    Shape:
+        features: ``[B, N, T, M]``, mask: ``[B, N]``, true at real instances, which come first in each bag
+        returns: a ``BagOutput`` with ``num_classes`` species
+    """
+
+    def __init__(self, config: ModelConfig, trunk: TrunkConfig, features: FeatureConfig, num_classes: int) -> None:
+        super().__init__()
+        self.trunk = FrozenTrunk(trunk, features)
+        self.heads = MILHeads(config, trunk.feature_dim, num_classes)
+
+    def each(self, features: Tensor, mask: Tensor) -> list[BagOutput]:
+        """What each head says of a batch of bags. Shapes as the class says."""
+        real = features.flatten(0, 1)
+        if not mask.all():
+            real = real[places(mask, features.device)]
+        return self.heads.each(spread(self.trunk.embed(real), mask), mask)
+
+    def forward(self, features: Tensor, mask: Tensor) -> BagOutput:
+        """Score a batch of bags. Shapes as the class says."""
+        real = features.flatten(0, 1)
+        if not mask.all():
+            real = real[places(mask, features.device)]
+        output: BagOutput = self.heads(spread(self.trunk.embed(real), mask), mask)
+        return output
+
+    @torch.no_grad()
+    def score_pieces(self, pieces: Iterable[Tensor]) -> BagOutput:
+        """Judge one bag of any length, given as consecutive pieces, in the memory of one piece and all embeddings.
+
+        Shape:
+            pieces: ``[K_i, T, M]`` each, returns: a ``BagOutput`` with ``B = 1`` and ``N`` the sum of all ``K_i``
+        """
+        return self.heads.score_pieces(self.trunk.embed(piece) for piece in pieces)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A trunk that was taught elsewhere; ``made`` says how."""
+
+    config: TrunkConfig
+    weights: Mapping[str, Tensor]
+    made: str = ""
+
+
+def save_pretrained(path: Path, trunk: Pretrained) -> None:
+    """Write a trunk's file, weights in half precision, or leave what was there."""
+    weights = {name: value.half() if value.is_floating_point() else value for name, value in trunk.weights.items()}
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "made": trunk.made}
+    with replacing(path) as file:
+        torch.save({**head, "config": to_plain(trunk.config), "weights": weights}, file)
+
+
+def load_pretrained(path: Path) -> Pretrained:
+    """Read a trunk's file.
+
+    Raises:
+        RunError: missing, damaged, or of another kind or format version.
+    """
+    remedy = "Pass --init simulated, --init none, or a file that batcache wrote"
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise RunError(path, "no such trunk", remedy) from None
+    except Exception as error:  # torch raises whatever the damage leads to
+        reason = brief(error) if isinstance(error, OSError) else "damaged, or of another kind"
+        raise RunError(path, f"not readable as a trunk ({reason})", remedy) from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise RunError(path, "not a trunk of batcache", remedy)
+    if document.get("format_version") != FORMAT_VERSION:
+        finding = f"format version {document.get('format_version')}, this batcache reads {FORMAT_VERSION}"
+        raise RunError(path, finding, "Upgrade batcache")
+    try:
+        config = TypeAdapter(TrunkConfig).validate_python(document["config"])
+        weights = {name: as_float(value) for name, value in document["weights"].items()}
+        Trunk(config.conv_layers, config.n_mels, config.feature_dim).load_state_dict(weights)
+        return Pretrained(config, weights, str(document["made"]))
+    except (KeyError, TypeError, AttributeError, ValidationError, RuntimeError, BatcacheError) as error:
+        raise RunError(path, f"a trunk that does not fit ({brief(error)})", remedy) from None
+
+
+def as_float(value: Tensor) -> Tensor:
+    """A weight in full precision; counts stay what they are."""
+    return value.float() if value.is_floating_point() else value
+
+
+def pick_trunk(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the trunk among those of a model."""
+    found: dict[str, Any] = {}
+    for name, value in weights.items():
+        part, _, rest = name.partition(".")
+        if part in ("crnn", "trunk") and rest.startswith(("convolutions.", "projection.")):
+            found[rest] = value
+    return found

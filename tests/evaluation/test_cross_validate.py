@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batcache.config.settings import Config
+from batcache.errors import ConfigError, ManifestError
+from batcache.evaluation.cross_validate import FOLDS, FoldsReport, cross_validate
+from batcache.evaluation.outcomes import read_outcomes
+from batcache.inference.predictions import read_predictions
+from batcache.training.runs import list_runs
+from batcache.training.splits import read_splits
+from tests.small_world import CPU, SmallWorld, tweak
+
+
+@pytest.fixture(scope="module")
+def settings(small: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return tweak(small.config, training={"run_dir": tmp_path_factory.mktemp("runs"), "epochs": 1})
+
+
+@pytest.fixture(scope="module")
+def report(small: SmallWorld, settings: Config) -> FoldsReport:
+    return cross_validate(settings, small.store, small.manifest, CPU, 3)
+
+
+def test_every_clip_but_those_of_split_test_is_judged_once(small: SmallWorld, report: FoldsReport) -> None:
+    wanted = {clip.filename for clip in small.manifest.clips if clip.split != "test"} - {"broken.wav"}
+    assert sorted(report.predictions.filenames) == sorted(wanted)
+
+
+def test_no_clip_is_judged_by_a_model_that_has_heard_its_group(small: SmallWorld, report: FoldsReport) -> None:
+    runs = list_runs(report.run / FOLDS)
+    assert len(runs) == 3
+    judged = []
+    for run in runs:
+        rows = read_splits(run / "split.csv").values()
+        groups = {split: {row.group for row in rows if row.split == split} for split in ("train", "val", "test")}
+        assert groups["test"] and not groups["test"] & (groups["train"] | groups["val"])
+        judged += sorted(groups["test"])
+    assert len(judged) == len(set(judged)), "each group in one fold"
+
+
+def test_the_outcome_is_filed_with_the_model_of_all_clips(report: FoldsReport) -> None:
+    outcome = read_outcomes(report.run)[FOLDS]
+    assert outcome["folds"] == 3
+    assert outcome["macro_average_precision"] == report.metrics.macro_average_precision
+    kept = read_predictions(report.predictions_file)
+    assert np.array_equal(kept.scores, report.predictions.scores, equal_nan=True)
+    assert kept.offsets[-1] == len(kept.evidence)
+    splits = {row.split for row in read_splits(report.run / "split.csv").values()}
+    assert "test" not in splits
+
+
+def test_a_species_that_a_fold_was_not_taught_counts_as_unknown_there(report: FoldsReport) -> None:
+    assert (report.predictions.labels[np.isnan(report.predictions.scores)] == -1).all()
+
+
+def test_one_fold_and_more_folds_than_groups_are_refused(small: SmallWorld, settings: Config, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected at least 2"):
+        cross_validate(settings, small.store, small.manifest, CPU, 1)
+    with pytest.raises(ManifestError, match="only 6 groups"):
+        cross_validate(settings, small.store, small.manifest, CPU, 7)
