@@ -60,6 +60,11 @@ def tweak(config: Config, **sections: dict[str, Any]) -> Config:
     return replace(config, **{name: replace(getattr(config, name), **keys) for name, keys in sections.items()})
 
 
+def drawing(share: float) -> Config:
+    """Settings of a training from chance that takes this share of clips to validate on where there are none."""
+    return load_config(flags={"model": {"init": "none"}, "training": {"validation_share": share}})
+
+
 def train_fully(
     config: Config, store: Store, manifest: Manifest, runs: Path
 ) -> tuple[Path, list[RunStarted | Epoch | TrainReport]]:

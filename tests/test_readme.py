@@ -23,7 +23,7 @@ def test_the_example_config_is_every_setting_at_its_default() -> None:
 def line_of(section: str, key: str) -> str:
     """The line of the example config that holds a setting."""
     (text,) = re.findall(rf"^{section}:.*\n((?:  .*\n)+)", SETTINGS, re.MULTILINE)
-    (line,) = re.findall(rf"^  {key}:.*", text, re.MULTILINE)
+    (line,) = re.findall(rf"^  {key}:.*(?:\n {{10,}}#.*)*", text, re.MULTILINE)  # and lines of nothing but comment
     return line
 
 

@@ -5,7 +5,12 @@ from typing import Any
 
 RECIPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "none": {
-        "model": {"conv_layers": [64, 128, 256], "rnn_hidden_size": 128, "rnn_layers": 2},
+        "model": {
+            "pooling_type": "attention",
+            "conv_layers": [64, 128, 256],
+            "rnn_hidden_size": 128,
+            "rnn_layers": 2,
+        },
         "training": {
             "epochs": 100,
             "learning_rate": 1e-3,

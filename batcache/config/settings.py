@@ -129,7 +129,7 @@ class ModelConfig(Section):
     averaged.
     """
 
-    pooling_type: PoolingType = "attention"
+    pooling_type: PoolingType = "top_share"
     conv_layers: tuple[NamedLayer, ...] | None = None
     rnn_hidden_size: Count = 32
     rnn_layers: Count = 1

@@ -86,7 +86,9 @@ def cross_validate(
         parts.append(evaluate(chosen, device).predictions)
         on_progress(Progress(FOLDS, len(parts), folds))
     predictions = _chain(parts)
-    metrics = compute_metrics(predictions.scores, predictions.labels, manifest.species)
+    without = np.isnan(predictions.scores)
+    judged = np.where(without & ~without.all(0), 0, predictions.scores)  # their labels are unknown: nothing counts
+    metrics = compute_metrics(judged, predictions.labels, manifest.species)
     place = run / "logs" / f"{FOLDS}_predictions.npz"
     write_predictions(place, predictions)
     about = {name: read_run(run)[name] for name in ("cache", "csvs", "split_of", "data_dir", "inputs")}

@@ -91,7 +91,6 @@ def test_the_values_the_user_named_are_the_defaults_of_a_training_from_chance() 
             assert defaults[key] == named[section][key], f"{section}.{key}"
     assert from_chance.model.conv_layers == (ConvLayer(64), ConvLayer(128), ConvLayer(256))
     assert Config().data == from_chance.data and Config().augmentation == from_chance.augmentation
-    assert Config().model.pooling_type == from_chance.model.pooling_type
 
 
 def test_a_config_that_names_its_layers_trains_from_chance_as_if_it_said_so(load: Any) -> None:

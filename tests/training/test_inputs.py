@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
+from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig, load_config
 from batcache.manifest.manifest import read_manifest
 from batcache.store.open import open_store
 from batcache.training import inputs
 from batcache.training.bags import join
 from batcache.training.inputs import TRAINING_VERSION, choose_split, describe_inputs
-from tests.small_world import tweak
+from tests.small_world import drawing, tweak
 
 FROZEN = Path(__file__).parents[1] / "frozen" / "front_end_2"
-CONFIG = Config()
+CONFIG = load_config(flags={"model": {"init": "none"}})
 
 
 def digest_of(config: Config) -> str:
     """Of a training on the clips of the frozen store."""
     manifest = read_manifest([FROZEN / "clips.csv"])
     store = open_store(FROZEN / "store")
-    split = choose_split(join(manifest, store), manifest, 0.15, 0)
+    split = choose_split(join(manifest, store), manifest, drawing(0.15))
     return describe_inputs(config, store, split, manifest.species)
 
 
@@ -52,7 +52,7 @@ def test_every_setting_of_today_enters_the_digest_or_is_harmless() -> None:
 @pytest.mark.parametrize(
     ("section", "name", "other"),
     [
-        ("model", "rnn_layers", {"model": {"rnn_layers": 1}}),
+        ("model", "dropout", {"model": {"dropout": 0.25}}),
         ("conv_layers", "padding", {"model": {"conv_layers": (ConvLayer(64, padding=2), ConvLayer(128))}}),
         ("training", "grad_clip", {"training": {"grad_clip": 2.0}}),
         ("augmentation", "noise_std", {"augmentation": {"noise_std": 0.1}}),

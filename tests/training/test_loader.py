@@ -7,7 +7,7 @@ import torch
 
 from batcache.errors import StoreError
 from batcache.training.bags import join, read_bag
-from batcache.training.loader import BagsOnGpu, Batch, BatchPlan, BatchReader, plan_epoch, read_batch
+from batcache.training.loader import BagsInMemory, Batch, BatchPlan, BatchReader, plan_epoch, read_batch
 from tests.small_world import SmallWorld
 
 CUT = 50  # frames an instance: 0.1 s, so that a clip has 5 to 16
@@ -49,10 +49,16 @@ def test_a_random_span_of_a_long_bag_lies_within_it_and_moves_between_epochs(sma
         assert spare == 0 or {0, spare} <= firsts or len(firsts) > 5
 
 
+def kept_bags(small: SmallWorld, bag_size: int) -> BagsInMemory:
+    bags = join(small.manifest, small.store).bags
+    contents = (read_bag(small.store, bag, CUT) for bag in bags)
+    return BagsInMemory(bags, [bag.instances(CUT) for bag in bags], contents, 6, bag_size, torch.device("cpu"))
+
+
 def batches_of(small: SmallWorld, source: str, draws: list[BatchPlan], bag_size: int = 10) -> list[Batch]:
     bags = join(small.manifest, small.store).bags
     if source == "on gpu":
-        return list(BagsOnGpu(small.store, bags, CUT, 6, bag_size, torch.device("cpu")).batches(draws, 0))
+        return list(kept_bags(small, bag_size).batches(draws, 0))
     reader = BatchReader(small.store, bags, CUT, 6, bag_size, pin=False)
     return list(reader.batches(draws, int(source.split()[1])))
 
@@ -101,8 +107,8 @@ def test_a_damaged_chunk_stops_the_batches_that_threads_read(
 
 def test_the_memory_that_kept_bags_take_is_known_before(small: SmallWorld) -> None:
     bags = join(small.manifest, small.store).bags
-    kept = BagsOnGpu(small.store, bags, CUT, 6, 10, torch.device("cpu"))
-    needed = BagsOnGpu.bytes_needed(small.store, bags, CUT)
+    kept = kept_bags(small, 10)
+    needed = BagsInMemory.bytes_needed(small.store, bags, CUT)
     assert kept.instances[:-1].nbytes == needed  # and one instance of padding
 
 

@@ -23,7 +23,7 @@ from batcache.training.loss import masked_loss
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, read_run_config
 from batcache.training.splits import read_splits
-from tests.small_world import CPU, SPECIES, SmallWorld, train_fully, tweak
+from tests.small_world import CPU, SPECIES, SmallWorld, drawing, train_fully, tweak
 from tests.training.same_run import assert_same_run, epochs_of, metrics_of
 
 TIMES = {"bags_per_s", "waited_s", "seconds"}
@@ -197,7 +197,7 @@ def test_without_validation_rows_the_draw_is_said_and_kept_in_split_csv(small: S
 def test_without_groups_the_draw_is_said_to_be_of_recordings(small: SmallWorld) -> None:
     rows = [",".join(row.split(",")[:4]) + ",train" for row in small.rows()]
     manifest = small.read(rows, "filename,Low,High,Sweep,split")
-    split = choose_split(join(manifest, small.store), manifest, 0.15, 0)
+    split = choose_split(join(manifest, small.store), manifest, drawing(0.15))
     assert "no clip of split val: validated on 4 training clips of 4 recordings, drawn by seed" in split.notes
 
 
@@ -261,10 +261,10 @@ def test_labels_that_are_unknown_take_no_part_in_training(small: SmallWorld, tra
     ]
     config = tweak(small.config, training={"epochs": 1, "weight_decay": 0.0})
     manifest, run = small.read(rows), Path(shutil.copytree(trained, tmp_path / "run"))
-    split = choose_split(join(manifest, small.store), manifest, 0.15, 0)
+    split = choose_split(join(manifest, small.store), manifest, drawing(0.15))
     torch.manual_seed(config.training.seed)
     model = BatMILModel(config.model, 64, 3)
-    trainer.Trainer(config, small.store, SPECIES, split, run, model, CPU).fit(ignore_progress)
+    trainer.Trainer(config, small.store, SPECIES, split, run, model, CPU, None).fit(ignore_progress)
     assert metrics_of(run)[0]["train_loss"] == 0
     torch.manual_seed(config.training.seed)
     fresh = dict(BatMILModel(config.model, 64, 3).named_parameters())

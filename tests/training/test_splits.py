@@ -12,7 +12,7 @@ from batcache.store.format.commit import CachedRecording
 from batcache.training.bags import Bag, join
 from batcache.training.inputs import choose_split
 from batcache.training.splits import SplitRow, clip_key, read_splits, require_split, share_groups, write_splits
-from tests.small_world import SmallWorld
+from tests.small_world import SmallWorld, drawing
 
 ROW = CachedRecording("", 0, 0, "", 1, 1, 1.0, "", 1, 0.5, 1.0, 0, 1, 500, 0, 0.0, 0.0, "")
 
@@ -77,17 +77,17 @@ def test_groups_that_share_a_copy_move_together() -> None:
 def test_without_validation_clips_a_share_of_groups_is_drawn_and_said(small: SmallWorld) -> None:
     manifest = small.read([row.replace(",val,", ",train,") for row in small.rows()])
     joined = join(manifest, small.store)
-    split = choose_split(joined, manifest, 0.15, seed=0)
+    split = choose_split(joined, manifest, drawing(0.15))
     assert len(split.train) + len(split.val) == 18
     assert len(split.val) == 3
     assert {b.clip.group for b in split.train}.isdisjoint(b.clip.group for b in split.val)
     assert {b.clip.split for b in split.others} == {"test"}
     assert split.notes[-1] == "no clip of split val: validated on 3 training clips of 1 group, drawn by seed"
-    assert choose_split(joined, manifest, 0.15, seed=0) == split
+    assert choose_split(joined, manifest, drawing(0.15)) == split
 
 
 def test_with_validation_clips_the_csv_decides_and_nothing_is_said_but_rejects(small: SmallWorld) -> None:
-    split = choose_split(join(small.manifest, small.store), small.manifest, 0.5, seed=0)
+    split = choose_split(join(small.manifest, small.store), small.manifest, drawing(0.5))
     assert [len(part) for part in (split.train, split.val, split.others)] == [12, 6, 6]
     (note,) = split.notes
     assert note.startswith("1 recording left out, rejected by build: broken.wav (not audio")
@@ -96,14 +96,14 @@ def test_with_validation_clips_the_csv_decides_and_nothing_is_said_but_rejects(s
 def test_one_group_alone_cannot_validate_itself(small: SmallWorld) -> None:
     manifest = small.read([row for row in small.rows() if row.endswith("night 0")])
     with pytest.raises(ManifestError, match=r"only one group \(night 0\) to take some from. Add rows of split val"):
-        choose_split(join(manifest, small.store), manifest, 0.15, seed=0)
+        choose_split(join(manifest, small.store), manifest, drawing(0.15))
 
 
 def test_a_missing_split_names_those_there_are(small: SmallWorld) -> None:
     manifest = small.read([row.replace(",train,", ",training,") for row in small.rows()])
     finding = r"no clip of split train \(there are: test \(6\), training \(13\), val \(6\)\)"
     with pytest.raises(ManifestError, match=finding):
-        choose_split(join(manifest, small.store), manifest, 0.15, seed=0)
+        choose_split(join(manifest, small.store), manifest, drawing(0.15))
 
 
 def test_a_missing_split_whose_csv_lies_beside_names_it(tmp_path: Path) -> None:
