@@ -3,6 +3,7 @@
 # make quick  the same as test, without the tests that take more than some seconds
 PYTHON ?= python3
 BIN := .venv/bin
+AT_ONCE := --numprocesses 2 --dist loadfile
 
 .PHONY: demo test quick lint clean
 
@@ -17,10 +18,10 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 quick: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(AT_ONCE) -m "not slow"
 
 demo: .venv/ready
 	$(BIN)/batcache run pipelines/demo.yaml

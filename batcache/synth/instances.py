@@ -14,15 +14,17 @@ from batcache.synth.render import DURATION_S
 
 CLEAR_SNR_DB = 6.0
 """A call as clear as this makes its instance's label 1; a fainter one makes it unknown."""
+EDGE_HZ = 2_000.0
+"""What peaks this near to the highest band, or above it, cannot be seen: its label is unknown."""
 INSTANCES = "instances.csv"
 
 
 def write_instances(manifest: Manifest, out: Path, instance_s: float, fmax: float) -> Path:
     """Write ``instances.csv``: a row for each instance of each recording, labelled from the calls in ``events.csv``.
 
-    A call belongs to the instance that holds its middle. What peaks above ``fmax`` (Hz) cannot be seen: its label is
-    unknown, as is that of a call at the noise. Clips of split test train too: a trunk is judged by what heads on it
-    learn elsewhere.
+    A call belongs to the instance that holds its middle. What peaks near or above ``fmax`` (Hz) cannot be seen: its
+    label is unknown, as is that of a call at the noise. Clips of split test train too: a trunk is judged by what heads
+    on it learn elsewhere.
     """
     count = round(DURATION_S / instance_s)
     column = {name: i for i, name in enumerate(manifest.species)}
@@ -47,7 +49,7 @@ def write_instances(manifest: Manifest, out: Path, instance_s: float, fmax: floa
 def _mark(instances: Sequence[list[str]], event: dict[str, str], species: int, instance_s: float, fmax: float) -> None:
     middle = (float(event["start_s"]) + float(event["end_s"])) / 2
     cells = instances[min(max(int(middle / instance_s), 0), len(instances) - 1)]
-    if float(event["snr_db"]) >= CLEAR_SNR_DB and 1e3 * float(event["peak_khz"]) < fmax:
+    if float(event["snr_db"]) >= CLEAR_SNR_DB and 1e3 * float(event["peak_khz"]) < fmax - EDGE_HZ:
         cells[species] = "1"
     elif cells[species] == "0":
         cells[species] = ""

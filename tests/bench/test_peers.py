@@ -83,6 +83,7 @@ def test_both_engines_compute_the_same_features(sample, config) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)  # float32 sums of 1,536 products in another order
 
 
+@pytest.mark.slow
 def test_processes_compute_every_recording_once(sample, config, frames) -> None:
     with librosa_processes(2, sample.sources()[0], config.data.features) as compute:
         assert compute(sample.sources()) == sum(map(len, frames))
@@ -106,6 +107,7 @@ def test_every_stage_has_a_row(sample, config) -> None:
     assert all(row.ours and "times real time" in row.note for row in rows)
 
 
+@pytest.mark.slow
 def test_builds_and_engines_stand_beside_their_peers(sample: Sample, config: Config, tmp_path) -> None:
     librosa, torchaudio = measure_builds(sample.first(2), config.data, tmp_path, rounds=1)
     assert librosa.ours == torchaudio.ours and librosa.theirs and torchaudio.theirs
@@ -128,6 +130,7 @@ def test_without_librosa_a_row_says_so(sample, config, tmp_path, monkeypatch) ->
     assert librosa.ours and torchaudio.theirs
 
 
+@pytest.mark.slow
 def test_a_rate_that_torchaudio_cannot_resample_is_said(sample, config, tmp_path, write_wav) -> None:
     from batcache.bench.recordings import choose
     from batcache.manifest.manifest import read_manifest

@@ -48,7 +48,7 @@ def test_a_name_that_the_output_cannot_write_is_shown_escaped(tmp_path: Path) ->
 
 
 def test_wrong_usage_is_exit_code_2(project: Path) -> None:
-    assert batcache("train", "--pooling", "mean", cwd=project).returncode == 2
+    assert batcache("train", "--pooling", "median", cwd=project).returncode == 2
     assert batcache("fly", cwd=project).returncode == 2
     assert batcache("synth", cwd=project).returncode == 2
     assert batcache("synth", "train.csv", "--clips", "5", cwd=project).returncode == 2

@@ -227,7 +227,9 @@ def bags_with_one_call(count: int, generator: torch.Generator) -> tuple[Tensor, 
     return features, torch.ones(count, 2, dtype=torch.bool), labels
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize(
+    "pooling", ["max", *(pytest.param(name, marks=pytest.mark.slow) for name in POOLINGS if name != "max")]
+)
 def test_one_call_of_3_ms_at_45_or_50_khz_is_told_apart(pooling: PoolingType) -> None:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
