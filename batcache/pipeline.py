@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batcache.device import pick_device
+from batcache.errors import ConfigError
 from batcache.progress import OnProgress, Progress, ignore_progress
 
 if TYPE_CHECKING:  # a build with nothing to do imports no torch
@@ -78,9 +79,15 @@ def run_pipeline(
 
     flags = flags or {}
     settings = load_settings(file, flags)
+    if settings.synth.instance_labels and (settings.model.starts_from_trunk or settings.synth.clips is None):
+        raise ConfigError("synth.instance_labels", "teaches a trunk", "Write synth.clips and model.init: none")
     if settings.synth.manifest is not None or settings.synth.clips is not None:
         _simulate(settings, on_progress)
     listed = choose_manifest(csvs, settings, allow_outside=allow_outside)
+    if settings.model.starts_from_trunk:
+        from batcache.model.start import start_model
+
+        start_model(settings.model, settings.data.features, 1)  # before hours of building for nothing
     built = build(listed, settings.data.place, settings.data, device, on_progress=on_progress)
     on_progress(Progress("build", result=built))
 
@@ -98,7 +105,6 @@ def run_pipeline(
 
 
 def _simulate(settings: "Config", on_progress: OnProgress) -> None:
-    from batcache.errors import ConfigError
     from batcache.manifest.manifest import read_manifest
     from batcache.synth.create import create, write_plan
     from batcache.synth.instances import write_instances

@@ -124,7 +124,7 @@ class ModelConfig(Section):
 
     ``init`` says where its trunk, the convolutions, comes from: ``simulated`` ships with batcache, a path is that of a
     trunk's file, a checkpoint or a run, ``none`` starts from chance. ``auto`` is ``none`` where ``conv_layers`` are
-    given, else ``simulated``: a trunk has layers of its own. ``train`` says what learns on a trunk: the ``heads``
+    given, else ``simulated``: a trunk has layers of its own. ``train`` says what learns on a trunk: its ``head``
     alone, or ``all``. What one head has: a hidden layer of ``head_size``, a recurrent network, a pooling; several are
     averaged.
     """
@@ -177,7 +177,9 @@ class TrainingConfig(Section):
 
 @dataclass(frozen=True)
 class AugmentationConfig(Section):
-    """Applied to features of training bags only. Mask widths are upper bounds, in frames and mel bands.
+    """Applied to features of training bags only; heads on a trunk learn from embeddings, without it.
+
+    Mask widths are upper bounds, in frames and mel bands.
 
     ``bandwidth_masking`` is the share of instances whose upper bands become 0 from a random one of the upper half on,
     as recorders of a lower rate leave them.
@@ -214,7 +216,7 @@ class SynthConfig(Section):
     manifest: Path | None = None
     out: Path | None = None
     clips: Count | None = None
-    virtual_species: Natural = 0
+    virtual_species: Annotated[Natural, Field(le=10_000)] = 0
     seed: Natural = 0
     instance_labels: bool = False
 
@@ -251,6 +253,8 @@ def load_config(path: Path | None = None, *, base: Layer | None = None, flags: L
         for section, keys in layer.items():
             merged[section] = {**merged.get(section, {}), **keys}
     recipe = find_recipe(merged.get("model") or {})
+    if merged.get("model", {}).get("conv_layers", ...) is None:
+        del merged["model"]["conv_layers"]  # null is what a trunk has; from chance the recipe names them
     try:
         return _adapter().validate_python(
             {**merged, **{s: {**keys, **merged.get(s, {})} for s, keys in recipe.items()}}

@@ -95,7 +95,8 @@ def choose_clips(
         bags = tuple(bag for bag in bags if bag.clip.split == split)
     require_split(bags, manifest, split)
     _refuse_trained(bags, splits, checkpoint_path)
-    if chose := _taken_for("val", bags, splits):
+    chose = () if checkpoint.model.trains_heads_alone else _taken_for("val", bags, splits)
+    if chose:
         who = f"{len(chose):,} of {count(len(bags), 'clip')}, or others of the same groups,"
         notes.append(f"{who} validated while this model was trained: scores on them are too good")
     untaught = [name for name, taught in zip(checkpoint.species, checkpoint.is_taught, strict=True) if not taught]

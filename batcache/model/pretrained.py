@@ -105,7 +105,7 @@ def load_pretrained(path: Path) -> Pretrained:
     try:
         config = TypeAdapter(TrunkConfig).validate_python(document["config"])
         weights = {name: as_float(value) for name, value in document["weights"].items()}
-        Trunk(config.conv_layers, config.n_mels, config.feature_dim).load_state_dict(weights)
+        Trunk(config.conv_layers, config.features.n_mels, config.feature_dim).load_state_dict(weights)
         return Pretrained(config, weights, str(document["made"]))
     except (KeyError, TypeError, AttributeError, ValidationError, RuntimeError, BatcacheError) as error:
         raise RunError(path, f"a trunk that does not fit ({brief(error)})", remedy) from None

@@ -66,8 +66,7 @@ def extract_trunk(checkpoint: Checkpoint, made: str = "") -> Pretrained:
     trunk, features = checkpoint.trunk, checkpoint.features
     if trunk is None:
         layers = checkpoint.model.conv_layers or ()
-        bands = (features.n_mels, features.fmin, features.fmax, features.frames_per_second)
-        trunk = TrunkConfig(layers, 2 * checkpoint.model.rnn_hidden_size, *bands)
+        trunk = TrunkConfig(layers, 2 * checkpoint.model.rnn_hidden_size, features)
     return Pretrained(trunk, pick_trunk(checkpoint.weights), made)
 
 

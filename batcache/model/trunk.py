@@ -10,20 +10,17 @@ from torch import Tensor, nn
 
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import ConvLayer, NamedLayer
-from batcache.config.types import Count, Positive, Section
+from batcache.config.types import Count, Section
 from batcache.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class TrunkConfig(Section):
-    """The layers of a trunk that was taught elsewhere, and the features it reads: ``fmin`` and ``fmax`` in Hz."""
+    """The layers of a trunk that was taught elsewhere, and the features that it was taught with."""
 
     conv_layers: tuple[NamedLayer, ...]
     feature_dim: Count
-    n_mels: Count
-    fmin: Positive
-    fmax: Positive
-    frames_per_second: Positive
+    features: FeatureConfig
 
 
 class Trunk(nn.Module):
@@ -71,14 +68,15 @@ class FrozenTrunk(Trunk):
     bands: Tensor | None
 
     def __init__(self, config: TrunkConfig, features: FeatureConfig) -> None:
-        super().__init__(config.conv_layers, config.n_mels, config.feature_dim)
-        if features.frames_per_second != config.frames_per_second:
-            finding = (
-                f"frames of {1 / features.frames_per_second:g} s, the trunk knows {1 / config.frames_per_second:g}"
-            )
-            raise ConfigError("data.hop_length", finding, "Pass --init none, or build a cache with the defaults")
-        same = (features.fmin, features.fmax, features.n_mels) == (config.fmin, config.fmax, config.n_mels)
-        self.register_buffer("bands", None if same else interpolate_bands(features, config), persistent=False)
+        taught = config.features
+        super().__init__(config.conv_layers, taught.n_mels, config.feature_dim)
+        there, wanted = _kind(features), _kind(taught)
+        for name, value in there.items():
+            if value != wanted[name]:
+                finding = f"{value:g} in this cache, {wanted[name]:g} in what the trunk was taught with"
+                raise ConfigError(f"data.{name}", finding, "Pass --init none, or build a cache with the defaults")
+        same = all(getattr(features, name) == getattr(taught, name) for name in ("fmin", "fmax", "n_mels"))
+        self.register_buffer("bands", None if same else interpolate_bands(features, taught), persistent=False)
         self.train(False)
 
     def embed(self, instances: Tensor) -> Tensor:
@@ -90,7 +88,14 @@ class FrozenTrunk(Trunk):
         return super().train(False)
 
 
-def interpolate_bands(features: FeatureConfig, trunk: TrunkConfig) -> Tensor:
+def _kind(features: FeatureConfig) -> dict[str, float]:
+    """What must be alike for a trunk to read features: windows and hops in seconds, and PCEN. By name of a setting."""
+    rate = features.target_sample_rate
+    pcen = {name: value for name, value in vars(features).items() if name.startswith("pcen")}
+    return {"n_fft": features.n_fft / rate, "hop_length": features.hop_length / rate, **pcen}
+
+
+def interpolate_bands(features: FeatureConfig, trunk: FeatureConfig) -> Tensor:
     """Weights that take a cache's bands to a trunk's, linear between centres. Shape: ``[M, n_mels]``.
 
     Above 1 kHz the Slaney mel scale is logarithmic, so all centres are evenly spaced there.

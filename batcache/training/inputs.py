@@ -104,8 +104,13 @@ def find_run(config: Config, store: Store, manifest: Manifest) -> Path | None:
     return max(found)[1] if found else None
 
 
-def describe_inputs(config: Config, store: Store, split: Split, species: Sequence[str]) -> str:
-    """Digest of all that decides a training's outcome, to tell whether a run is up to date."""
+def describe_inputs(
+    config: Config, store: Store, split: Split, species: Sequence[str], trunk: str | None = None
+) -> str:
+    """Digest of all that decides a training's outcome, to tell whether a run is up to date.
+
+    ``trunk`` is the digest of the trunk that a run began with, where that may have gone since.
+    """
     layers = [
         settings_to_hash(ConvLayer, layer, _FIRST_KEYS["conv_layers"]) for layer in config.model.conv_layers or ()
     ]
@@ -116,8 +121,8 @@ def describe_inputs(config: Config, store: Store, split: Split, species: Sequenc
         "training": settings_to_hash(TrainingConfig, training, _FIRST_KEYS["training"]),
         "augmentation": settings_to_hash(AugmentationConfig, config.augmentation, _FIRST_KEYS["augmentation"]),
     }
-    trunk = [describe_trunk(config.model.init)] if config.model.starts_from_trunk else []
-    return digest([TRAINING_VERSION, settings, describe_clips(config, store, split, species), *trunk])
+    begun = [trunk or describe_trunk(config.model.init)] if config.model.starts_from_trunk else []
+    return digest([TRAINING_VERSION, settings, describe_clips(config, store, split, species), *begun])
 
 
 def describe_clips(config: Config, store: Store, split: Split, species: Sequence[str]) -> str:

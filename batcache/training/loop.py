@@ -10,7 +10,7 @@ from batcache.errors import ManifestError, RunError
 from batcache.manifest.label_counts import count_labels
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
-from batcache.model.start import start_model
+from batcache.model.start import describe_trunk, start_model
 from batcache.progress import OnProgress, ignore_progress
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
@@ -62,6 +62,8 @@ def train(
         "versions": store.attributes["versions"] | {"torch": torch.__version__},
         "device": str(device),
     }
+    if trunk is not None:
+        about["trunk"] = describe_trunk(config.model.init)
     run = start_run(runs, config, about)
     with held_alone(run):
         write_splits(run / "split.csv", (*split.train, *split.val, *split.others))
@@ -109,7 +111,7 @@ def _resume(
         raise RunError(run, "its clips, labels or cache have changed since it began", "Start a new run")
     if epochs is not None:
         config = _extend(run, config, last, epochs)
-        inputs = describe_inputs(config, store, split, manifest.species)
+        inputs = describe_inputs(config, store, split, manifest.species, about.get("trunk"))
         write_run_config(run, config)
         about |= {"inputs": inputs, "clips": clips, "finished": False}
         if Best.from_plain(dict(last.trainer)).is_spent(config.training.patience, last.epoch):

@@ -99,4 +99,5 @@ def _half_precision(device: torch.device) -> torch.dtype | None:
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else None
+    is_fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # torch has no public name for it
+    return torch.bfloat16 if device.type == "cpu" and is_fast() else None

@@ -9,6 +9,8 @@ logs/           metrics.jsonl, <split>_predictions.npz and .csv; training.lock, 
                 metrics.lock, while metrics.json is written
 metrics.json    what evaluation found, by split
 test_page.png   the clips that tell most, drawn by ``batcache run``
+folds/          the runs of a cross-validation, one a fold
+trunk.pt        of a run that taught a trunk
 """
 
 import json

@@ -140,6 +140,9 @@ class Trainer:
         limits = settings.max_instances, bag_size, self.device
         if self.heads_alone:
             return self._embed(counts, on_progress)
+        if isinstance(self.model, PretrainedMILModel) and not self.epoch:
+            embedded = embed_bags(self.model.trunk, self.store, bags, frames, self.device, on_progress)
+            self.model.heads.standardise_by(torch.cat(embedded.embeddings))
         self.val_instances = [instances_of(self.store, bag, frames) for bag in self.split.val]
         if settings.keep_on_gpu == "auto" and on_gpu:
             free, _ = torch.cuda.mem_get_info(self.device)
@@ -215,7 +218,7 @@ class Trainer:
         with self.optimiser.autocast():
             outputs = self.network.each(features, batch.mask)
         losses = [masked_loss(output.bag_logits, labels, self.weights) for output in outputs]
-        loss = torch.stack(losses).sum()  # each head learns as if alone
+        loss = torch.stack(losses).sum()  # each head has a loss of its own
         self.optimiser.step(loss)
         return loss.detach() / len(losses)
 

@@ -99,6 +99,7 @@ def test_a_config_that_names_its_layers_trains_from_chance_as_if_it_said_so(load
     assert named.training == load("model: {init: none}").training
     assert load("model: {conv_layers: [64]}\ntraining: {epochs: 7}").training.epochs == 7, "what is named wins"
     assert load("").training.epochs == 60 and load("").model.trains_heads_alone
+    assert load("model: {init: none, conv_layers: null}").model == load("model: {init: none}").model
     learning = load("model: {train: all}")
     assert learning.model.starts_from_trunk and not learning.model.trains_heads_alone
     assert learning.training.learning_rate < load("").training.learning_rate

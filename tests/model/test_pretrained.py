@@ -17,13 +17,13 @@ from batcache.model.trunk import FrozenTrunk, Trunk, TrunkConfig, interpolate_ba
 
 CPU = torch.device("cpu")
 WIDE = FeatureConfig(fmax=120_000.0, n_mels=32)
-TRUNK = TrunkConfig((ConvLayer(4), ConvLayer(6)), 12, 32, 10_000.0, 120_000.0, 1000.0)
+TRUNK = TrunkConfig((ConvLayer(4), ConvLayer(6)), 12, WIDE)
 SMALL = ModelConfig("max", heads=2, head_size=8, rnn_hidden_size=4)
 
 
 def made_trunk(seed: int = 0) -> Pretrained:
     torch.manual_seed(seed)
-    return Pretrained(TRUNK, Trunk(TRUNK.conv_layers, TRUNK.n_mels, TRUNK.feature_dim).state_dict(), "by a test")
+    return Pretrained(TRUNK, Trunk(TRUNK.conv_layers, WIDE.n_mels, TRUNK.feature_dim).state_dict(), "by a test")
 
 
 def model_on(features: FeatureConfig, config: ModelConfig = SMALL) -> PretrainedMILModel:
@@ -40,14 +40,14 @@ def mask_of(*lengths: int) -> Tensor:
 @pytest.mark.parametrize("features", [FeatureConfig(), FeatureConfig(fmin=15_000.0, n_mels=64), WIDE])
 def test_a_band_is_read_at_its_own_frequency(features: FeatureConfig) -> None:
     centres, wanted = band_edges_hz(features)[:, 1], band_edges_hz(WIDE)[:, 1]
-    read = centres.log().float() @ interpolate_bands(features, TRUNK)
+    read = centres.log().float() @ interpolate_bands(features, WIDE)
     within = (wanted > centres[0]) & (wanted < centres[-1])
     assert within.sum() > 20
     torch.testing.assert_close(read[within], wanted.log().float()[within], rtol=1e-5, atol=1e-5)
 
 
 def test_bands_that_a_cache_has_not_are_dead() -> None:
-    weights, wanted = interpolate_bands(FeatureConfig(fmin=20_000.0, fmax=80_000.0), TRUNK), band_edges_hz(WIDE)[:, 1]
+    weights, wanted = interpolate_bands(FeatureConfig(fmin=20_000.0, fmax=80_000.0), WIDE), band_edges_hz(WIDE)[:, 1]
     assert (weights[:, (wanted > 82_000) | (wanted < 19_000)] == 0).all()
     inside = weights[:, (wanted > 21_000) & (wanted < 79_000)].sum(0)
     torch.testing.assert_close(inside, torch.ones_like(inside))
@@ -62,9 +62,21 @@ def test_a_trunk_that_stays_as_it_is_keeps_its_statistics_in_training_too() -> N
     assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
 
 
-def test_frames_of_another_length_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"frames of 0\.002 s, the trunk knows 0\.001"):
-        FrozenTrunk(TRUNK, FeatureConfig(hop_length=512))
+@pytest.mark.parametrize(
+    ("features", "finding"),
+    [
+        (FeatureConfig(hop_length=512), r"data\.hop_length: 0\.002 in this cache, 0\.001 in what the trunk"),
+        (FeatureConfig(n_fft=512), r"data\.n_fft: 0\.002 in this cache, 0\.004"),
+        (FeatureConfig(pcen_gain=0.5), r"data\.pcen_gain: 0\.5 in this cache, 0\.98"),
+    ],
+)
+def test_features_of_another_kind_are_refused(features: FeatureConfig, finding: str) -> None:
+    with pytest.raises(ConfigError, match=finding):
+        FrozenTrunk(TRUNK, features)
+
+
+def test_windows_as_long_at_another_rate_are_read() -> None:
+    FrozenTrunk(TRUNK, FeatureConfig(target_sample_rate=512_000, n_fft=2048, hop_length=512))
 
 
 def test_the_recurrent_network_adds_nothing_before_it_has_learnt() -> None:
@@ -119,7 +131,7 @@ def test_a_trunk_is_read_as_it_was_written_but_for_half_precision(tmp_path: Path
         ({"format": "other"}, "not a trunk of batcache"),
         ({"format_version": 9}, "format version 9"),
         ({"weights": {}}, "does not fit"),
-        ({"config": {"n_mels": 3}}, "does not fit"),
+        ({"config": {"feature_dim": 3}}, "does not fit"),
         ({"made": ...}, "does not fit"),
     ],
 )
@@ -180,6 +192,6 @@ def test_layers_beside_a_trunk_are_refused() -> None:
 def test_the_trunk_that_ships_is_small_and_reads_the_default_features() -> None:
     assert SIMULATED.stat().st_size < 4_000_000
     model, trunk = start_model(ModelConfig(), FeatureConfig(), 4)
-    assert trunk is not None and trunk.frames_per_second == FeatureConfig().frames_per_second
+    assert trunk is not None and trunk.features.fmax == 120_000
     silence = model.trunk.embed(torch.zeros(1, 500, 128))
     assert silence.isfinite().all()

@@ -104,3 +104,15 @@ def test_the_batch_itself_is_left_as_it_was() -> None:
     before = features.clone()
     drawn(features, AugmentationConfig())
     assert torch.equal(features, before)
+
+
+def test_upper_bands_vanish_from_a_share_of_the_instances_as_slow_recorders_leave_them() -> None:
+    quiet = AugmentationConfig(
+        time_masking=False, freq_masking=False, noise_injection=False, bandwidth_masking=0.3
+    )  # fmt: skip
+    features = torch.ones(2000, 3, 40)
+    left = augment(features, quiet, torch.Generator().manual_seed(0))[:, 0]
+    kept = left.sum(1).long()
+    assert torch.equal(left, (torch.arange(40) < kept[:, None]).float()), "bands vanish from the top down, all frames"
+    assert set(kept.tolist()) == set(range(20, 41))
+    assert abs((kept < 40).float().mean() - 0.3) < 0.05

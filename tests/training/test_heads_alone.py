@@ -1,5 +1,6 @@
 """Training heads on a trunk that stays as it is."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from batcache.training.bags import join, read_bag
 from batcache.training.embeddings import embed_bags
 from batcache.training.inputs import choose_split, describe_inputs
 from batcache.training.loop import resume
-from batcache.training.runs import BEST
+from batcache.training.runs import BEST, read_run
 from tests.small_world import CPU, SETTINGS, SmallWorld, train_fully, tweak
 from tests.training.same_run import assert_same_run, epochs_of, stop_after
 
@@ -70,6 +71,19 @@ def test_a_stopped_run_goes_on_as_if_it_had_never_stopped(small: SmallWorld, con
     stopped = stop_after(config, small, small.manifest, tmp_path / "stopped", 2)
     resume(stopped, small.store, small.manifest, CPU)
     assert_same_run(whole, stopped)
+
+
+def test_a_run_is_extended_without_the_trunk_that_it_began_with(
+    small: SmallWorld, config: Config, trunk_run: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(trunk_run, tmp_path / "trunk"))
+    settings = tweak(config, model={"init": copy})
+    run, _ = train_fully(tweak(settings, training={"epochs": 2}), small.store, small.manifest, tmp_path / "short")
+    whole, _ = train_fully(settings, small.store, small.manifest, tmp_path / "long")
+    shutil.rmtree(copy)
+    resume(run, small.store, small.manifest, CPU, epochs=3)
+    assert_same_run(whole, run)
+    assert read_run(run)["inputs"] == read_run(whole)["inputs"]
 
 
 def test_embeddings_are_what_the_trunk_makes_of_frames(small: SmallWorld, config: Config, trunk_run: Path) -> None:

@@ -79,7 +79,7 @@ def train(
     chance, which needs thousands of clips and, for the default layers, a GPU.
 
     With few clips, --folds 5 judges them all: whole groups are left out in turn, models of the others score them, and
-    the model that is kept learns from all but those of split test.
+    the model that is kept learns from all but those of split test. Stopped, the folds begin anew.
 
     Without --csv, the CSVs that the cache was last built from give the labels. With --resume, --csv, --data-dir and
     --cache say where the run's inputs lie now, if they were moved.
