@@ -80,6 +80,7 @@ def train_until(awaited: str, *arguments: str, cwd: Path) -> tuple[int, str]:
     return process.returncode, said
 
 
+@pytest.mark.slow
 def test_a_training_stopped_by_ctrl_c_names_the_command_that_goes_on_with_it(done: Path) -> None:
     shutil.rmtree(done / "runs")
     (done / "long.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 9999, patience: 9999"))

@@ -160,7 +160,8 @@ def test_a_stopped_restore_goes_on_and_ends_as_if_undisturbed(exported: Path, tm
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIGKILL nor fork")
-@pytest.mark.parametrize("others", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("others", [False, True])
 def test_a_restore_that_dies_reads_true_or_not_at_all_and_ends_as_if_undisturbed(
     others, exported, commander, tmp_path
 ) -> None:
