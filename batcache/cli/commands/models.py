@@ -78,8 +78,8 @@ def train(
     trained are small heads on it, which takes seconds to minutes and needs few clips. --init none trains all from
     chance, which needs thousands of clips and, for the default layers, a GPU.
 
-    With few clips, --folds 5 judges them all: whole groups are left out in turn, models of the others score them, and
-    the model that is kept learns from all but those of split test. Stopped, the folds begin anew.
+    With few clips, --folds 5 judges all but those of split test, by models that have not heard their group, and keeps a
+    model of all of them. Stopped, the folds begin anew.
 
     Without --csv, the CSVs that the cache was last built from give the labels. With --resume, --csv, --data-dir and
     --cache say where the run's inputs lie now, if they were moved.
@@ -87,11 +87,8 @@ def train(
     Example: batcache train --pooling max
     """
     if resume is not None:
-        refuse(
-            context,
-            ("pooling", "init", "config", "run_dir", "seed", "keep_on_gpu", "folds"),
-            "a resumed run keeps its settings",
-        )
+        kept = ("pooling", "init", "config", "run_dir", "seed", "keep_on_gpu", "folds")
+        refuse(context, kept, "a resumed run keeps its settings")
         from batcache.store.open import open_store
         from batcache.training.loop import resume as go_on
         from batcache.training.run_inputs import find_cache, find_manifest
