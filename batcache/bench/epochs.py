@@ -26,7 +26,7 @@ def measure_epoch_data(sample: Sample, store_path: Path, config: Config, rounds:
     frames, settings = config.data.frames_per_instance, config.training
     reader = BatchReader(store, bags, frames, settings.max_instances, config.data.bag_size, pin=False)
     counts = [bag.instances(frames) for bag in bags]
-    draws = plan_epoch(counts, settings.max_instances, settings.batch_size, settings.seed, 0)
+    draws = plan_epoch(counts, settings.max_instances, settings.clips_a_batch(len(bags)), settings.seed, 0)
 
     def cached() -> None:
         for draw in draws:

@@ -81,7 +81,7 @@ def bench(
         "effort": asdict(effort),
         "features": to_plain(config.data.features),
         "instance_s": config.data.instance_s,
-        "batch_size": config.training.batch_size,
+        "batch_size": config.training.clips_a_batch(len(sample)),
         "workers": config.training.workers,
     }
     return Report(describe_machine(), describe_versions(), settings, tuple(rows))

@@ -68,7 +68,7 @@ def train_briefly(
         patience=epochs + 1,
         scheduler="none",
         keep_on_gpu="off",
-        batch_size=config.training.batch_size,
+        batch_size=config.training.clips_a_batch(len(sample)),
         workers=config.training.workers,
         run_dir=folder / "runs",
     )

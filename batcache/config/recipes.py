@@ -12,6 +12,7 @@ RECIPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "rnn_layers": 2,
         },
         "training": {
+            "batch_size": 8,
             "epochs": 100,
             "learning_rate": 1e-3,
             "weight_decay": 1e-4,
@@ -19,7 +20,7 @@ RECIPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "scheduler": "plateau",
         },
     },
-    "all": {"training": {"epochs": 30, "learning_rate": 1e-3, "scheduler": "one_cycle"}},
+    "all": {"training": {"batch_size": 8, "epochs": 30, "learning_rate": 1e-3, "scheduler": "one_cycle"}},
 }
 """``none``: the model starts from chance. ``all``: its trunk learns too. The defaults elsewhere are for heads alone."""
 

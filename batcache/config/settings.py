@@ -156,10 +156,11 @@ class TrainingConfig(Section):
 
     ``class_weights`` weigh a species' positive labels: ``balanced`` (negatives over positives, at most 100), one
     number a species in CSV order, or a mapping from species to number (the others get 1). ``keep_on_gpu``: ``auto``
-    keeps all training bags in a GPU's memory where they take less than half of what is free there.
+    keeps all training bags in a GPU's memory where they take less than half of what is free there. ``batch_size`` left
+    out is 8 clips, or as many as make fifty batches of all, but at most 64.
     """
 
-    batch_size: Count = 8
+    batch_size: Count | None = None
     epochs: Count = 60
     learning_rate: Positive = 3e-3
     weight_decay: NotNegative = 1e-2
@@ -173,6 +174,10 @@ class TrainingConfig(Section):
     keep_on_gpu: KeepOnGpu = "auto"
     seed: Natural = 0
     run_dir: Path = Path("runs")
+
+    def clips_a_batch(self, clips: int) -> int:
+        """How many of so many clips a batch has."""
+        return self.batch_size or min(max(clips // 50, 8), 64)
 
 
 @dataclass(frozen=True)

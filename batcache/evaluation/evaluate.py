@@ -128,7 +128,7 @@ def evaluate(judging: Evaluation, device: torch.device, *, on_progress: OnProgre
     scored = score_bags(
         checkpoint.restore(device),
         (instances_of(judging.store, bag, checkpoint.frames_per_instance) for bag in judging.bags),
-        config.training.batch_size,
+        config.training.clips_a_batch(len(judging.bags)),
         config.training.max_instances,
     )
     for bag_scores in scored:

@@ -24,7 +24,7 @@ class Optimiser:
     def __init__(self, model: nn.Module, settings: TrainingConfig, device: torch.device, steps_an_epoch: int) -> None:
         self.model, self.settings, self.device = model, settings, device
         rate, decay = settings.learning_rate, settings.weight_decay
-        fused = device.type == "cuda"
+        fused = device.type == "cuda" or isinstance(model, MILHeads)  # many small tensors: a fifth of the time on a CPU
         if isinstance(model, PretrainedMILModel):
             groups: list[dict[str, Any]] = [
                 {"params": list(model.heads.parameters()), "lr": rate},

@@ -81,7 +81,8 @@ class Trainer:
         self.device, self.model, self.trunk = device, model.to(device), trunk
         self.heads_alone = config.model.trains_heads_alone
         self.network = model.heads if self.heads_alone and isinstance(model, PretrainedMILModel) else model
-        self.optimiser = Optimiser(self.network, settings, device, ceil(len(split.train) / settings.batch_size))
+        self.batch_size = settings.clips_a_batch(len(split.train))
+        self.optimiser = Optimiser(self.network, settings, device, ceil(len(split.train) / self.batch_size))
         self.weights = class_weights(config, split.train, species).to(device)
         self.frames_per_instance = config.data.frames_per_instance
         bags = (*split.train, *split.val, *split.others)
@@ -165,7 +166,7 @@ class Trainer:
     def _run_epoch(self, source: BatchReader | BagsInMemory, on_progress: OnProgress) -> Epoch:
         settings, began = self.config.training, time.perf_counter()
         counts = [bag.instances(self.frames_per_instance) for bag in self.split.train]
-        draws = plan_epoch(counts, settings.max_instances, settings.batch_size, settings.seed, self.epoch)
+        draws = plan_epoch(counts, settings.max_instances, self.batch_size, settings.seed, self.epoch)
         stage = f"epoch {self.epoch + 1}"
         losses: list[float] = []
         with closing(source.batches(draws, settings.workers)) as batches:
@@ -231,7 +232,7 @@ class Trainer:
 
     def _validate(self, train_loss: float, seconds: float, began: float, on_progress: OnProgress) -> Epoch:
         settings = self.config.training
-        scored = score_bags(self.network, self.val_instances, settings.batch_size, settings.max_instances)
+        scored = score_bags(self.network, self.val_instances, self.batch_size, settings.max_instances)
         outputs: list[Tensor] = []
         for bag in scored:
             outputs.append(bag.logits)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcache.config.features import FeatureConfig
-from batcache.config.settings import Config, ConvLayer, load_config, to_plain
+from batcache.config.settings import Config, ConvLayer, TrainingConfig, load_config, to_plain
 from batcache.config.yaml import read_sections
 
 USERS = """
@@ -196,3 +196,9 @@ def test_sections_are_those_of_the_file_without_defaults(tmp_path: Path) -> None
     path = tmp_path / "experiment.yaml"
     path.write_text("training: {epochs: 3}\nmodel:\n")
     assert read_sections(path) == {"training": {"epochs": 3}, "model": {}}
+
+
+@pytest.mark.parametrize(("clips", "a_batch"), [(1, 8), (77, 8), (449, 8), (450, 9), (3_200, 64), (10_000, 64)])
+def test_a_batch_left_out_grows_with_the_clips(clips: int, a_batch: int) -> None:
+    assert TrainingConfig().clips_a_batch(clips) == a_batch
+    assert TrainingConfig(batch_size=4).clips_a_batch(clips) == 4
