@@ -9,7 +9,7 @@ from batcache.config.settings import AugmentationConfig
 def augment(features: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
     """Return augmented features; each instance gets its own masks, so that no species vanishes from a whole bag.
 
-    Masked frames and bands become 0, the level of silence and of dead bands. PCEN is never negative, nor is the result.
+    Masked frames and bands become 0, the level of silence and of dead bands. Features are never negative, here neither.
 
     Shape: ``[..., T, M]`` -> the same.
     """
