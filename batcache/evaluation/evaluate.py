@@ -10,8 +10,9 @@ import torch
 from batcache.config.features import digest
 from batcache.config.settings import to_plain
 from batcache.errors import RunError, StoreError, count, list_some
+from batcache.evaluation.judged import predictions_path
 from batcache.evaluation.metrics import Metrics, compute_metrics
-from batcache.evaluation.outcomes import file_outcome, predictions_path, read_outcomes
+from batcache.evaluation.outcomes import file_outcome, read_outcomes
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_predictions
 from batcache.inference.score import BagScores, score_bags
 from batcache.manifest.manifest import Manifest

@@ -1,12 +1,11 @@
-"""What evaluation found of a run, by split: ``metrics.json``, and the predictions beside it."""
+"""``metrics.json`` of a run: what evaluation found, by split."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from batcache.errors import RunError, brief, did_you_mean
-from batcache.inference.predictions import Predictions, read_predictions
+from batcache.errors import RunError, brief
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import lock_file
 from batcache.training.runs import SOURCES, require_kinds
@@ -41,22 +40,3 @@ def read_outcomes(run: Path) -> dict[str, Any]:
         return outcomes
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(place, f"cannot be read ({brief(error)})", "Delete it") from None
-
-
-def predictions_path(run: Path, name: str) -> Path:
-    """Where the predictions behind an outcome lie."""
-    return run / "logs" / f"{name}_predictions.npz"
-
-
-def read_judged(run: Path, name: str) -> tuple[dict[str, Any], Predictions]:
-    """What ``metrics.json`` says of an outcome, and its predictions.
-
-    Raises:
-        RunError: nothing was judged under this name.
-    """
-    there = read_outcomes(run)
-    if name not in there:
-        known = ", ".join(there) or "nothing"
-        remedy = did_you_mean(name, there, "Run `batcache eval` first")
-        raise RunError(run, f"{name} has not been judged (there is: {known})", remedy)
-    return there[name], read_predictions(predictions_path(run, name))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batcache.evaluation.draw import draw_page
-from batcache.evaluation.outcomes import read_judged
+from batcache.evaluation.judged import read_judged
 from batcache.evaluation.panels import panels_of_run, panels_of_store, read_calls
 from batcache.inference.predictions import Predictions
 from batcache.manifest.manifest import read_manifest

@@ -12,8 +12,8 @@ import torch
 
 from batcache.errors import RunError
 from batcache.evaluation.evaluate import choose_clips, evaluate
+from batcache.evaluation.judged import read_judged
 from batcache.evaluation.metrics import compute_metrics
-from batcache.evaluation.outcomes import read_judged
 from batcache.inference.predictions import Predictions, read_predictions, write_predictions
 from batcache.progress import Progress
 from batcache.store.format.last_build import portable
