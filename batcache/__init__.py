@@ -220,7 +220,7 @@ def evaluate(
 
 
 def draw(target: str | Path, output: str | Path, clips: Sequence[str] = (), *, split: str = "test") -> Path:
-    """Draw clips of a cache or of a run as PCEN spectrograms into a PNG; returns its path.
+    """Draw clips of a cache or of a run as spectrograms into a PNG; returns its path.
 
     Args:
         target: a cache, or a run's folder: then with its scores and evidence.

@@ -51,7 +51,7 @@ def measure_builds(sample: Sample, config: DataConfig, folder: Path, rounds: int
     peers = {
         _LIBROSA: (f"librosa + soxr, {cores} processes, nothing written", missing, BUILD_MARK),
         _TORCHAUDIO: (
-            "torchaudio Resample + mel, no PCEN, nothing written",
+            "torchaudio Resample + mel, not compressed, nothing written",
             f"not run: {beyond[0]:,} Hz would need a huge kernel" if beyond else "",
             None,
         ),
@@ -128,11 +128,11 @@ def measure_engines(sample: Sample, config: FeatureConfig, device: str, rounds: 
         taken = take_turns(runs, rounds)
     where = "one thread" if device == "cpu" else device
     yield Row(
-        f"mel + PCEN of decoded samples, {where}",
+        f"mel + {config.compressed_by} of decoded samples, {where}",
         "FFT",
         len(sample) / taken["fft"],
         "recordings/s",
-        "nnAudio's convolutions, same PCEN",
+        "nnAudio's convolutions, all else the same",
         len(sample) / taken["nnaudio"],
         mark=ENGINE_MARK if device == "cpu" else None,
         note=f"{sample.seconds / taken['fft']:,.0f} times real time",

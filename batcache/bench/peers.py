@@ -52,7 +52,7 @@ def read_samples(path: Path) -> NDArray[np.float32]:
 
 
 def librosa_features(source: Source, config: FeatureConfig) -> NDArray[np.float16]:
-    """PCEN-mel frames by librosa, resampled by soxr. Shape: ``[frames, n_mels]``."""
+    """PCEN-mel or log-mel frames by librosa, resampled by soxr. Shape: ``[frames, n_mels]``."""
     import librosa
 
     path, true_rate = source
@@ -71,8 +71,17 @@ def librosa_features(source: Source, config: FeatureConfig) -> NDArray[np.float1
         pad_mode="constant",
     )
     energy = mel[:, : len(samples) // config.hop_length] * np.float32(SCALE)
+    made = _pcen(energy, config) if config.compression == "pcen" else np.log10(1 + energy / rounding_level(config))
+    made[config.n_mels - dead_bands(config, true_rate) :] = 0
+    return np.asarray(made.T.astype(np.float16))
+
+
+def _pcen(energy: NDArray[np.float32], config: FeatureConfig) -> NDArray[np.float32]:
+    """Shape: ``[n_mels, frames]`` -> the same."""
+    import librosa
+
     start = energy[:, : max(1, round(START_S * config.frames_per_second))].mean(1, keepdims=True)
-    pcen = librosa.pcen(
+    pcen: NDArray[np.float32] = librosa.pcen(
         energy,
         sr=config.target_sample_rate,
         hop_length=config.hop_length,
@@ -83,12 +92,11 @@ def librosa_features(source: Source, config: FeatureConfig) -> NDArray[np.float1
         eps=rounding_level(config),
         zi=((1 - smoothing(config)) * start).astype(energy.dtype),
     )
-    pcen[config.n_mels - dead_bands(config, true_rate) :] = 0
-    return np.asarray(pcen.T.astype(np.float16))
+    return pcen
 
 
 class TorchaudioMel(nn.Module):
-    """Mel frames, without PCEN, by torchaudio's ``Resample`` and ``MelSpectrogram``."""
+    """Mel frames, not compressed, by torchaudio's ``Resample`` and ``MelSpectrogram``."""
 
     def __init__(self, config: FeatureConfig, true_rates: set[int]) -> None:
         super().__init__()

@@ -25,23 +25,22 @@ from batcache.config.features import FeatureConfig
 from batcache.features.audio import AudioHeader, content_hash
 from batcache.features.frontend import FrontEnd
 from batcache.features.mel import BandEnergy
-from batcache.features.pcen import Pcen
 from batcache.store.format.layout import Layout
 from batcache.store.format.shard import ShardWriter
 
 T = TypeVar("T")
 
-DECODE, COPY, RESAMPLE, MEL, PCEN, QUANTISE, WRITE, HASH = (
+DECODE, COPY, RESAMPLE, MEL, COMPRESS, QUANTISE, WRITE, HASH = (
     "decode",
     "copy to the device",
     "resample",
     "mel, and energy beside the bands",
-    "PCEN",
+    "PCEN, or the logarithm",
     "quantise to float16",
     "checksum and write",
     "content hash",
 )
-STAGES = (DECODE, COPY, RESAMPLE, MEL, PCEN, QUANTISE)
+STAGES = (DECODE, COPY, RESAMPLE, MEL, COMPRESS, QUANTISE)
 
 
 class Stopwatch:
@@ -66,23 +65,12 @@ class Stopwatch:
             yield block
 
 
-class _ClockedPcen(Pcen):
-    def __init__(self, config: FeatureConfig, watch: Stopwatch) -> None:
-        super().__init__(config)
-        self.watch = watch
-
-    def stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """As ``FrontEnd.stream``, with the time of its last stage taken."""
-        yield from self.watch.clock(PCEN, super().stream(self.watch.clock(MEL, blocks)))
-
-
 class ClockedFrontEnd(FrontEnd):
     """The front end itself, with a stopwatch behind each stage."""
 
     def __init__(self, config: FeatureConfig, device: torch.device | str = "cpu") -> None:
         super().__init__(config, device)
         self.watch = Stopwatch(torch.cuda.synchronize if self.device.type == "cuda" else lambda: None)
-        self.pcen = _ClockedPcen(config, self.watch).to(self.device)
 
     def stream(
         self, path: Path, header: AudioHeader, true_rate: int, energy: BandEnergy | None = None
@@ -95,6 +83,10 @@ class ClockedFrontEnd(FrontEnd):
         upstream = self.watch.clock(DECODE, blocks)
         yield from self.watch.clock(RESAMPLE, super().resample(upstream, true_rate))
 
+    def compress(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
+        """As ``FrontEnd.compress``, with its time taken."""
+        yield from self.watch.clock(COMPRESS, super().compress(self.watch.clock(MEL, frames)))
+
     def _to_device(self, block: Tensor) -> Tensor:
         return next(self.watch.clock(COPY, map(super()._to_device, [block])))
 
@@ -102,7 +94,7 @@ class ClockedFrontEnd(FrontEnd):
         """Seconds that each stage itself took since the last call."""
         total = {name: self.watch.spent.get(name, 0.0) for name in STAGES}
         self.watch.spent.clear()
-        chain = [DECODE, RESAMPLE, MEL, PCEN, QUANTISE]
+        chain = [DECODE, RESAMPLE, MEL, COMPRESS, QUANTISE]
         own = {name: total[name] - total[upstream] for upstream, name in pairwise(chain)}
         return {**total, **own, DECODE: total[DECODE] - total[COPY]}
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -29,7 +29,11 @@ class StftWindow:
 
 @dataclass(frozen=True)
 class FeatureConfig(Section):
-    """The settings that decide the cached numbers. Frequencies in Hz."""
+    """The settings that decide the cached numbers. Frequencies in Hz.
+
+    ``compression`` is what makes features of mel magnitudes: ``pcen``, by the settings of that name, or ``log``, which
+    has none.
+    """
 
     target_sample_rate: Annotated[Whole, Field(ge=8_000, le=2_000_000)] = 256_000
     n_fft: Annotated[Whole, Field(ge=16, multiple_of=2)] = 1024
@@ -37,6 +41,7 @@ class FeatureConfig(Section):
     n_mels: Count = 128
     fmin: Positive = 10_000.0
     fmax: Positive = 100_000.0
+    compression: Literal["pcen", "log"] = "pcen"
     pcen_gain: NotNegative = 0.98
     pcen_bias: NotNegative = 2.0
     pcen_power: Positive = 0.5
@@ -54,6 +59,19 @@ class FeatureConfig(Section):
             raise ConfigError(
                 "data.hop_length", f"{self.hop_length}, expected at most n_fft ({self.n_fft})", "Lower it"
             )
+        self._refuse_idle_pcen()
+
+    def _refuse_idle_pcen(self) -> None:
+        for field in dataclasses.fields(FeatureConfig):
+            value = getattr(self, field.name)
+            if self.compression != "pcen" and field.name.startswith("pcen_") and value != field.default:
+                finding = f"{value:g}, which does nothing where data.compression is {self.compression}"
+                raise ConfigError(f"data.{field.name}", finding, "Leave it out, or write compression: pcen")
+
+    @property
+    def compressed_by(self) -> str:
+        """``compression`` as a report says it."""
+        return {"pcen": "PCEN", "log": "logarithm"}[self.compression]
 
     @property
     def frames_per_second(self) -> float:
@@ -83,7 +101,11 @@ class FeatureConfig(Section):
 
     def fingerprint_by(self, version: int) -> str:
         """What the fingerprint is where that version of the front end carries these settings out."""
-        return digest({**settings_to_hash(FeatureConfig, self, _FIRST_KEYS), "front_end_version": version})
+        return digest({**self.to_record(), "front_end_version": version})
+
+    def to_record(self) -> dict[str, Any]:
+        """The settings that enter the fingerprint, as a store's attributes hold them; see ``settings_to_hash``."""
+        return settings_to_hash(FeatureConfig, self, _FIRST_KEYS)
 
     def find_version(self, fingerprint: str) -> int | None:
         """Which version of the front end gives these settings this fingerprint; None where none that is read does."""

@@ -1,4 +1,4 @@
-"""Pictures: clips as PCEN spectrograms, with the calls that are known, a run's scores, and its evidence along time."""
+"""Pictures: clips as spectrograms, with the calls that are known, a run's scores, and its evidence along time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
@@ -25,6 +25,7 @@ _LEGEND_COLUMNS = 5
 _COLOURS = ("#4cc9ff", "#8cff3a", "#ffffff", "#ff9ecb", "#ffe23a", "#3affc8", "#c3a6ff")
 _SHAPES = "voP"  # 7 and 3 have no common factor: 21 species differ, and neighbours do in both
 _BRIGHTEST = 99.8  # percentile of the picture's values that is drawn white
+_DARKEST = 20  # of levels above silence, the percentile that is drawn black
 
 
 def draw_page(path: Path, panels: Sequence[Panel], features: FeatureConfig) -> None:
@@ -66,13 +67,14 @@ def _draw_spectrogram(axes: Axes, panel: Panel, features: FeatureConfig, marks: 
     bands = np.arange(features.n_mels)
     end_s = panel.start_s + len(panel.frames) / features.frames_per_second
     values = _thin_out(panel.frames.astype(np.float32)).T
+    darkest, brightest = _find_range(values, features)
     axes.imshow(
         values,
         origin="lower",
         aspect="auto",
         cmap="magma",
-        vmin=0,
-        vmax=max(1.0, float(np.percentile(values, _BRIGHTEST))),
+        vmin=darkest,
+        vmax=brightest,
         extent=(panel.start_s, end_s, -0.5, features.n_mels - 0.5),
         interpolation="antialiased",
     )
@@ -109,6 +111,15 @@ def _draw_spectrogram(axes: Axes, panel: Panel, features: FeatureConfig, marks: 
         fontsize=7,
         parse_math=False,
     )
+
+
+def _find_range(values: NDArray[np.float32], features: FeatureConfig) -> tuple[float, float]:
+    """The values that are drawn black and white. PCEN has held the background down to near 0; a logarithm has not."""
+    brightest = max(1.0, float(np.percentile(values, _BRIGHTEST)))
+    heard = values[values > 0]
+    if features.compression == "pcen" or not len(heard):
+        return 0.0, brightest
+    return float(np.percentile(heard, _DARKEST)), brightest
 
 
 def _thin_out(frames: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """Judging a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,11 @@ import torch
 
 from batcache.config.features import digest
 from batcache.config.settings import to_plain
-from batcache.errors import RunError, StoreError, count, did_you_mean, list_some
+from batcache.errors import RunError, StoreError, count, list_some
+from batcache.evaluation.judged import predictions_path
 from batcache.evaluation.metrics import Metrics, compute_metrics
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
-from batcache.inference.predictions import Predictions, collect, leave_empty, read_predictions, write_predictions
+from batcache.inference.predictions import Predictions, collect, leave_empty, write_predictions
 from batcache.inference.score import BagScores, score_bags
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
@@ -67,7 +68,7 @@ class Evaluation:
     def is_done(self) -> bool:
         """Whether ``metrics.json`` already holds the outcome."""
         done = read_outcomes(self.run).get(self.name, {})
-        return bool(done.get("inputs") == self.inputs and _predictions_path(self.run, self.name).exists())
+        return bool(done.get("inputs") == self.inputs and predictions_path(self.run, self.name).exists())
 
 
 def choose_clips(
@@ -140,11 +141,13 @@ def evaluate(judging: Evaluation, device: torch.device, *, on_progress: OnProgre
     )
     predictions = leave_empty(predictions, [not taught for taught in checkpoint.is_taught])
     metrics = compute_metrics(predictions.scores, predictions.labels, checkpoint.species)
-    where = _predictions_path(run, judging.name)
+    where = predictions_path(run, judging.name)
     write_predictions(where, predictions)
     summary = file_outcome(run, judging.name, _about(judging) | metrics.to_plain())
     tracker = open_tracker(config.wandb, run, to_plain(config))
-    tracker.log(_flat(judging.name, metrics))
+    tracker.log({"epoch": checkpoint.epoch, **_flat(judging.name, metrics)})
+    tracker.log_table(f"{judging.name}/species", [asdict(row) for row in metrics.per_species])
+    tracker.log_pictures(f"{judging.name}/clips", lambda folder: _draw_telling(judging, predictions, folder))
     for path in (where, summary):
         tracker.save(path)
     tracker.finish()
@@ -154,8 +157,10 @@ def evaluate(judging: Evaluation, device: torch.device, *, on_progress: OnProgre
     )
 
 
-def _predictions_path(run: Path, name: str) -> Path:
-    return run / "logs" / f"{name}_predictions.npz"
+def _draw_telling(judging: Evaluation, predictions: Predictions, folder: Path) -> Mapping[Path, str]:
+    from batcache.evaluation.pages import draw_telling  # matplotlib, which few evaluations need
+
+    return draw_telling(folder, judging.store, judging.bags, predictions, judging.manifest.data_dir)
 
 
 def _about(judging: Evaluation) -> dict[str, Any]:
@@ -170,20 +175,6 @@ def _about(judging: Evaluation) -> dict[str, Any]:
         "split_of": {portable(csv, run): split for csv, split in manifest.split_of.items()},
         "data_dir": portable(manifest.data_dir, run),
     }
-
-
-def read_judged(run: Path, name: str) -> tuple[dict[str, Any], Predictions]:
-    """What ``metrics.json`` says of an outcome, and its predictions.
-
-    Raises:
-        RunError: nothing was judged under this name.
-    """
-    there = read_outcomes(run)
-    if name not in there:
-        known = ", ".join(there) or "nothing"
-        remedy = did_you_mean(name, there, "Run `batcache eval` first")
-        raise RunError(run, f"{name} has not been judged (there is: {known})", remedy)
-    return there[name], read_predictions(_predictions_path(run, name))
 
 
 def _flat(split: str, metrics: Metrics) -> dict[str, float | None]:

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batcache.evaluation.draw import draw_page
-from batcache.evaluation.evaluate import read_judged
+from batcache.evaluation.judged import read_judged
 from batcache.evaluation.panels import panels_of_run, panels_of_store, read_calls
+from batcache.inference.predictions import Predictions
 from batcache.manifest.manifest import read_manifest
 from batcache.storage.place import Place
 from batcache.store.format.last_build import require_there
 from batcache.store.open import open_store
-from batcache.training.bags import join, whole_recordings
+from batcache.store.reader import Store
+from batcache.training.bags import Bag, join, whole_recordings
 from batcache.training.run_inputs import find_manifest
 
 
@@ -31,6 +33,21 @@ def draw_run(
     calls = read_calls(manifest.data_dir / "events.csv")
     panels = panels_of_run(store, join(manifest, store).bags, predictions, calls, clips)
     draw_page(output, panels, store.features)
+
+
+def draw_telling(
+    folder: Path, store: Store, bags: Sequence[Bag], predictions: Predictions, data_dir: Path
+) -> dict[Path, str]:
+    """Draw a clip that a model judged well, one badly and one with doubt, a PNG each; returns them with captions.
+
+    Raises:
+        ManifestError: an ``events.csv`` in the data dir that holds no numbers where they belong.
+    """
+    panels = panels_of_run(store, bags, predictions, read_calls(data_dir / "events.csv"), count=3)
+    drawn = {folder / f"{number}.png": panel for number, panel in enumerate(panels, 1)}
+    for path, panel in drawn.items():
+        draw_page(path, [panel], store.features)
+    return {path: f"{panel.remark}: {panel.name}" for path, panel in drawn.items()}
 
 
 def draw_store(cache: Place, output: Path, clips: Sequence[str] = (), data_dir: Path | None = None) -> None:

@@ -120,8 +120,9 @@ def panels_of_run(
     predictions: Predictions,
     calls: Mapping[str, tuple[Call, ...]],
     names: Sequence[str] = (),
+    count: int = 6,
 ) -> list[Panel]:
-    """Panels of the named clips that a run judged, in that order, or of six that tell most.
+    """Panels of the named clips that a run judged, in that order, or of the few that tell most.
 
     Raises:
         RunError: a name that is not among the judged clips, or a clip that is no longer in the CSV.
@@ -129,7 +130,7 @@ def panels_of_run(
     judged = [str(name) for name in predictions.filenames]
     _check_names(names, judged, "the judged clips")
     chosen = [(i, "") for name in names for i, other in enumerate(judged) if other == name]
-    chosen = chosen or choose_telling(predictions)
+    chosen = chosen or choose_telling(predictions, count)
     by_clip = {(bag.clip.filename, bag.clip.start_s or 0.0, bag.clip.duration_s): bag for bag in bags}
     panels = []
     for i, remark in chosen:

@@ -1,1 +1,1 @@
-"""WAV to PCEN-mel frames."""
+"""WAV to PCEN-mel or log-mel frames."""

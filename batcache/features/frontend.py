@@ -1,6 +1,6 @@
-"""The front end: one recording in, its PCEN-mel frames out, in blocks of bounded memory.
+"""The front end: one recording in, its PCEN-mel or log-mel frames out, in blocks of bounded memory.
 
-    decode -> to the device -> resample -> spans of whole windows -> mel -> PCEN -> dead bands to 0 -> float16
+    decode -> to the device -> resample -> spans of whole windows -> mel -> compress -> dead bands to 0 -> float16
 
 Most recordings need no resampling (``FeatureConfig.stft_window``). Each stage is a generator that carries its own
 state, so the result does not depend on how long the recording is, nor on what else is being processed. On a GPU
@@ -18,15 +18,17 @@ from torch import Tensor, nn
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import Engine
 from batcache.features.audio import AudioHeader, read_blocks
+from batcache.features.logmel import LogMel
 from batcache.features.mel import BandEnergy, Mel, check_bands, choose_engine, dead_bands, stream_spans
 from batcache.features.pcen import Pcen
 from batcache.features.resample import SincResampler, stream_soxr, uses_sinc
 
+_COMPRESSIONS: dict[str, type[Pcen | LogMel]] = {"pcen": Pcen, "log": LogMel}
 _FRAMES_A_BLOCK = {"cpu": 1024, "cuda": 65_536}  # a second is near a core's cache; a minute fills a GPU
 
 
 class FrontEnd(nn.Module):
-    """PCEN-mel features by one engine on one device; ``auto`` takes the engine that suits the device.
+    """Features by one engine on one device; ``auto`` takes the engine that suits the device.
 
     Raises:
         ConfigError: mel bands too narrow for the FFT.
@@ -38,7 +40,7 @@ class FrontEnd(nn.Module):
         self.config = config
         self.device = torch.device(device)
         self.engine = choose_engine(engine, self.device)
-        self.pcen = Pcen(config)
+        self.compression = _COMPRESSIONS[config.compression](config)
         self.block_frames = _FRAMES_A_BLOCK[self.device.type]
         self.mels, self.resamplers = nn.ModuleDict(), nn.ModuleDict()  # by rate
         self.to(self.device)
@@ -71,9 +73,9 @@ class FrontEnd(nn.Module):
         samples = self.resample(there if energy is None else energy.listen(there), true_rate)
         frames = (mel(span, energy) for span in stream_spans(samples, mel.windows.size, mel.windows.hop))
         alive = self.config.n_mels - dead_bands(self.config, true_rate)
-        for normalised in self.pcen.stream(frames):
-            normalised[..., alive:] = 0
-            yield normalised.half()
+        for compressed in self.compress(frames):
+            compressed[..., alive:] = 0
+            yield compressed.half()
 
     def block_samples(self, true_rate: int) -> int:
         """How many samples make a block that suits the device."""
@@ -93,6 +95,10 @@ class FrontEnd(nn.Module):
         resampler = self.resamplers[key]
         assert isinstance(resampler, SincResampler)
         return resampler.stream(blocks)
+
+    def compress(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Make features of mel frames, in blocks ``[B, frames, n_mels]``, as ``data.compression`` says."""
+        return self.compression.stream(frames)
 
     def mel_at(self, true_rate: int) -> Mel:
         """The mel frames of recordings of this rate, made once."""

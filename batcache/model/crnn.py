@@ -18,7 +18,7 @@ from batcache.model.trunk import Trunk
 
 
 class CRNN(Trunk):
-    """PCEN-mel instances to features that know their neighbours in the bag: a ``Trunk``, then a recurrent network.
+    """Instances of mel frames to features that know their neighbours in the bag: a ``Trunk``, then a recurrent network.
 
     Shape:
         features: ``[B, N, T, M]``, mask: ``[B, N]``, true at real instances, which come first in each bag

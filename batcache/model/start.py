@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from batcache.config.features import FeatureConfig
-from batcache.config.settings import ModelConfig
+from batcache.config.features import FeatureConfig, digest
+from batcache.config.settings import ModelConfig, to_plain
 from batcache.errors import ConfigError
 from batcache.model.checkpoint import FORMAT as CHECKPOINT
 from batcache.model.checkpoint import Checkpoint, Model, load_checkpoint
@@ -49,13 +49,15 @@ def find_trunk(init: str | Path) -> Pretrained:
 
 
 def describe_trunk(init: str | Path) -> str:
-    """Digest of a trunk's layers, bands and weights.
+    """Digest of a trunk's layers, features and weights.
 
     Raises:
         RunError: see ``find_trunk``.
     """
     trunk = find_trunk(init)
-    text = hashlib.sha256(repr(trunk.config).encode())
+    config = trunk.config
+    layers = [to_plain(layer) for layer in config.conv_layers]
+    text = hashlib.sha256(digest([layers, config.feature_dim, config.features.to_record()]).encode())
     for name, value in sorted(trunk.weights.items()):
         text.update(name.encode() + value.numpy().tobytes())
     return text.hexdigest()

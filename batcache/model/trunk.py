@@ -24,7 +24,7 @@ class TrunkConfig(Section):
 
 
 class Trunk(nn.Module):
-    """PCEN-mel instances to an embedding each.
+    """Instances of features to an embedding each.
 
     The convolutions keep time and frequency. At each time step left, channels and bands are projected together, so that
     45 kHz and 50 kHz stay apart; then each embedding takes its maximum over time, so that one call of 3 ms counts as
@@ -73,8 +73,8 @@ class FrozenTrunk(Trunk):
         there, wanted = _kind(features), _kind(taught)
         for name, value in there.items():
             if value != wanted[name]:
-                finding = f"{value:g} in this cache, {wanted[name]:g} in what the trunk was taught with"
-                raise ConfigError(f"data.{name}", finding, "Pass --init none, or build a cache with the defaults")
+                finding = f"{value} in this cache, {wanted[name]} in what the trunk was taught with"
+                raise ConfigError(f"data.{name}", finding, "Pass --init none, or build a cache as the trunk's was")
         same = all(getattr(features, name) == getattr(taught, name) for name in ("fmin", "fmax", "n_mels"))
         self.register_buffer("bands", None if same else interpolate_bands(features, taught), persistent=False)
         self.train(False)
@@ -88,11 +88,12 @@ class FrozenTrunk(Trunk):
         return super().train(False)
 
 
-def _kind(features: FeatureConfig) -> dict[str, float]:
-    """What must be alike for a trunk to read features: windows and hops in seconds, and PCEN. By name of a setting."""
+def _kind(features: FeatureConfig) -> dict[str, float | str]:
+    """What must be alike for a trunk to read features, by name of a setting; windows and hops in seconds."""
     rate = features.target_sample_rate
-    pcen = {name: value for name, value in vars(features).items() if name.startswith("pcen")}
-    return {"n_fft": features.n_fft / rate, "hop_length": features.hop_length / rate, **pcen}
+    pcen = {name: value for name, value in vars(features).items() if name.startswith("pcen_")}
+    seconds = {"n_fft": features.n_fft / rate, "hop_length": features.hop_length / rate}
+    return {"compression": features.compression, **seconds, **pcen}
 
 
 def interpolate_bands(features: FeatureConfig, trunk: FeatureConfig) -> Tensor:

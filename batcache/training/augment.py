@@ -12,7 +12,7 @@ _WIDEST_RATIO = 0.4
 def augment(features: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
     """Return augmented features; each instance gets its own masks, so that no species vanishes from a whole bag.
 
-    Masked frames and bands become 0, the level of silence and of dead bands. PCEN is never negative, nor is the result.
+    Masked frames and bands become 0, the level of silence and of dead bands. Features are never negative, here neither.
 
     Shape: ``[..., T, M]`` -> the same.
     """

@@ -1,5 +1,6 @@
 """What a training tells of itself: as results of its ``Progress``, and at its end as a report."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,9 @@ class Epoch:
         train_loss: the mean loss of its batches.
         val_loss: the loss of the validation clips after it; None where there are none.
         val_macro_ap: their macro average precision; None where no species has both labels.
-        learning_rate: with which its last batch was learnt.
+        learning_rate: with which its last batch was learnt; of several, that of the heads.
+        learning_rates: the same for each part that has one of its own: ``heads`` and ``trunk``, or ``model``.
+        grad_norm: the mean norm of its gradients before clipping; None where half precision could hold none of them.
         bags_per_s: the speed of training, without validation.
         waited_s: what of the training's time was spent waiting for batches, in seconds.
         seconds: its whole duration.
@@ -65,6 +68,8 @@ class Epoch:
     val_loss: float | None
     val_macro_ap: float | None
     learning_rate: float
+    learning_rates: Mapping[str, float]
+    grad_norm: float | None
     bags_per_s: float
     waited_s: float
     seconds: float

@@ -30,19 +30,38 @@ class Optimiser:
                 {"params": list(model.heads.parameters()), "lr": rate},
                 {"params": list(model.trunk.parameters()), "lr": TRUNK_RATE * rate},
             ]
+            self.groups: tuple[str, ...] = ("heads", "trunk")
             self.adam: torch.optim.Adam = torch.optim.AdamW(groups, rate, weight_decay=decay, fused=fused)
         elif isinstance(model, MILHeads):
+            self.groups = ("heads",)
             self.adam = torch.optim.AdamW(model.parameters(), rate, weight_decay=decay, fused=fused)
         else:
+            self.groups = ("model",)
             self.adam = torch.optim.Adam(model.parameters(), rate, weight_decay=decay, fused=fused)
+        self.norms: list[Tensor] = []
         self.scheduler = make_scheduler(settings, self.adam, steps_an_epoch)
         self.half = None if isinstance(model, MILHeads) else _half_precision(device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.half is torch.float16)
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the next step."""
+        """The rate of the next step; of several, that of the heads."""
         return float(self.adam.param_groups[0]["lr"])
+
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """The rate of the next step for each part that has one of its own: ``heads`` and ``trunk``, or ``model``."""
+        return {name: float(group["lr"]) for name, group in zip(self.groups, self.adam.param_groups, strict=True)}
+
+    def take_gradient_norm(self) -> float | None:
+        """The mean norm of the gradients before clipping, of the steps since the last call.
+
+        Steps that half precision skips, as their gradients are too large for it, do not count; None where none does.
+        """
+        norms = torch.stack(self.norms).float().cpu()
+        self.norms.clear()
+        finite = norms[norms.isfinite()]
+        return float(finite.mean()) if len(finite) else None
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Within it the model computes in half precision, where the device has it."""
@@ -53,7 +72,8 @@ class Optimiser:
         self.adam.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.adam)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
+        self.norms.append(norm.detach())
         self.scaler.step(self.adam)
         self.scaler.update()
         if isinstance(self.scheduler, torch.optim.lr_scheduler.OneCycleLR):

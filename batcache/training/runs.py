@@ -6,7 +6,7 @@ run.json        format, start, cache, CSVs, species, versions; ``finished`` once
 split.csv       the clips as used: content hash, group, split
 checkpoints/    best_model.pt, epoch_010.pt, ..., last.pt
 logs/           metrics.jsonl, <split>_predictions.npz and .csv; training.lock, held while the run is trained, and
-                metrics.lock, while metrics.json is written
+                metrics.lock, while metrics.json is written; wandb/ and wandb_step, where wandb is enabled
 metrics.json    what evaluation found, by split
 test_page.png   the clips that tell most, drawn by ``batcache run``
 folds/          the runs of a cross-validation, one a fold

@@ -5,12 +5,14 @@ wandb is never a reason to fail: without a key or a network it records offline, 
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from batcache.config.settings import WandbConfig
 from batcache.storage.disk import write_file
+from batcache.storage.exclusive import lock_file
 
 if TYPE_CHECKING:
     import wandb
@@ -23,6 +25,12 @@ class Tracker(Protocol):
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Report numbers under their names."""
+
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Report rows that have the same columns."""
+
+    def log_pictures(self, name: str, draw: Callable[[Path], Mapping[Path, str]]) -> None:
+        """Report pictures that ``draw`` makes in the folder it is given, each with its caption."""
 
     def save(self, path: Path) -> None:
         """Keep a copy of a file with the run."""
@@ -40,6 +48,14 @@ class NoTracker:
         """Do nothing."""
         return
 
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Do nothing."""
+        return
+
+    def log_pictures(self, name: str, draw: Callable[[Path], Mapping[Path, str]]) -> None:
+        """Do nothing, and draw nothing."""
+        return
+
     def save(self, path: Path) -> None:
         """Do nothing."""
         return
@@ -50,7 +66,12 @@ class NoTracker:
 
 
 class WandbTracker:
-    """Reports to Weights & Biases; a run of ours is one of theirs, under the folder's name."""
+    """Reports to Weights & Biases; a run of ours is one of theirs, under the folder's name.
+
+    All processes that train, resume or judge a run add rows to that one. wandb drops a row whose step is not above
+    those before, and offline it does not know what other processes have recorded: so the next step is kept in the run's
+    folder, in ``logs/wandb_step``. Charts are drawn over epochs, which an evaluation between them does not move.
+    """
 
     def __init__(self, config: WandbConfig, run: Path, settings: Mapping[str, Any]) -> None:
         import wandb
@@ -69,17 +90,43 @@ class WandbTracker:
                 settings=wandb.Settings(silent=True, init_timeout=30),
             )
 
+        self.notes: tuple[str, ...] = ()
         try:
             has_key = bool(os.environ.get("WANDB_MODE")) or wandb.login(prompt=False)
             self._run = start(None if has_key else "offline")
         except Exception:  # whatever the network or the server does, training goes on
             self._run = start("offline")
+        self._steps = run / "logs" / "wandb_step"
+        self._report(lambda: self._run.define_metric("epoch"))
+        self._report(lambda: self._run.define_metric("*", step_metric="epoch"))
         offline = bool(self._run.settings.mode == "offline")
-        self.notes: tuple[str, ...] = (f"wandb records offline in {run / 'logs' / 'wandb'}",) if offline else ()
+        if offline:
+            self.notes = (*self.notes, f"wandb records offline in {run / 'logs' / 'wandb'}")
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Send the numbers; a failure becomes a note."""
-        self._report(lambda: self._run.log(dict(metrics)))
+        self._report(lambda: self._run.log(dict(metrics), step=self._take_step(metrics)))
+
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Send a table; a failure becomes a note."""
+        import wandb
+
+        def send() -> None:
+            columns = list(rows[0]) if rows else []
+            self.log({name: wandb.Table(columns, [[row[column] for column in columns] for row in rows])})
+
+        self._report(send)
+
+    def log_pictures(self, name: str, draw: Callable[[Path], Mapping[Path, str]]) -> None:
+        """Draw and send pictures; a failure becomes a note."""
+        import wandb
+
+        def send() -> None:
+            with TemporaryDirectory() as folder:
+                drawn = draw(Path(folder))
+                self.log({name: [wandb.Image(str(path), caption=caption) for path, caption in drawn.items()]})
+
+        self._report(send)
 
     def save(self, path: Path) -> None:
         """Upload a file; a failure becomes a note."""
@@ -88,6 +135,14 @@ class WandbTracker:
     def finish(self) -> None:
         """Close the run; a failure becomes a note."""
         self._report(self._run.finish)
+
+    def _take_step(self, metrics: Mapping[str, Any]) -> int:
+        """The step of a row, which no other has: at least its epoch, and no lower than wandb's server says."""
+        with lock_file(self._steps.with_suffix(".lock")):
+            free = int(self._steps.read_text()) if self._steps.exists() else 0
+            step = max(free, int(metrics.get("epoch", 0)), int(self._run.step))
+            write_file(self._steps, f"{step + 1}".encode())
+        return step
 
     def _report(self, send: Callable[[], object]) -> None:
         try:

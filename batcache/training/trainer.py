@@ -242,7 +242,7 @@ class Trainer:
             logits = torch.stack(outputs)
             loss = float(masked_loss(logits, self.val_labels, self.weights.cpu()))
             ap = macro_average_precision(logits.sigmoid().numpy(), self.val_labels.numpy())
-        rate = self.optimiser.learning_rate
+        learnt = self.optimiser.learning_rate, self.optimiser.learning_rates, self.optimiser.take_gradient_norm()
         self.epoch += 1
         shown = train_loss if loss is None else loss
         improved = (
@@ -251,7 +251,7 @@ class Trainer:
         self.optimiser.end_epoch(self.best.epoch)
         speed = len(self.split.train) / seconds
         took = time.perf_counter() - began
-        return Epoch(self.epoch, train_loss, loss, ap, rate, speed, self.waited_s, took, improved)
+        return Epoch(self.epoch, train_loss, loss, ap, *learnt, speed, self.waited_s, took, improved)
 
     def _keep(self, outcome: Epoch) -> None:
         """Write the best and the tenth epochs' models, and last of all the state to resume from."""

@@ -17,6 +17,7 @@ OTHER_FEATURES = {
     "n_mels": 64,
     "fmin": 12_000.0,
     "fmax": 90_000.0,
+    "compression": "log",
     "pcen_gain": 0.8,
     "pcen_bias": 1.0,
     "pcen_power": 0.25,

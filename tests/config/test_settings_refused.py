@@ -62,6 +62,7 @@ def test_an_unknown_key_or_section_names_the_nearest(load: Any, text: str, place
         ("model: {conv_layers: [{filters: 4, padding: [0, no]}]}", "model.conv_layers.0.padding.1"),
         ("data: {n_fft: 1023}", "data.n_fft"),
         ("data: {n_mels: 0}", "data.n_mels"),
+        ("data: {compression: db}", "data.compression"),
         ("data: {sample_rate: 0}", "data.sample_rate"),
         ("data: {bag_size: 0}", "data.bag_size"),
         ("data: {instance_s: 0}", "data.instance_s"),
@@ -88,6 +89,11 @@ def test_a_value_of_the_wrong_type_or_range_names_its_place(load: Any, text: str
         ("{fmin: 50000, fmax: 40000}", "expected fmin < fmax <= 128000"),
         ("{fmax: 128001}", "expected fmin < fmax <= 128000"),
         ("{hop_length: 2048}", "expected at most n_fft"),
+        (
+            "{compression: log, pcen_gain: 0.8}",
+            r"data\.pcen_gain: 0\.8, which does nothing where data\.compression is log",
+        ),
+        ("{compression: log, pcen_time_constant_s: 1}", r"data\.pcen_time_constant_s: 1, which does nothing"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(load: Any, data: str, finding: str) -> None:

@@ -225,3 +225,14 @@ def test_nothing_to_draw_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"a\.png: no clip to draw"):
         draw_page(tmp_path / "a.png", [], DataConfig().features)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_louder_recording_of_log_mel_frames_is_drawn_alike(tmp_path: Path) -> None:
+    """A level of 20 dB more is 1 more in each of its values; silence beside it stays black."""
+    frames = np.random.default_rng(0).integers(8, 24, (800, 128)) / 8
+    frames[300:320, 60] = 5
+    for name, louder in (("usual.png", 0), ("louder.png", 1)):
+        heard = panel(frames=np.where(np.arange(128) < 100, frames + louder, 0).astype(np.float16))
+        draw_page(tmp_path / name, [heard], DataConfig(compression="log"))
+    usual, louder_one = (matplotlib.image.imread(tmp_path / name) for name in ("usual.png", "louder.png"))
+    assert np.abs(usual - louder_one).max() < 0.02, "a colour of 256"

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from batcache.errors import RunError
-from batcache.evaluation.evaluate import choose_clips, evaluate, read_judged
+from batcache.evaluation.evaluate import choose_clips, evaluate
+from batcache.evaluation.judged import read_judged
 from batcache.evaluation.metrics import compute_metrics
 from batcache.inference.predictions import Predictions, read_predictions, write_predictions
 from batcache.progress import Progress

@@ -9,7 +9,8 @@ import pytest
 
 from batcache.errors import ManifestError, RunError, StoreError
 from batcache.evaluation import evaluate as evaluate_module
-from batcache.evaluation.evaluate import choose_clips, read_judged
+from batcache.evaluation.evaluate import choose_clips
+from batcache.evaluation.judged import read_judged
 from batcache.inference.predictions import read_predictions
 from batcache.manifest.manifest import read_manifest
 from batcache.model.checkpoint import load_checkpoint, save_checkpoint

@@ -68,11 +68,22 @@ def test_a_trunk_that_stays_as_it_is_keeps_its_statistics_in_training_too() -> N
         (FeatureConfig(hop_length=512), r"data\.hop_length: 0\.002 in this cache, 0\.001 in what the trunk"),
         (FeatureConfig(n_fft=512), r"data\.n_fft: 0\.002 in this cache, 0\.004"),
         (FeatureConfig(pcen_gain=0.5), r"data\.pcen_gain: 0\.5 in this cache, 0\.98"),
+        (
+            FeatureConfig(compression="log"),
+            r"data\.compression: log in this cache, pcen in what the trunk was taught with\. Pass --init none",
+        ),
     ],
 )
 def test_features_of_another_kind_are_refused(features: FeatureConfig, finding: str) -> None:
     with pytest.raises(ConfigError, match=finding):
         FrozenTrunk(TRUNK, features)
+
+
+def test_a_trunk_of_log_mel_frames_reads_those_and_no_others() -> None:
+    taught = replace(TRUNK, features=replace(WIDE, compression="log"))
+    FrozenTrunk(taught, FeatureConfig(compression="log"))
+    with pytest.raises(ConfigError, match=r"data\.compression: pcen in this cache, log in what the trunk"):
+        FrozenTrunk(taught, FeatureConfig(pcen_gain=0.5))
 
 
 def test_windows_as_long_at_another_rate_are_read() -> None:

@@ -318,7 +318,8 @@ def test_a_builder_whose_lock_was_written_over_at_once_does_not_begin(server, be
 
 
 def test_training_and_evaluation_give_the_same_numbers_as_on_a_disk(server, small, trained, tmp_path):
-    from batcache.evaluation.evaluate import choose_clips, evaluate, read_judged
+    from batcache.evaluation.evaluate import choose_clips, evaluate
+    from batcache.evaluation.judged import read_judged
     from batcache.training.runs import BEST, read_run
     from tests.small_world import CPU, train_fully
 

@@ -20,12 +20,17 @@ class FakeRun:
     def __init__(self, mode: str | None = "online", broken: bool = False) -> None:
         self.settings, self.broken = SimpleNamespace(mode=mode), broken
         self.logged: list[dict[str, Any]] = []
-        self.finished = False
+        self.finished, self.step, self.steps = False, 0, []
 
-    def log(self, metrics: dict[str, Any]) -> None:
+    def define_metric(self, *_: object, **__: object) -> None:
+        if self.broken:
+            raise ConnectionError("gone")
+
+    def log(self, metrics: dict[str, Any], step: int) -> None:
         if self.broken:
             raise ConnectionError("gone")
         self.logged.append(metrics)
+        self.steps.append(step)
 
     def finish(self) -> None:
         if self.broken:
@@ -53,6 +58,7 @@ def test_a_run_of_ours_is_one_of_theirs_with_the_users_project_entity_tags_and_s
         return fake
 
     monkeypatch.setattr(wandb, "init", init)
+    (tmp_path / "2026-max" / "logs").mkdir(parents=True)
     tracker = open_tracker(ON, tmp_path / "2026-max", {"model": {"dropout": 0.5}})
     tracker.log({"epoch": 1, "val_macro_ap": None})
     tracker.finish()
@@ -134,6 +140,49 @@ def test_a_wandb_that_breaks_on_the_way_stops_nothing_and_says_so_once(
         tracker.log({"a": 1})
     tracker.finish()
     assert tracker.notes == ("wandb failed (ConnectionError: gone); logs/metrics.jsonl has every number",)
+
+
+def test_rows_of_every_process_have_steps_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline wandb begins at 0 in each; online its server says where it is, which may be beyond what we know."""
+    (tmp_path / "logs").mkdir()
+    given: list[int] = []
+    for there, rows in (
+        (0, [{"epoch": 1}, {"epoch": 2}]),
+        (0, [{"epoch": 2, "test/macro_ap": 0.5}, {"test/species": "a table"}]),
+        (0, [{"epoch": 3}]),
+        (9, [{"epoch": 4}]),
+    ):
+        fake = FakeRun()
+        fake.step = there
+        monkeypatch.setattr(wandb, "init", lambda run=fake, **_: run)
+        tracker = open_tracker(ON, tmp_path, {})
+        for row in rows:
+            tracker.log(row)
+        given += fake.steps
+    assert given == [1, 2, 3, 4, 5, 9]
+
+
+def test_a_run_that_an_earlier_version_began_goes_on_at_its_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "logs").mkdir()
+    fake = FakeRun()
+    monkeypatch.setattr(wandb, "init", lambda **_: fake)
+    open_tracker(ON, tmp_path, {}).log({"epoch": 7})
+    assert fake.steps == [7]
+
+
+def test_pictures_that_cannot_be_drawn_are_a_note_and_without_wandb_none_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path) -> dict[Path, str]:
+        raise OSError("no room")
+
+    open_tracker(WandbConfig(), tmp_path, {}).log_pictures("test/clips", fail)
+    monkeypatch.setattr(wandb, "init", lambda **_: FakeRun())
+    tracker = open_tracker(ON, tmp_path, {})
+    tracker.log_pictures("test/clips", fail)
+    assert tracker.notes == ("wandb failed (OSError: no room); logs/metrics.jsonl has every number",)
 
 
 @pytest.mark.slow

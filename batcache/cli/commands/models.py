@@ -273,7 +273,7 @@ def show_(
     endpoint: RunsEndpoint = None,
     region: RunsRegion = None,
 ) -> None:
-    """Draw clips as PCEN spectrograms, with the calls that are known; of a run also its scores and evidence.
+    """Draw clips as spectrograms, with the calls that are known; of a run also its scores and evidence.
 
     Without --clip: the first six of a cache; of a run two that it judged well, two badly, two with doubt. Known calls
     are read from an events.csv in the data dir.

@@ -16,7 +16,6 @@ from uuid import uuid4
 from pydantic import TypeAdapter, ValidationError
 
 from batcache.config.features import FeatureConfig
-from batcache.config.settings import to_plain
 from batcache.errors import ConfigError, StoreError, brief
 from batcache.storage.disk import PARTIAL, sync, write_file
 from batcache.storage.place import Place, is_remote
@@ -82,7 +81,7 @@ def create_store(
     attributes = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "features": to_plain(features),
+        "features": features.to_record(),
         "fingerprint": fingerprint or features.fingerprint,
         "layout": asdict(layout),
         "versions": dict(versions or _versions()),
