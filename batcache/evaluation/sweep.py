@@ -11,7 +11,7 @@ An outcome's id is a digest of all that decides it: settings, trunk, features, c
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,6 +38,7 @@ from batcache.training.embeddings import Embed, Embeddings
 from batcache.training.inputs import Split, describe_inputs
 from batcache.training.loss import class_weights
 from batcache.training.notes import list_notes
+from batcache.training.runs import require_kinds
 
 FORMAT_VERSION = 1
 _RECORD = "sweep.json"
@@ -189,7 +190,7 @@ def _read_outcome(place: Path, combination: Combination) -> Outcome:
     Raises:
         RunError: damaged, or of another format version.
     """
-    document = _read(place)
+    document = _read(place, {})
     try:
         metrics, folds = document["metrics"], document["folds"]
         defined = sum(row["average_precision"] is not None for row in metrics["per_species"])
@@ -202,14 +203,16 @@ def _read_outcome(place: Path, combination: Combination) -> Outcome:
             seconds=float(document["seconds"]),
             file=place,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise RunError(place, f"cannot be read ({brief(error)})", "Delete it") from None
 
 
-def _read(place: Path) -> dict[str, Any]:
+def _read(place: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     try:
         document = dict(json.loads(place.read_bytes()))
         version = document["format_version"]
+        if version == FORMAT_VERSION:
+            require_kinds(document, kinds)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(place, f"cannot be read ({brief(error)})", "Delete it") from None
     if version != FORMAT_VERSION:
@@ -226,7 +229,7 @@ def _held(out: Path, inputs: Sequence[str]) -> Iterator[None]:
     """
     record, lock, remedy = out / _RECORD, out / "sweep.lock", "Pass another --out"
     if record.exists():
-        if others := set(_read(record).get("inputs", ())) - set(inputs):
+        if others := set(_read(record, {"inputs": list})["inputs"]) - set(inputs):
             finding = f"holds another sweep: {count(len(others), 'combination')} of other settings, clips or folds"
             raise RunError(out, finding, remedy)
     elif out.exists() and (not out.is_dir() or {*out.iterdir()} - {lock}):

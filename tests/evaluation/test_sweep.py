@@ -13,6 +13,7 @@ import pytest
 
 from batcache.errors import BatcacheError, ConfigError, ManifestError, RunError
 from batcache.evaluation.cross_validate import cross_validate
+from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.evaluation.folds import draw_folds, judge_folds
 from batcache.evaluation.grid import Combination, combine
 from batcache.evaluation.standings import Outcome, rank, write_outcomes
@@ -20,6 +21,7 @@ from batcache.evaluation.sweep import SweepReport, SweepStarted, sweep
 from batcache.progress import Progress
 from batcache.storage.exclusive import lock_file
 from batcache.training.embeddings import Embeddings, embed_bags
+from batcache.training.runs import BEST, newest_run
 from tests.small_world import CPU, SETTINGS, SmallWorld, tweak
 
 Grid = Mapping[str, Sequence[Any]]
@@ -84,11 +86,14 @@ def test_shared_embeddings_give_the_numbers_of_those_computed_anew(
 ) -> None:
     config = tweak(combined(SEEDS)[0].config, training={"run_dir": tmp_path})
     folds, shared = draw_folds(small.manifest, small.store, 3, 0), Embeddings()
-    for _ in range(2):
-        there = judge_folds(config, small.store, folds, CPU, shared.embed).predictions
-        anew = judge_folds(config, small.store, folds, CPU, embed_bags).predictions
-        assert np.array_equal(there.scores, anew.scores, equal_nan=True)
-        assert np.array_equal(there.evidence, anew.evidence, equal_nan=True)
+    there = judge_folds(config, small.store, folds, CPU, shared.embed).predictions
+    newest = newest_run(tmp_path)
+    anew = judge_folds(config, small.store, folds, CPU, embed_bags).predictions
+    assert np.array_equal(there.scores, anew.scores, equal_nan=True)
+    assert np.array_equal(there.evidence, anew.evidence, equal_nan=True)
+    chosen = choose_clips(newest / BEST, small.store, folds.part("fold 3"), "test", as_trained=False)
+    frames = evaluate(chosen, CPU).predictions.scores
+    np.testing.assert_allclose(there.scores[-len(frames) :], frames, atol=2e-3)  # embeddings lie in half precision
 
 
 def test_a_sweep_that_is_done_trains_nothing_anew(
