@@ -23,6 +23,7 @@ from batcache.progress import OnProgress, Progress, ignore_progress
 
 if TYPE_CHECKING:  # each call imports what it needs: ``import batcache`` takes no time
     from batcache.evaluation.evaluate import EvalReport
+    from batcache.evaluation.sweep import SweepReport
     from batcache.store.build.report import BuildReport
     from batcache.store.reader import Store
     from batcache.synth.create import SynthReport
@@ -37,6 +38,7 @@ __all__ = [
     "evaluate",
     "open_store",
     "simulate",
+    "sweep",
     "train",
 ]
 try:
@@ -217,6 +219,47 @@ def evaluate(
     manifest = find_manifest(found, None if data_dir is None else Path(data_dir), csvs=_paths(csv))
     chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv)
     return judge(chosen, pick_device(device), on_progress=on_progress)
+
+
+def sweep(
+    over: Mapping[str, Sequence[Any]],
+    out: str | Path,
+    csv: Csv = (),
+    cache: str | Path | None = None,
+    *,
+    folds: int = 5,
+    data_dir: str | Path | None = None,
+    config: Settings = None,
+    device: str = "auto",
+    on_progress: OnProgress = ignore_progress,
+) -> "SweepReport":
+    """Train every combination of some settings' values, and judge each in the same folds of all but the test clips.
+
+    Args:
+        over: values by key: ``{"model.pooling_type": ["max", "attention"], "training.seed": range(5)}``.
+        out: the sweep's folder; what is done of the same sweep is taken from there.
+        csv: as of ``train``, and so are ``cache``, ``data_dir``, ``config`` and ``device``.
+        folds: in how many parts the clips are judged, drawn by the config's ``training.seed``.
+        on_progress: hears of ``sweep``, in combinations, with the outcome of each.
+
+    Returns:
+        ``rows``, a combination each, and ``standings``, averaged over seeds, the best first.
+
+    Raises:
+        ConfigError: a key or value that cannot be swept. RunError: ``out`` holds something else.
+        ManifestError, StoreError: as of ``train``; or fewer groups than folds.
+    """
+    from batcache.device import pick_device
+    from batcache.evaluation.grid import combine
+    from batcache.evaluation.sweep import sweep as compare
+    from batcache.store.settings import choose_manifest, load_with_store
+
+    layers = _layers(config, cache=cache, data_dir=data_dir)
+    settings, store = load_with_store(*layers)
+    combinations = combine({key: list(values) for key, values in over.items()}, *layers)
+    manifest, seed = choose_manifest(_paths(csv), settings, store, allow_outside=True), settings.training.seed
+    chosen = pick_device(device)
+    return compare(combinations, store, manifest, chosen, Path(out), folds=folds, seed=seed, on_progress=on_progress)
 
 
 def draw(target: str | Path, output: str | Path, clips: Sequence[str] = (), *, split: str = "test") -> Path:

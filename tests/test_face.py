@@ -42,6 +42,19 @@ def test_a_notebook_builds_trains_judges_and_draws(
         assert batcache.draw(target, "page.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_settings_are_compared_from_python(small: SmallWorld, tmp_path: Path) -> None:
+    config = {**SETTINGS, "training": {**SETTINGS["training"], "epochs": 1}}
+    csv, cache = small.folder / "manifest.csv", small.folder / "features.zarr"
+    told: list[Progress] = []
+    report = batcache.sweep(
+        {"training.seed": range(1)}, tmp_path / "out", csv, cache, folds=2, config=config, device="cpu",
+        on_progress=told.append,
+    )  # fmt: skip
+    (row,), (standing,) = report.rows, report.standings
+    assert standing.mean == row.macro_average_precision and 0 < row.macro_average_precision <= 1
+    assert {progress.stage for progress in told} >= {"sweep", "combination 1 of 1, fold 2"}
+
+
 def test_a_store_gives_frames_bags_and_its_index_as_arrays(small: SmallWorld) -> None:
     store = batcache.open_store(small.folder / "features.zarr")
     row = store.find("night0/0.wav")

@@ -58,6 +58,7 @@ class DataConfig(FeatureConfig):
 
     ``cache`` is a path or ``s3://bucket/path``, reached at ``endpoint`` and ``region`` (AWS's, where not given).
     ``engine`` computes the spectra, to the same numbers but for rounding; ``auto`` is nnAudio on a GPU, else the FFT.
+    Of each species training learns from at most ``clips_per_species`` that hold it; what is judged stays whole.
     """
 
     sample_rate: Count = 384_000
@@ -72,6 +73,7 @@ class DataConfig(FeatureConfig):
     endpoint: Endpoint | None = None
     region: str | None = None
     engine: Engine = "auto"
+    clips_per_species: Count | None = None
 
     @property
     def features(self) -> FeatureConfig:
@@ -244,8 +246,12 @@ Layer = Mapping[str, Any]
 """Settings as nested mappings: section, then key. A value of None in a layer of flags means the flag was not given."""
 
 
-def load_config(path: Path | None = None, *, base: Layer | None = None, flags: Layer | None = None) -> Config:
-    """Merge defaults, ``base``, the YAML file at ``path`` and ``flags`` into one checked ``Config``.
+def load_config(
+    path: Path | None = None, *, base: Layer | None = None, flags: Layer | None = None, over: Layer | None = None
+) -> Config:
+    """Merge defaults, ``base``, the YAML file at ``path``, ``flags`` and ``over`` into one checked ``Config``.
+
+    ``over`` stands as if it were written in the file: there a None is a value.
 
     Raises:
         ConfigError: a file that cannot be read, an unknown section or key, or a value of the wrong type or range.
@@ -256,7 +262,7 @@ def load_config(path: Path | None = None, *, base: Layer | None = None, flags: L
             raise ConfigError(section, finding, "Correct it")
     given_flags = {s: {k: v for k, v in keys.items() if v is not None} for s, keys in (flags or {}).items()}
     merged: dict[str, dict[str, Any]] = {}
-    for layer in (base or {}, read_sections(path) if path else {}, given_flags):
+    for layer in (base or {}, read_sections(path) if path else {}, given_flags, over or {}):
         for section, keys in layer.items():
             merged[section] = {**merged.get(section, {}), **keys}
     recipe = find_recipe(merged.get("model") or {})

@@ -44,16 +44,41 @@ def read_sections(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST:
             raise ConfigError(path, f"larger than {_LARGEST:,} bytes, expected settings", "Pass a config")
-        loader = _Loader(path.read_text(encoding="utf-8-sig"))
-        loader.name = str(path)
-        document = loader.get_single_data()
+        document = _load(path.read_text(encoding="utf-8-sig"), str(path))
     except OSError as error:
         raise ConfigError(path, f"cannot be read ({error.strerror})", "Pass an existing YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        finding = f"not YAML: {shorten(' '.join(str(error).split()), 400)}"
-        raise ConfigError(path, finding, "Correct the file") from None
+    except UnicodeDecodeError as error:
+        raise _not_yaml(path, error) from None
     if document is None:
         return {}
     if not isinstance(document, dict) or not all(isinstance(v, dict | None) for v in document.values()):
         raise ConfigError(path, "expected sections with keys under them, as training: {epochs: 3}", "Indent keys")
     return {section: values or {} for section, values in document.items()}
+
+
+def read_values(text: str, place: str) -> list[Any]:
+    """Values between commas, as a list in YAML has them between its brackets.
+
+    Raises:
+        ConfigError: they are not YAML; names ``place``.
+
+    >>> read_values("max, [16, 32], 5, null", "--over")
+    ['max', [16, 32], 5, None]
+    """
+    values = _load(f"[{text}]", place)
+    if not isinstance(values, list):
+        raise ConfigError(place, f"{shorten(text)!r}, expected values between commas", "Correct it")
+    return values
+
+
+def _load(text: str, name: str) -> Any:
+    loader = _Loader(text)
+    loader.name = name
+    try:
+        return loader.get_single_data()
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _not_yaml(name, error) from None
+
+
+def _not_yaml(place: object, error: Exception) -> ConfigError:
+    return ConfigError(place, f"not YAML: {shorten(' '.join(str(error).split()), 400)}", "Correct it")

@@ -1,28 +1,21 @@
-"""Judging on few clips: each fold by a model that was trained on the others, all of them as one."""
+"""Judging on few clips: a model of all of them, and its recipe judged on them fold by fold."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from batcache.config.settings import Config
-from batcache.errors import ConfigError
-from batcache.evaluation.evaluate import choose_clips, evaluate
-from batcache.evaluation.metrics import Metrics, compute_metrics
+from batcache.evaluation.folds import FOLDS, draw_folds, judge_folds
+from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import file_outcome
 from batcache.inference.predictions import Predictions, write_predictions
-from batcache.manifest.draw_splits import draw_names
 from batcache.manifest.manifest import Manifest
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.store.reader import Store
-from batcache.training.bags import join
+from batcache.training.embeddings import Embeddings
 from batcache.training.loop import train
 from batcache.training.runs import BEST, read_run
-
-FOLDS = "folds"
-"""The name of the outcome in ``metrics.json``, and of the folder that the folds' runs lie in."""
 
 
 @dataclass(frozen=True)
@@ -64,47 +57,14 @@ def cross_validate(
         ConfigError: fewer than two folds.
         ManifestError: fewer groups than folds, and what ``train`` raises.
     """
-    if folds < 2:
-        raise ConfigError("--folds", f"{folds}, expected at least 2", "Pass 5")
-    bags = [bag for bag in join(manifest, store).bags if bag.clip.split != "test"]
-    clips = tuple(replace(bag.clip, split=None) for bag in bags)
-    names = [f"fold {i}" for i in range(1, folds + 1)]
-    contents = {bag.clip.filename: bag.row.content for bag in bags}
-    fold_of = draw_names(clips, dict.fromkeys(names, 1 / folds), config.training.seed, contents)
-    everything = replace(manifest, clips=tuple(replace(clip, split="train") for clip in clips))
-    whole = train(config, store, everything, device, on_progress=on_progress)
+    drawn, embed = draw_folds(manifest, store, folds, config.training.seed), Embeddings().embed
+    whole = train(config, store, drawn.whole, device, embed=embed, on_progress=on_progress)
     on_progress(Progress("train", result=whole))
     run = whole.run
     settings = replace(config, training=replace(config.training, run_dir=run / FOLDS))
-    parts = []
-    for name in names:
-        splits = ["test" if fold == name else "train" for fold in fold_of]
-        part = replace(manifest, clips=tuple(replace(c, split=s) for c, s in zip(clips, splits, strict=True)))
-        on_progress(Progress(name))
-        report = train(settings, store, part, device)
-        chosen = choose_clips(report.run / BEST, store, part, "test", as_trained=False)
-        parts.append(evaluate(chosen, device).predictions)
-        on_progress(Progress(FOLDS, len(parts), folds))
-    predictions = _chain(parts)
-    without = np.isnan(predictions.scores)
-    judged = np.where(without & ~without.all(0), 0, predictions.scores)  # their labels are unknown: nothing counts
-    metrics = compute_metrics(judged, predictions.labels, manifest.species)
+    judged = judge_folds(settings, store, drawn, device, embed, on_progress=on_progress)
     place = run / "logs" / f"{FOLDS}_predictions.npz"
-    write_predictions(place, predictions)
+    write_predictions(place, judged.predictions)
     about = {name: read_run(run)[name] for name in ("cache", "csvs", "split_of", "data_dir", "inputs")}
-    summary = file_outcome(run, FOLDS, about | {"checkpoint": BEST.name, "folds": folds} | metrics.to_plain())
-    return FoldsReport(run, folds, metrics, predictions, place, summary)
-
-
-def _chain(parts: Sequence[Predictions]) -> Predictions:
-    """The predictions of several parts as one. Where a part's model has no score, the label counts as unknown."""
-    offsets = [0]
-    for part in parts:
-        offsets += (offsets[-1] + part.offsets[1:]).tolist()
-    joined = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in vars(parts[0])
-        if name not in ("species", "offsets")
-    }
-    joined["labels"] = np.where(np.isnan(joined["scores"]), np.int8(-1), joined["labels"])
-    return Predictions(**joined, species=parts[0].species, offsets=np.array(offsets, np.int64))
+    outcome = about | {"checkpoint": BEST.name, "folds": folds} | judged.metrics.to_plain()
+    return FoldsReport(run, folds, judged.metrics, judged.predictions, place, file_outcome(run, FOLDS, outcome))

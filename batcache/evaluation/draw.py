@@ -54,11 +54,15 @@ def draw_page(path: Path, panels: Sequence[Panel], features: FeatureConfig) -> N
                 picture.tick_params(labelbottom=False)
                 picture.set_xlabel("")
                 _draw_evidence(figure.add_subplot(cell[1], sharex=picture), panel.scores, panel.present)
-        drawn, content = BytesIO(), BytesIO()
-        figure.savefig(drawn, format="png")
-    Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(
-        content, format="png", optimize=True
-    )  # a third of the bytes
+        save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG of 256 colours: a third of the bytes."""
+    drawn, content = BytesIO(), BytesIO()
+    figure.savefig(drawn, format="png")
+    picture = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+    picture.save(content, format="png", optimize=True)
     write_file(path, content.getvalue())
 
 

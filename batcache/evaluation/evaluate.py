@@ -1,6 +1,6 @@
 """Judging a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,16 @@ from batcache.evaluation.judged import predictions_path
 from batcache.evaluation.metrics import Metrics, compute_metrics
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_predictions
-from batcache.inference.score import BagScores, score_bags
+from batcache.inference.score import BagScores, Instances, score_bags
 from batcache.manifest.manifest import Manifest
-from batcache.model.checkpoint import Checkpoint, load_checkpoint
+from batcache.model.checkpoint import Checkpoint, Model, load_checkpoint
+from batcache.model.heads import MILHeads
+from batcache.model.pretrained import PretrainedMILModel
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, instances_of, join
+from batcache.training.embeddings import Embed
 from batcache.training.runs import BEST, read_run, read_run_config
 from batcache.training.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
 from batcache.training.tracking import open_tracker
@@ -117,8 +120,16 @@ def _describe_inputs(checkpoint_path: Path, checkpoint: Checkpoint, bags: Sequen
     return digest([EVALUATION_VERSION, run, checkpoint_path.name, checkpoint.epoch, rows])
 
 
-def evaluate(judging: Evaluation, device: torch.device, *, on_progress: OnProgress = ignore_progress) -> EvalReport:
+def evaluate(
+    judging: Evaluation,
+    device: torch.device,
+    *,
+    embed: Embed | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> EvalReport:
     """Judge the clips, write predictions and metrics into the run.
+
+    With ``embed``, heads on a frozen trunk judge the embeddings that they learn from, which are in half precision.
 
     Raises:
         RunError: scores that are not finite. StoreError: damage.
@@ -126,16 +137,17 @@ def evaluate(judging: Evaluation, device: torch.device, *, on_progress: OnProgre
     run, checkpoint = judging.run, judging.checkpoint
     config = read_run_config(run)
     scores: list[BagScores] = []
-    scored = score_bags(
-        checkpoint.restore(device),
-        (instances_of(judging.store, bag, checkpoint.frames_per_instance) for bag in judging.bags),
-        config.training.clips_a_batch(len(judging.bags)),
-        config.training.max_instances,
-    )
-    for bag_scores in scored:
+    frames, settings = checkpoint.frames_per_instance, config.training
+    model: Model | MILHeads = checkpoint.restore(device)
+    instances: Iterable[Instances] = (instances_of(judging.store, bag, frames) for bag in judging.bags)
+    if embed is not None and isinstance(model, PretrainedMILModel) and checkpoint.model.trains_heads_alone:
+        instances = embed(model.trunk, judging.store, judging.bags, frames, device, ignore_progress).instances()
+        model = model.heads
+    batch_size = settings.clips_a_batch(len(judging.bags))
+    for bag_scores in score_bags(model, instances, batch_size, settings.max_instances):
         scores.append(bag_scores)
         on_progress(Progress("eval", len(scores), len(judging.bags)))
-    seconds = checkpoint.frames_per_instance / checkpoint.features.frames_per_second
+    seconds = frames / checkpoint.features.frames_per_second
     predictions = collect(
         [bag.clip for bag in judging.bags], [bag.seconds for bag in judging.bags], scores, checkpoint.species, seconds
     )

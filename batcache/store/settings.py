@@ -16,8 +16,8 @@ from batcache.store.open import open_store, read_settings
 from batcache.store.reader import Store
 
 
-def load_settings(path: Path | None, flags: Layer) -> Config:
-    """Settings from defaults, the store where there is one, the YAML file and flags.
+def load_settings(path: Path | None, flags: Layer, over: Layer | None = None) -> Config:
+    """Settings from defaults, the store where there is one, the YAML file, flags and ``over``, see ``load_config``.
 
     Raises:
         ConfigError: settings that are wrong, see ``load_config``.
@@ -26,10 +26,10 @@ def load_settings(path: Path | None, flags: Layer) -> Config:
     settings = load_config(path, flags=flags)
     cache = settings.data.place
     if is_free(cache):
-        return settings
+        return load_config(path, flags=flags, over=over)
     features, layout = read_settings(cache)
     stored = {**vars(features), "instance_s": layout.frames_per_instance / features.frames_per_second}
-    return load_config(path, base={"data": stored}, flags=flags)
+    return load_config(path, base={"data": stored}, flags=flags, over=over)
 
 
 def load_with_store(path: Path | None, flags: Layer) -> tuple[Config, Store]:

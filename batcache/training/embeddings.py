@@ -1,6 +1,7 @@
 """What a frozen trunk makes of each clip, computed once: an epoch then costs what its heads cost."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,3 +57,41 @@ def embed_bags(
         embeddings.append(torch.cat(pieces))
         on_progress(Progress("embed", len(embeddings), len(bags)))
     return Embedded(tuple(bags), tuple(embeddings))
+
+
+Embed = Callable[[FrozenTrunk, Store, Sequence[Bag], int, torch.device, OnProgress], Embedded]
+"""``embed_bags``, or what stands in for it."""
+
+
+class Embeddings:
+    """Embeddings that several trainings share: what a trunk makes of a clip is computed once, and kept in memory."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str, str, int, int, int], Tensor] = {}
+
+    def embed(
+        self,
+        trunk: FrozenTrunk,
+        store: Store,
+        bags: Sequence[Bag],
+        frames_per_instance: int,
+        device: torch.device,
+        on_progress: OnProgress,
+    ) -> Embedded:
+        """As ``embed_bags``, of which it asks only what is not there yet: the result is the same.
+
+        Trunks are told apart by their weights, clips by their recording and their frames in it.
+        """
+        of = _digest(trunk), str(store.path)
+        keys = [(*of, bag.row.path, bag.start, bag.stop, frames_per_instance) for bag in bags]
+        missing = {key: bag for key, bag in zip(keys, bags, strict=True) if key not in self._kept}
+        new = embed_bags(trunk, store, tuple(missing.values()), frames_per_instance, device, on_progress)
+        self._kept |= dict(zip(missing, new.embeddings, strict=True))
+        return Embedded(tuple(bags), tuple(self._kept[key] for key in keys))
+
+
+def _digest(trunk: FrozenTrunk) -> str:
+    text = hashlib.sha256()
+    for name, value in sorted(trunk.state_dict().items()):
+        text.update(name.encode() + value.cpu().numpy().tobytes())
+    return text.hexdigest()

@@ -15,9 +15,12 @@ from batcache.store.reader import Store
 from batcache.training.bags import Bag, Joined, join
 from batcache.training.runs import LAST, list_runs
 from batcache.training.splits import clip_key, require_split, share_groups
+from batcache.training.subset import draw_subset
 
 TRAINING_VERSION = 2
 """Raised whenever code changes what a training makes of the same inputs: finished runs are then not up to date."""
+LEFT_OUT = "left out"
+"""The split of training clips from which a run does not learn, as it was told to learn from few."""
 _HARMLESS: dict[str, Any] = {name: getattr(TrainingConfig(), name) for name in ("run_dir", "workers", "keep_on_gpu")}
 """Settings that decide nothing of the outcome, as their defaults, which enter no digest."""
 _FIRST_KEYS = {
@@ -61,7 +64,8 @@ class Split:
 def choose_split(joined: Joined, manifest: Manifest, config: Config) -> Split:
     """Take splits from the CSV; without validation clips, draw groups of the training clips.
 
-    Heads on a frozen trunk learn from all training clips: no epoch is chosen, so nothing has to choose it.
+    Heads on a frozen trunk learn from all training clips: no epoch is chosen, so nothing has to choose it. Clips that
+    ``data.clips_per_species`` leaves out get a split of their own.
 
     Args:
         joined: the manifest's bags.
@@ -85,6 +89,12 @@ def choose_split(joined: Joined, manifest: Manifest, config: Config) -> Split:
         units = " or ".join(sorted({"group" if bag.clip.group else "recording" for bag in val}))
         drawn = count(len({bag.clip.group_or_recording for bag in val}), units)
         notes.append(f"no clip of split val: validated on {count(len(val), 'training clip')} of {drawn}, drawn by seed")
+    if most := config.data.clips_per_species:
+        is_kept = draw_subset(train, most, config.training.seed)
+        out = [bag for bag, kept in zip(train, is_kept, strict=True) if not kept]
+        notes.append(f"{len(out):,} of {count(len(train), 'training clip')} left out (data.clips_per_species {most})")
+        train = tuple(bag for bag, kept in zip(train, is_kept, strict=True) if kept)
+        others += tuple(replace(bag, clip=replace(bag.clip, split=LEFT_OUT)) for bag in out)
     return Split(train, val, others, tuple(notes))
 
 

@@ -16,6 +16,7 @@ from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, join
 from batcache.training.best import Best
+from batcache.training.embeddings import Embed, embed_bags
 from batcache.training.events import TrainReport
 from batcache.training.inputs import Split, choose_split, describe_clips, describe_inputs
 from batcache.training.loss import class_weights
@@ -25,7 +26,13 @@ from batcache.training.trainer import Trainer
 
 
 def train(
-    config: Config, store: Store, manifest: Manifest, device: torch.device, *, on_progress: OnProgress = ignore_progress
+    config: Config,
+    store: Store,
+    manifest: Manifest,
+    device: torch.device,
+    *,
+    embed: Embed = embed_bags,
+    on_progress: OnProgress = ignore_progress,
 ) -> TrainReport:
     """Train a model in a new folder of ``training.run_dir``.
 
@@ -34,6 +41,7 @@ def train(
         store: the features of the manifest's recordings; no recording is opened.
         manifest: labels and splits. Without validation clips, some groups of the training clips are drawn.
         device: where to compute.
+        embed: what computes the embeddings of a frozen trunk, or knows them.
         on_progress: is told the ``RunStarted``, then of each epoch its batches, its validation clips and last the
             ``Epoch``, and once the ``TimeLeft``. What it raises stops the training, which ``resume`` goes on with.
 
@@ -67,7 +75,8 @@ def train(
     run = start_run(runs, config, about)
     with held_alone(run):
         write_splits(run / "split.csv", (*split.train, *split.val, *split.others))
-        return Trainer(config, store, manifest.species, split, run, model, device, trunk).fit(on_progress)
+        begun = config, store, manifest.species, split, run, model, device, trunk
+        return Trainer(*begun, embed=embed).fit(on_progress)
 
 
 def resume(

@@ -29,7 +29,7 @@ from batcache.store.reader import Store
 from batcache.training.augment import augment
 from batcache.training.bags import instances_of, read_bag
 from batcache.training.best import Best
-from batcache.training.embeddings import embed_bags
+from batcache.training.embeddings import Embed, embed_bags
 from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport
 from batcache.training.inputs import Split
 from batcache.training.loader import BagsInMemory, Batch, BatchReader, plan_epoch
@@ -60,6 +60,7 @@ class Trainer:
         last: what ``last.pt`` holds of a run that is resumed.
         patience_from: the epoch from which patience counts at the earliest: where a run that had stopped was told to
             go on.
+        embed: what computes the embeddings of a frozen trunk, or knows them.
     """
 
     def __init__(
@@ -75,8 +76,9 @@ class Trainer:
         last: Checkpoint | None = None,
         *,
         patience_from: int = 0,
+        embed: Embed = embed_bags,
     ) -> None:
-        settings = config.training
+        settings, self.embed = config.training, embed
         self.config, self.store, self.species, self.split, self.run = config, store, tuple(species), split, run
         self.device, self.model, self.trunk = device, model.to(device), trunk
         self.heads_alone = config.model.trains_heads_alone
@@ -142,7 +144,7 @@ class Trainer:
         if self.heads_alone:
             return self._embed(counts, on_progress)
         if isinstance(self.model, PretrainedMILModel) and not self.epoch:
-            embedded = embed_bags(self.model.trunk, self.store, bags, frames, self.device, on_progress)
+            embedded = self.embed(self.model.trunk, self.store, bags, frames, self.device, on_progress)
             self.model.heads.standardise_by(torch.cat(embedded.embeddings))
         self.val_instances = [instances_of(self.store, bag, frames) for bag in self.split.val]
         if settings.keep_on_gpu == "auto" and on_gpu:
@@ -156,7 +158,7 @@ class Trainer:
         assert isinstance(self.model, PretrainedMILModel)
         train, val = self.split.train, self.split.val
         frames, settings = self.frames_per_instance, self.config.training
-        embedded = embed_bags(self.model.trunk, self.store, (*train, *val), frames, self.device, on_progress)
+        embedded = self.embed(self.model.trunk, self.store, (*train, *val), frames, self.device, on_progress)
         self.val_instances = embedded.instances()[len(train) :]
         contents = embedded.embeddings[: len(train)]
         if not self.epoch:

@@ -18,6 +18,7 @@ from tests.command import batcache
         (["build", "--csv", "none.csv"], "none.csv"),
         (["build", "--csv", "train.csv", "--config", "none.yaml"], "none.yaml"),
         (["train"], "features.zarr: no cache here"),
+        (["sweep", "--over", "training.seed=0", "--out", "sweep"], "features.zarr: no cache here"),
         (["eval"], "runs: no run with a best model here"),
         (["eval", "--checkpoint", "train.csv"], "not a run's record"),
         (["info", "wav"], "wav: not empty, and no batcache store"),
@@ -89,7 +90,7 @@ def test_an_option_that_would_be_ignored_is_refused_even_at_its_default(tmp_path
 
 @pytest.mark.parametrize(
     "command",
-    ["build", "train", "split", "eval", "run", "show", "synth", "bench", "info", "export", "verify", "prune"],
+    ["build", "train", "split", "eval", "run", "sweep", "show", "synth", "bench", "info", "export", "verify", "prune"],
 )
 def test_every_help_has_an_example(command: str, tmp_path: Path) -> None:
     shown = batcache(command, "--help", cwd=tmp_path)

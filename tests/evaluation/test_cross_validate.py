@@ -5,7 +5,8 @@ import pytest
 
 from batcache.config.settings import Config
 from batcache.errors import ConfigError, ManifestError
-from batcache.evaluation.cross_validate import FOLDS, FoldsReport, cross_validate
+from batcache.evaluation.cross_validate import FoldsReport, cross_validate
+from batcache.evaluation.folds import FOLDS
 from batcache.evaluation.outcomes import read_outcomes
 from batcache.inference.predictions import read_predictions
 from batcache.training.runs import list_runs

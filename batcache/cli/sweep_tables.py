@@ -1,0 +1,76 @@
+"""Reports on sweeps, as tables, notes and lines."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from batcache.cli.terminal import Block, Note, Table
+from batcache.errors import count
+
+if TYPE_CHECKING:  # --help imports no torch
+    from batcache.evaluation.standings import Outcome
+    from batcache.evaluation.sweep import SweepReport, SweepStarted
+
+
+def of_sweep_started(started: "SweepStarted") -> Iterator[Block]:
+    """What will be compared, and what to know before hours are spent."""
+    there = f", {started.done:,} of them done already" if started.done else ""
+    yield (
+        f"{count(started.combinations, 'combination')}{there}; each is judged on {count(started.clips, 'clip')} in "
+        f"{started.folds} folds"
+    )
+    yield from map(Note, started.notes)
+
+
+def of_outcome(outcome: "Outcome") -> Iterator[Block]:
+    """A line for a combination that is done."""
+    ap = _number(outcome.macro_average_precision)
+    yield f"{_name(outcome.values)}: macro AP {ap}, {outcome.seconds:.0f} s of training"
+
+
+def of_sweep(report: "SweepReport") -> Iterator[Block]:
+    """The combinations, the best first, averaged over seeds."""
+    first = report.standings[0]
+    seeds = len(first.outcomes)
+    several = ("mean", "lowest", "highest") if seeds > 1 else ("macro AP",)
+    rows = []
+    for standing in report.standings:
+        scores = (standing.mean, standing.lowest, standing.highest)[: len(several)]
+        outcomes = standing.outcomes
+        clips = sum(outcome.train_clips for outcome in outcomes) / len(outcomes)
+        values = _values(standing.values) or ("",)
+        rows.append((*values, *map(_number, scores), _covered(outcomes), f"{clips:.0f}", f"{standing.seconds:.0f}"))
+    over = f", over {seeds} seeds" if seeds > 1 else ""
+    yield Table(
+        f"macro average precision in {report.folds} folds{over}",
+        rows,
+        (*(first.values or ("",)), *several, "species", "trained on", "seconds"),
+        ("seconds", "trained on"),
+    )
+    covered = {outcome.species for outcome in report.rows}
+    if len(covered) > 1:
+        yield Note(
+            f"macro AP is over {min(covered)} to {max(covered)} species: compare rows with the same number of them"
+        )
+    if len(report.standings) > 1:
+        yield "The best was chosen on these folds, where it looks better than it is: judge it once on split test."
+    yield f"every combination {report.csv}"
+    yield f"picture           {report.picture}"
+
+
+def _covered(outcomes: "tuple[Outcome, ...]") -> str:
+    species = sorted({outcome.species for outcome in outcomes})
+    return f"{species[0]}" if len(species) == 1 else f"{species[0]} to {species[-1]}"
+
+
+def _name(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in zip(values, _values(values), strict=True))
+
+
+def _values(values: Mapping[str, Any]) -> tuple[str, ...]:
+    from batcache.evaluation.standings import show_value
+
+    return tuple(show_value(value) for value in values.values())
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,149 @@
+"""Clips judged fold by fold: each by a model that was trained on the others and has not heard its group."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from batcache.config.settings import Config
+from batcache.errors import ConfigError
+from batcache.evaluation.evaluate import choose_clips, evaluate
+from batcache.evaluation.metrics import Metrics, compute_metrics
+from batcache.inference.predictions import Predictions
+from batcache.manifest.draw_splits import draw_names
+from batcache.manifest.manifest import Manifest
+from batcache.progress import OnProgress, Progress, ignore_progress
+from batcache.store.reader import Store
+from batcache.training.bags import Bag, join
+from batcache.training.embeddings import Embed
+from batcache.training.events import Epoch, RunStarted
+from batcache.training.loop import train
+from batcache.training.runs import BEST
+
+FOLDS = "folds"
+"""The name of the outcome in ``metrics.json``, and of the folder that the folds' runs lie in."""
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Clips shared out to be judged in turn: ``manifest`` has all of them, without a split.
+
+    ``bags`` are theirs, in the same order, each with the name of its fold for its split. ``notes`` tell of clips that
+    could not be used.
+    """
+
+    manifest: Manifest
+    bags: tuple[Bag, ...]
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def whole(self) -> Manifest:
+        """All clips to train on."""
+        return self._with(["train"] * len(self.bags))
+
+    def part(self, name: str) -> Manifest:
+        """The clips of a fold to judge, in split test, all others to train on."""
+        return self._with(["test" if bag.clip.split == name else "train" for bag in self.bags])
+
+    def _with(self, splits: Sequence[str]) -> Manifest:
+        clips = (replace(bag.clip, split=split) for bag, split in zip(self.bags, splits, strict=True))
+        return replace(self.manifest, clips=tuple(clips))
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold, judged by a model that learnt from ``train_clips`` others, in epochs of so many seconds in all."""
+
+    train_clips: int
+    seconds: float
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What folds came to: each by itself, and the out-of-fold predictions of all, fold after fold, judged as one."""
+
+    folds: tuple[Fold, ...]
+    metrics: Metrics
+    predictions: Predictions
+
+
+def draw_folds(manifest: Manifest, store: Store, folds: int, seed: int) -> Folds:
+    """Share out all clips but those of split test, in whole groups, so that each fold has its share of every species.
+
+    Raises:
+        ConfigError: fewer than two folds.
+        ManifestError: fewer groups than folds, and what ``join`` raises.
+    """
+    if folds < 2:
+        raise ConfigError("--folds", f"{folds}, expected at least 2", "Pass 5")
+    joined = join(manifest, store)
+    bags = [bag for bag in joined.bags if bag.clip.split != "test"]
+    clips = tuple(replace(bag.clip, split=None) for bag in bags)
+    names = tuple(f"fold {i}" for i in range(1, folds + 1))
+    contents = {bag.clip.filename: bag.row.content for bag in bags}
+    drawn = draw_names(clips, dict.fromkeys(names, 1 / folds), seed, contents)
+    shared = (replace(bag, clip=replace(bag.clip, split=name)) for bag, name in zip(bags, drawn, strict=True))
+    return Folds(replace(manifest, clips=clips), tuple(shared), names, tuple(joined.notes()))
+
+
+def judge_folds(
+    config: Config,
+    store: Store,
+    folds: Folds,
+    device: torch.device,
+    embed: Embed,
+    *,
+    on_progress: OnProgress = ignore_progress,
+) -> Judged:
+    """Train a model for each fold, in ``training.run_dir``, and judge the fold by it.
+
+    A species that such a model was not taught leaves the clips of its fold without a score.
+
+    Raises:
+        BatcacheError: what ``train`` and ``evaluate`` raise.
+    """
+    judged, parts = [], []
+    for name in folds.names:
+        part, told = folds.part(name), _Listener()
+        on_progress(Progress(name))
+        report = train(config, store, part, device, embed=embed, on_progress=told)
+        chosen = choose_clips(report.run / BEST, store, part, "test", as_trained=False)
+        evaluated = evaluate(chosen, device, embed=embed)
+        judged.append(Fold(told.train_clips, told.seconds, evaluated.metrics))
+        parts.append(evaluated.predictions)
+        on_progress(Progress(FOLDS, len(parts), len(folds.names)))
+    predictions = _chain(parts)
+    without = np.isnan(predictions.scores)
+    scores = np.where(without & ~without.all(0), 0, predictions.scores)  # their labels are unknown: nothing counts
+    metrics = compute_metrics(scores, predictions.labels, folds.manifest.species)
+    return Judged(tuple(judged), metrics, predictions)
+
+
+class _Listener:
+    """Takes down on how many clips a training learns, and how long its epochs last."""
+
+    def __init__(self) -> None:
+        self.train_clips, self.seconds = 0, 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if isinstance(progress.result, RunStarted):
+            self.train_clips = progress.result.train_clips
+        elif isinstance(progress.result, Epoch):
+            self.seconds += progress.result.seconds
+
+
+def _chain(parts: Sequence[Predictions]) -> Predictions:
+    """The predictions of several parts as one. Where a part's model has no score, the label counts as unknown."""
+    offsets = [0]
+    for part in parts:
+        offsets += (offsets[-1] + part.offsets[1:]).tolist()
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in vars(parts[0])
+        if name not in ("species", "offsets")
+    }
+    joined["labels"] = np.where(np.isnan(joined["scores"]), np.int8(-1), joined["labels"])
+    return Predictions(**joined, species=parts[0].species, offsets=np.array(offsets, np.int64))

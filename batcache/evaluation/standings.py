@@ -1,0 +1,109 @@
+"""What combinations of settings came to: as rows of a table, and averaged over seeds, the best first."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from batcache.evaluation.grid import SEED
+from batcache.storage.disk import write_file
+from batcache.training.ranking import mean_defined
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a combination came to in all folds as one.
+
+    Attributes:
+        values: by dotted key.
+        macro_average_precision: None where no species has both labels.
+        macro_roc_auc: as before.
+        species: how many the average precision covers.
+        train_clips: on how many a fold's model learnt, their mean.
+        seconds: of training, all folds together, without what is computed once for all combinations.
+        file: where all metrics lie.
+    """
+
+    values: Mapping[str, Any]
+    macro_average_precision: float | None
+    macro_roc_auc: float | None
+    species: int
+    train_clips: float
+    seconds: float
+    file: Path
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The outcomes of one combination with all its seeds, their mean, lowest and highest macro average precision.
+
+    ``values`` are without the seed. ``seconds`` is the mean.
+    """
+
+    values: Mapping[str, Any]
+    outcomes: tuple[Outcome, ...]
+    mean: float | None
+    lowest: float | None
+    highest: float | None
+    seconds: float
+
+
+def rank(outcomes: Sequence[Outcome]) -> tuple[Standing, ...]:
+    """Average over seeds; the combination of the highest mean comes first, those without any last."""
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(repr(_without_seed(outcome)), []).append(outcome)
+    standings = [_average(group) for group in groups.values()]
+    return tuple(sorted(standings, key=lambda standing: (standing.mean is None, -(standing.mean or 0))))
+
+
+def _without_seed(outcome: Outcome) -> dict[str, Any]:
+    return {key: value for key, value in outcome.values.items() if key != SEED}
+
+
+def _average(group: Sequence[Outcome]) -> Standing:
+    scores = [outcome.macro_average_precision for outcome in group]
+    known = [score for score in scores if score is not None]
+    seconds = sum(outcome.seconds for outcome in group) / len(group)
+    lowest, highest = min(known, default=None), max(known, default=None)
+    return Standing(_without_seed(group[0]), tuple(group), mean_defined(scores), lowest, highest, seconds)
+
+
+def show_value(value: Any) -> str:
+    """A value as YAML writes it in a line.
+
+    >>> [show_value(value) for value in ("max", 3, None, [16, 32], 0.003)]
+    ['max', '3', 'null', '[16, 32]', '0.003']
+    """
+    if isinstance(value, str | Path):
+        return str(value)
+    shown: str = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+    return shown
+
+
+def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write a row a combination, as CSV for spreadsheets: a text that one would take for a formula gets a ``'``."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*outcomes[0].values, "macro_ap", "macro_roc_auc", "species", "train_clips", "seconds"])
+    for outcome in outcomes:
+        metrics = (outcome.macro_average_precision, outcome.macro_roc_auc)
+        table.writerow(
+            [
+                *map(_cell, outcome.values.values()),
+                *("" if value is None else f"{value:.4f}" for value in metrics),
+                outcome.species,
+                f"{outcome.train_clips:g}",
+                f"{outcome.seconds:.1f}",
+            ]
+        )
+    write_file(path, text.getvalue().encode())
+
+
+def _cell(value: Any) -> str:
+    shown = show_value(value)
+    return f"'{shown}" if isinstance(value, str | Path) and shown[:1] in tuple("=+-@\t\r") else shown

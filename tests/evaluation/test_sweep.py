@@ -1,0 +1,209 @@
+"""Combinations of settings, judged in the same folds; what is done is not done again."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from batcache.errors import BatcacheError, ConfigError, ManifestError, RunError
+from batcache.evaluation.cross_validate import cross_validate
+from batcache.evaluation.evaluate import choose_clips, evaluate
+from batcache.evaluation.folds import draw_folds, judge_folds
+from batcache.evaluation.grid import Combination, combine
+from batcache.evaluation.standings import Outcome, rank, write_outcomes
+from batcache.evaluation.sweep import SweepReport, SweepStarted, sweep
+from batcache.progress import Progress
+from batcache.storage.exclusive import lock_file
+from batcache.training.embeddings import Embeddings, embed_bags
+from batcache.training.runs import BEST, newest_run
+from tests.small_world import CPU, SETTINGS, SmallWorld, tweak
+
+Grid = Mapping[str, Sequence[Any]]
+SEEDS = {"training.seed": [0, 1]}
+
+
+@pytest.fixture(scope="module")
+def combined(small: SmallWorld, trained: Path) -> Callable[[Grid], tuple[Combination, ...]]:
+    """The combinations of a grid: small heads on the small world's trunk, an epoch each."""
+    data = {**SETTINGS["data"], "cache": str(small.folder / "features.zarr")}
+    model = {"init": str(trained), "pooling_type": "max", "heads": 1, "head_size": 4, "rnn_hidden_size": 4}
+    flags = {"data": data, "model": model, "training": {"epochs": 1}}
+    return lambda grid: combine(grid, None, flags)
+
+
+@pytest.fixture(scope="module")
+def done(small: SmallWorld, combined: Callable[[Grid], tuple[Combination, ...]], tmp_path_factory: Any) -> SweepReport:
+    out = tmp_path_factory.mktemp("sweeps") / "seeds"
+    return sweep(combined(SEEDS), small.store, small.manifest, CPU, out, folds=3)
+
+
+@pytest.fixture
+def copy(done: SweepReport, tmp_path: Path) -> Path:
+    """The folder of the sweep, to go on in."""
+    return Path(shutil.copytree(done.csv.parent, tmp_path / "copy"))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def read(outcome: Outcome) -> dict[str, Any]:
+    return dict(json.loads(outcome.file.read_bytes()))
+
+
+def test_the_folds_are_the_same_for_every_combination_and_seed(small: SmallWorld, done: SweepReport) -> None:
+    """Told by how many clips of each fold hold each species; the folds of other seeds would differ in it."""
+
+    def supports(seed: int) -> list[list[int]]:
+        folds = draw_folds(small.manifest, small.store, 3, seed)
+        parts = ([bag.clip.labels for bag in folds.bags if bag.clip.split == name] for name in folds.names)
+        return [[sum(row[s] == 1 for row in part) for s in range(3)] for part in parts]
+
+    one, other = (
+        [[row["support"] for row in fold["metrics"]["per_species"]] for fold in read(row_done)["folds"]]
+        for row_done in done.rows
+    )
+    assert one == other == supports(0)
+    assert any(supports(seed) != one for seed in range(1, 9))
+
+
+def test_one_combination_is_judged_as_train_folds_judges_it(
+    small: SmallWorld, done: SweepReport, combined: Any, tmp_path: Path
+) -> None:
+    config = tweak(combined(SEEDS)[0].config, training={"run_dir": tmp_path})
+    judged = cross_validate(config, small.store, small.manifest, CPU, 3)
+    assert read(done.rows[0])["metrics"] == json.loads(json.dumps(judged.metrics.to_plain()))
+
+
+def test_shared_embeddings_give_the_numbers_of_those_computed_anew(
+    small: SmallWorld, combined: Any, tmp_path: Path
+) -> None:
+    config = tweak(combined(SEEDS)[0].config, training={"run_dir": tmp_path})
+    folds, shared = draw_folds(small.manifest, small.store, 3, 0), Embeddings()
+    there = judge_folds(config, small.store, folds, CPU, shared.embed).predictions
+    newest = newest_run(tmp_path)
+    anew = judge_folds(config, small.store, folds, CPU, embed_bags).predictions
+    assert np.array_equal(there.scores, anew.scores, equal_nan=True)
+    assert np.array_equal(there.evidence, anew.evidence, equal_nan=True)
+    chosen = choose_clips(newest / BEST, small.store, folds.part("fold 3"), "test", as_trained=False)
+    frames = evaluate(chosen, CPU).predictions.scores
+    np.testing.assert_allclose(there.scores[-len(frames) :], frames, atol=2e-3)  # embeddings lie in half precision
+
+
+def test_a_sweep_that_is_done_trains_nothing_anew(
+    small: SmallWorld, combined: Any, done: SweepReport, copy: Path
+) -> None:
+    before, told = files(copy), list[Progress]()
+    again = sweep(combined(SEEDS), small.store, small.manifest, CPU, copy, folds=3, on_progress=told.append)
+    assert {progress.stage for progress in told} == {"sweep"}
+    assert isinstance(told[0].result, SweepStarted) and told[0].result.done == 2
+    assert files(copy) == before
+    assert [row.macro_average_precision for row in again.rows] == [row.macro_average_precision for row in done.rows]
+
+
+def test_a_stopped_sweep_goes_on_after_the_last_combination_that_was_done(
+    small: SmallWorld, combined: Any, done: SweepReport, tmp_path: Path
+) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.stage == "combination 2 of 2, folds" and progress.done == 2:
+            raise KeyboardInterrupt
+
+    call = combined(SEEDS), small.store, small.manifest, CPU, tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        sweep(*call, folds=3, on_progress=stop)
+    kept = {name: content for name, content in files(tmp_path / "out").items() if name.startswith("outcomes")}
+    assert len(kept) == 1
+    told: list[Progress] = []
+    report = sweep(*call, folds=3, on_progress=told.append)
+    assert not [progress for progress in told if progress.stage.startswith("combination 1 ")]
+    now = files(tmp_path / "out")
+    assert all(now[name] == content for name, content in kept.items())
+    assert {name.split("/")[0] for name in now} == {"outcomes", "sweep.csv", "sweep.json", "sweep.lock", "sweep.png"}
+    assert [row.macro_average_precision for row in report.rows] == [row.macro_average_precision for row in done.rows]
+
+
+def test_more_values_are_added_and_another_sweep_is_refused(small: SmallWorld, combined: Any, copy: Path) -> None:
+    more, told = combined({"training.seed": [0, 1, 2]}), list[Progress]()
+    report = sweep(more, small.store, small.manifest, CPU, copy, folds=3, on_progress=told.append)
+    assert len(report.rows) == 3 and told[0].result.done == 2  # type: ignore[union-attr]
+    before = files(copy)
+    relabelled = small.read([row.replace("night0/2.wav,0", "night0/2.wav,1") for row in small.rows()])
+    for others, manifest, folds in (
+        (combined(SEEDS), small.manifest, 3),
+        (more, small.manifest, 2),
+        (more, relabelled, 3),
+    ):
+        with pytest.raises(RunError, match=r"holds another sweep: . combinations? of other settings, clips or folds"):
+            sweep(others, small.store, manifest, CPU, copy, folds=folds)
+    assert files(copy) == before
+
+
+def test_a_folder_of_something_else_and_one_in_use_are_refused(
+    small: SmallWorld, combined: Any, tmp_path: Path, copy: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "sweep.csv").write_text("mine")
+    call = combined(SEEDS), small.store, small.manifest, CPU
+    with pytest.raises(RunError, match="holds something else than a sweep"):
+        sweep(*call, tmp_path / "mine", folds=3)
+    with lock_file(copy / "sweep.lock"), pytest.raises(RunError, match="another process sweeps into it"):
+        sweep(*call, copy, folds=3)
+    (next((copy / "outcomes").iterdir())).write_text('{"format_version": 1}')
+    with pytest.raises(RunError, match=r"outcomes.*json: cannot be read \(lacks 'metrics'\)\. Delete it"):
+        sweep(*call, copy, folds=3)
+
+
+@pytest.mark.parametrize(
+    ("grid", "error"),
+    [
+        ({"model.init": ["none", "nowhere.pt"]}, RunError),
+        ({"training.class_weights": ["balanced", {"Yeti": 3}]}, ConfigError),
+        ({"model.conv_layers": [None, [4, 8]]}, ConfigError),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is(
+    small: SmallWorld, combined: Any, tmp_path: Path, grid: Grid, error: type[BatcacheError]
+) -> None:
+    with pytest.raises(error):
+        sweep(combined(grid), small.store, small.manifest, CPU, tmp_path / "out", folds=3)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_fold_and_more_folds_than_groups_are_refused(small: SmallWorld, combined: Any, tmp_path: Path) -> None:
+    for folds, error in ((1, ConfigError), (7, ManifestError)):
+        with pytest.raises(error):
+            sweep(combined(SEEDS), small.store, small.manifest, CPU, tmp_path / "out", folds=folds)
+
+
+def test_the_table_has_a_row_a_combination(done: SweepReport) -> None:
+    rows = list(csv.DictReader(done.csv.read_text().splitlines()))
+    assert [row["training.seed"] for row in rows] == ["0", "1"]
+    for row, outcome in zip(rows, done.rows, strict=True):
+        assert float(row["macro_ap"]) == pytest.approx(outcome.macro_average_precision, abs=5e-5)  # four digits
+        assert float(row["seconds"]) > 0 and row["species"] == "3"
+    assert done.picture.read_bytes().startswith(b"\x89PNG")
+
+
+def outcome(seed: int, ap: float | None, pooling: str = "max") -> Outcome:
+    return Outcome({"model.pooling_type": pooling, "training.seed": seed}, ap, 0.5, 3, 10.0, 2.0 + seed, Path("a.json"))
+
+
+def test_seeds_are_averaged_and_the_best_mean_comes_first() -> None:
+    rows = [outcome(0, 0.2), outcome(1, 0.6), outcome(0, 0.5, "mean"), outcome(1, 0.7, "mean"), outcome(0, None, "x")]
+    best, second, last = rank(rows)
+    assert (best.values, best.lowest, best.highest) == ({"model.pooling_type": "mean"}, 0.5, 0.7)
+    assert (best.mean, second.mean, last.mean) == (pytest.approx(0.6), pytest.approx(0.4), None)
+    assert (best.seconds, len(best.outcomes), last.lowest) == (2.5, 2, None)
+
+
+def test_no_cell_of_the_table_is_a_formula(tmp_path: Path) -> None:
+    values = {"model.init": "=cmd|' /C calc'!A0", "model.conv_layers": [16, 32], "training.class_weights": None}
+    write_outcomes(tmp_path / "a.csv", [replace(outcome(0, 0.5), values=values)])
+    (row,) = csv.DictReader((tmp_path / "a.csv").read_text().splitlines())
+    assert list(row.values())[:3] == ["'=cmd|' /C calc'!A0", "[16, 32]", "null"]

@@ -1,0 +1,47 @@
+"""Embeddings that several trainings share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from batcache.config.settings import ModelConfig
+from batcache.model.pretrained import PretrainedMILModel
+from batcache.model.start import start_model
+from batcache.progress import Progress
+from batcache.training.bags import join
+from batcache.training.embeddings import Embeddings, embed_bags
+from tests.small_world import CPU, SmallWorld
+
+
+@pytest.fixture
+def model(small: SmallWorld, trained: Path) -> PretrainedMILModel:
+    started, _ = start_model(ModelConfig(init=trained), small.store.features, 3)
+    assert isinstance(started, PretrainedMILModel)
+    return started
+
+
+def test_shared_embeddings_are_those_computed_anew_and_are_computed_once(
+    small: SmallWorld, model: PretrainedMILModel
+) -> None:
+    bags, frames = join(small.manifest, small.store).bags, small.config.data.frames_per_instance
+    shared, told = Embeddings(), []
+    for some in (bags[:4], bags[2:6], bags):
+        found = shared.embed(model.trunk, small.store, some, frames, CPU, told.append)
+        anew = embed_bags(model.trunk, small.store, some, frames, CPU, lambda _: None)
+        assert found.bags == anew.bags
+        assert all(map(torch.equal, found.embeddings, anew.embeddings))
+    assert [progress.stage for progress in told if isinstance(progress, Progress)] == ["embed"] * len(bags)
+
+
+def test_another_trunk_and_another_cut_are_computed_anew(small: SmallWorld, model: PretrainedMILModel) -> None:
+    bags, frames = join(small.manifest, small.store).bags[:2], small.config.data.frames_per_instance
+    shared, told = Embeddings(), []
+    shared.embed(model.trunk, small.store, bags, frames, CPU, told.append)
+    shared.embed(model.trunk, small.store, bags, frames // 2, CPU, told.append)
+    with torch.no_grad():
+        model.trunk.projection.weight[0, 0] += 1
+    changed = shared.embed(model.trunk, small.store, bags, frames, CPU, told.append)
+    assert len(told) == 3 * len(bags)
+    anew = embed_bags(model.trunk, small.store, bags, frames, CPU, lambda _: None)
+    assert all(map(torch.equal, changed.embeddings, anew.embeddings))
