@@ -87,7 +87,7 @@ def run_pipeline(
     if settings.model.starts_from_trunk:
         from batcache.model.start import start_model
 
-        start_model(settings.model, settings.data.features, 1)  # before hours of building for nothing
+        start_model(settings.model, settings.data.features, listed.species)  # before hours of building for nothing
     built = build(listed, settings.data.place, settings.data, device, on_progress=on_progress)
     on_progress(Progress("build", result=built))
 

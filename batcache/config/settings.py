@@ -123,10 +123,11 @@ class ModelConfig(Section):
     """The network: convolutions within an instance, a recurrent network along the bag, a pooling over it.
 
     ``init`` says where its trunk, the convolutions, comes from: ``simulated`` ships with batcache, a path is that of a
-    trunk's file, a checkpoint or a run, ``none`` starts from chance. ``auto`` is ``none`` where ``conv_layers`` are
-    given, else ``simulated``: a trunk has layers of its own. ``train`` says what learns on a trunk: its ``head``
-    alone, or ``all``. What one head has: a hidden layer of ``head_size``, a recurrent network, a pooling; several are
-    averaged.
+    trunk's file, a checkpoint or a run, ``none`` starts from chance. Of a checkpoint or a run the heads are taken too,
+    where their settings are the same: species that both models know keep what they learnt. ``auto`` is ``none`` where
+    ``conv_layers`` are given, else ``simulated``: a trunk has layers of its own. ``train`` says what learns on a trunk:
+    its ``head`` alone, or ``all``. What one head has: a hidden layer of ``head_size``, a recurrent network, a pooling;
+    several are averaged.
     """
 
     pooling_type: PoolingType = "top_share"

@@ -10,7 +10,7 @@ from batcache.config.features import digest, settings_to_hash
 from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
 from batcache.errors import count
 from batcache.manifest.manifest import Manifest
-from batcache.model.start import describe_trunk
+from batcache.model.start import describe_start
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, Joined, join
 from batcache.training.runs import LAST, list_runs
@@ -105,23 +105,23 @@ def find_run(config: Config, store: Store, manifest: Manifest) -> Path | None:
 
 
 def describe_inputs(
-    config: Config, store: Store, split: Split, species: Sequence[str], trunk: str | None = None
+    config: Config, store: Store, split: Split, species: Sequence[str], start: str | None = None
 ) -> str:
     """Digest of all that decides a training's outcome, to tell whether a run is up to date.
 
-    ``trunk`` is the digest of the trunk that a run began with, where that may have gone since.
+    ``start`` is the digest of what a run began with, where that is known, or may have gone since.
     """
     layers = [
         settings_to_hash(ConvLayer, layer, _FIRST_KEYS["conv_layers"]) for layer in config.model.conv_layers or ()
     ]
     training = replace(config.training, **_HARMLESS)
-    model = replace(config.model, init="auto")  # whose trunk it is, the trunk's own digest tells
+    model = replace(config.model, init="auto")  # what it names, the digest of the start tells
     settings = {
         "model": settings_to_hash(ModelConfig, model, _FIRST_KEYS["model"]) | {"conv_layers": layers},
         "training": settings_to_hash(TrainingConfig, training, _FIRST_KEYS["training"]),
         "augmentation": settings_to_hash(AugmentationConfig, config.augmentation, _FIRST_KEYS["augmentation"]),
     }
-    begun = [trunk or describe_trunk(config.model.init)] if config.model.starts_from_trunk else []
+    begun = [start or describe_start(config.model, species)] if config.model.starts_from_trunk else []
     return digest([TRAINING_VERSION, settings, describe_clips(config, store, split, species), *begun])
 
 

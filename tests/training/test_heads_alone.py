@@ -89,7 +89,7 @@ def test_a_run_is_extended_without_the_trunk_that_it_began_with(
 def test_embeddings_are_what_the_trunk_makes_of_frames(small: SmallWorld, config: Config, trunk_run: Path) -> None:
     from batcache.model.start import start_model
 
-    model, _ = start_model(config.model, small.store.features, 3)
+    model = start_model(config.model, small.store.features, small.manifest.species).model
     bags, frames = join(small.manifest, small.store).bags[:5], config.data.frames_per_instance
     embedded = embed_bags(model.trunk, small.store, bags, frames, CPU, lambda _: None)
     for bag, embedding in zip(bags, embedded.embeddings, strict=True):
