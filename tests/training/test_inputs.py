@@ -33,6 +33,14 @@ def test_the_digest_of_the_default_settings_stands() -> None:
     assert digest_of(CONFIG) == digests[TRAINING_VERSION]
 
 
+def test_a_new_version_of_heads_leaves_what_starts_from_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = load_config()
+    before = digest_of(CONFIG), digest_of(heads), digest_of(tweak(heads, model={"train": "all"}))
+    monkeypatch.setattr(inputs, "HEADS_VERSION", inputs.HEADS_VERSION + 1)
+    after = digest_of(CONFIG), digest_of(heads), digest_of(tweak(heads, model={"train": "all"}))
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True]
+
+
 def test_every_setting_of_today_enters_the_digest_or_is_harmless() -> None:
     """A setting that is added belongs to neither: its name among the first keys would move every digest."""
     kinds = {"model": ModelConfig, "conv_layers": ConvLayer, "training": TrainingConfig}
