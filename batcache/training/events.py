@@ -36,12 +36,14 @@ class TimeLeft:
     """How long a training will take, told once, after its first batches.
 
     Attributes:
-        seconds: until the end of all ``epochs``. It may stop earlier, when ``training.patience`` is spent.
+        seconds: until the end of all ``epochs``.
         epochs: how many are left, the present one included.
+        may_stop_early: whether ``training.patience`` may end it before.
     """
 
     seconds: float
     epochs: int
+    may_stop_early: bool
 
 
 @dataclass(frozen=True)

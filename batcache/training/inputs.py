@@ -8,6 +8,7 @@ from typing import Any
 
 from batcache.config.features import digest, settings_to_hash
 from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
+from batcache.config.unused import drop_unused
 from batcache.errors import count
 from batcache.manifest.manifest import Manifest
 from batcache.model.start import describe_start
@@ -116,6 +117,7 @@ def describe_inputs(
     layers = [
         settings_to_hash(ConvLayer, layer, _FIRST_KEYS["conv_layers"]) for layer in config.model.conv_layers or ()
     ]
+    config = drop_unused(config)
     training = replace(config.training, **_HARMLESS)
     model = replace(config.model, init="auto")  # what it names, the digest of the start tells
     settings = {

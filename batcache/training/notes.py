@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from batcache.config.settings import Config
+from batcache.config.unused import list_unused
 from batcache.errors import count, list_some
 from batcache.manifest.call_range import warn_of_cut_calls
 from batcache.manifest.label_counts import SpeciesCounts
@@ -50,6 +51,8 @@ def list_notes(
             f"{cropped:,} of {count(len(split.train), 'training clip')} last longer than {seconds:g} s: each epoch "
             f"sees another {seconds:g} s of them, which may lack the call (training.max_instances {most})"
         )
+    if unused := list_unused(config):
+        notes.append(f"without effect on heads alone: {', '.join(unused)}")
     cut = warn_of_cut_calls([row.species for row in species], store.features.fmax)
     return [*notes, cut] if cut else notes
 

@@ -181,8 +181,10 @@ class Trainer:
         if self.told_time or (done < batches and (done < 3 or took < _WARM_S)):
             return None
         self.told_time = True
-        epochs = self.config.training.epochs - self.epoch
-        return TimeLeft(seconds_left(took, done / batches, epochs, len(self.split.val) / len(self.split.train)), epochs)
+        settings = self.config.training
+        epochs, val_per_train = settings.epochs - self.epoch, len(self.split.val) / len(self.split.train)
+        may_stop = not self.heads_alone and self.best.may_be_spent(settings.patience, settings.epochs)
+        return TimeLeft(seconds_left(took, done / batches, epochs, val_per_train), epochs, may_stop)
 
     def _train_epoch(self, batches: Iterator[Batch]) -> Iterator[float]:
         """Yield the loss of each step, one step late: asking for it at once would leave a GPU idle."""
