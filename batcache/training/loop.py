@@ -39,12 +39,11 @@ def train(
             ``Epoch``, and once the ``TimeLeft``. What it raises stops the training, which ``resume`` goes on with.
 
     Raises:
-        ManifestError: no species has both labels among the training clips; also see ``join`` and ``choose_split``.
+        ManifestError: see ``choose_taught_split``.
         ConfigError, StoreError: see ``start_model``.
         RunError: the loss is not finite.
     """
-    joined, runs = join(manifest, store), config.training.run_dir
-    split = choose_split(joined, manifest, config)
+    runs, split = config.training.run_dir, choose_taught_split(config, store, manifest)
     torch.manual_seed(config.training.seed)
     start = start_model(config.model, store.features, manifest.species)
     heard = Heard()
@@ -53,10 +52,6 @@ def train(
         notes = list_heard_notes(config.model.init, found, (*split.val, *split.others))
         split, heard = replace(split, notes=(*split.notes, *notes)), found or heard
     class_weights(config, split.train, manifest.species)  # a wrong setting stops here, before there is a run
-    if not any(row.is_taught for row in count_labels((bag.clip for bag in split.train), manifest.species)):
-        finding = "no species has both labels among the training clips"
-        csvs = ", ".join(map(str, manifest.csvs))
-        raise ManifestError(csvs, finding, "Write 0 where a species was looked for and not found")
     about = {
         "cache": portable(store.path, runs / "run"),
         "csvs": [portable(csv, runs / "run") for csv in manifest.csvs],
@@ -76,6 +71,20 @@ def train(
         if start.transfer is not None:
             write_earlier(run, heard)
         return Trainer(config, store, manifest.species, split, run, start, device).fit(on_progress)
+
+
+def choose_taught_split(config: Config, store: Store, manifest: Manifest) -> Split:
+    """The split of a new run, where its training clips can teach a species.
+
+    Raises:
+        ManifestError: no species has both labels among the training clips; also see ``join`` and ``choose_split``.
+    """
+    split = choose_split(join(manifest, store), manifest, config)
+    if not any(row.is_taught for row in count_labels((bag.clip for bag in split.train), manifest.species)):
+        finding = "no species has both labels among the training clips"
+        csvs = ", ".join(map(str, manifest.csvs))
+        raise ManifestError(csvs, finding, "Write 0 where a species was looked for and not found")
+    return split
 
 
 def resume(
