@@ -55,7 +55,7 @@ def start_model(config: ModelConfig, features: FeatureConfig, species: Sequence[
     model.trunk.load_state_dict(dict(trunk.weights))
     if transfer is not None:
         transfer.load_into(model.heads)
-    return Start(model, trunk.config, transfer, _digest(trunk, transfer))
+    return Start(model, trunk.config, transfer, digest_start(trunk, transfer))
 
 
 def describe_start(config: ModelConfig, species: Sequence[str]) -> str:
@@ -64,7 +64,7 @@ def describe_start(config: ModelConfig, species: Sequence[str]) -> str:
     Raises:
         RunError: no trunk there.
     """
-    return _digest(*_find_start(config, species))
+    return digest_start(*_find_start(config, species))
 
 
 def find_trunk(init: str | Path) -> Pretrained:
@@ -73,7 +73,7 @@ def find_trunk(init: str | Path) -> Pretrained:
     Raises:
         RunError: missing, damaged, or of another kind.
     """
-    found = _load(init)
+    found = load_source(init)
     return extract_trunk(found) if isinstance(found, Checkpoint) else found
 
 
@@ -87,20 +87,26 @@ def extract_trunk(checkpoint: Checkpoint, made: str = "") -> Pretrained:
 
 
 def _find_start(config: ModelConfig, species: Sequence[str]) -> tuple[Pretrained, Transfer | None]:
-    found = _load(config.init)
+    found = load_source(config.init)
     if isinstance(found, Pretrained):
         return found, None
     return extract_trunk(found), plan_transfer(found, config, species)
 
 
-def _load(init: str | Path) -> Pretrained | Checkpoint:
+def load_source(init: str | Path) -> Pretrained | Checkpoint:
+    """What ``model.init`` names: a trunk's file, or a checkpoint, which of a run is its best.
+
+    Raises:
+        RunError: missing, damaged, or of another kind.
+    """
     if init in ("auto", "simulated"):
         return load_pretrained(SIMULATED)
     path = Path(init) / BEST if Path(init).is_dir() else Path(init)
     return load_checkpoint(path) if _is_checkpoint(path) else load_pretrained(path)
 
 
-def _digest(trunk: Pretrained, transfer: Transfer | None) -> str:
+def digest_start(trunk: Pretrained, transfer: Transfer | None = None) -> str:
+    """Digest of a trunk's layers, bands and weights, and of the heads that are taken with it."""
     text = hashlib.sha256(repr(trunk.config).encode())
     taken = dict(trunk.weights)
     if transfer is not None and transfer.takes_heads:
