@@ -16,7 +16,8 @@ if TYPE_CHECKING:  # a build with nothing to do imports no torch
 
     import torch
 
-    from batcache.config.settings import Config, Layer
+    from batcache.config.load import Layer
+    from batcache.config.settings import Config
     from batcache.evaluation.evaluate import EvalReport
     from batcache.manifest.manifest import Manifest
     from batcache.store.build.report import BuildReport
@@ -87,7 +88,7 @@ def run_pipeline(
     if settings.model.starts_from_trunk:
         from batcache.model.start import start_model
 
-        start_model(settings.model, settings.data.features, 1)  # before hours of building for nothing
+        start_model(settings.model, settings.data.features, listed.species)  # before hours of building for nothing
     built = build(listed, settings.data.place, settings.data, device, on_progress=on_progress)
     on_progress(Progress("build", result=built))
 

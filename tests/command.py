@@ -81,7 +81,7 @@ def _prepare() -> None:
 
     for module in IMPORTED:
         import_module(module)
-    from batcache.config.settings import load_config
+    from batcache.config.load import load_config
     from batcache.features.kernels import hann_magnitudes, smooth
 
     hann_magnitudes(np.zeros((1, 3), np.complex64), np.empty((1, 3), np.float32))

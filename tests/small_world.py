@@ -10,7 +10,8 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from batcache.config.settings import Config, load_config
+from batcache.config.load import load_config
+from batcache.config.settings import Config
 from batcache.manifest.manifest import Manifest, read_manifest
 from batcache.progress import Progress
 from batcache.store.build.build import build

@@ -16,7 +16,8 @@ import torch
 
 import batcache
 from batcache.config.features import FRONT_END_VERSION
-from batcache.config.settings import DataConfig, load_config
+from batcache.config.load import load_config
+from batcache.config.settings import DataConfig
 from batcache.config.yaml import read_sections
 from batcache.errors import BatcacheError, RunError, StoreError
 from batcache.manifest.manifest import read_manifest

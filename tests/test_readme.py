@@ -9,7 +9,8 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 import yaml
 
-from batcache.config.settings import Config, load_config, to_plain
+from batcache.config.load import load_config
+from batcache.config.settings import Config, to_plain
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,7 +12,8 @@ import torch
 
 from batcache.bench.recordings import Sample
 from batcache.bench.rows import Mark, Row
-from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig, load_config
+from batcache.config.load import load_config
+from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
 from batcache.progress import Progress
 from batcache.store.reader import Store
 from batcache.training import loop

@@ -46,7 +46,8 @@ def of_time_left(left: "TimeLeft") -> Iterator[Block]:
     minutes = left.seconds / 60
     if minutes > 1:
         takes = f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
-        yield f"about {takes} for {count(left.epochs, 'epoch')}; less, if it stops early"
+        less = "; less, if it stops early" if left.may_stop_early else ""
+        yield f"about {takes} for {count(left.epochs, 'epoch')}{less}"
 
 
 def of_epoch(epoch: "Epoch") -> Iterator[Block]:

@@ -51,7 +51,7 @@ Init = Annotated[
     typer.Option(
         "--init",
         metavar="simulated|none|PATH",
-        help="What training starts from: the trunk that ships, chance, or the trunk of a file or run. "
+        help="What training starts from: the trunk that ships, chance, a trunk's file, or a model of yours: a run. "
         "[default: simulated; none where the config names conv_layers]",
         show_default=False,
     ),

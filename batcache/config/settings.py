@@ -1,21 +1,14 @@
-"""Every setting, its default and its range, once: one frozen dataclass for each section of the YAML.
-
-Layers are merged, the later winning: defaults, then what the cache was built with (where it exists), then the YAML
-file, then flags. A key that does not exist is an error that names the nearest one that does.
-"""
+"""Every setting, its default and its range, once: one frozen dataclass for each section of the YAML."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field
 
-from batcache.config.explain import explain
 from batcache.config.features import FeatureConfig
-from batcache.config.recipes import find_recipe
 from batcache.config.types import (
     CachePlace,
     Count,
@@ -29,8 +22,6 @@ from batcache.config.types import (
     Share,
     Size,
 )
-from batcache.config.yaml import read_sections
-from batcache.errors import ConfigError
 from batcache.storage.place import Place, reach
 
 PoolingType = Literal[
@@ -125,10 +116,11 @@ class ModelConfig(Section):
     """The network: convolutions within an instance, a recurrent network along the bag, a pooling over it.
 
     ``init`` says where its trunk, the convolutions, comes from: ``simulated`` ships with batcache, a path is that of a
-    trunk's file, a checkpoint or a run, ``none`` starts from chance. ``auto`` is ``none`` where ``conv_layers`` are
-    given, else ``simulated``: a trunk has layers of its own. ``train`` says what learns on a trunk: its ``head``
-    alone, or ``all``. What one head has: a hidden layer of ``head_size``, a recurrent network, a pooling; several are
-    averaged.
+    trunk's file, a checkpoint or a run, ``none`` starts from chance. Of a checkpoint or a run the heads are taken too,
+    where their settings are the same: species that both models know keep what they learnt. ``auto`` is ``none`` where
+    ``conv_layers`` are given, else ``simulated``: a trunk has layers of its own. ``train`` says what learns on a trunk:
+    its ``head`` alone, or ``all``. What one head has: a hidden layer of ``head_size``, a recurrent network, a pooling;
+    several are averaged.
     """
 
     pooling_type: PoolingType = "top_share"
@@ -242,40 +234,6 @@ class Config(Section):
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
 
-Layer = Mapping[str, Any]
-"""Settings as nested mappings: section, then key. A value of None in a layer of flags means the flag was not given."""
-
-
-def load_config(
-    path: Path | None = None, *, base: Layer | None = None, flags: Layer | None = None, over: Layer | None = None
-) -> Config:
-    """Merge defaults, ``base``, the YAML file at ``path``, ``flags`` and ``over`` into one checked ``Config``.
-
-    ``over`` stands as if it were written in the file: there a None is a value.
-
-    Raises:
-        ConfigError: a file that cannot be read, an unknown section or key, or a value of the wrong type or range.
-    """
-    for section, keys in (flags or {}).items():
-        if not isinstance(keys, Mapping):
-            finding = f"{keys!r}, expected settings by name, as {{'epochs': 3}}"
-            raise ConfigError(section, finding, "Correct it")
-    given_flags = {s: {k: v for k, v in keys.items() if v is not None} for s, keys in (flags or {}).items()}
-    merged: dict[str, dict[str, Any]] = {}
-    for layer in (base or {}, read_sections(path) if path else {}, given_flags, over or {}):
-        for section, keys in layer.items():
-            merged[section] = {**merged.get(section, {}), **keys}
-    recipe = find_recipe(merged.get("model") or {})
-    if merged.get("model", {}).get("conv_layers", ...) is None:
-        del merged["model"]["conv_layers"]  # null is what a trunk has; from chance the recipe names them
-    try:
-        return _adapter().validate_python(
-            {**merged, **{s: {**keys, **merged.get(s, {})} for s, keys in recipe.items()}}
-        )
-    except ValidationError as error:
-        raise explain(error, path, _keys_in) from None
-
-
 def to_plain(config: Any) -> Any:
     """Return a config dataclass as mappings, lists, strings and numbers, fit for YAML and JSON."""
     if isinstance(config, Mapping):
@@ -287,19 +245,3 @@ def to_plain(config: Any) -> Any:
     if isinstance(config, tuple | list):
         return [to_plain(value) for value in config]
     return config
-
-
-_SECTIONS = {f.name: f.default_factory for f in dataclasses.fields(Config)}
-
-
-@cache
-def _adapter() -> TypeAdapter[Config]:
-    return TypeAdapter(Config)
-
-
-def _keys_in(where: Sequence[str]) -> list[str]:
-    """The keys there are at a place in the settings."""
-    if not where:
-        return list(_SECTIONS)
-    kind = ConvLayer if where[0] == "model" and len(where) > 1 else _SECTIONS[where[0]]
-    return [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]

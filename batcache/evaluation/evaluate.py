@@ -24,6 +24,7 @@ from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, instances_of, join
 from batcache.training.embeddings import Embed
+from batcache.training.lineage import Heard, read_heard
 from batcache.training.runs import BEST, read_run, read_run_config
 from batcache.training.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
 from batcache.training.tracking import open_tracker
@@ -98,8 +99,9 @@ def choose_clips(
     else:
         bags = tuple(bag for bag in bags if bag.clip.split == split)
     require_split(bags, manifest, split)
-    _refuse_trained(bags, splits, checkpoint_path)
-    chose = () if checkpoint.model.trains_heads_alone else _taken_for("val", bags, splits)
+    _refuse_trained(bags, read_heard(checkpoint_path.parent.parent), checkpoint_path)
+    validated = Heard() if checkpoint.model.trains_heads_alone else Heard.of_split(splits.values(), "val")
+    chose = validated.among(bags)
     if chose:
         who = f"{len(chose):,} of {count(len(bags), 'clip')}, or others of the same groups,"
         notes.append(f"{who} validated while this model was trained: scores on them are too good")
@@ -236,15 +238,8 @@ def _with_splits(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow]) -> tup
     )
 
 
-def _refuse_trained(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow], checkpoint_path: Path) -> None:
-    if seen := _taken_for("train", bags, splits):
+def _refuse_trained(bags: Sequence[Bag], heard: Heard, checkpoint_path: Path) -> None:
+    if seen := heard.among(bags):
         names = list_some(bag.clip.filename for bag in seen)
         finding = f"trained on {len(seen):,} of {count(len(bags), 'clip')}, or on others of the same groups: {names}"
         raise RunError(checkpoint_path, finding, "Judge it on clips of other groups: their scores would mean something")
-
-
-def _taken_for(split: str, bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow]) -> list[Bag]:
-    """The bags whose content or group a run had in this split."""
-    taken = [row for row in splits.values() if row.split == split]
-    contents, groups = {row.content for row in taken}, {row.group for row in taken} - {""}
-    return [bag for bag in bags if bag.row.content in contents or bag.clip.group in groups]

@@ -7,18 +7,20 @@ import numpy as np
 import torch
 
 from batcache.config.settings import Config
-from batcache.errors import ConfigError
+from batcache.errors import ConfigError, ManifestError, RunError, count
 from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.evaluation.metrics import Metrics, compute_metrics
 from batcache.inference.predictions import Predictions
 from batcache.manifest.draw_splits import draw_names
 from batcache.manifest.manifest import Manifest
+from batcache.model.start import start_model
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, join
 from batcache.training.embeddings import Embed
 from batcache.training.events import Epoch, RunStarted
-from batcache.training.loop import train
+from batcache.training.lineage import find_heard
+from batcache.training.loop import choose_taught_split, train
 from batcache.training.runs import BEST
 
 FOLDS = "folds"
@@ -87,6 +89,27 @@ def draw_folds(manifest: Manifest, store: Store, folds: int, seed: int) -> Folds
     drawn = draw_names(clips, dict.fromkeys(names, 1 / folds), seed, contents)
     shared = (replace(bag, clip=replace(bag.clip, split=name)) for bag, name in zip(bags, drawn, strict=True))
     return Folds(replace(manifest, clips=clips), tuple(shared), names, tuple(joined.notes()))
+
+
+def require_judgeable(config: Config, store: Store, folds: Folds) -> None:
+    """See, before anything is trained, that every fold can be judged, by a model that others can teach.
+
+    Raises:
+        ManifestError: a fold without which no species can be taught.
+        RunError: the model that ``model.init`` names has learnt from clips that are to be judged, or from their groups.
+    """
+    for name in folds.names:
+        try:
+            choose_taught_split(config, store, folds.part(name))
+        except ManifestError as error:
+            raise ManifestError(error.place, f"without {name}, {error.finding}", error.remedy) from None
+    transfer = start_model(config.model, store.features, folds.manifest.species).transfer
+    heard = transfer and find_heard(config.model.init, transfer)
+    if heard and (known := heard.among(folds.bags)):
+        finding = (
+            f"has learnt from {len(known):,} of {count(len(folds.bags), 'clip')} to judge, or others of their groups"
+        )
+        raise RunError(config.model.init, finding, "Pass --init simulated, or clips of other groups")
 
 
 def judge_folds(

@@ -6,7 +6,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from batcache.config.settings import Config, Layer
+from batcache.config.load import Layer
+from batcache.config.settings import Config
 from batcache.config.yaml import read_values
 from batcache.errors import ConfigError, did_you_mean
 from batcache.store.settings import load_settings

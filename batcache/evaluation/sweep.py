@@ -24,12 +24,11 @@ from batcache.config.settings import Config, to_plain
 from batcache.errors import RunError, brief, count
 from batcache.evaluation.draw_sweep import draw_sweep
 from batcache.evaluation.evaluate import EVALUATION_VERSION
-from batcache.evaluation.folds import FOLDS, Folds, draw_folds, judge_folds
+from batcache.evaluation.folds import FOLDS, Folds, draw_folds, judge_folds, require_judgeable
 from batcache.evaluation.grid import Combination
 from batcache.evaluation.standings import Outcome, Standing, rank, write_outcomes
 from batcache.manifest.label_counts import count_labels
 from batcache.manifest.manifest import Manifest
-from batcache.model.start import start_model
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import lock_file
@@ -128,7 +127,7 @@ def sweep(
 def _describe(config: Config, store: Store, folds: Folds) -> str:
     """Digest of all that decides a combination's outcome; what cannot be trained is refused here."""
     species = folds.manifest.species
-    start_model(config.model, store.features, len(species))
+    require_judgeable(config, store, folds)
     class_weights(config, folds.bags, species)
     learnt = describe_inputs(config, store, Split(folds.bags, (), ()), species)
     return digest([EVALUATION_VERSION, learnt, config.data.clips_per_species])

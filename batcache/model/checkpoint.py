@@ -40,8 +40,9 @@ class Checkpoint:
         score: of that epoch.
         weights: of the network.
         trainer: what only resuming needs.
-        taught: the species whose training clips held both labels; the scores of others mean nothing. None in files of
-            earlier versions, which do not tell: then all count as taught.
+        taught: the species whose training clips held both labels, or those of the model that it went on from; the
+            scores of others mean nothing. None in files of earlier versions, which do not tell: then all count as
+            taught.
         trunk: what the model stands on; None where it was trained from chance.
     """
 

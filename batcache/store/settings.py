@@ -6,7 +6,8 @@ Layers of settings, the later winning: defaults, what the store was built with, 
 from collections.abc import Sequence
 from pathlib import Path
 
-from batcache.config.settings import Config, Layer, load_config
+from batcache.config.load import Layer, load_config
+from batcache.config.settings import Config
 from batcache.errors import ConfigError, ManifestError
 from batcache.manifest.manifest import Manifest, read_manifest
 from batcache.storage.place import Place

@@ -41,6 +41,10 @@ class Best:
         """Whether ``patience`` epochs have brought nothing better."""
         return epoch - max(self.epoch, self.patience_from) >= patience
 
+    def may_be_spent(self, patience: int, epochs: int) -> bool:
+        """Whether patience may still end a training before it has so many epochs."""
+        return max(1, self.epoch, self.patience_from) + patience < epochs
+
     def to_plain(self) -> dict[str, Any]:
         """The state as numbers, for ``last.pt``."""
         return {

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from batcache.manifest.label_counts import SpeciesCounts
 
+_VALIDATION_COST = 1 / 3  # of a bag's training: the way forward alone
+
 
 @dataclass(frozen=True)
 class RunStarted:
@@ -37,12 +39,14 @@ class TimeLeft:
     """How long a training will take, told once, after its first batches.
 
     Attributes:
-        seconds: until the end of all ``epochs``. It may stop earlier, when ``training.patience`` is spent.
+        seconds: until the end of all ``epochs``.
         epochs: how many are left, the present one included.
+        may_stop_early: whether ``training.patience`` may end it before.
     """
 
     seconds: float
     epochs: int
+    may_stop_early: bool
 
 
 @dataclass(frozen=True)
@@ -98,3 +102,12 @@ class TrainReport:
     best_score: float
     stopped_early: bool
     notes: tuple[str, ...] = ()
+
+
+def seconds_left(took: float, part: float, epochs: int, val_per_train: float) -> float:
+    """How many seconds so many epochs take on, when this part of the first one's batches took so long.
+
+    >>> seconds_left(took=10, part=0.25, epochs=3, val_per_train=0.3)
+    122.0
+    """
+    return took / part * (1 + _VALIDATION_COST * val_per_train) * epochs - took

@@ -8,9 +8,10 @@ from typing import Any
 
 from batcache.config.features import digest, settings_to_hash
 from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
+from batcache.config.unused import drop_unused
 from batcache.errors import count
 from batcache.manifest.manifest import Manifest
-from batcache.model.start import describe_trunk
+from batcache.model.start import describe_start
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, Joined, join
 from batcache.training.runs import LAST, list_runs
@@ -21,6 +22,8 @@ TRAINING_VERSION = 2
 """Raised whenever code changes what a training makes of the same inputs: finished runs are then not up to date."""
 LEFT_OUT = "left out"
 """The split of training clips from which a run does not learn, as it was told to learn from few."""
+HEADS_VERSION = 2
+"""Raised in its stead where the code changes for heads that learn alone."""
 _HARMLESS: dict[str, Any] = {name: getattr(TrainingConfig(), name) for name in ("run_dir", "workers", "keep_on_gpu")}
 """Settings that decide nothing of the outcome, as their defaults, which enter no digest."""
 _FIRST_KEYS = {
@@ -115,23 +118,25 @@ def find_run(config: Config, store: Store, manifest: Manifest) -> Path | None:
 
 
 def describe_inputs(
-    config: Config, store: Store, split: Split, species: Sequence[str], trunk: str | None = None
+    config: Config, store: Store, split: Split, species: Sequence[str], start: str | None = None
 ) -> str:
     """Digest of all that decides a training's outcome, to tell whether a run is up to date.
 
-    ``trunk`` is the digest of the trunk that a run began with, where that may have gone since.
+    ``start`` is the digest of what a run began with, where that is known, or may have gone since.
     """
     layers = [
         settings_to_hash(ConvLayer, layer, _FIRST_KEYS["conv_layers"]) for layer in config.model.conv_layers or ()
     ]
+    config = drop_unused(config)
     training = replace(config.training, **_HARMLESS)
-    model = replace(config.model, init="auto")  # whose trunk it is, the trunk's own digest tells
+    model = replace(config.model, init="auto")  # what it names, the digest of the start tells
     settings = {
         "model": settings_to_hash(ModelConfig, model, _FIRST_KEYS["model"]) | {"conv_layers": layers},
         "training": settings_to_hash(TrainingConfig, training, _FIRST_KEYS["training"]),
         "augmentation": settings_to_hash(AugmentationConfig, config.augmentation, _FIRST_KEYS["augmentation"]),
     }
-    begun = [trunk or describe_trunk(config.model.init)] if config.model.starts_from_trunk else []
+    begun: list[Any] = [start or describe_start(config.model, species)] if config.model.starts_from_trunk else []
+    begun += [HEADS_VERSION] if config.model.trains_heads_alone else []
     return digest([TRAINING_VERSION, settings, describe_clips(config, store, split, species), *begun])
 
 

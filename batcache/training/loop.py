@@ -10,7 +10,7 @@ from batcache.errors import ManifestError, RunError
 from batcache.manifest.label_counts import count_labels
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
-from batcache.model.start import describe_trunk, start_model
+from batcache.model.start import Start, start_model
 from batcache.progress import OnProgress, ignore_progress
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
@@ -19,6 +19,7 @@ from batcache.training.best import Best
 from batcache.training.embeddings import Embed, embed_bags
 from batcache.training.events import TrainReport
 from batcache.training.inputs import Split, choose_split, describe_clips, describe_inputs
+from batcache.training.lineage import Heard, find_heard, list_heard_notes, write_earlier
 from batcache.training.loss import class_weights
 from batcache.training.runs import LAST, held_alone, read_run, read_run_config, start_run, write_run, write_run_config
 from batcache.training.splits import clip_key, read_splits, write_splits
@@ -46,37 +47,53 @@ def train(
             ``Epoch``, and once the ``TimeLeft``. What it raises stops the training, which ``resume`` goes on with.
 
     Raises:
-        ManifestError: no species has both labels among the training clips; also see ``join`` and ``choose_split``.
+        ManifestError: see ``choose_taught_split``.
         ConfigError, StoreError: see ``start_model``.
         RunError: the loss is not finite.
     """
-    joined, runs = join(manifest, store), config.training.run_dir
-    split = choose_split(joined, manifest, config)
+    runs, split = config.training.run_dir, choose_taught_split(config, store, manifest)
     torch.manual_seed(config.training.seed)
-    model, trunk = start_model(config.model, store.features, len(manifest.species))
+    start = start_model(config.model, store.features, manifest.species)
+    heard = Heard()
+    if start.transfer is not None:
+        found = find_heard(config.model.init, start.transfer)
+        notes = list_heard_notes(config.model.init, found, (*split.val, *split.others))
+        split, heard = replace(split, notes=(*split.notes, *notes)), found or heard
     class_weights(config, split.train, manifest.species)  # a wrong setting stops here, before there is a run
-    if not any(row.is_taught for row in count_labels((bag.clip for bag in split.train), manifest.species)):
-        finding = "no species has both labels among the training clips"
-        csvs = ", ".join(map(str, manifest.csvs))
-        raise ManifestError(csvs, finding, "Write 0 where a species was looked for and not found")
     about = {
         "cache": portable(store.path, runs / "run"),
         "csvs": [portable(csv, runs / "run") for csv in manifest.csvs],
         "split_of": {portable(csv, runs / "run"): split for csv, split in manifest.split_of.items()},
         "data_dir": portable(manifest.data_dir, runs / "run"),
         "species": list(manifest.species),
-        "inputs": describe_inputs(config, store, split, manifest.species),
+        "inputs": describe_inputs(config, store, split, manifest.species, start.digest),
         "clips": describe_clips(config, store, split, manifest.species),
         "versions": store.attributes["versions"] | {"torch": torch.__version__},
         "device": str(device),
     }
-    if trunk is not None:
-        about["trunk"] = describe_trunk(config.model.init)
+    if start.digest is not None:
+        about["trunk"] = start.digest
     run = start_run(runs, config, about)
     with held_alone(run):
         write_splits(run / "split.csv", (*split.train, *split.val, *split.others))
-        begun = config, store, manifest.species, split, run, model, device, trunk
+        if start.transfer is not None:
+            write_earlier(run, heard)
+        begun = config, store, manifest.species, split, run, start, device
         return Trainer(*begun, embed=embed).fit(on_progress)
+
+
+def choose_taught_split(config: Config, store: Store, manifest: Manifest) -> Split:
+    """The split of a new run, where its training clips can teach a species.
+
+    Raises:
+        ManifestError: no species has both labels among the training clips; also see ``join`` and ``choose_split``.
+    """
+    split = choose_split(join(manifest, store), manifest, config)
+    if not any(row.is_taught for row in count_labels((bag.clip for bag in split.train), manifest.species)):
+        finding = "no species has both labels among the training clips"
+        csvs = ", ".join(map(str, manifest.csvs))
+        raise ManifestError(csvs, finding, "Write 0 where a species was looked for and not found")
+    return split
 
 
 def resume(
@@ -126,10 +143,9 @@ def _resume(
         if Best.from_plain(dict(last.trainer)).is_spent(config.training.patience, last.epoch):
             about |= {"patience_from": last.epoch}  # kept at once: the run may be stopped again before an epoch is over
         write_run(run, about)
-    model, patience_from = last.restore(device), about["patience_from"]
-    begun = config, store, manifest.species, split, run, model, device, last.trunk, last
-    trainer = Trainer(*begun, patience_from=patience_from)
-    return trainer.fit(on_progress)
+    start = Start(last.restore(device), last.trunk)
+    begun = config, store, manifest.species, split, run, start, device, last
+    return Trainer(*begun, patience_from=about["patience_from"]).fit(on_progress)
 
 
 def _split_as_begun(run: Path, manifest: Manifest, store: Store) -> tuple[Split, bool]:

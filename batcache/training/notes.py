@@ -1,27 +1,48 @@
 """What to know before a training starts: what it cannot learn, and what its validation cannot see."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from batcache.config.settings import Config
-from batcache.errors import count
+from batcache.config.unused import list_unused
+from batcache.errors import count, list_some
 from batcache.manifest.call_range import warn_of_cut_calls
 from batcache.manifest.label_counts import SpeciesCounts
+from batcache.model.transfer import Transfer
 from batcache.store.reader import Store
 from batcache.training.inputs import Split
 
 
-def list_notes(config: Config, store: Store, split: Split, species: Sequence[SpeciesCounts]) -> list[str]:
-    """Name, in a sentence each, what clips, labels and features keep a model from learning."""
-    notes = [*split.notes]
+def list_notes(
+    config: Config,
+    store: Store,
+    split: Split,
+    species: Sequence[SpeciesCounts],
+    transfer: Transfer | None = None,
+    kept: Collection[str] = (),
+) -> list[str]:
+    """Name, in a sentence each, what a run goes on from, and what clips, labels and features keep it from learning.
+
+    ``kept`` are the species that have scores from an earlier model, whether or not they are taught here.
+    """
+    notes = [] if transfer is None else [_describe_transfer(config.model.init, transfer)]
+    notes += split.notes
     if not any(bag.clip.group for bag in (*split.train, *split.val, *split.others)):
         notes.append(
             "no clip has a group: where clips of one night lie on both sides of a split, scores are too good and "
             "nobody sees it. Name site and night in a group column"
         )
-    untaught = [f"{row.species} ({_what_lacks(row)})" for row in species if not row.is_taught]
+    lacking = [row for row in species if not row.is_taught]
+    untaught = [f"{row.species} ({_what_lacks(row)})" for row in lacking if row.species not in kept]
     if untaught:
         names = ", ".join(untaught)
         notes.append(f"not taught, and without scores afterwards, as one label alone teaches nothing: {names}")
+    remembered = [row.species for row in lacking if row.species in kept]
+    if remembered:
+        notes.append(
+            f"not taught here, where the clips hold one label alone: {', '.join(remembered)}. Their scores are those "
+            "of the model before, and may become worse while the others learn"
+        )
     most, frames = config.training.max_instances, config.data.frames_per_instance
     cropped = sum(bag.instances(frames) > most for bag in split.train)
     if cropped:
@@ -30,8 +51,21 @@ def list_notes(config: Config, store: Store, split: Split, species: Sequence[Spe
             f"{cropped:,} of {count(len(split.train), 'training clip')} last longer than {seconds:g} s: each epoch "
             f"sees another {seconds:g} s of them, which may lack the call (training.max_instances {most})"
         )
+    if unused := list_unused(config):
+        notes.append(f"without effect on heads alone: {', '.join(unused)}")
     cut = warn_of_cut_calls([row.species for row in species], store.features.fmax)
     return [*notes, cut] if cut else notes
+
+
+def _describe_transfer(init: str | Path, transfer: Transfer) -> str:
+    """What is taken of an earlier model, and what is not."""
+    left = f". Not taken: {', '.join(transfer.left)}" if transfer.left else ""
+    if not transfer.takes_heads:
+        return f"starts on the trunk of {init}{left}"
+    kept, new = transfer.kept, transfer.new
+    named = [f" ({list_some(names)})" if names else "" for names in (kept, new)]
+    are = "is" if len(new) == 1 else "are"
+    return f"goes on from {init}: kept {len(kept)} species{named[0]}, {len(new)} {are} new{named[1]}{left}"
 
 
 def _what_lacks(row: SpeciesCounts) -> str:

@@ -68,12 +68,16 @@ class Optimiser:
         return torch.autocast(self.device.type, self.half, enabled=self.half is not None)
 
     def step(self, loss: Tensor) -> None:
-        """Move the weights against the gradient of a batch's loss, clipped to ``training.grad_clip``."""
+        """Move the weights against the gradient of a batch's loss, clipped to ``training.grad_clip``.
+
+        Heads that learn alone are clipped each by itself, so that no head's step depends on the others.
+        """
         self.adam.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.adam)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
-        self.norms.append(norm.detach())
+        parts = self.model.heads if isinstance(self.model, MILHeads) else [self.model]
+        norms = [nn.utils.clip_grad_norm_(part.parameters(), self.settings.grad_clip) for part in parts]
+        self.norms.append(torch.stack(norms).detach().norm())
         self.scaler.step(self.adam)
         self.scaler.update()
         if isinstance(self.scheduler, torch.optim.lr_scheduler.OneCycleLR):

@@ -4,6 +4,7 @@ config.yaml     the settings in full
 run.json        format, start, cache, CSVs, species, versions; ``finished`` once training ended by itself;
                 ``patience_from``, the epoch from which patience counts where a run that had stopped was told to go on
 split.csv       the clips as used: content hash, group, split
+earlier.csv     contents and groups that earlier models have learnt from, where the run goes on from one
 checkpoints/    best_model.pt, epoch_010.pt, ..., last.pt
 logs/           metrics.jsonl, <split>_predictions.npz and .csv; training.lock, held while the run is trained, and
                 metrics.lock, while metrics.json is written; wandb/ and wandb_step, where wandb is enabled
@@ -24,8 +25,9 @@ from typing import Any
 
 import yaml
 
+from batcache.config.load import load_config
 from batcache.config.renamed import rename_keys
-from batcache.config.settings import Config, load_config, to_plain
+from batcache.config.settings import Config, to_plain
 from batcache.config.yaml import read_sections
 from batcache.errors import ConfigError, RunError, brief, list_some
 from batcache.storage.disk import PARTIAL, temporary_name, write_file

@@ -21,16 +21,16 @@ from batcache.device import limit_threads
 from batcache.errors import RunError
 from batcache.inference.score import score_bags
 from batcache.manifest.label_counts import count_labels
-from batcache.model.checkpoint import Checkpoint, Model, save_checkpoint
+from batcache.model.checkpoint import Checkpoint, save_checkpoint
 from batcache.model.pretrained import PretrainedMILModel
-from batcache.model.trunk import TrunkConfig
+from batcache.model.start import Start
 from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
 from batcache.training.augment import augment
 from batcache.training.bags import instances_of, read_bag
 from batcache.training.best import Best
 from batcache.training.embeddings import Embed, embed_bags
-from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport
+from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport, seconds_left
 from batcache.training.inputs import Split
 from batcache.training.loader import BagsInMemory, Batch, BatchReader, plan_epoch
 from batcache.training.loss import class_weights, masked_loss
@@ -42,7 +42,6 @@ from batcache.training.tracking import MetricsLog, Tracker, open_tracker
 
 KEEP_EVERY = 10  # epochs
 _WARM_S = 5.0  # seconds of batches from which the time left is told
-_VALIDATION_COST = 1 / 3  # of a bag's training: the way forward alone
 
 
 class Trainer:
@@ -54,9 +53,8 @@ class Trainer:
         species: the columns of the labels.
         split: the bags to train and to validate on.
         run: the folder to write to.
-        model: fresh, or as it was after the last epoch.
+        start: the model, fresh or as it was after the last epoch, and what it has from elsewhere.
         device: where to compute.
-        trunk: what the model stands on, if it does.
         last: what ``last.pt`` holds of a run that is resumed.
         patience_from: the epoch from which patience counts at the earliest: where a run that had stopped was told to
             go on.
@@ -70,9 +68,8 @@ class Trainer:
         species: Sequence[str],
         split: Split,
         run: Path,
-        model: Model,
+        start: Start,
         device: torch.device,
-        trunk: TrunkConfig | None,
         last: Checkpoint | None = None,
         *,
         patience_from: int = 0,
@@ -80,9 +77,12 @@ class Trainer:
     ) -> None:
         settings, self.embed = config.training, embed
         self.config, self.store, self.species, self.split, self.run = config, store, tuple(species), split, run
-        self.device, self.model, self.trunk = device, model.to(device), trunk
+        self.device, self.model, self.start = device, start.model.to(device), start
+        model, transfer = self.model, start.transfer
         self.heads_alone = config.model.trains_heads_alone
         self.network = model.heads if self.heads_alone and isinstance(model, PretrainedMILModel) else model
+        self.standardises = last is None and not (transfer and transfer.takes_heads)
+        self.kept = transfer.scored if transfer else (last.taught or ()) if last else ()
         self.batch_size = settings.clips_a_batch(len(split.train))
         self.optimiser = Optimiser(self.network, settings, device, ceil(len(split.train) / self.batch_size))
         self.weights = class_weights(config, split.train, species).to(device)
@@ -143,7 +143,7 @@ class Trainer:
         limits = settings.max_instances, bag_size, self.device
         if self.heads_alone:
             return self._embed(counts, on_progress)
-        if isinstance(self.model, PretrainedMILModel) and not self.epoch:
+        if isinstance(self.model, PretrainedMILModel) and self.standardises:
             embedded = self.embed(self.model.trunk, self.store, bags, frames, self.device, on_progress)
             self.model.heads.standardise_by(torch.cat(embedded.embeddings))
         self.val_instances = [instances_of(self.store, bag, frames) for bag in self.split.val]
@@ -154,14 +154,14 @@ class Trainer:
         return BatchReader(self.store, bags, frames, settings.max_instances, bag_size, pin=on_gpu)
 
     def _embed(self, counts: Sequence[int], on_progress: OnProgress) -> BagsInMemory:
-        """Embed all bags; heads that have learnt nothing yet are told what embeddings are like."""
+        """Embed all bags; heads that start from chance are told what embeddings are like."""
         assert isinstance(self.model, PretrainedMILModel)
         train, val = self.split.train, self.split.val
         frames, settings = self.frames_per_instance, self.config.training
         embedded = self.embed(self.model.trunk, self.store, (*train, *val), frames, self.device, on_progress)
         self.val_instances = embedded.instances()[len(train) :]
         contents = embedded.embeddings[: len(train)]
-        if not self.epoch:
+        if self.standardises:
             self.model.heads.standardise_by(torch.cat(contents))
         return BagsInMemory(train, counts, contents, settings.max_instances, self.config.data.bag_size, self.device)
 
@@ -183,8 +183,10 @@ class Trainer:
         if self.told_time or (done < batches and (done < 3 or took < _WARM_S)):
             return None
         self.told_time = True
-        epochs = self.config.training.epochs - self.epoch
-        return TimeLeft(seconds_left(took, done / batches, epochs, len(self.split.val) / len(self.split.train)), epochs)
+        settings = self.config.training
+        epochs, val_per_train = settings.epochs - self.epoch, len(self.split.val) / len(self.split.train)
+        may_stop = not self.heads_alone and self.best.may_be_spent(settings.patience, settings.epochs)
+        return TimeLeft(seconds_left(took, done / batches, epochs, val_per_train), epochs, may_stop)
 
     def _train_epoch(self, batches: Iterator[Batch]) -> Iterator[float]:
         """Yield the loss of each step, one step late: asking for it at once would leave a GPU idle."""
@@ -267,8 +269,8 @@ class Trainer:
             metric=self.metric,
             score=next(v for v in (outcome.val_macro_ap, outcome.val_loss, outcome.train_loss) if v is not None),
             weights=self.model.state_dict(),
-            trunk=self.trunk,
-            taught=tuple(row.species for row in self.counts if row.is_taught),
+            trunk=self.start.trunk,
+            taught=tuple(row.species for row in self.counts if row.is_taught or row.species in self.kept),
         )
         if outcome.improved:
             save_checkpoint(self.run / BEST, checkpoint)
@@ -281,19 +283,11 @@ class Trainer:
         return self.best.ap if self.ranked else self.best.loss
 
     def _started(self, tracker: Tracker) -> RunStarted:
-        notes = [*list_notes(self.config, self.store, self.split, self.counts), *tracker.notes]
+        told = self.config, self.store, self.split, self.counts
+        notes = [*list_notes(*told, self.start.transfer, self.kept), *tracker.notes]
         if not self.ranked and self.split.val and not self.heads_alone:
             notes.append("no species has both labels in split val: the best epoch is the one of least validation loss")
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         clips = len(self.split.train), len(self.split.val)
         epochs = self.config.training.epochs
         return RunStarted(self.run, *clips, parameters, self.epoch + 1, epochs, self.counts, tuple(notes))
-
-
-def seconds_left(took: float, part: float, epochs: int, val_per_train: float) -> float:
-    """How many seconds so many epochs take on, when this part of the first one's batches took so long.
-
-    >>> seconds_left(took=10, part=0.25, epochs=3, val_per_train=0.3)
-    122.0
-    """
-    return took / part * (1 + _VALIDATION_COST * val_per_train) * epochs - took

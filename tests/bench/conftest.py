@@ -8,7 +8,8 @@ import soundfile
 
 from batcache.bench.building import Builder
 from batcache.bench.recordings import Sample, choose
-from batcache.config.settings import Config, DataConfig, load_config
+from batcache.config.load import load_config
+from batcache.config.settings import Config, DataConfig
 from batcache.manifest.manifest import read_manifest
 from tests.conftest import noise, tone
 

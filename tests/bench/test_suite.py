@@ -21,7 +21,8 @@ from batcache.bench.subprocess_cost import Cost, run_apart
 from batcache.bench.suite import Effort, bench
 from batcache.bench.timing import take_turns, threads
 from batcache.bench.training import FULL, SMALL, measure_training, train_briefly
-from batcache.config.settings import DataConfig, load_config
+from batcache.config.load import load_config
+from batcache.config.settings import DataConfig
 from batcache.errors import BatcacheError, ManifestError
 from batcache.manifest.manifest import read_manifest
 from batcache.progress import Progress

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from batcache.config.settings import Config, load_config
+from batcache.config.load import load_config
+from batcache.config.settings import Config
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcache.config.features import FeatureConfig
-from batcache.config.settings import Config, ConvLayer, TrainingConfig, load_config, to_plain
+from batcache.config.load import load_config
+from batcache.config.settings import Config, ConvLayer, TrainingConfig, to_plain
 from batcache.config.yaml import read_sections
 
 USERS = """

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from batcache.config.load import load_config
 from batcache.config.renamed import RENAMED
-from batcache.config.settings import Config, load_config
+from batcache.config.settings import Config
 from batcache.errors import ConfigError
 
 

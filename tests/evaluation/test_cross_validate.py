@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from batcache.config.settings import Config
-from batcache.errors import ConfigError, ManifestError
+from batcache.errors import ConfigError, ManifestError, RunError
 from batcache.evaluation.cross_validate import FoldsReport, cross_validate
 from batcache.evaluation.folds import FOLDS
 from batcache.evaluation.outcomes import read_outcomes
@@ -71,3 +71,26 @@ def test_one_fold_and_more_folds_than_groups_are_refused(small: SmallWorld, sett
         cross_validate(settings, small.store, small.manifest, CPU, 1)
     with pytest.raises(ManifestError, match="only 6 groups"):
         cross_validate(settings, small.store, small.manifest, CPU, 7)
+
+
+def test_a_fold_without_which_nothing_can_be_taught_is_found_before_any_training(
+    small: SmallWorld, settings: Config, tmp_path: Path
+) -> None:
+    """Low in one night alone, and the others nowhere: without the fold that this night is in, there is no species."""
+    rows = [row.split(",") for row in small.rows()]
+    once = [[r[0], r[1] if r[5] == "night 0" and r[1] == "1" else "0", "0", "0", *r[4:]] for r in rows]
+    manifest = small.read([",".join(row) for row in once])
+    with pytest.raises(ManifestError, match=r"without fold \d, no species has both labels"):
+        cross_validate(tweak(settings, training={"run_dir": tmp_path}), small.store, manifest, CPU, 3)
+    assert not list(tmp_path.iterdir())
+
+
+def test_clips_that_the_first_model_has_learnt_from_are_not_judged_in_folds(
+    small: SmallWorld, settings: Config, trained: Path, tmp_path: Path
+) -> None:
+    """The trunk of a model that started from chance has heard them too."""
+    model = {"init": trained, "conv_layers": None}
+    config = tweak(settings, model=model, training={"run_dir": tmp_path})
+    with pytest.raises(RunError, match="has learnt from 12 of 18 clips to judge"):
+        cross_validate(config, small.store, small.manifest, CPU, 3)
+    assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from batcache.config.settings import load_config
+from batcache.config.load import load_config
 from batcache.errors import ConfigError
 from batcache.evaluation.grid import combine, read_grid
 

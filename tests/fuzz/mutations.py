@@ -22,7 +22,8 @@ import soundfile
 import yaml
 
 from batcache.config.features import FeatureConfig
-from batcache.config.settings import Config, load_config, to_plain
+from batcache.config.load import load_config
+from batcache.config.settings import Config, to_plain
 from batcache.errors import BatcacheError
 from batcache.features.audio import content_hash, read_blocks, read_header
 from batcache.features.expansion import find_expansion

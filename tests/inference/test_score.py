@@ -3,7 +3,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from batcache.config.settings import ModelConfig, PoolingType, load_config
+from batcache.config.load import load_config
+from batcache.config.settings import ModelConfig, PoolingType
 from batcache.errors import RunError
 from batcache.inference.score import BagScores, score_bags
 from batcache.model.crnn import BatMILModel

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from batcache.config.settings import ConvLayer, ModelConfig, PoolingType, load_config
+from batcache.config.load import load_config
+from batcache.config.settings import ConvLayer, ModelConfig, PoolingType
 from batcache.errors import ConfigError
 from batcache.model.crnn import CRNN, BatMILModel
 from batcache.model.pooling import BagOutput

@@ -181,14 +181,16 @@ def test_a_model_on_a_trunk_is_whole_in_its_checkpoint(tmp_path: Path) -> None:
 
 def test_the_trunk_of_any_model_starts_another(tmp_path: Path) -> None:
     config = ModelConfig("max", (ConvLayer(4), ConvLayer(6)), 6, 1, init="none")
-    model, trunk = start_model(config, WIDE, 3)
-    assert trunk is None
+    start = start_model(config, WIDE, "abc")
+    model = start.model
+    assert start.trunk is None
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     save_checkpoint(run / "checkpoints" / "best_model.pt", checkpoint_of(model, config, None))
     instances = torch.rand(3, 40, 32)
     for place in (run, run / "checkpoints" / "best_model.pt"):
-        started, there = start_model(replace(SMALL, init=place), WIDE, 2)
+        start = start_model(replace(SMALL, init=place), WIDE, "ab")
+        started, there = start.model, start.trunk
         assert there == TRUNK
         torch.testing.assert_close(started.trunk.embed(instances), model.eval().crnn.embed(instances))
         again = extract_trunk(checkpoint_of(started, SMALL, there))
@@ -197,12 +199,13 @@ def test_the_trunk_of_any_model_starts_another(tmp_path: Path) -> None:
 
 def test_layers_beside_a_trunk_are_refused() -> None:
     with pytest.raises(ConfigError, match="whose trunk has layers of its own"):
-        start_model(ModelConfig(conv_layers=(ConvLayer(4),), init="simulated"), FeatureConfig(), 2)
+        start_model(ModelConfig(conv_layers=(ConvLayer(4),), init="simulated"), FeatureConfig(), "ab")
 
 
 def test_the_trunk_that_ships_is_small_and_reads_the_default_features() -> None:
     assert SIMULATED.stat().st_size < 4_000_000
-    model, trunk = start_model(ModelConfig(), FeatureConfig(), 4)
+    start = start_model(ModelConfig(), FeatureConfig(), "abcd")
+    model, trunk = start.model, start.trunk
     assert trunk is not None and trunk.features.fmax == 120_000
     silence = model.trunk.embed(torch.zeros(1, 500, 128))
     assert silence.isfinite().all()

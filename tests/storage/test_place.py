@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from batcache.config.settings import load_config, to_plain
+from batcache.config.load import load_config
+from batcache.config.settings import to_plain
 from batcache.errors import ConfigError
 from batcache.storage.place import parse_place, read_files, read_range, sizes_under
 from batcache.storage.s3 import S3Path

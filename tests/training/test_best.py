@@ -31,6 +31,17 @@ def test_patience_counts_from_the_best_or_from_where_the_run_was_told_to_go_on()
     assert [best.is_spent(3, epoch) for epoch in (7, 9, 10)] == [False, False, True]
 
 
+@pytest.mark.parametrize("best", [Best(), Best(epoch=1), Best(epoch=4), Best(epoch=2, patience_from=5)])
+def test_patience_may_end_a_training_that_has_epochs_left_when_it_is_spent(best: Best) -> None:
+    """As it does where nothing gets better from now on; the first epoch always does."""
+    for patience in (1, 3, 9):
+        for epochs in range(1, 15):
+            done, later = best.epoch, Best(max(best.epoch, 1), patience_from=best.patience_from)
+            while done < epochs and not later.is_spent(patience, done):
+                done += 1
+            assert best.may_be_spent(patience, epochs) == (done < epochs), (patience, epochs)
+
+
 def test_the_state_comes_back_also_from_what_earlier_versions_wrote() -> None:
     best = Best(3, 0.7, 0.2, 5)
     assert Best.from_plain(best.to_plain()) == best

@@ -7,18 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from batcache.config.settings import Config, ModelConfig, load_config
+from batcache.config.load import load_config
+from batcache.config.settings import Config, ModelConfig
 from batcache.device import limit_threads
 from batcache.errors import ManifestError
 from batcache.model.checkpoint import load_checkpoint
 from batcache.model.pretrained import pick_trunk
 from batcache.training.bags import join, read_bag
 from batcache.training.embeddings import embed_bags
+from batcache.training.events import RunStarted, TimeLeft
 from batcache.training.inputs import choose_split, describe_inputs
-from batcache.training.loop import resume
+from batcache.training.loop import resume, train
 from batcache.training.runs import BEST, read_run
 from tests.small_world import CPU, SETTINGS, SmallWorld, train_fully, tweak
-from tests.training.same_run import assert_same_run, epochs_of, stop_after
+from tests.training.same_run import assert_equal, assert_same_run, epochs_of, stop_after
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def test_a_run_is_extended_without_the_trunk_that_it_began_with(
 def test_embeddings_are_what_the_trunk_makes_of_frames(small: SmallWorld, config: Config, trunk_run: Path) -> None:
     from batcache.model.start import start_model
 
-    model, _ = start_model(config.model, small.store.features, 3)
+    model = start_model(config.model, small.store.features, small.manifest.species).model
     bags, frames = join(small.manifest, small.store).bags[:5], config.data.frames_per_instance
     embedded = embed_bags(model.trunk, small.store, bags, frames, CPU, lambda _: None)
     for bag, embedding in zip(bags, embedded.embeddings, strict=True):
@@ -102,6 +104,28 @@ def test_training_leaves_the_callers_threads_as_they_were(small: SmallWorld, con
     with limit_threads(2):
         train_fully(config, small.store, small.manifest, tmp_path)
         assert torch.get_num_threads() == 2
+
+
+def test_heads_never_stop_early_and_say_so(small: SmallWorld, config: Config, tmp_path: Path) -> None:
+    told: list[object] = []
+    settings = tweak(config, training={"patience": 1, "run_dir": tmp_path})
+    report = train(settings, small.store, small.manifest, CPU, on_progress=lambda p: told.append(p.result))
+    (left,) = (result for result in told if isinstance(result, TimeLeft))
+    assert not left.may_stop_early and report.epochs == config.training.epochs
+    (started,) = (result for result in told if isinstance(result, RunStarted))
+    assert "without effect on heads alone: training.patience" in started.notes
+
+
+def test_what_heads_do_not_use_changes_nothing_and_moves_no_digest(
+    small: SmallWorld, config: Config, tmp_path: Path
+) -> None:
+    unused = {"scheduler": "plateau", "patience": 1, "workers": 3, "validation_share": 0.5, "keep_on_gpu": "off"}
+    other = tweak(config, training=unused, augmentation={"noise_std": 9.0, "time_masking": False})
+    run, _ = train_fully(config, small.store, small.manifest, tmp_path / "one")
+    same, _ = train_fully(other, small.store, small.manifest, tmp_path / "other")
+    one, two = load_checkpoint(run / BEST), load_checkpoint(same / BEST)
+    assert_equal(dict(one.weights), dict(two.weights))
+    assert read_run(run)["inputs"] == read_run(same)["inputs"]
 
 
 def test_another_trunk_is_another_input(small: SmallWorld, config: Config, trunk_run: Path, tmp_path: Path) -> None:

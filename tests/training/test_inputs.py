@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig, load_config
+from batcache.config.load import load_config
+from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
 from batcache.manifest.manifest import read_manifest
 from batcache.store.open import open_store
 from batcache.training import inputs
@@ -31,6 +32,14 @@ def test_the_digest_of_the_default_settings_stands() -> None:
     """A run that is up to date is worth hours. This changes only with TRAINING_VERSION, on purpose."""
     digests = {2: "a50bf79027b6f2d5a8de95447898df2db509213ba02ef8cb965189b07b4cde24"}
     assert digest_of(CONFIG) == digests[TRAINING_VERSION]
+
+
+def test_a_new_version_of_heads_leaves_what_starts_from_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = load_config()
+    before = digest_of(CONFIG), digest_of(heads), digest_of(tweak(heads, model={"train": "all"}))
+    monkeypatch.setattr(inputs, "HEADS_VERSION", inputs.HEADS_VERSION + 1)
+    after = digest_of(CONFIG), digest_of(heads), digest_of(tweak(heads, model={"train": "all"}))
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True]
 
 
 def test_every_setting_of_today_enters_the_digest_or_is_harmless() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcache.config.settings import load_config
+from batcache.config.load import load_config
 from batcache.manifest.manifest import Clip
 from batcache.training.bags import Bag, join
 from batcache.training.inputs import choose_split, describe_inputs

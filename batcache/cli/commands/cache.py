@@ -94,23 +94,27 @@ def build(
 
 def info(
     cache: Annotated[
-        str, typer.Argument(metavar="CACHE", help="The store, or the folder of a run, to look at.")
+        str, typer.Argument(metavar="CACHE", help="What to look at: a store, a run's folder, or a model's file (.pt).")
     ] = "features.zarr",
     endpoint: Endpoint = None,
     region: Region = None,
 ) -> None:
-    """Show what a store holds, or what a run was and made.
+    """Show what a store holds, what a run was and made, or what a model knows: a checkpoint, or a trunk's file.
 
     Example: batcache info features.zarr
     """
-    from batcache.store.open import open_store
-    from batcache.store.summary import summarise
-
     if (Path(cache) / "run.json").exists():
         from batcache.training.run_inputs import summarise_run
 
         facts = summarise_run(Path(cache))
+    elif cache.endswith(".pt"):
+        from batcache.model.summary import summarise_model
+
+        facts = summarise_model(Path(cache))
     else:
+        from batcache.store.open import open_store
+        from batcache.store.summary import summarise
+
         facts = summarise(open_store(reach_cache(cache, endpoint, region)))
     show_table(Table(f"{cache}", list(facts.items())))
 

@@ -76,7 +76,8 @@ def train(
 
     By default the convolutions are those of a trunk that simulated bats have taught, and stay as they are; what is
     trained are small heads on it, which takes seconds to minutes and needs few clips. --init none trains all from
-    chance, which needs thousands of clips and, for the default layers, a GPU.
+    chance, which needs thousands of clips and, for the default layers, a GPU. --init RUN goes on from a model of yours:
+    species that both know keep what they learnt, where the settings of the heads are the same.
 
     With few clips, --folds 5 judges all but those of split test, by models that have not heard their group, and keeps a
     model of all of them. Stopped, the folds begin anew.

@@ -1,0 +1,75 @@
+"""What a model's file holds, in words and numbers: a checkpoint, or a trunk."""
+
+from pathlib import Path
+
+from batcache.config.features import FeatureConfig
+from batcache.errors import RunError
+from batcache.model.checkpoint import Checkpoint
+from batcache.model.pretrained import SIMULATED, Pretrained, load_pretrained
+from batcache.model.start import digest_start, extract_trunk, load_source
+
+
+def summarise_model(path: Path) -> dict[str, str]:
+    """Return the facts of a checkpoint or a trunk's file in the order in which one would ask for them.
+
+    Raises:
+        RunError: missing, damaged, or of another kind.
+    """
+    if not path.is_file():
+        raise RunError(path, "no such file", "Pass a cache, a run, a checkpoint or a trunk's file")
+    try:
+        found = load_source(path)
+    except RunError as error:
+        raise RunError(path, error.finding.replace("as a trunk", "as a model"), "Pass a file of batcache's") from None
+    return _of_trunk(found) if isinstance(found, Pretrained) else _of_checkpoint(found)
+
+
+def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
+    features, model = checkpoint.features, checkpoint.model
+    pairs = zip(checkpoint.species, checkpoint.is_taught, strict=True)
+    untaught = [name for name, is_taught in pairs if not is_taught]
+    if checkpoint.trunk is None:
+        trunk, network = "its own, from chance", f"recurrent network of {model.rnn_hidden_size} x {model.rnn_layers}"
+    else:
+        kind = "learnt with the heads" if model.train == "all" else "as it was given"
+        trunk = f"{kind}, {_describe_digest(extract_trunk(checkpoint))}"
+        network = f"{model.heads} of {model.head_size}, recurrent network of {model.rnn_hidden_size}"
+    return {
+        "kind": "checkpoint",
+        "species": f"{len(checkpoint.species)}: {', '.join(checkpoint.species)}",
+        "taught": f"all but {', '.join(untaught)}" if untaught else "all",
+        "epoch": f"{checkpoint.epoch}",
+        checkpoint.metric: f"{checkpoint.score:.4f}",
+        "features": _describe_features(features),
+        "instances": f"of {checkpoint.frames_per_instance / features.frames_per_second:g} s",
+        "front end": f"version {checkpoint.front_end_version}, fingerprint {checkpoint.fingerprint}",
+        "trunk": trunk,
+        "layers": _describe_layers(extract_trunk(checkpoint)),
+        "heads": f"{network}, pooling {model.pooling_type}",
+    }
+
+
+def _of_trunk(trunk: Pretrained) -> dict[str, str]:
+    return {
+        "kind": "trunk",
+        "made": trunk.made or "not said",
+        "features": _describe_features(trunk.config.features),
+        "layers": _describe_layers(trunk),
+        "trunk": _describe_digest(trunk),
+    }
+
+
+def _describe_features(features: FeatureConfig) -> str:
+    bands = f"{features.n_mels} mel bands, {features.fmin / 1000:g} to {features.fmax / 1000:g} kHz"
+    return f"{bands}; {features.frames_per_second:g} frames a second"
+
+
+def _describe_layers(trunk: Pretrained) -> str:
+    filters = ", ".join(str(layer.filters) for layer in trunk.config.conv_layers)
+    return f"convolutions of {filters} filters, {trunk.config.feature_dim} features an instance"
+
+
+def _describe_digest(trunk: Pretrained) -> str:
+    """The digest of its layers, bands and weights, by which trunks are told apart."""
+    digest = digest_start(trunk)
+    return f"digest {digest}" + (", the one that ships" if digest == digest_start(load_pretrained(SIMULATED)) else "")

@@ -1,0 +1,44 @@
+"""What is told of a model's file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batcache.errors import RunError
+from batcache.model.checkpoint import save_checkpoint
+from batcache.model.pretrained import SIMULATED, load_pretrained, save_pretrained
+from batcache.model.start import extract_trunk
+from batcache.model.summary import summarise_model
+from tests.model.test_transfer import CONFIG, earlier
+
+
+def test_a_checkpoint_tells_its_species_and_what_it_stands_on(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model.pt", earlier(taught=("a", "c")))
+    save_pretrained(tmp_path / "trunk.pt", extract_trunk(earlier(), "by a test"))
+    facts, trunk = summarise_model(tmp_path / "model.pt"), summarise_model(tmp_path / "trunk.pt")
+    assert (facts["kind"], facts["species"], facts["taught"]) == ("checkpoint", "3: a, b, c", "all but b")
+    assert (facts["epoch"], facts["train_loss"], facts["instances"]) == ("3", "0.5000", "of 0.02 s")
+    assert facts["features"] == trunk["features"] == "16 mel bands, 10 to 100 kHz; 1000 frames a second"
+    assert facts["layers"] == trunk["layers"] == "convolutions of 3 filters, 6 features an instance"
+    assert (trunk["kind"], trunk["made"]) == ("trunk", "by a test")
+    assert "attention" in facts["heads"]
+
+
+def test_a_model_on_the_trunk_that_ships_says_so(tmp_path: Path) -> None:
+    shipped = load_pretrained(SIMULATED)
+    assert summarise_model(SIMULATED)["trunk"].endswith(", the one that ships")
+    save_pretrained(tmp_path / "copy.pt", replace(shipped, made="a copy"))
+    assert summarise_model(tmp_path / "copy.pt")["trunk"] == summarise_model(SIMULATED)["trunk"]
+    save_checkpoint(tmp_path / "own.pt", earlier(replace(CONFIG, train="all")))
+    assert summarise_model(tmp_path / "own.pt")["trunk"].startswith("learnt with the heads, digest ")
+    assert "ships" not in summarise_model(tmp_path / "own.pt")["trunk"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no model", b"PK\3\4 torn"])
+def test_a_file_that_is_no_model_is_one_line_of_ours(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "model.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RunError, match="no such file" if content is None else "not readable as a model"):
+        summarise_model(path)
