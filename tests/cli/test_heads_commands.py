@@ -1,0 +1,49 @@
+"""Heads are trained on a model that the user has, judged in folds, and told of by the command line."""
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import run_of
+from tests.command import batcache
+
+
+def test_a_training_goes_on_from_an_earlier_model(done: Path) -> None:
+    first = f"runs/{run_of(done).name}"
+    trained = batcache("train", "--init", first, "--epochs", "1", "--run-dir", "second", cwd=done)
+    assert trained.returncode == 0, trained.stderr
+    assert f"note: starts on the trunk of {first}. Not taken: heads (it was trained from chance" in trained.stderr
+    (second,) = (done / "second").iterdir()
+    again = batcache("train", "--init", f"second/{second.name}", "--epochs", "1", "--run-dir", "third", cwd=done)
+    assert again.returncode == 0, again.stderr
+    said = f"goes on from second/{second.name}: kept 2 species (Forty-five, Sixty), 0 are new"
+    assert f"note: {said}" in again.stderr
+    refused = batcache("train", "--init", f"second/{second.name}", "--folds", "2", "--run-dir", "none", cwd=done)
+    assert refused.returncode == 1 and "clips to judge" in refused.stderr and not (done / "none").exists()
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_folds_judge_all_clips_but_those_of_test(done: Path) -> None:
+    judged = batcache("train", "--folds", "2", "--config", "small.yaml", "--epochs", "1", "--run-dir", "out", cwd=done)
+    assert judged.returncode == 0, judged.stderr
+    assert "2 folds, 10 clips" in judged.stdout and "model of all clips out/" in judged.stdout.replace("\\", "/")
+    (run,) = (done / "out").iterdir()
+    assert json.loads((run / "metrics.json").read_text())["folds"]["clips"] == 10
+    assert (run / "logs" / "folds_predictions.npz").exists() and len(list((run / "folds").iterdir())) == 2
+
+
+def test_a_models_file_is_told_of(finished: Path) -> None:
+    run = run_of(finished)
+    shown = batcache("info", f"runs/{run.name}/checkpoints/best_model.pt", cwd=finished)
+    assert shown.returncode == 0 and "2: Forty-five, Sixty" in shown.stdout and "from chance" in shown.stdout
+    refused = batcache("info", "none.pt", cwd=finished)
+    assert refused.returncode == 1 and refused.stderr.startswith("error: none.pt: no such file.")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_species_that_do_not_exist_are_simulated(tmp_path: Path) -> None:
+    command = ("synth", "--clips", "5", "--species", "Myotis myotis", "--virtual", "2", "--out", "bats")
+    made = batcache(*command, cwd=tmp_path)
+    assert made.returncode == 0 and "5 clips in bats, 5 written" in made.stdout, made.stderr
+    header, *rows = (tmp_path / "bats" / "manifest.csv").read_text().splitlines()
+    species = header.split(",")[3:]
+    assert species[0] == "Myotis myotis" and len(species) == 3 and len(rows) == 5
