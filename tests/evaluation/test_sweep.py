@@ -18,6 +18,8 @@ from batcache.evaluation.folds import draw_folds, judge_folds
 from batcache.evaluation.grid import Combination, combine
 from batcache.evaluation.standings import Outcome, rank, write_outcomes
 from batcache.evaluation.sweep import SweepReport, SweepStarted, sweep
+from batcache.model.pretrained import save_pretrained
+from batcache.model.start import find_trunk
 from batcache.progress import Progress
 from batcache.storage.exclusive import lock_file
 from batcache.training.embeddings import Embeddings, embed_bags
@@ -29,10 +31,14 @@ SEEDS = {"training.seed": [0, 1]}
 
 
 @pytest.fixture(scope="module")
-def combined(small: SmallWorld, trained: Path) -> Callable[[Grid], tuple[Combination, ...]]:
+def combined(
+    small: SmallWorld, trained: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Grid], tuple[Combination, ...]]:
     """The combinations of a grid: small heads on the small world's trunk, an epoch each."""
+    trunk = tmp_path_factory.mktemp("trunk") / "trunk.pt"
+    save_pretrained(trunk, find_trunk(trained))  # a trunk's file does not say what it has heard
     data = {**SETTINGS["data"], "cache": str(small.folder / "features.zarr")}
-    model = {"init": str(trained), "pooling_type": "max", "heads": 1, "head_size": 4, "rnn_hidden_size": 4}
+    model = {"init": str(trunk), "pooling_type": "max", "heads": 1, "head_size": 4, "rnn_hidden_size": 4}
     flags = {"data": data, "model": model, "training": {"epochs": 1}}
     return lambda grid: combine(grid, None, flags)
 

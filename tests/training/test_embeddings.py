@@ -16,7 +16,7 @@ from tests.small_world import CPU, SmallWorld
 
 @pytest.fixture
 def model(small: SmallWorld, trained: Path) -> PretrainedMILModel:
-    started, _ = start_model(ModelConfig(init=trained), small.store.features, 3)
+    started = start_model(ModelConfig(init=trained), small.store.features, small.manifest.species).model
     assert isinstance(started, PretrainedMILModel)
     return started
 
