@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from batcache.cli import model_tables, store_tables
+from batcache.cli import model_tables, score_tables, store_tables
 from batcache.cli.terminal import Block
 
 
@@ -30,6 +30,7 @@ _DESCRIBED: dict[str, Callable[[Any], Iterator[Block]]] = {  # by name, so that 
     "Evaluation": model_tables.of_choice,
     "EvalReport": model_tables.of_evaluation,
     "FoldsReport": model_tables.of_folds,
+    "Comparison": score_tables.of_comparison,
     "UpToDate": model_tables.of_up_to_date,
     "PipelineReport": model_tables.of_pipeline,
     "PretrainReport": model_tables.of_pretraining,

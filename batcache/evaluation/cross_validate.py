@@ -9,8 +9,9 @@ import torch
 
 from batcache.config.settings import Config
 from batcache.errors import ConfigError
+from batcache.evaluation.calls import read_calls
 from batcache.evaluation.evaluate import choose_clips, evaluate
-from batcache.evaluation.metrics import Metrics, compute_metrics
+from batcache.evaluation.metrics import Metrics, judge
 from batcache.evaluation.outcomes import file_outcome
 from batcache.inference.predictions import Predictions, write_predictions
 from batcache.manifest.draw_splits import draw_names
@@ -66,6 +67,7 @@ def cross_validate(
     """
     if folds < 2:
         raise ConfigError("--folds", f"{folds}, expected at least 2", "Pass 5")
+    calls = read_calls(manifest.data_dir)
     bags = [bag for bag in join(manifest, store).bags if bag.clip.split != "test"]
     clips = tuple(replace(bag.clip, split=None) for bag in bags)
     names = [f"fold {i}" for i in range(1, folds + 1)]
@@ -86,9 +88,7 @@ def cross_validate(
         parts.append(evaluate(chosen, device).predictions)
         on_progress(Progress(FOLDS, len(parts), folds))
     predictions = _chain(parts)
-    without = np.isnan(predictions.scores)
-    judged = np.where(without & ~without.all(0), 0, predictions.scores)  # their labels are unknown: nothing counts
-    metrics = compute_metrics(judged, predictions.labels, manifest.species)
+    metrics = judge(predictions, calls)
     place = run / "logs" / f"{FOLDS}_predictions.npz"
     write_predictions(place, predictions)
     about = {name: read_run(run)[name] for name in ("cache", "csvs", "split_of", "data_dir", "inputs")}
