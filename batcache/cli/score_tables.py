@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # --help imports no torch
     from batcache.evaluation.localise import CallShares, Localisation
     from batcache.evaluation.metrics import Metrics
 
-_FEW = 10
+_FEW = 30
 """With fewer groups than so many, percentile intervals are too narrow."""
 
 
@@ -70,6 +70,7 @@ def of_comparison(report: "Comparison") -> Iterator[Block]:
     else:
         drawn = _drawn(report.draws, report.units, report.unit)
         yield f"intervals: {drawn}; A better: in what share of them, ties as a half"
+        yield f"without those of species that fewer than 5 {report.unit}s hold"
 
 
 def _difference(of: "Difference") -> Iterator[str]:

@@ -2,7 +2,12 @@
 
 Whole groups are drawn with replacement, as many as there are, and every clip counts as often as its group was drawn
 (Efron's bootstrap by clusters: clips of one night are no independent witnesses). Without groups, recordings are drawn.
-From the averages of many draws come 95 % percentile intervals. With few groups these are too narrow.
+From the averages of many draws come 95 % percentile intervals.
+
+With few groups these are too narrow, and lie too high where species are rare: a positive that is drawn twice makes its
+own rank look better. For nine species, each in a tenth of the groups of three clips, 95 % intervals held the mean of
+samples of that size in 87 % of 150 simulated surveys of 20 groups and in 93 % of those of 40; their middle lay above
+the figure by 0.05 and 0.03.
 
 A species that has no positive, or no negative, in a draw has no average precision and no ROC-AUC there: the draw's
 average leaves it out.

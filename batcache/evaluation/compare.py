@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from batcache.errors import RunError, count, list_some
 from batcache.evaluation.bootstrap import (
     DRAWS,
+    FEWEST_GROUPS,
     Floats,
     Interval,
     Ranking,
@@ -33,8 +34,10 @@ class Difference:
         a: of the first run.
         b: of the second.
         difference: ``a - b``.
-        interval: 95 % of that difference in draws of whole groups; None where there are too few groups.
-        a_is_better: the share of draws in which the first is better; a draw in which both are alike counts half.
+        interval: 95 % of that difference in draws of whole groups; None where there are too few groups, of a species
+            also where too few hold it.
+        a_is_better: the share of draws in which the first is better; a draw in which both are alike counts half. None
+            as ``interval``.
     """
 
     a: float | None
@@ -103,6 +106,7 @@ def compare(run_a: Path, run_b: Path, outcome: str = "test") -> Comparison:
     else:
         draws = np.concatenate([_judge(rankings, weights) for weights in drawn.draw()], axis=2)
     species = _species(a)
+    held_by = [len(np.unique(drawn.unit_of[labels[:, c] == 1])) for c in range(len(species))]
     return Comparison(
         run_a,
         run_b,
@@ -110,7 +114,10 @@ def compare(run_a: Path, run_b: Path, outcome: str = "test") -> Comparison:
         clips=len(labels),
         positives=dict(zip(species, (labels == 1).sum(0).tolist(), strict=True)),
         known=dict(zip(species, (labels >= 0).sum(0).tolist(), strict=True)),
-        per_species={name: _difference(once[:, c], draws[:, c]) for c, name in enumerate(species)},
+        per_species={
+            name: _difference(once[:, c], draws[:, c] if held_by[c] >= FEWEST_GROUPS else draws[:, c, :0])
+            for c, name in enumerate(species)
+        },
         macro=_difference(mean_over_species(once.swapaxes(0, 1)), mean_over_species(draws.swapaxes(0, 1))),
         unit=drawn.unit,
         units=drawn.units,

@@ -76,6 +76,16 @@ def test_what_is_hard_for_both_makes_their_difference_no_less_sure(tmp_path: Pat
     assert high - low < 0.5 * (sure.macro_average_precision[1] - sure.macro_average_precision[0])
 
 
+def test_a_species_that_few_groups_hold_has_no_interval(tmp_path: Path) -> None:
+    a, b = some(2, 1), some(2, 2)
+    labels = a.labels.copy()
+    labels[np.arange(CLIPS) % 12 > 3, 0] = 0
+    report = compared(tmp_path, replace(a, labels=labels), replace(b, labels=labels))
+    rare = report.per_species["Low"]
+    assert rare.difference is not None and rare.interval is None and rare.a_is_better is None
+    assert report.per_species["High"].interval and report.macro.interval
+
+
 def test_the_order_of_clips_and_species_does_not_matter(tmp_path: Path) -> None:
     a, b = some(2, 1), some(2, 2)
     rows, columns = np.random.default_rng(3).permutation(CLIPS), [2, 0, 1]
