@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from batcache.cli.commands import cache, models, simulation, sweep
+from batcache.cli.commands import cache, comparison, models, simulation, sweep
 from batcache.cli.terminal import say
 from batcache.errors import BatcacheError
 from batcache.storage.memory import keep_freed_memory
@@ -25,8 +25,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (*cache.COMMANDS, *models.COMMANDS, *sweep.COMMANDS, *simulation.COMMANDS):
-    app.command(command.__name__.removesuffix("_"))(command)
+for group in (cache, models, comparison, sweep, simulation):
+    for command in group.COMMANDS:
+        app.command(command.__name__.removesuffix("_"))(command)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from batcache.cli.score_tables import of_evidence, of_intervals, of_number
 from batcache.cli.terminal import Block, Note, Table
 from batcache.errors import count
 
@@ -112,28 +113,30 @@ def _of_metrics(metrics: "Metrics", of: str) -> Iterator[Block]:
         (
             r.species,
             f"{r.support}/{r.known}",
-            *map(_number, (r.precision, r.recall, r.f1)),
-            _number(r.average_precision),
-            _number(r.roc_auc),
+            *map(of_number, (r.precision, r.recall, r.f1)),
+            of_number(r.average_precision),
+            of_number(r.roc_auc),
         )
         for r in metrics.per_species
     ]
     for name in ("macro", "micro", "weighted"):
         average = getattr(metrics, name)
         ap, auc = (metrics.macro_average_precision, metrics.macro_roc_auc) if name == "macro" else (None, None)
-        rows.append((f"{name} average", "", *map(_number, (average.precision, average.recall, average.f1, ap, auc))))
+        rows.append((f"{name} average", "", *map(of_number, (average.precision, average.recall, average.f1, ap, auc))))
     yield Table(
         f"{of}, {count(metrics.clips, 'clip')}, threshold {metrics.threshold:g}",
         rows,
         ("species", "clips", "precision", "recall", "F1", "AP", "ROC-AUC"),
         ("ROC-AUC", "precision", "recall"),
     )
+    yield from of_intervals(metrics)
     by_names: dict[tuple[str, ...], list[str]] = {}
     for average, names in metrics.left_out.items():
         by_names.setdefault(names, []).append(average.replace("_", " "))
     for names, averages in by_names.items():
         if names:
             yield f"{', '.join(averages)}: without {', '.join(names)}, with too few labels here, or not taught"
+    yield from of_evidence(metrics.evidence)
 
 
 def of_measured(rows: Sequence["Row"]) -> Iterator[Block]:
@@ -168,10 +171,6 @@ def _figure(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def of_up_to_date(step: "UpToDate") -> Iterator[Block]:

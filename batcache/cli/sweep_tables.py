@@ -38,13 +38,14 @@ def of_sweep(report: "SweepReport") -> Iterator[Block]:
         outcomes = standing.outcomes
         clips = sum(outcome.train_clips for outcome in outcomes) / len(outcomes)
         values = _values(standing.values) or ("",)
-        rows.append((*values, *map(_number, scores), _covered(outcomes), f"{clips:.0f}", f"{standing.seconds:.0f}"))
+        told = _covered(outcomes), _number(standing.on_a_call), f"{clips:.0f}", f"{standing.seconds:.0f}"
+        rows.append((*values, *map(_number, scores), *told))
     over = f", over {seeds} seeds" if seeds > 1 else ""
     yield Table(
         f"macro average precision in {report.folds} folds{over}",
         rows,
-        (*(first.values or ("",)), *several, "species", "trained on", "seconds"),
-        ("seconds", "trained on"),
+        (*(first.values or ("",)), *several, "species", "on a call", "trained on", "seconds"),
+        ("seconds", "trained on", "on a call"),
     )
     covered = {outcome.species for outcome in report.rows}
     if len(covered) > 1:

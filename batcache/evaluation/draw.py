@@ -86,7 +86,8 @@ def _draw_spectrogram(axes: Axes, panel: Panel, features: FeatureConfig, marks: 
     for species in marked:
         colour, shape = marks[species]
         calls = [call for call in panel.calls if call.species == species]
-        tops = np.interp([call.high_khz for call in calls], centres, bands) + 3
+        highest = [centres[-1] if call.high_khz is None else call.high_khz for call in calls]
+        tops = np.minimum(np.interp(highest, centres, bands) + 3, features.n_mels - 2)
         middles = [(call.start_s + call.end_s) / 2 for call in calls]
         axes.plot(middles, tops, shape, color=colour, markersize=2.8, markeredgewidth=0, label=_abbreviate(species))
     if marked:

@@ -10,8 +10,9 @@ import torch
 from batcache.config.features import digest
 from batcache.config.settings import to_plain
 from batcache.errors import RunError, StoreError, count, list_some
+from batcache.evaluation.calls import Call, read_calls
 from batcache.evaluation.judged import predictions_path
-from batcache.evaluation.metrics import Metrics, compute_metrics
+from batcache.evaluation.metrics import Metrics, judge
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_predictions
 from batcache.inference.score import BagScores, Instances, score_bags
@@ -29,7 +30,7 @@ from batcache.training.runs import BEST, read_run, read_run_config
 from batcache.training.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
 from batcache.training.tracking import open_tracker
 
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 """Raised whenever code changes what an evaluation makes of the same inputs: it is then not up to date."""
 
 
@@ -49,8 +50,9 @@ class EvalReport:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A checkpoint and the clips on which it may be judged. ``inputs`` is a digest of both, of the labels and the code.
+    """A checkpoint, the clips on which it may be judged, and the calls that are known in their recordings.
 
+    ``inputs`` is a digest of all these, of the labels and the code.
     ``name`` is what the outcome is filed under: the split, and what is not the run's own (another CSV or checkpoint).
     """
 
@@ -61,6 +63,7 @@ class Evaluation:
     split: str
     name: str
     bags: tuple[Bag, ...]
+    calls: Mapping[str, Sequence[Call]]
     notes: tuple[str, ...]
     inputs: str
 
@@ -86,7 +89,7 @@ def choose_clips(
     Raises:
         RunError: no checkpoint, or clips whose content or group the model was trained on.
         StoreError: a cache with other features.
-        ManifestError: other species, an empty split, and what ``join`` raises.
+        ManifestError: other species, an empty split, a damaged ``events.csv``, and what ``join`` raises.
     """
     checkpoint = load_checkpoint(checkpoint_path)
     _check_features(checkpoint, store)
@@ -111,15 +114,23 @@ def choose_clips(
     others = [] if as_trained else [csv.stem for csv in manifest.csvs]
     others += [] if checkpoint_path.name == BEST.name else [checkpoint_path.stem]
     name = "-".join([split, *others])
-    inputs = _describe_inputs(checkpoint_path, checkpoint, bags)
-    return Evaluation(checkpoint_path, checkpoint, store, manifest, split, name, bags, tuple(notes), inputs)
+    judged = {bag.clip.filename for bag in bags}
+    calls = {name: found for name, found in read_calls(manifest.data_dir).items() if name in judged}
+    inputs = _describe_inputs(checkpoint_path, checkpoint, bags, calls)
+    return Evaluation(checkpoint_path, checkpoint, store, manifest, split, name, bags, calls, tuple(notes), inputs)
 
 
-def _describe_inputs(checkpoint_path: Path, checkpoint: Checkpoint, bags: Sequence[Bag]) -> str:
+def _describe_inputs(
+    checkpoint_path: Path, checkpoint: Checkpoint, bags: Sequence[Bag], calls: Mapping[str, Sequence[Call]]
+) -> str:
     """Digest of all that decides an evaluation's outcome, to tell whether it is up to date."""
-    rows = sorted([*clip_key(bag), bag.row.content, bag.row.true_rate, list(bag.clip.labels)] for bag in bags)
+    rows = sorted(
+        [*clip_key(bag), bag.row.content, bag.row.true_rate, list(bag.clip.labels), bag.clip.group or ""]
+        for bag in bags
+    )
     run = read_run(checkpoint_path.parent.parent)["inputs"]
-    return digest([EVALUATION_VERSION, run, checkpoint_path.name, checkpoint.epoch, rows])
+    known = {name: [[*vars(call).values()] for call in found] for name, found in calls.items()}
+    return digest([EVALUATION_VERSION, run, checkpoint_path.name, checkpoint.epoch, rows, known])
 
 
 def evaluate(
@@ -154,7 +165,7 @@ def evaluate(
         [bag.clip for bag in judging.bags], [bag.seconds for bag in judging.bags], scores, checkpoint.species, seconds
     )
     predictions = leave_empty(predictions, [not taught for taught in checkpoint.is_taught])
-    metrics = compute_metrics(predictions.scores, predictions.labels, checkpoint.species)
+    metrics = judge(predictions, judging.calls)
     where = predictions_path(run, judging.name)
     write_predictions(where, predictions)
     summary = file_outcome(run, judging.name, _about(judging) | metrics.to_plain())
@@ -199,6 +210,8 @@ def _flat(split: str, metrics: Metrics) -> dict[str, float | None]:
         for name, value in vars(getattr(metrics, average)).items()
     }
     flat |= {f"{split}/macro_roc_auc": metrics.macro_roc_auc, f"{split}/macro_ap": metrics.macro_average_precision}
+    if metrics.evidence:
+        flat |= {f"{split}/{name}": share for name, share in vars(metrics.evidence.macro).items() if name != "cells"}
     for row in metrics.per_species:
         flat |= {f"{split}/{row.species}/{name}": value for name, value in vars(row).items() if name != "species"}
     return flat

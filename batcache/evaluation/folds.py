@@ -1,6 +1,6 @@
 """Clips judged fold by fold: each by a model that was trained on the others and has not heard its group."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,8 +8,9 @@ import torch
 
 from batcache.config.settings import Config
 from batcache.errors import ConfigError, ManifestError, RunError, count
+from batcache.evaluation.calls import Call, read_calls
 from batcache.evaluation.evaluate import choose_clips, evaluate
-from batcache.evaluation.metrics import Metrics, compute_metrics
+from batcache.evaluation.metrics import Metrics, judge
 from batcache.inference.predictions import Predictions
 from batcache.manifest.draw_splits import draw_names
 from batcache.manifest.manifest import Manifest
@@ -31,13 +32,14 @@ FOLDS = "folds"
 class Folds:
     """Clips shared out to be judged in turn: ``manifest`` has all of them, without a split.
 
-    ``bags`` are theirs, in the same order, each with the name of its fold for its split. ``notes`` tell of clips that
-    could not be used.
+    ``bags`` are theirs, in the same order, each with the name of its fold for its split. ``calls`` are those that are
+    known, by recording. ``notes`` tell of clips that could not be used.
     """
 
     manifest: Manifest
     bags: tuple[Bag, ...]
     names: tuple[str, ...]
+    calls: Mapping[str, Sequence[Call]]
     notes: tuple[str, ...]
 
     @property
@@ -88,7 +90,8 @@ def draw_folds(manifest: Manifest, store: Store, folds: int, seed: int) -> Folds
     contents = {bag.clip.filename: bag.row.content for bag in bags}
     drawn = draw_names(clips, dict.fromkeys(names, 1 / folds), seed, contents)
     shared = (replace(bag, clip=replace(bag.clip, split=name)) for bag, name in zip(bags, drawn, strict=True))
-    return Folds(replace(manifest, clips=clips), tuple(shared), names, tuple(joined.notes()))
+    calls = read_calls(manifest.data_dir)
+    return Folds(replace(manifest, clips=clips), tuple(shared), names, calls, tuple(joined.notes()))
 
 
 def require_judgeable(config: Config, store: Store, folds: Folds) -> None:
@@ -139,10 +142,7 @@ def judge_folds(
         parts.append(evaluated.predictions)
         on_progress(Progress(FOLDS, len(parts), len(folds.names)))
     predictions = _chain(parts)
-    without = np.isnan(predictions.scores)
-    scores = np.where(without & ~without.all(0), 0, predictions.scores)  # their labels are unknown: nothing counts
-    metrics = compute_metrics(scores, predictions.labels, folds.manifest.species)
-    return Judged(tuple(judged), metrics, predictions)
+    return Judged(tuple(judged), judge(predictions, folds.calls), predictions)
 
 
 class _Listener:

@@ -11,14 +11,18 @@ model falsely reports of an absent species is not lost: it lowers the micro prec
 0.0 in that species' own row.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from batcache.evaluation.bootstrap import Intervals, bootstrap, resampling
+from batcache.evaluation.calls import Call
+from batcache.evaluation.localise import Localisation, localise
+from batcache.inference.predictions import Predictions
 from batcache.training.ranking import average_precision, checked_scores, mean_defined
 
 
@@ -47,7 +51,11 @@ class Average:
 
 @dataclass(frozen=True)
 class Metrics:
-    """All numbers of one evaluation; `left_out` names, for each average, the species it does not cover."""
+    """All numbers of one evaluation; `left_out` names, for each average, the species it does not cover.
+
+    `intervals` say how sure the macro averages are. `evidence` says how often it lies on a call, None where no clip
+    has a known call of a species that is present in it.
+    """
 
     clips: int
     threshold: float
@@ -58,6 +66,8 @@ class Metrics:
     macro_roc_auc: float | None
     macro_average_precision: float | None
     left_out: dict[str, tuple[str, ...]]
+    intervals: Intervals | None = None
+    evidence: Localisation | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, strings and finite numbers, as JSON holds them; what is undefined stays None."""
@@ -65,6 +75,19 @@ class Metrics:
             "per_species": [asdict(row) for row in self.per_species],
             "left_out": {average: list(names) for average, names in self.left_out.items()},
         }
+
+
+def judge(predictions: Predictions, calls: Mapping[str, Sequence[Call]]) -> Metrics:
+    """All numbers of predictions: of their scores, how sure the averages are, and where the evidence lies.
+
+    A score may be NaN in clips whose model was not taught a species that others were: its label there is unknown.
+    """
+    missing = np.isnan(predictions.scores)
+    scores = np.where(missing & ~missing.all(axis=0), 0, predictions.scores)
+    metrics = compute_metrics(scores, predictions.labels, [str(name) for name in predictions.species])
+    labels = np.where(missing, np.int8(-1), predictions.labels)
+    intervals = bootstrap(predictions.scores, labels, resampling(predictions))
+    return replace(metrics, intervals=intervals, evidence=localise(predictions, calls))
 
 
 def compute_metrics(

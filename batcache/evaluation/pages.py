@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from batcache.evaluation.calls import read_calls
 from batcache.evaluation.draw import draw_page
 from batcache.evaluation.judged import read_judged
-from batcache.evaluation.panels import panels_of_run, panels_of_store, read_calls
+from batcache.evaluation.panels import panels_of_run, panels_of_store
 from batcache.inference.predictions import Predictions
 from batcache.manifest.manifest import read_manifest
 from batcache.storage.place import Place
@@ -30,7 +31,7 @@ def draw_run(
     about, predictions = read_judged(run, name)
     store = open_store(cache)
     manifest = find_manifest(run, data_dir, about)
-    calls = read_calls(manifest.data_dir / "events.csv")
+    calls = read_calls(manifest.data_dir)
     panels = panels_of_run(store, join(manifest, store).bags, predictions, calls, clips)
     draw_page(output, panels, store.features)
 
@@ -43,7 +44,7 @@ def draw_telling(
     Raises:
         ManifestError: an ``events.csv`` in the data dir that holds no numbers where they belong.
     """
-    panels = panels_of_run(store, bags, predictions, read_calls(data_dir / "events.csv"), count=3)
+    panels = panels_of_run(store, bags, predictions, read_calls(data_dir), count=3)
     drawn = {folder / f"{number}.png": panel for number, panel in enumerate(panels, 1)}
     for path, panel in drawn.items():
         draw_page(path, [panel], store.features)
@@ -63,7 +64,7 @@ def draw_store(cache: Place, output: Path, clips: Sequence[str] = (), data_dir: 
         require_there(store.path, last, data_dir)
         manifest = read_manifest(last.csvs, data_dir or last.data_dir, split_of=last.split_of, allow_outside=True)
         bags, species = join(manifest, store).bags, manifest.species
-        calls = read_calls(manifest.data_dir / "events.csv")
+        calls = read_calls(manifest.data_dir)
     else:
         bags, species, calls = whole_recordings(store), (), {}
     draw_page(output, panels_of_store(store, bags, species, calls, clips), store.features)

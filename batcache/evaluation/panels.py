@@ -1,28 +1,16 @@
 """Which clips are drawn, and all that is drawn of each: frames, known calls, a run's scores and evidence."""
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import ManifestError, RunError, brief, did_you_mean
+from batcache.errors import RunError, did_you_mean
+from batcache.evaluation.calls import Call
 from batcache.inference.predictions import Predictions
 from batcache.store.reader import Store
 from batcache.training.bags import Bag
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call known to be there: true seconds from the recording's start, kHz."""
-
-    species: str
-    start_s: float
-    end_s: float
-    low_khz: float
-    high_khz: float
 
 
 @dataclass(frozen=True)
@@ -46,36 +34,6 @@ class Panel:
     present: tuple[str, ...]
     calls: tuple[Call, ...]
     scores: Scores | None
-
-
-def read_calls(path: Path) -> dict[str, tuple[Call, ...]]:
-    """Read calls by filename from an ``events.csv``.
-
-    Its columns: ``filename, species, start_s, end_s, fmin_khz, fmax_khz`` (or ``taxon`` for species, ``dur_s`` for
-    end_s); others are ignored. No such file, or one with other columns: no calls.
-
-    Raises:
-        ManifestError: a row that holds no numbers where they belong.
-    """
-    if not path.is_file():
-        return {}
-    calls: dict[str, list[Call]] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            there = set(rows.fieldnames or ())
-            placed = {"filename", "start_s", "fmin_khz", "fmax_khz"} <= there
-            if not (placed and there & {"end_s", "dur_s"} and there & {"species", "taxon"}):
-                return {}
-            for row in rows:
-                start = float(row["start_s"])
-                end = float(row["end_s"]) if "end_s" in row else start + float(row["dur_s"])
-                name = (row["species"] if "species" in row else row["taxon"]).strip() or "unknown"
-                call = Call(name, start, end, float(row["fmin_khz"]), float(row["fmax_khz"]))
-                calls.setdefault(row["filename"], []).append(call)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise ManifestError(path, f"not a table of calls ({brief(error)})", "Correct, rename or remove it") from None
-    return {name: tuple(found) for name, found in calls.items()}
 
 
 def choose_telling(predictions: Predictions, count: int = 6) -> list[tuple[int, str]]:

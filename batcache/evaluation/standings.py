@@ -23,6 +23,7 @@ class Outcome:
         macro_average_precision: None where no species has both labels.
         macro_roc_auc: as before.
         species: how many the average precision covers.
+        on_a_call: how often the most evidence lies on a call, see ``localise``; None where no calls are known.
         train_clips: on how many a fold's model learnt, their mean.
         seconds: of training, all folds together, without what is computed once for all combinations.
         file: where all metrics lie.
@@ -32,6 +33,7 @@ class Outcome:
     macro_average_precision: float | None
     macro_roc_auc: float | None
     species: int
+    on_a_call: float | None
     train_clips: float
     seconds: float
     file: Path
@@ -41,7 +43,7 @@ class Outcome:
 class Standing:
     """The outcomes of one combination with all its seeds, their mean, lowest and highest macro average precision.
 
-    ``values`` are without the seed. ``seconds`` is the mean.
+    ``values`` are without the seed. ``on_a_call`` and ``seconds`` are means.
     """
 
     values: Mapping[str, Any]
@@ -49,6 +51,7 @@ class Standing:
     mean: float | None
     lowest: float | None
     highest: float | None
+    on_a_call: float | None
     seconds: float
 
 
@@ -70,7 +73,8 @@ def _average(group: Sequence[Outcome]) -> Standing:
     known = [score for score in scores if score is not None]
     seconds = sum(outcome.seconds for outcome in group) / len(group)
     lowest, highest = min(known, default=None), max(known, default=None)
-    return Standing(_without_seed(group[0]), tuple(group), mean_defined(scores), lowest, highest, seconds)
+    on_a_call = mean_defined([outcome.on_a_call for outcome in group])
+    return Standing(_without_seed(group[0]), tuple(group), mean_defined(scores), lowest, highest, on_a_call, seconds)
 
 
 def show_value(value: Any) -> str:
@@ -89,9 +93,9 @@ def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write a row a combination, as CSV for spreadsheets: a text that one would take for a formula gets a ``'``."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([*outcomes[0].values, "macro_ap", "macro_roc_auc", "species", "train_clips", "seconds"])
+    table.writerow([*outcomes[0].values, "macro_ap", "macro_roc_auc", "on_a_call", "species", "train_clips", "seconds"])
     for outcome in outcomes:
-        metrics = (outcome.macro_average_precision, outcome.macro_roc_auc)
+        metrics = (outcome.macro_average_precision, outcome.macro_roc_auc, outcome.on_a_call)
         table.writerow(
             [
                 *map(_cell, outcome.values.values()),

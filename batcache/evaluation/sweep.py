@@ -198,6 +198,7 @@ def _read_outcome(place: Path, combination: Combination) -> Outcome:
             macro_average_precision=metrics["macro_average_precision"],
             macro_roc_auc=metrics["macro_roc_auc"],
             species=defined,
+            on_a_call=(metrics["evidence"] or {"macro": {"on_a_call": None}})["macro"]["on_a_call"],
             train_clips=sum(fold["train_clips"] for fold in folds) / len(folds),
             seconds=float(document["seconds"]),
             file=place,

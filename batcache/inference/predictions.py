@@ -4,7 +4,7 @@ import csv
 import io
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -35,6 +35,7 @@ class Predictions:
         evidence_start_s: where each instance begins. Shape: ``[I]``
         evidence_end_s: where its real frames end. Shape: ``[I]``
         offsets: the first instance of each clip, and behind the last one I. Shape: ``[R + 1]``
+        groups: the clips' site-nights, "" where the manifest names none; nothing at all in older files. Shape: ``[R]``
     """
 
     filenames: NDArray[np.str_]
@@ -47,6 +48,7 @@ class Predictions:
     evidence_start_s: NDArray[np.float64]
     evidence_end_s: NDArray[np.float64]
     offsets: NDArray[np.int64]
+    groups: NDArray[np.str_] = field(default_factory=lambda: np.array([], str))
 
     def table(self) -> dict[str, NDArray[Any]]:
         """Columns by name, a row for each clip, as a DataFrame wants them: the clip and a score for each species."""
@@ -87,6 +89,7 @@ def collect(
             [np.minimum(begin + instance_s, end) for begin, end in zip(begins, ends, strict=True)]
         ),
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        groups=np.array([clip.group or "" for clip in clips], str),
     )
 
 

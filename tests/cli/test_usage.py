@@ -24,6 +24,7 @@ from tests.command import batcache
         (["info", "wav"], "wav: not empty, and no batcache store"),
         (["train", "--resume", "runs/none"], "run.json"),
         (["show", "features.zarr", "-o", "a.png"], "features.zarr: no cache here"),
+        (["compare", "runs/one", "runs/other"], "runs/one: test has not been judged (there is: nothing)"),
         (["synth", "none.csv"], "none.csv"),
         (["synth", "train.csv"], "the simulator does not know Forty-five, Sixty. It knows: Barbastella"),
         (["synth", "--clips", "5", "--species", "Canis lupus"], "does not know Canis lupus. It knows: Barbastella"),

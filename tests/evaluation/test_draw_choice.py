@@ -1,4 +1,4 @@
-"""Which clips are drawn, and the calls that are known of them."""
+"""Which clips are drawn."""
 
 import shutil
 from pathlib import Path
@@ -6,81 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batcache.config.settings import DataConfig
-from batcache.errors import ManifestError, RunError
-from batcache.evaluation.draw import draw_page
+from batcache.errors import RunError
+from batcache.evaluation.calls import Call
 from batcache.evaluation.evaluate import EvalReport, choose_clips, evaluate
-from batcache.evaluation.panels import Call, choose_telling, panels_of_run, panels_of_store, read_calls
+from batcache.evaluation.panels import choose_telling, panels_of_run, panels_of_store
 from batcache.inference.predictions import Predictions
-from batcache.synth.ledger import EVENT_COLUMNS
 from batcache.training.bags import Bag, join
 from batcache.training.runs import BEST
-from tests.evaluation.pictures import panel
 from tests.small_world import CPU, SPECIES, SmallWorld
-
-# Reading calls
-
-
-def test_calls_are_read_from_the_simulators_table(tmp_path: Path) -> None:
-    place = tmp_path / "events.csv"
-    rows = [
-        "a/b.wav,Myotis myotis,0.5,0.505,25.1,88.2,35,70,20,search,1",
-        "a/b.wav,Myotis myotis,1,1.01,25,80,35,70,20,search,1",
-    ]
-    place.write_text("\n".join([",".join(EVENT_COLUMNS), *rows]) + "\n")
-    assert read_calls(place) == {
-        "a/b.wav": (Call("Myotis myotis", 0.5, 0.505, 25.1, 88.2), Call("Myotis myotis", 1.0, 1.01, 25.0, 80.0))
-    }
-
-
-def test_calls_are_read_from_the_experts_table(real: Path) -> None:
-    calls = read_calls(real / "events.csv")
-    name = "audio/Car340319-2015-Pass1-G2-16701_0_20150718_031633_453.wav"
-    first = calls[name][0]
-    assert (first.species, first.start_s, first.low_khz, first.high_khz) == ("Eptesicus serotinus", 0.0, 30.0, 36.75)
-    assert first.end_s == pytest.approx(0.00283, abs=1e-9)
-    rows = (real / "events.csv").read_text().splitlines()[1:]
-    assert sum(map(len, calls.values())) == len(rows)
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        "time,what",
-        "filename,start_s,end_s,species",
-        "filename,start_s,fmin_khz,fmax_khz,species",
-        "filename,start_s,end_s,fmin_khz,fmax_khz",
-        "",
-    ],
-)
-def test_a_table_with_other_columns_holds_no_calls(tmp_path: Path, header: str) -> None:
-    (tmp_path / "events.csv").write_text(f"{header}\na.wav,x,y,z,u\n")
-    assert read_calls(tmp_path / "events.csv") == {}
-    assert read_calls(tmp_path / "none.csv") == {}
-
-
-@pytest.mark.parametrize("species", [" Myotis", "Myotis ", "", " "])
-def test_a_species_with_blanks_around_it_is_read_without_them_and_drawn(tmp_path: Path, species: str) -> None:
-    (tmp_path / "events.csv").write_text(
-        f"filename,species,start_s,end_s,fmin_khz,fmax_khz\na.wav,{species},0,1,20,30\n"
-    )
-    (call,) = read_calls(tmp_path / "events.csv")["a.wav"]
-    assert call.species == (species.strip() or "unknown")
-    draw_page(tmp_path / "a.png", [panel(calls=(call,))], DataConfig().features)
-
-
-def test_a_row_that_ends_before_its_species_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "events.csv").write_text("filename,start_s,end_s,fmin_khz,fmax_khz,species\na.wav,0,1,20,30\n")
-    with pytest.raises(ManifestError, match=r"events\.csv: not a table of calls"):
-        read_calls(tmp_path / "events.csv")
-
-
-@pytest.mark.parametrize("row", ["a.wav,Bat,x,1,20,30", "a.wav,Bat,0", "a.wav,Bat,0,1,20,"])
-def test_a_row_without_its_numbers_is_an_error(tmp_path: Path, row: str) -> None:
-    (tmp_path / "events.csv").write_text(f"filename,species,start_s,end_s,fmin_khz,fmax_khz\n{row}\n")
-    with pytest.raises(ManifestError, match=r"events\.csv: not a table of calls"):
-        read_calls(tmp_path / "events.csv")
-
 
 # Choosing
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from batcache.errors import RunError
 from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.evaluation.judged import read_judged
 from batcache.evaluation.metrics import compute_metrics
+from batcache.evaluation.metrics import judge as judge_predictions
 from batcache.inference.predictions import Predictions, read_predictions, write_predictions
 from batcache.progress import Progress
 from batcache.store.format.last_build import portable
@@ -36,7 +38,7 @@ def test_predictions_have_the_fields_shapes_and_types_that_were_promised(run: Pa
         assert arrays["scores"].shape == arrays["labels"].shape == (6, 3)
         assert arrays["offsets"][0] == 0
         assert arrays["offsets"][-1] == len(arrays["evidence"]) == len(arrays["evidence_start_s"])
-    assert {name: kind for name, (kind, _, _) in found.items() if kind == "U"} == {"filenames": "U", "species": "U"}
+    assert {name for name, (kind, _, _) in found.items() if kind == "U"} == {"filenames", "species", "groups"}
     assert {name: rest for name, rest in found.items() if rest[0] != "U"} == {
         "start_s": ("f", 8, 1),
         "duration_s": ("f", 8, 1),
@@ -104,8 +106,9 @@ def test_metrics_are_those_of_the_predictions_keyed_by_split(run: Path, small: S
     assert list(document) == ["test", "val"]
     for split, report in reports.items():
         predictions = read_predictions(run / "logs" / f"{split}_predictions.npz")
-        metrics = compute_metrics(predictions.scores, predictions.labels, SPECIES)
+        metrics = judge_predictions(predictions, {})
         assert report.metrics == metrics
+        assert replace(metrics, intervals=None) == compute_metrics(predictions.scores, predictions.labels, SPECIES)
         assert document[split] == {
             "checkpoint": "best_model.pt",
             "epoch": report.epoch,

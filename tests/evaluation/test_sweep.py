@@ -197,7 +197,9 @@ def test_the_table_has_a_row_a_combination(done: SweepReport) -> None:
 
 
 def outcome(seed: int, ap: float | None, pooling: str = "max") -> Outcome:
-    return Outcome({"model.pooling_type": pooling, "training.seed": seed}, ap, 0.5, 3, 10.0, 2.0 + seed, Path("a.json"))
+    return Outcome(
+        {"model.pooling_type": pooling, "training.seed": seed}, ap, 0.5, 3, 0.75, 10.0, 2.0 + seed, Path("a.json")
+    )
 
 
 def test_seeds_are_averaged_and_the_best_mean_comes_first() -> None:

@@ -208,7 +208,8 @@ def eval_(
 ) -> None:
     """Judge a trained model on clips that it has not seen.
 
-    Without --csv, the clips and splits are those of the run.
+    Without --csv, the clips and splits are those of the run. Where the data dir has an events.csv, it also shows how
+    often the evidence lies on a known call.
 
     Example: batcache eval --split test
     """

@@ -1,0 +1,68 @@
+"""Calls that are known to be there: the simulator's, an expert's, or marked by hand."""
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from batcache.errors import ManifestError, brief
+from batcache.manifest.cells import read_filename
+
+EVENTS = "events.csv"
+"""The table of calls in a data dir."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call: true seconds from the recording's start, kHz, and how strong it is in dB; None where it is not told."""
+
+    species: str
+    start_s: float
+    end_s: float
+    low_khz: float | None = None
+    high_khz: float | None = None
+    strength_db: float | None = None
+
+
+def read_calls(data_dir: Path) -> dict[str, tuple[Call, ...]]:
+    """Read calls by filename from the ``events.csv`` of a data dir.
+
+    Its columns: ``filename, species, start_s, end_s`` (or ``taxon`` for species, ``dur_s`` for end_s); where they are
+    there, also ``fmin_khz, fmax_khz`` and ``snr_db``, else ``level_db``. Others are ignored. No such file, or one that
+    lacks a column: no calls.
+
+    Raises:
+        ManifestError: a row that holds no numbers where they belong.
+    """
+    path = data_dir / EVENTS
+    if not path.is_file():
+        return {}
+    calls: dict[str, list[Call]] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            there = set(rows.fieldnames or ())
+            if not ({"filename", "start_s"} <= there and there & {"end_s", "dur_s"} and there & {"species", "taxon"}):
+                return {}
+            for row in rows:
+                calls.setdefault(read_filename(row["filename"], allow_outside=True), []).append(_read_call(row))
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise ManifestError(path, f"not a table of calls ({brief(error)})", "Correct, rename or remove it") from None
+    return {name: tuple(found) for name, found in calls.items()}
+
+
+def _read_call(row: Mapping[str, str]) -> Call:
+    start = _number(row["start_s"])
+    end = _number(row["end_s"]) if "end_s" in row else start + _number(row["dur_s"])
+    name = (row["species"] if "species" in row else row["taxon"]).strip() or "unknown"
+    strength = next((_number(row[column]) for column in ("snr_db", "level_db") if column in row), None)
+    low, high = (_number(row[column]) if column in row else None for column in ("fmin_khz", "fmax_khz"))
+    return Call(name, start, end, low, high, strength)
+
+
+def _number(cell: str) -> float:
+    value = float(cell)
+    if not math.isfinite(value):
+        raise ValueError(f"{cell!r} is no number")
+    return value
