@@ -4,13 +4,13 @@ A fit from a few dozen clips depends on its start and its draws. Several heads c
 mean is steadier than any of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from batcache.config.settings import ModelConfig
-from batcache.model.crnn import run_along_bags
+from batcache.model.alongside import run_alongside
 from batcache.model.pooling import BagOutput, MILPoolingHead
 
 INPUT_DROPOUT = 0.3
@@ -47,10 +47,24 @@ class EmbeddingHead(nn.Module):
 
     def forward(self, embeddings: Tensor, mask: Tensor) -> BagOutput:
         """Score a batch of bags. Shapes as the class says."""
-        heard = self.hidden(embeddings)
-        heard = heard + self.context(run_along_bags(self.rnn, heard, mask, self.dropout))
+        return score_alongside([self], embeddings, mask)[0]
+
+    def pool_heard(self, heard: Tensor, neighbours: Tensor, mask: Tensor) -> BagOutput:
+        """Score bags of which hidden layer and recurrent network have spoken.
+
+        Shape:
+            heard: ``[B, N, head_size]``, neighbours: ``[B, N, 2 * rnn_hidden_size]``
+        """
+        heard = heard + self.context(self.dropout(neighbours))
         output: BagOutput = self.pool(self.dropout(heard), mask.to(heard.device, non_blocking=True))
         return output
+
+
+def score_alongside(heads: Sequence[EmbeddingHead], embeddings: Tensor, mask: Tensor) -> list[BagOutput]:
+    """What each of several heads says of a batch of bags. Shapes as ``EmbeddingHead`` says."""
+    heard = [head.hidden(embeddings) for head in heads]
+    neighbours = run_alongside([head.rnn for head in heads], torch.stack(heard), mask)
+    return [head.pool_heard(*spoken, mask) for head, *spoken in zip(heads, heard, neighbours, strict=True)]
 
 
 class MILHeads(nn.Module):
@@ -79,7 +93,7 @@ class MILHeads(nn.Module):
     def each(self, embeddings: Tensor, mask: Tensor) -> list[BagOutput]:
         """What each head says of a batch of bags. Shapes as the class says."""
         scaled = (embeddings.float() - self.mean) / self.std
-        return [head(scaled, mask) for head in self.heads]
+        return score_alongside(list(self.heads), scaled, mask)  # type: ignore[arg-type]
 
     def forward(self, embeddings: Tensor, mask: Tensor) -> BagOutput:
         """Score a batch of bags. Shapes as the class says."""
