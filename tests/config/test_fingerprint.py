@@ -60,6 +60,7 @@ def test_no_other_setting_changes_the_fingerprint() -> None:
         "endpoint": "http://localhost:9000",
         "region": "eu-central-1",
         "engine": "nnaudio",
+        "clips_per_species": 5,
     }
     assert set(others) | set(OTHER_FEATURES) == {field.name for field in dataclasses.fields(DataConfig)}
     for name, value in others.items():
