@@ -1,8 +1,8 @@
 """Several recurrent networks of one shape run alongside each other: each step is one product for all of them.
 
-A GRU along a bag of ten instances is ten small steps, whose cost is that of starting them, not of their arithmetic. Five
-heads that take their steps together, both ways along the bag at once, cost little more than one. The networks stay
-``torch.nn.GRU``, whose equations these are; only their parameters are used.
+A GRU along a bag of ten instances is ten small steps, whose cost is that of starting them, not of their arithmetic.
+Five heads that take their steps together, both ways along the bag at once, cost little more than one. The networks
+stay ``torch.nn.GRU``, whose equations these are; only their parameters are used.
 """
 
 from collections.abc import Sequence
