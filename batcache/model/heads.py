@@ -64,7 +64,8 @@ def score_alongside(heads: Sequence[EmbeddingHead], embeddings: Tensor, mask: Te
     """What each of several heads says of a batch of bags. Shapes as ``EmbeddingHead`` says."""
     heard = [head.hidden(embeddings) for head in heads]
     neighbours = run_alongside([head.rnn for head in heads], torch.stack(heard), mask)
-    return [head.pool_heard(*spoken, mask) for head, *spoken in zip(heads, heard, neighbours, strict=True)]
+    spoken = zip(heads, heard, neighbours.unbind(0), strict=True)
+    return [head.pool_heard(own, others, mask) for head, own, others in spoken]
 
 
 class MILHeads(nn.Module):
