@@ -181,8 +181,7 @@ class AugmentationConfig(Section):
     Mask widths are upper bounds, in frames and mel bands.
 
     ``bandwidth_masking`` is the share of instances whose upper bands become 0 from a random one of the upper half on,
-    as recorders of a lower rate leave them; ``band_interpolation`` that of instances whose bands are blurred as if they
-    were read from a cache with other bands. Both are for teaching trunks.
+    as recorders of a lower rate leave them.
     """
 
     time_masking: bool = True
@@ -192,7 +191,6 @@ class AugmentationConfig(Section):
     noise_injection: bool = True
     noise_std: NotNegative = 0.01
     bandwidth_masking: Annotated[Real, Field(ge=0, le=1)] = 0.0
-    band_interpolation: Annotated[Real, Field(ge=0, le=1)] = 0.0
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,6 @@ from torch import Generator, Tensor
 
 from batcache.config.settings import AugmentationConfig
 
-_WIDEST_RATIO = 0.4
-"""Band spacings differ by up to half of this: from a cache to 120 kHz, others to 75 to 200 kHz are met."""
-
 
 def augment(features: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
     """Return augmented features; each instance gets its own masks, so that no species vanishes from a whole bag.
@@ -23,25 +20,9 @@ def augment(features: Tensor, config: AugmentationConfig, generator: Generator) 
         features = features.masked_fill(_spans(features, -2, config.time_mask_param, generator).unsqueeze(-1), 0)
     if config.freq_masking:
         features = features.masked_fill(_spans(features, -1, config.freq_mask_param, generator).unsqueeze(-2), 0)
-    if config.band_interpolation:
-        features = _interpolate(features, config.band_interpolation, generator)
     if config.bandwidth_masking:
         features = features.masked_fill(_upper_bands(features, config.bandwidth_masking, generator).unsqueeze(-2), 0)
     return features
-
-
-def _interpolate(features: Tensor, share: float, generator: Generator) -> Tensor:
-    """Blur the bands of this share of the instances as reading them from a cache with other bands would.
-
-    A band that lies the fraction w from one of that cache's centres and 1 - w from the next is a mean of the two, which
-    spreads it by the variance w (1 - w) in squared bands. Along the bands w advances by the ratio of the two spacings.
-    """
-    draw = torch.rand(3, *features.shape[:-2], 1, generator=generator, device=features.device)
-    place = torch.arange(features.shape[-1], device=features.device)
-    w = (draw[1] + (draw[2] - 0.5) * _WIDEST_RATIO * place).remainder(1)
-    variance = torch.where(draw[0] < share, w * (1 - w), 0).unsqueeze(-2)
-    near = torch.cat([features[..., :1], features, features[..., -1:]], -1)
-    return features + variance / 2 * (near[..., :-2] - 2 * features + near[..., 2:])
 
 
 def _upper_bands(features: Tensor, share: float, generator: Generator) -> Tensor:

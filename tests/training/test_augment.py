@@ -116,21 +116,3 @@ def test_upper_bands_vanish_from_a_share_of_the_instances_as_slow_recorders_leav
     assert torch.equal(left, (torch.arange(40) < kept[:, None]).float()), "bands vanish from the top down, all frames"
     assert set(kept.tolist()) == set(range(20, 41))
     assert abs((kept < 40).float().mean() - 0.3) < 0.05
-
-
-def test_bands_are_blurred_as_interpolation_between_two_centres_blurs_them() -> None:
-    """A mean of the centres w below and 1 - w above leaves a ramp alone, and lifts a parabola by w (1 - w)."""
-    band, config = torch.arange(40.0), replace(OFF, band_interpolation=0.5)
-    ramp = band.expand(3000, 2, 40)
-    assert torch.allclose(drawn(ramp, config)[..., 1:-1], ramp[..., 1:-1], atol=1e-5), "no band moves"
-    lifted = (drawn(ramp**2, config) - ramp**2)[..., 1:-1]
-    assert torch.allclose(lifted[:, 0], lifted[:, 1]), "all frames of an instance alike"
-    blurs = (lifted[:, 0] > 1e-3).any(-1)
-    assert abs(blurs.float().mean() - 0.5) < 0.05
-    assert lifted.min() > -1e-3 and 0.249 < lifted.max() < 0.251, "halves of both are the most"
-    assert abs(lifted[blurs].mean() - 1 / 6) < 0.01, "w is spread evenly"
-
-
-def test_what_is_alike_in_all_bands_is_not_blurred() -> None:
-    level = torch.rand(50, 3, 1).expand(50, 3, 40)
-    assert torch.allclose(drawn(level, replace(OFF, band_interpolation=1.0)), level, atol=1e-6)
