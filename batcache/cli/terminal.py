@@ -141,6 +141,9 @@ class Bars:
 
     def show(self, title: str, done: int = 0, total: int | None = None) -> None:
         """Show how far the bar of this title has come; without ``total`` it moves to and fro."""
+        with_total = {task.id for task in self._progress.tasks if task.total is not None}
+        if total is None and self._tasks.get(title) in with_total:
+            self._progress.remove_task(self._tasks.pop(title))  # rich takes no total away from a bar that has one
         if title not in self._tasks:
             self._tasks[title] = self._progress.add_task(title, total=total)
         self._progress.update(self._tasks[title], completed=done, total=total)

@@ -112,6 +112,16 @@ def test_a_doubtful_time_expansion_is_a_note_with_the_remedy(fresh: Path) -> Non
     assert "full-spectrum rate (1)" in shown.stdout and "1: wav/slow.wav (taken as 1: " in shown.stdout
 
 
+def test_species_that_call_above_the_features_are_a_note_of_the_build(fresh: Path) -> None:
+    (fresh / "one.csv").write_text("filename,Rhinolophus hipposideros\nwav/00.wav,1\n")
+    built = batcache("build", "--csv", "one.csv", cwd=fresh)
+    assert built.returncode == 0
+    assert "note: the features end at 100 kHz, and horseshoe bats (Rhinolophus hipposideros)" in built.stderr
+    (fresh / "high.yaml").write_text("data: {fmax: 120000}")
+    built = batcache("build", "--csv", "one.csv", "--config", "high.yaml", "--cache", "high.zarr", cwd=fresh)
+    assert built.returncode == 0 and "horseshoe" not in built.stderr, built.stderr
+
+
 def test_settings_that_contradict_the_store_are_an_error(fresh: Path) -> None:
     assert batcache("build", "--csv", "train.csv", cwd=fresh).returncode == 0
     (fresh / "other.yaml").write_text("data: {n_mels: 64}")

@@ -123,6 +123,52 @@ def test_a_store_that_was_moved_says_so_and_is_cured_by_a_build_that_computes_no
     assert batcache("show", "away/features.zarr", "-o", "x.png", cwd=done).returncode == 0
 
 
+def test_the_csvs_that_labels_are_taken_from_are_named_before_they_fail(done: Path) -> None:
+    """As of new nights, built later, that are in no split to train on."""
+    (done / "new.csv").write_text("filename,split,Forty-five,Sixty\nwav/00.wav,new,0,0\nwav/01.wav,new,1,0\n")
+    assert batcache("build", "--csv", "new.csv", cwd=done).returncode == 0
+    trained = batcache("train", "--config", "small.yaml", cwd=done)
+    assert trained.returncode == 1 and len(trained.stderr.splitlines()) == 1
+    assert re.search(r"^labels from \S*new\.csv, which features\.zarr was last built from; --csv", trained.stdout)
+    assert re.search(r"^error: \S*new\.csv: no clip of split train \(there are: new \(2\)\)", trained.stderr)
+    told = batcache("train", "--csv", "new.csv", "--config", "small.yaml", cwd=done)
+    assert told.returncode == 1 and "labels from" not in told.stdout
+
+
+def test_a_run_tells_of_itself(trained: Path, small: SmallWorld, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    about = json.loads((run / "run.json").read_text())
+    for finished, said in ((True, "yes"), (False, "no: `batcache train --resume run` goes on")):
+        (run / "run.json").write_text(json.dumps(about | {"finished": finished}))
+        shown = batcache("info", "run", cwd=tmp_path)
+        assert shown.returncode == 0, shown.stderr
+        title, *lines = shown.stdout.splitlines()
+        facts = dict(re.split(r" {2,}", line, maxsplit=1) for line in lines)
+        assert title == "run" and facts["started"] == about["started"] and facts["finished"] == said
+        assert facts["species"] == "Low, High, Sweep" and facts["pooling"] == small.config.model.pooling_type
+        assert facts["best model"].startswith("run/checkpoints/best_model.pt (epoch ")
+
+
+@pytest.mark.slow
+def test_where_recordings_were_moved_show_names_a_flag_that_it_has_and_that_helps(done: Path) -> None:
+    """Recordings of a folder of their own, which has another name since."""
+    (done / "nights").mkdir()
+    (done / "wav").rename(done / "nights" / "wav")
+    built = batcache("build", "--csv", "train.csv", "--data-dir", "nights", cwd=done)
+    assert built.returncode == 0 and "12 up to date" in built.stdout, built.stderr
+    run = run_of(done)
+    for record in (run / "run.json", run / "metrics.json"):
+        record.write_text(record.read_text().replace('"data_dir": "../.."', '"data_dir": "../../nights"'))
+    (done / "nights").rename(done / "moved")
+    for target in ("features.zarr", f"runs/{run.name}"):
+        command = ("show", target, "-o", f"{Path(target).name}.png")
+        refused = batcache(*command, cwd=done)
+        assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1 and "nights" in refused.stderr
+        assert set(re.findall(r"--[a-z-]+", refused.stderr)) == {"--data-dir"}
+        shown = batcache(*command, "--data-dir", "moved", cwd=done)
+        assert shown.returncode == 0 and (done / command[-1]).exists(), shown.stderr
+
+
 @pytest.mark.slow
 def test_a_cache_and_a_run_can_be_drawn(done: Path) -> None:
     run = f"runs/{run_of(done).name}"

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from batcache.cli.progress import show_progress
 from batcache.cli.terminal import Table, progress_bars, say, show_table, warn
 from batcache.errors import count
+from batcache.progress import Progress
 
 STRANGE = "[red]a[/red] [/] :bat: \\[x].wav"
 BAR = """
@@ -55,6 +57,14 @@ def test_columns_of_numbers_are_right_aligned_under_a_header(capfd: pytest.Captu
     lines = [line.rstrip() for line in capfd.readouterr().out.splitlines()]
     assert lines[0] == "title"
     assert len({len(line) for line in lines[1:]}) == 1 and lines[2].endswith("    1")
+
+
+def test_a_very_long_cell_lengthens_its_own_line_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    long = "folder/" * 53
+    show_table(Table("title", [(long, "1", "found"), ("b.wav", "20", long)], ("file", "calls", "reason")))
+    header, first, second = capfd.readouterr().out.splitlines()[1:]
+    assert header == "file   calls  reason" and first == f"{long}      1   found"
+    assert second == f"b.wav     20  {long}"
 
 
 @pytest.mark.parametrize(
@@ -124,6 +134,16 @@ def test_a_file_gets_its_lines_while_the_terminal_shows_the_bar(tmp_path: Path) 
     plain, shown = run_on_terminal(False, sys.executable, "-c", BAR, cwd=tmp_path)
     assert plain == "half of it\ndone\n"
     assert "half of it" not in shown and "note: half is left" in shown and "/20" in shown
+
+
+def test_no_bar_stands_at_its_end_while_work_goes_on() -> None:
+    """A stage that has come through still writes, commits and flushes."""
+    with show_progress() as listen:
+        for stage in ("build", "epoch 1"):
+            for done in (1, 2):
+                listen(Progress(stage, done, 2))
+                (task,) = listen._bars._progress.tasks  # type: ignore[attr-defined]
+                assert (task.completed, task.total) == (done, 2 if done == 1 else None)
 
 
 def test_a_stage_has_a_bar_and_one_shown_alone_takes_the_place_of_all(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from batcache.cli.tables import describe
+from batcache.training.events import TimeLeft
 from tests.command import batcache
 
 
@@ -96,6 +98,36 @@ def test_an_option_that_would_be_ignored_is_refused_even_at_its_default(tmp_path
 def test_every_help_has_an_example(command: str, tmp_path: Path) -> None:
     shown = batcache(command, "--help", cwd=tmp_path)
     assert shown.returncode == 0 and f"Example: batcache {command}" in " ".join(shown.stdout.split())
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["info"]], ids=" ".join)
+def test_h_is_help(command: list[str], tmp_path: Path) -> None:
+    short, long = (batcache(*command, flag, cwd=tmp_path) for flag in ("-h", "--help"))
+    assert short.returncode == 0 and short.stdout == long.stdout and "Usage: batcache" in short.stdout
+
+
+def test_batcache_alone_shows_the_commands_of_a_day_and_where_the_others_are(tmp_path: Path) -> None:
+    shown = batcache(cwd=tmp_path)
+    assert shown.returncode == 0 and shown.stderr == ""
+    assert re.findall(r"^ {4}batcache (\w+)", shown.stdout, re.MULTILINE) == ["build", "train", "eval"]
+    assert "batcache --help" in shown.stdout and len(shown.stdout.splitlines()) < 10
+
+
+def test_shells_complete_commands_and_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--install-completion" in batcache("--help", cwd=tmp_path).stdout
+    monkeypatch.setenv("_BATCACHE_COMPLETE", "complete_bash")
+    for words, expected in (("batcache tr", "train"), ("batcache train --pool", "--pooling")):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        assert batcache(cwd=tmp_path).stdout.split() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "epochs", "said"),
+    [(50, 3, []), (600, 3, ["about 10 minutes for 3 epochs"]), (9000, 1, ["about 2.5 hours for 1 epoch"])],
+)
+def test_how_long_a_training_will_take_is_said_where_that_is_long(seconds: float, epochs: int, said: list[str]) -> None:
+    assert describe(TimeLeft(seconds, epochs)) == [f"{line}; less, if it stops early" for line in said]
 
 
 def test_help_says_what_is_taken_where_an_option_is_not_given(tmp_path: Path) -> None:

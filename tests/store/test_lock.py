@@ -12,8 +12,10 @@ import psutil
 import pytest
 
 from batcache.errors import AudioError, StoreError
+from batcache.manifest.manifest import read_manifest
 from batcache.store.format import lock
 from batcache.store.format.lock import LOCK, hold
+from batcache.store.upkeep.prune import prune
 from tests.store.locks import process_that_is_gone, wait_for, write_lock
 from tests.store.project import CONFIG, Project, assert_equal_trees, snapshot
 
@@ -56,16 +58,18 @@ def start(project: Project, awaited: str = "clips.csv") -> "subprocess.Popen[str
 @pytest.mark.slow
 def test_of_two_builders_at_once_one_works_and_the_other_is_told_who_since_when_and_how_to_go_on(project):
     with start(project, awaited="go on") as first:
-        wait_for((project.cache / LOCK).exists)
-        with pytest.raises(StoreError) as second:
-            project.build(per_shard=640)
-        assert first.poll() is None, "the first is at work"
-        holder, lock_place = json.loads((project.cache / LOCK).read_bytes()), project.cache / LOCK
-        assert str(second.value).startswith(f"{project.cache}: ")
-        for said in (f"process {first.pid} of this machine", f"since {holder['since']}", f"delete {lock_place}"):
-            assert said in str(second.value)
-        assert holder["host"] == socket.gethostname()
-        (project.root / "go on").touch()
+        try:
+            wait_for((project.cache / LOCK).exists)
+            with pytest.raises(StoreError) as second:
+                project.build(per_shard=640)
+            assert first.poll() is None, "the first is at work"
+            holder, lock_place = json.loads((project.cache / LOCK).read_bytes()), project.cache / LOCK
+            assert str(second.value).startswith(f"{project.cache}: ")
+            for said in (f"process {first.pid} of this machine", f"since {holder['since']}", f"delete {lock_place}"):
+                assert said in str(second.value)
+            assert holder["host"] == socket.gethostname()
+        finally:
+            (project.root / "go on").touch()  # the first ends, whatever was found
         first.communicate(timeout=60)
     assert first.returncode == 0
     assert not (project.cache / LOCK).exists(), "gone after a build"
@@ -89,6 +93,17 @@ def test_four_builders_that_start_together_on_nothing_leave_one_whole_store(proj
         assert_equal_trees(snapshot(project.cache), snapshot(other.cache))
         assert not list(project.root.glob("*.partial"))
         shutil.rmtree(project.cache)
+
+
+@pytest.mark.parametrize("change", ["build", "prune"])
+def test_a_store_that_another_holds_is_not_changed(project, change):
+    project.build(per_shard=640)
+    project.record("b.wav")
+    project.list("a.wav", "b.wav")
+    before = snapshot(project.cache)
+    with hold(project.cache), pytest.raises(StoreError, match="is being built by process"):
+        project.build(per_shard=640) if change == "build" else prune(project.cache, read_manifest([project.csv]))
+    assert_equal_trees(snapshot(project.cache), before)
 
 
 def test_a_lock_of_another_machine_is_refused_with_the_remedy_and_stays(tmp_path):

@@ -76,8 +76,9 @@ def test_progress_tells_the_run_in_order(small: SmallWorld, tmp_path: Path) -> N
     assert [(one.stage, one.done, one.total) for one in told] == expected
     results = [one.result for one in told if one.result is not None]
     assert [type(result) for result in results] == [RunStarted, TimeLeft, Epoch, Epoch]
-    started = results[0]
-    assert isinstance(started, RunStarted)
+    started, left = results[:2]
+    assert isinstance(started, RunStarted) and isinstance(left, TimeLeft)
+    assert left.epochs == 2 and left.seconds > 0
     assert (started.train_clips, started.val_clips, started.first_epoch, started.epochs) == (12, 6, 1, 2)
     (note,) = started.notes
     assert note.startswith("1 recording left out, rejected by build: broken.wav")

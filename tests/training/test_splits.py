@@ -66,6 +66,17 @@ def test_the_share_is_about_what_was_asked_for_and_the_seed_decides_which() -> N
     assert draws[3] == share_groups(bags, 0.15, 3)[1]
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_drawn_to_validate_on_heeds_the_size_of_groups_and_leaves_every_species_to_learn(seed: int) -> None:
+    """A group of 600 clips and twenty of 20, in one of which alone a second species is."""
+    nights = [*["night 0"] * 600, *(f"night {i // 20 + 1}" for i in range(400))]
+    bags = [bag(i, night, str(i)) for i, night in enumerate(nights)]
+    bags = [replace(b, clip=replace(b.clip, labels=(1, int(b.clip.group == "night 7")))) for b in bags]
+    train, val = share_groups(bags, 0.15, seed)
+    assert len(val) in (140, 160)
+    assert sum(b.clip.labels[1] for b in train) == 20
+
+
 def test_groups_that_share_a_copy_move_together() -> None:
     bags = [bag(0, "a", "x"), bag(1, "b", "x"), bag(2, "b", "y"), bag(3, "c", "y"), bag(4, "d", "z")]
     sides = {
