@@ -28,7 +28,7 @@ from batcache.training.embeddings import Embed
 from batcache.training.lineage import Heard, read_heard
 from batcache.training.runs import BEST, read_run, read_run_config
 from batcache.training.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
-from batcache.training.tracking import open_tracker
+from batcache.training.tracking import Tracker, open_tracker
 
 EVALUATION_VERSION = 2
 """Raised whenever code changes what an evaluation makes of the same inputs: it is then not up to date."""
@@ -170,8 +170,7 @@ def evaluate(
     write_predictions(where, predictions)
     summary = file_outcome(run, judging.name, _about(judging) | metrics.to_plain())
     tracker = open_tracker(config.wandb, run, to_plain(config))
-    tracker.log({"epoch": checkpoint.epoch, **_flat(judging.name, metrics)})
-    tracker.log_table(f"{judging.name}/species", [asdict(row) for row in metrics.per_species])
+    log_metrics(tracker, judging.name, checkpoint.epoch, metrics)
     tracker.log_pictures(f"{judging.name}/clips", lambda folder: _draw_telling(judging, predictions, folder))
     for path in (where, summary):
         tracker.save(path)
@@ -180,6 +179,12 @@ def evaluate(
     return EvalReport(
         judging.checkpoint_path, checkpoint.epoch, judging.split, metrics, predictions, where, summary, notes
     )
+
+
+def log_metrics(tracker: Tracker, name: str, epoch: int, metrics: Metrics) -> None:
+    """Report what was judged under this name: numbers and a table of species."""
+    tracker.log({"epoch": epoch, **_flat(name, metrics)})
+    tracker.log_table(f"{name}/species", [asdict(row) for row in metrics.per_species])
 
 
 def _draw_telling(judging: Evaluation, predictions: Predictions, folder: Path) -> Mapping[Path, str]:
