@@ -25,7 +25,7 @@ from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, instances_of, join
 from batcache.training.embeddings import Embed
-from batcache.training.lineage import Heard, read_heard
+from batcache.training.lineage import OTHER_NIGHTS, Heard, describe_unknown, read_heard
 from batcache.training.runs import BEST, read_run, read_run_config
 from batcache.training.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
 from batcache.training.tracking import Tracker, open_tracker
@@ -102,12 +102,13 @@ def choose_clips(
     else:
         bags = tuple(bag for bag in bags if bag.clip.split == split)
     require_split(bags, manifest, split)
-    _refuse_trained(bags, read_heard(checkpoint_path.parent.parent), checkpoint_path)
-    validated = Heard() if checkpoint.model.trains_heads_alone else Heard.of_split(splits.values(), "val")
-    chose = validated.among(bags)
-    if chose:
+    heard = read_heard(checkpoint_path.parent.parent)
+    _refuse_trained(bags, heard, checkpoint_path)
+    if chose := heard.validated.among(bags):
         who = f"{len(chose):,} of {count(len(bags), 'clip')}, or others of the same groups,"
-        notes.append(f"{who} validated while this model was trained: scores on them are too good")
+        notes.append(f"{who} validated while this model, or one before it, was trained: scores on them are too good")
+    if not heard.is_all:
+        notes.append(describe_unknown("this model"))
     untaught = [name for name, taught in zip(checkpoint.species, checkpoint.is_taught, strict=True) if not taught]
     if untaught:
         notes.append(f"without scores, as the clips trained on held one label alone: {', '.join(untaught)}")
@@ -260,4 +261,4 @@ def _refuse_trained(bags: Sequence[Bag], heard: Heard, checkpoint_path: Path) ->
     if seen := heard.among(bags):
         names = list_some(bag.clip.filename for bag in seen)
         finding = f"trained on {len(seen):,} of {count(len(bags), 'clip')}, or on others of the same groups: {names}"
-        raise RunError(checkpoint_path, finding, "Judge it on clips of other groups: their scores would mean something")
+        raise RunError(checkpoint_path, finding, f"Judge it on clips of other groups, {OTHER_NIGHTS}")
