@@ -73,7 +73,8 @@ def run_pipeline(
         on_progress: hears what each step tells; the report of each step is a result.
 
     Raises:
-        BatcacheError: what the steps raise. Clips to judge on are looked for before anything is trained.
+        BatcacheError: what the steps raise. Clips to judge on, which no model before has learnt from, are looked for
+            before anything is trained.
     """
     from batcache.store.build.build import build
     from batcache.store.settings import choose_manifest, load_settings, load_with_store
@@ -93,13 +94,16 @@ def run_pipeline(
     on_progress(Progress("build", result=built))
 
     from batcache.training.bags import join
+    from batcache.training.lineage import require_unheard
     from batcache.training.splits import require_split
 
     settings, store = load_with_store(file, flags)
     manifest = choose_manifest(csvs, settings, store, allow_outside=True)
     if settings.synth.instance_labels:
         return _keep_trunk(train_if_needed(settings, store, manifest, pick_device(device), on_progress), settings)
-    require_split(join(manifest, store).split("test"), manifest, "test")  # before hours of training for nothing
+    judging = join(manifest, store).split("test")
+    require_split(judging, manifest, "test")  # before hours of training for nothing
+    require_unheard(settings.model, store.features, manifest.species, judging)
     run = train_if_needed(settings, store, manifest, pick_device(device), on_progress)
     evaluation = _evaluate_if_needed(run, store, manifest, pick_device(device), on_progress)
     return PipelineReport(settings, built, run, evaluation, run / PAGE)

@@ -101,6 +101,7 @@ def of_evaluation(report: "EvalReport") -> Iterator[Block]:
 
 def of_folds(report: "FoldsReport") -> Iterator[Block]:
     """What cross-validation came to, and the model that was trained on all clips."""
+    yield from map(Note, report.notes)
     yield from _of_metrics(report.metrics, f"{report.folds} folds")
     yield f"predictions {report.predictions_file}"
     yield f"metrics     {report.metrics_file}"

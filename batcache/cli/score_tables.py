@@ -53,11 +53,15 @@ def _shares(shares: "CallShares") -> Iterator[str]:
 
 def of_comparison(report: "Comparison") -> Iterator[Block]:
     """Average precision of two runs by species and averaged, and how sure their difference is."""
+    from batcache.evaluation.bootstrap import FEWEST_GROUPS  # --help imports no torch
+
     rows = [
         (name, f"{report.positives[name]}/{report.known[name]}", *_difference(difference))
         for name, difference in report.per_species.items()
     ]
-    rows.append(("macro average", "", *_difference(report.macro)))
+    few = len(report.of_few_groups)
+    macro = f"macro average, {few} species of few {report.unit}s" if few else "macro average"
+    rows.append((macro, "", *_difference(report.macro)))
     yield f"A {report.run_a}\nB {report.run_b}"
     yield Table(
         f"AP on {report.outcome}, {count(report.clips, 'clip')}",
@@ -70,7 +74,8 @@ def of_comparison(report: "Comparison") -> Iterator[Block]:
     else:
         drawn = _drawn(report.draws, report.units, report.unit)
         yield f"intervals: {drawn}; A better: in what share of them, ties as a half"
-        yield f"without those of species that fewer than 5 {report.unit}s hold"
+    if few:
+        yield f"of few {report.unit}s: fewer than {FEWEST_GROUPS} hold the species, or lack it; it has no interval"
 
 
 def _difference(of: "Difference") -> Iterator[str]:

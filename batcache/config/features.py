@@ -14,6 +14,8 @@ from batcache.errors import ConfigError
 
 FRONT_END_VERSION = 3
 """Raised whenever code changes the cached numbers; the golden test fails when that was forgotten."""
+PCEN = "pcen_"
+"""What the names of the settings begin with that belong to PCEN alone."""
 _EARLIEST_READ = 2
 """Version 1 hashed contents otherwise: copies of a clip would not be known as such beside what is hashed today."""
 
@@ -64,7 +66,7 @@ class FeatureConfig(Section):
     def _refuse_idle_pcen(self) -> None:
         for field in dataclasses.fields(FeatureConfig):
             value = getattr(self, field.name)
-            if self.compression != "pcen" and field.name.startswith("pcen_") and value != field.default:
+            if self.compression != "pcen" and field.name.startswith(PCEN) and value != field.default:
                 finding = f"{value:g}, which does nothing where data.compression is {self.compression}"
                 raise ConfigError(f"data.{field.name}", finding, "Leave it out, or write compression: pcen")
 
@@ -72,6 +74,18 @@ class FeatureConfig(Section):
     def compressed_by(self) -> str:
         """``compression`` as a report says it."""
         return {"pcen": "PCEN", "log": "logarithm"}[self.compression]
+
+    @property
+    def in_words(self) -> str:
+        """What a frame holds, as a report says it: mel bands, what became of their magnitudes, frames a second."""
+        bands = f"{self.n_mels} mel bands, {self.fmin / 1000:g} to {self.fmax / 1000:g} kHz"
+        return f"{bands}, {self.compressed_by}; {self.frames_per_second:g} frames a second"
+
+    def differing(self, other: "FeatureConfig") -> list[str]:
+        """The settings in which another config differs; those of PCEN only where both use it."""
+        both = self.compression == other.compression
+        there, here = vars(other), vars(self)
+        return [name for name in here if here[name] != there[name] and (both or not name.startswith(PCEN))]
 
     @property
     def frames_per_second(self) -> float:

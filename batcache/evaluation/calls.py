@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from batcache.errors import ManifestError, brief
+from batcache.errors import ManifestError, brief, quote
 from batcache.manifest.cells import read_filename
 
 EVENTS = "events.csv"
@@ -29,11 +29,11 @@ def read_calls(data_dir: Path) -> dict[str, tuple[Call, ...]]:
     """Read calls by filename from the ``events.csv`` of a data dir.
 
     Its columns: ``filename, species, start_s, end_s`` (or ``taxon`` for species, ``dur_s`` for end_s); where they are
-    there, also ``fmin_khz, fmax_khz`` and ``snr_db``, else ``level_db``. Others are ignored. No such file, or one that
-    lacks a column: no calls.
+    there, also ``fmin_khz, fmax_khz`` and ``snr_db``, else ``level_db``, whose cells may be blank. Others are ignored.
+    No such file, or one that lacks a column: no calls.
 
     Raises:
-        ManifestError: a row that holds no numbers where they belong.
+        ManifestError: a row that holds no numbers where they belong; names its line.
     """
     path = data_dir / EVENTS
     if not path.is_file():
@@ -46,23 +46,45 @@ def read_calls(data_dir: Path) -> dict[str, tuple[Call, ...]]:
             if not ({"filename", "start_s"} <= there and there & {"end_s", "dur_s"} and there & {"species", "taxon"}):
                 return {}
             for row in rows:
-                calls.setdefault(read_filename(row["filename"], allow_outside=True), []).append(_read_call(row))
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise ManifestError(path, f"not a table of calls ({brief(error)})", "Correct, rename or remove it") from None
+                name, call = _read_row(row, f"{path} line {rows.line_num}")
+                calls.setdefault(name, []).append(call)
+    except (OSError, ValueError, csv.Error) as error:
+        raise _no_calls(path, error) from None
     return {name: tuple(found) for name, found in calls.items()}
 
 
-def _read_call(row: Mapping[str, str]) -> Call:
-    start = _number(row["start_s"])
-    end = _number(row["end_s"]) if "end_s" in row else start + _number(row["dur_s"])
-    name = (row["species"] if "species" in row else row["taxon"]).strip() or "unknown"
-    strength = next((_number(row[column]) for column in ("snr_db", "level_db") if column in row), None)
-    low, high = (_number(row[column]) if column in row else None for column in ("fmin_khz", "fmax_khz"))
-    return Call(name, start, end, low, high, strength)
+def _read_row(row: Mapping[str, str | None], place: str) -> tuple[str, Call]:
+    try:
+        return read_filename(row["filename"] or "", allow_outside=True), _read_call(row)
+    except ValueError as error:
+        raise _no_calls(place, error) from None
 
 
-def _number(cell: str) -> float:
-    value = float(cell)
+def _no_calls(place: object, error: Exception) -> ManifestError:
+    return ManifestError(place, f"not a table of calls ({brief(error)})", "Correct, rename or remove it")
+
+
+def _read_call(row: Mapping[str, str | None]) -> Call:
+    start = _number(row, "start_s")
+    end = _number(row, "end_s") if "end_s" in row else start + _number(row, "dur_s")
+    species = row["species"] if "species" in row else row["taxon"]
+    if species is None:
+        raise ValueError("the row ends before its species")
+    strength = next((_number_or_none(row, column) for column in ("snr_db", "level_db") if column in row), None)
+    low, high = (_number_or_none(row, column) for column in ("fmin_khz", "fmax_khz"))
+    return Call(species.strip() or "unknown", start, end, low, high, strength)
+
+
+def _number_or_none(row: Mapping[str, str | None], column: str) -> float | None:
+    return _number(row, column) if (row.get(column) or "").strip() else None
+
+
+def _number(row: Mapping[str, str | None], column: str) -> float:
+    cell = row[column] or ""
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{cell!r} is no number")
+        raise ValueError(f"{column} {quote(cell)} is no number")
     return value

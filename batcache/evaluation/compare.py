@@ -35,7 +35,7 @@ class Difference:
         b: of the second.
         difference: ``a - b``.
         interval: 95 % of that difference in draws of whole groups; None where there are too few groups, of a species
-            also where too few hold it.
+            also where too few hold it, or too few lack it.
         a_is_better: the share of draws in which the first is better; a draw in which both are alike counts half. None
             as ``interval``.
     """
@@ -60,6 +60,8 @@ class Comparison:
         known: clips where both runs have a score and the label is known, by species.
         per_species: average precision by species.
         macro: its plain mean over the species that have one.
+        of_few_groups: the species in that mean that fewer than ``FEWEST_GROUPS`` units hold, or lack; empty where
+            ``refusal`` says that there are no intervals at all.
         unit: what was drawn: ``group``, or ``recording`` where no group is known.
         units: how many there are to draw from.
         draws: how often they were drawn.
@@ -74,6 +76,7 @@ class Comparison:
     known: dict[str, int]
     per_species: dict[str, Difference]
     macro: Difference
+    of_few_groups: tuple[str, ...]
     unit: str
     units: int
     draws: int
@@ -106,7 +109,7 @@ def compare(run_a: Path, run_b: Path, outcome: str = "test") -> Comparison:
     else:
         draws = np.concatenate([_judge(rankings, weights) for weights in drawn.draw()], axis=2)
     species = _species(a)
-    held_by = [len(np.unique(drawn.unit_of[labels[:, c] == 1])) for c in range(len(species))]
+    few = [not drawn.refusal and _count_units(drawn.unit_of, labels[:, c]) < FEWEST_GROUPS for c in range(len(species))]
     return Comparison(
         run_a,
         run_b,
@@ -115,10 +118,10 @@ def compare(run_a: Path, run_b: Path, outcome: str = "test") -> Comparison:
         positives=dict(zip(species, (labels == 1).sum(0).tolist(), strict=True)),
         known=dict(zip(species, (labels >= 0).sum(0).tolist(), strict=True)),
         per_species={
-            name: _difference(once[:, c], draws[:, c] if held_by[c] >= FEWEST_GROUPS else draws[:, c, :0])
-            for c, name in enumerate(species)
+            name: _difference(once[:, c], draws[:, c, :0] if few[c] else draws[:, c]) for c, name in enumerate(species)
         },
         macro=_difference(mean_over_species(once.swapaxes(0, 1)), mean_over_species(draws.swapaxes(0, 1))),
+        of_few_groups=tuple(name for c, name in enumerate(species) if few[c] and not np.isnan(once[:, c]).any()),
         unit=drawn.unit,
         units=drawn.units,
         draws=0 if drawn.refusal else DRAWS,
@@ -129,6 +132,11 @@ def compare(run_a: Path, run_b: Path, outcome: str = "test") -> Comparison:
 def _judge(rankings: Sequence[Sequence[Ranking]], weights: NDArray[np.int64]) -> Floats:
     """Average precision of both runs. Shape: weights ``[R, D]`` -> ``[2, C, D]``"""
     return np.array([[ranking.judge(weights)[0] for ranking in of_run] for of_run in rankings])
+
+
+def _count_units(unit_of: NDArray[np.intp], labels: NDArray[np.int8]) -> int:
+    """How many units hold a species, or lack it, whichever are fewer. Shape: ``[R]`` each"""
+    return min(len(np.unique(unit_of[labels == value])) for value in (0, 1))
 
 
 def _difference(once: Floats, draws: Floats) -> Difference:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from batcache.config.settings import Config
+from batcache.config.settings import Config, to_plain
+from batcache.evaluation.evaluate import log_metrics
 from batcache.evaluation.folds import FOLDS, draw_folds, judge_folds, require_judgeable
 from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import file_outcome
@@ -16,6 +17,7 @@ from batcache.store.reader import Store
 from batcache.training.embeddings import Embeddings
 from batcache.training.loop import train
 from batcache.training.runs import BEST, read_run
+from batcache.training.tracking import open_tracker
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class FoldsReport:
         predictions: out of fold, fold after fold.
         predictions_file: where they lie.
         metrics_file: of the run.
+        notes: what the user should know, and could not be told before.
     """
 
     run: Path
@@ -37,6 +40,7 @@ class FoldsReport:
     predictions: Predictions
     predictions_file: Path
     metrics_file: Path
+    notes: tuple[str, ...] = ()
 
 
 def cross_validate(
@@ -63,10 +67,17 @@ def cross_validate(
     whole = train(config, store, drawn.whole, device, embed=embed, on_progress=on_progress)
     on_progress(Progress("train", result=whole))
     run = whole.run
-    settings = replace(config, training=replace(config.training, run_dir=run / FOLDS))
+    training, wandb = replace(config.training, run_dir=run / FOLDS), replace(config.wandb, enabled=False)
+    settings = replace(config, training=training, wandb=wandb)  # wandb hears of the whole run alone
     judged = judge_folds(settings, store, drawn, device, embed, on_progress=on_progress)
     place = run / "logs" / f"{FOLDS}_predictions.npz"
     write_predictions(place, judged.predictions)
     about = {name: read_run(run)[name] for name in ("cache", "csvs", "split_of", "data_dir", "inputs")}
     outcome = about | {"checkpoint": BEST.name, "folds": folds} | judged.metrics.to_plain()
-    return FoldsReport(run, folds, judged.metrics, judged.predictions, place, file_outcome(run, FOLDS, outcome))
+    summary = file_outcome(run, FOLDS, outcome)
+    tracker = open_tracker(config.wandb, run, to_plain(config))
+    log_metrics(tracker, FOLDS, whole.best_epoch, judged.metrics)
+    for path in (place, summary):
+        tracker.save(path)
+    tracker.finish()
+    return FoldsReport(run, folds, judged.metrics, judged.predictions, place, summary, tracker.notes)

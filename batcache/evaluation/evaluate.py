@@ -25,10 +25,10 @@ from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, instances_of, join
 from batcache.training.embeddings import Embed
-from batcache.training.lineage import Heard, read_heard
+from batcache.training.lineage import OTHER_NIGHTS, Heard, describe_unknown, read_heard
 from batcache.training.runs import BEST, read_run, read_run_config
 from batcache.training.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
-from batcache.training.tracking import open_tracker
+from batcache.training.tracking import Tracker, open_tracker
 
 EVALUATION_VERSION = 2
 """Raised whenever code changes what an evaluation makes of the same inputs: it is then not up to date."""
@@ -102,12 +102,13 @@ def choose_clips(
     else:
         bags = tuple(bag for bag in bags if bag.clip.split == split)
     require_split(bags, manifest, split)
-    _refuse_trained(bags, read_heard(checkpoint_path.parent.parent), checkpoint_path)
-    validated = Heard() if checkpoint.model.trains_heads_alone else Heard.of_split(splits.values(), "val")
-    chose = validated.among(bags)
-    if chose:
+    heard = read_heard(checkpoint_path.parent.parent)
+    _refuse_trained(bags, heard, checkpoint_path)
+    if chose := heard.validated.among(bags):
         who = f"{len(chose):,} of {count(len(bags), 'clip')}, or others of the same groups,"
-        notes.append(f"{who} validated while this model was trained: scores on them are too good")
+        notes.append(f"{who} validated while this model, or one before it, was trained: scores on them are too good")
+    if not heard.is_all:
+        notes.append(describe_unknown("this model"))
     untaught = [name for name, taught in zip(checkpoint.species, checkpoint.is_taught, strict=True) if not taught]
     if untaught:
         notes.append(f"without scores, as the clips trained on held one label alone: {', '.join(untaught)}")
@@ -170,8 +171,7 @@ def evaluate(
     write_predictions(where, predictions)
     summary = file_outcome(run, judging.name, _about(judging) | metrics.to_plain())
     tracker = open_tracker(config.wandb, run, to_plain(config))
-    tracker.log({"epoch": checkpoint.epoch, **_flat(judging.name, metrics)})
-    tracker.log_table(f"{judging.name}/species", [asdict(row) for row in metrics.per_species])
+    log_metrics(tracker, judging.name, checkpoint.epoch, metrics)
     tracker.log_pictures(f"{judging.name}/clips", lambda folder: _draw_telling(judging, predictions, folder))
     for path in (where, summary):
         tracker.save(path)
@@ -180,6 +180,12 @@ def evaluate(
     return EvalReport(
         judging.checkpoint_path, checkpoint.epoch, judging.split, metrics, predictions, where, summary, notes
     )
+
+
+def log_metrics(tracker: Tracker, name: str, epoch: int, metrics: Metrics) -> None:
+    """Report what was judged under this name: numbers and a table of species."""
+    tracker.log({"epoch": epoch, **_flat(name, metrics)})
+    tracker.log_table(f"{name}/species", [asdict(row) for row in metrics.per_species])
 
 
 def _draw_telling(judging: Evaluation, predictions: Predictions, folder: Path) -> Mapping[Path, str]:
@@ -255,4 +261,4 @@ def _refuse_trained(bags: Sequence[Bag], heard: Heard, checkpoint_path: Path) ->
     if seen := heard.among(bags):
         names = list_some(bag.clip.filename for bag in seen)
         finding = f"trained on {len(seen):,} of {count(len(bags), 'clip')}, or on others of the same groups: {names}"
-        raise RunError(checkpoint_path, finding, "Judge it on clips of other groups: their scores would mean something")
+        raise RunError(checkpoint_path, finding, f"Judge it on clips of other groups, {OTHER_NIGHTS}")

@@ -22,6 +22,9 @@ def read_judged(run: Path, name: str) -> tuple[dict[str, Any], Predictions]:
     there = read_outcomes(run)
     if name not in there:
         known = ", ".join(there) or "nothing"
-        remedy = did_you_mean(name, there, "Run `batcache eval` first")
+        from batcache.evaluation.folds import FOLDS  # which imports this module
+
+        made_by = "batcache train --folds 5" if name == FOLDS else "batcache eval"
+        remedy = did_you_mean(name, there, f"Run `{made_by}` first")
         raise RunError(run, f"{name} has not been judged (there is: {known})", remedy)
     return there[name], read_predictions(predictions_path(run, name))

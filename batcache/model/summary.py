@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from batcache.config.features import FeatureConfig
 from batcache.errors import RunError
 from batcache.model.checkpoint import Checkpoint
 from batcache.model.pretrained import SIMULATED, Pretrained, load_pretrained
@@ -40,7 +39,7 @@ def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
         "taught": f"all but {', '.join(untaught)}" if untaught else "all",
         "epoch": f"{checkpoint.epoch}",
         checkpoint.metric: f"{checkpoint.score:.4f}",
-        "features": _describe_features(features),
+        "features": features.in_words,
         "instances": f"of {checkpoint.frames_per_instance / features.frames_per_second:g} s",
         "front end": f"version {checkpoint.front_end_version}, fingerprint {checkpoint.fingerprint}",
         "trunk": trunk,
@@ -53,15 +52,10 @@ def _of_trunk(trunk: Pretrained) -> dict[str, str]:
     return {
         "kind": "trunk",
         "made": trunk.made or "not said",
-        "features": _describe_features(trunk.config.features),
+        "features": trunk.config.features.in_words,
         "layers": _describe_layers(trunk),
         "trunk": _describe_digest(trunk),
     }
-
-
-def _describe_features(features: FeatureConfig) -> str:
-    bands = f"{features.n_mels} mel bands, {features.fmin / 1000:g} to {features.fmax / 1000:g} kHz"
-    return f"{bands}; {features.frames_per_second:g} frames a second"
 
 
 def _describe_layers(trunk: Pretrained) -> str:

@@ -6,6 +6,7 @@ Layers of settings, the later winning: defaults, what the store was built with, 
 from collections.abc import Sequence
 from pathlib import Path
 
+from batcache.config.features import PCEN
 from batcache.config.load import Layer, load_config
 from batcache.config.settings import Config
 from batcache.errors import ConfigError, ManifestError
@@ -30,6 +31,8 @@ def load_settings(path: Path | None, flags: Layer, over: Layer | None = None) ->
         return load_config(path, flags=flags, over=over)
     features, layout = read_settings(cache)
     stored = {**vars(features), "instance_s": layout.frames_per_instance / features.frames_per_second}
+    if settings.data.compression != features.compression:  # then the store's PCEN is not what was asked for
+        stored = {name: value for name, value in stored.items() if not name.startswith(PCEN)}
     return load_config(path, base={"data": stored}, flags=flags, over=over)
 
 
@@ -38,9 +41,9 @@ def load_with_store(path: Path | None, flags: Layer) -> tuple[Config, Store]:
     settings = load_settings(path, flags)
     store = open_store(settings.data.place)
     differ = [
-        f"{name} is {there!r} in {store.path}, {getattr(settings.data, name)!r} in {path or 'the settings given'}"
-        for name, there in vars(store.features).items()
-        if getattr(settings.data, name) != there
+        f"{name} is {getattr(store.features, name)!r} in {store.path}, "
+        f"{getattr(settings.data, name)!r} in {path or 'the settings given'}"
+        for name in store.features.differing(settings.data.features)
     ]
     if differ:
         raise ConfigError("data", "; ".join(differ), "Remove them from the config, or build another cache with them")

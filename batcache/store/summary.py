@@ -28,8 +28,7 @@ def summarise(store: Store) -> dict[str, str]:
         "recordings": f"{len(rows):,} ({sum(row.duration_s for row in rows) / 3600:.2f} h)",
         "instances": f"{live:,} of {layout.frames_per_instance / features.frames_per_second:g} s",
         "on disk": store.on_disk,
-        "features": f"{features.n_mels} mel bands, {features.fmin / 1000:g} to {features.fmax / 1000:g} kHz, "
-        f"{features.compressed_by}; {features.frames_per_second:g} frames a second",
+        "features": features.in_words,
         "window": f"{features.n_fft} samples every {features.hop_length} at {features.target_sample_rate:,} Hz",
         "true rates": ", ".join(f"{rate:,} Hz ({count:,})" for rate, count in sorted(rates.items())),
         "time-expanded": f"{sum(row.time_expansion != 1 for row in rows):,}",

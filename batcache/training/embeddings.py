@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from batcache.errors import RunError
 from batcache.inference.score import Instances
 from batcache.model.trunk import FrozenTrunk
 from batcache.progress import OnProgress, Progress
@@ -49,12 +50,17 @@ def embed_bags(
 
     Raises:
         StoreError: damage.
+        RunError: the trunk makes numbers that half precision cannot hold.
     """
     embeddings = []
     for bag in bags:
         read = read_bag(store, bag, frames_per_instance)
         pieces = [trunk.embed(piece.to(device).float()).half().cpu() for piece in torch.split(read, _PIECE)]
         embeddings.append(torch.cat(pieces))
+        if not embeddings[-1].isfinite().all():
+            most = torch.finfo(torch.float16).max
+            finding = f"its trunk makes of {bag.clip.filename} numbers that are not finite, or above {most:,.0f}"
+            raise RunError("model.init", finding, "Pass --init simulated, or another trunk")
         on_progress(Progress("embed", len(embeddings), len(bags)))
     return Embedded(tuple(bags), tuple(embeddings))
 

@@ -56,9 +56,9 @@ def train(
     start = start_model(config.model, store.features, manifest.species)
     heard = Heard()
     if start.transfer is not None:
-        found = find_heard(config.model.init, start.transfer)
-        notes = list_heard_notes(config.model.init, found, (*split.val, *split.others))
-        split, heard = replace(split, notes=(*split.notes, *notes)), found or heard
+        heard = find_heard(config.model.init, start.transfer)
+        notes = list_heard_notes(config.model.init, heard, (*split.val, *split.others))
+        split = replace(split, notes=(*split.notes, *notes))
     class_weights(config, split.train, manifest.species)  # a wrong setting stops here, before there is a run
     about = {
         "cache": portable(store.path, runs / "run"),
@@ -76,7 +76,7 @@ def train(
     run = start_run(runs, config, about)
     with held_alone(run):
         write_splits(run / "split.csv", (*split.train, *split.val, *split.others))
-        if start.transfer is not None:
+        if isinstance(config.model.init, Path):
             write_earlier(run, heard)
         begun = config, store, manifest.species, split, run, start, device
         return Trainer(*begun, embed=embed).fit(on_progress)

@@ -4,7 +4,7 @@ config.yaml     the settings in full
 run.json        format, start, cache, CSVs, species, versions; ``finished`` once training ended by itself;
                 ``patience_from``, the epoch from which patience counts where a run that had stopped was told to go on
 split.csv       the clips as used: content hash, group, split
-earlier.csv     contents and groups that earlier models have learnt from, where the run goes on from one
+earlier.csv     contents and groups that earlier models have heard, where the run starts from a file of the user's
 checkpoints/    best_model.pt, epoch_010.pt, ..., last.pt
 logs/           metrics.jsonl, <split>_predictions.npz and .csv; training.lock, held while the run is trained, and
                 metrics.lock, while metrics.json is written; wandb/ and wandb_step, where wandb is enabled

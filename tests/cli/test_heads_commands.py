@@ -22,6 +22,20 @@ def test_a_training_goes_on_from_an_earlier_model(done: Path) -> None:
     assert len(refused.stderr.splitlines()) == 1
 
 
+def test_test_clips_that_the_first_model_has_learnt_from_are_found_before_any_training(done: Path) -> None:
+    """What taught the first model is here to judge the second."""
+    rows = (done / "train.csv").read_text()
+    for one, other in (("train", "first"), ("test", "train"), ("first", "test")):
+        rows = rows.replace(f",{one},", f",{other},")
+    (done / "swapped.csv").write_text(rows)
+    model = f"model: {{init: runs/{run_of(done).name}}}"
+    (done / "second.yaml").write_text(f"{model}\ntraining: {{run_dir: second, epochs: 1}}\n")
+    refused = batcache("run", "second.yaml", "--csv", "swapped.csv", cwd=done)
+    assert refused.returncode == 1 and not (done / "second").exists(), refused
+    said = refused.stderr.splitlines()[-1]
+    assert "has learnt from 8 of 8 clips to judge" in said and "or give their groups other names" in said
+
+
 def test_folds_judge_all_clips_but_those_of_test(done: Path) -> None:
     judged = batcache("train", "--folds", "2", "--config", "small.yaml", "--epochs", "1", "--run-dir", "out", cwd=done)
     assert judged.returncode == 0, judged.stderr

@@ -63,15 +63,36 @@ def test_a_species_with_blanks_around_it_is_read_without_them_and_drawn(tmp_path
 
 def test_a_row_that_ends_before_its_species_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("filename,start_s,end_s,fmin_khz,fmax_khz,species\na.wav,0,1,20,30\n")
-    with pytest.raises(ManifestError, match=r"events\.csv: not a table of calls"):
+    with pytest.raises(ManifestError, match=r"events\.csv line 2: not a table of calls"):
         read_calls(tmp_path)
 
 
-@pytest.mark.parametrize("row", ["a.wav,Bat,x,1,20,30", "a.wav,Bat,0", "a.wav,Bat,0,1,20,", "a.wav,Bat,nan,1,20,30"])
-def test_a_row_without_its_numbers_is_an_error(tmp_path: Path, row: str) -> None:
-    (tmp_path / "events.csv").write_text(f"filename,species,start_s,end_s,fmin_khz,fmax_khz\n{row}\n")
-    with pytest.raises(ManifestError, match=r"events\.csv: not a table of calls"):
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("a.wav,Bat,x,1,20,30", "start_s 'x' is no number"),
+        ("a.wav,Bat,0", "end_s '' is no number"),
+        ("a.wav,Bat,0,1,20,high", "fmax_khz 'high' is no number"),
+        ("a.wav,Bat,nan,1,20,30", "start_s 'nan' is no number"),
+        (",Bat,0,1,20,30", "no filename"),
+    ],
+)
+def test_a_row_without_its_numbers_is_an_error_that_names_its_line(tmp_path: Path, row: str, said: str) -> None:
+    header = "filename,species,start_s,end_s,fmin_khz,fmax_khz"
+    (tmp_path / "events.csv").write_text(f"{header}\na.wav,Bat,0,1,20,30\n{row}\n")
+    with pytest.raises(ManifestError, match=rf"events\.csv line 3: not a table of calls \(.*{said}"):
         read_calls(tmp_path)
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_what_may_be_left_out_may_be_blank(tmp_path: Path, blank: str) -> None:
+    (tmp_path / "events.csv").write_text(
+        "filename,species,start_s,end_s,fmin_khz,fmax_khz,snr_db\n"
+        f"a.wav,Bat,0,1,20,30,5\na.wav,Bat,2,3,{blank},30,5\na.wav,Bat,4,5,20,{blank},{blank}\n"
+    )
+    assert read_calls(tmp_path)["a.wav"] == (
+        Call("Bat", 0, 1, 20, 30, 5), Call("Bat", 2, 3, None, 30, 5), Call("Bat", 4, 5, 20, None, None)
+    )  # fmt: skip
 
 
 def test_a_table_made_by_hand_needs_no_frequencies_and_its_calls_are_drawn(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from batcache.cli.tables import describe
+from batcache.cli.terminal import Table
 from batcache.errors import RunError
+from batcache.evaluation.bootstrap import FEWEST_GROUPS
 from batcache.evaluation.compare import Comparison, compare
 from batcache.evaluation.outcomes import file_outcome
 from batcache.inference.predictions import Predictions, write_predictions
@@ -114,6 +116,20 @@ def test_a_clip_that_one_model_has_no_score_for_counts_for_neither(tmp_path: Pat
     assert found.macro.a == pytest.approx(np.mean([found.per_species[name].a for name in ("Low", "High")]))
 
 
+def test_a_species_that_few_groups_lack_has_no_interval_either(tmp_path: Path) -> None:
+    a, b = some(2, 1), some(2, 2)
+    labels = a.labels.copy()
+    labels[np.arange(CLIPS) % 12 > 3, 0] = 1
+    report = compared(tmp_path, replace(a, labels=labels), replace(b, labels=labels))
+    assert report.per_species["Low"].difference is not None and report.per_species["Low"].interval is None
+    assert report.of_few_groups == ("Low",) and report.per_species["High"].interval
+    table = describe(report)[1]
+    assert isinstance(table, Table) and table.rows[-1][0] == "macro average, 1 species of few groups"
+    assert describe(report)[-1] == (
+        f"of few groups: fewer than {FEWEST_GROUPS} hold the species, or lack it; it has no interval"
+    )
+
+
 @pytest.mark.parametrize("old", ["a", "b", "both"])
 def test_files_without_groups_take_those_of_the_other_else_recordings(tmp_path: Path, old: str) -> None:
     a, b = (
@@ -147,5 +163,6 @@ def test_two_models_of_the_same_clips_are_compared_and_shown(run: Path, small: S
     assert report.macro.a is not None and report.macro.difference == 0
     assert report.refusal == "2 groups, expected at least 5" and report.macro.interval is None and report.draws == 0
     assert describe(report)[-1] == "no intervals: 2 groups, expected at least 5"
-    with pytest.raises(RunError, match=r"folds has not been judged \(there is: test\)"):
+    said = r"folds has not been judged \(there is: test\)\. Run `batcache train --folds 5` first"
+    with pytest.raises(RunError, match=said):
         compare(run, other, "folds")

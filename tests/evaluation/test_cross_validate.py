@@ -1,7 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import wandb
 
 from batcache.config.settings import Config
 from batcache.errors import ConfigError, ManifestError, RunError
@@ -12,6 +14,7 @@ from batcache.inference.predictions import read_predictions
 from batcache.training.runs import list_runs
 from batcache.training.splits import read_splits
 from tests.small_world import CPU, SmallWorld, tweak
+from tests.training.test_tracking import FakeRun
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,25 @@ def test_the_outcome_is_filed_with_the_model_of_all_clips(report: FoldsReport) -
     assert kept.offsets[-1] == len(kept.evidence)
     splits = {row.split for row in read_splits(report.run / "split.csv").values()}
     assert "test" not in splits
+
+
+def test_wandb_hears_of_one_run_and_of_what_all_folds_came_to(
+    small: SmallWorld, settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: dict[str, FakeRun] = {}
+
+    def init(**options: Any) -> FakeRun:
+        return runs.setdefault(options["id"], FakeRun())
+
+    monkeypatch.setattr(wandb, "init", init)
+    config = tweak(settings, training={"run_dir": tmp_path}, wandb={"enabled": True})
+    report = cross_validate(config, small.store, small.manifest, CPU, 2)
+    assert report.notes == () and list(runs) == [report.run.name]
+    rows, saved = runs[report.run.name].logged, runs[report.run.name].saved
+    (pooled,) = (row for row in rows if f"{FOLDS}/macro_ap" in row)
+    assert pooled[f"{FOLDS}/macro_ap"] == report.metrics.macro_average_precision and pooled["epoch"] == 1
+    assert sum(f"{FOLDS}/species" in row for row in rows) == 1 and len(rows) == 3, "an epoch, the numbers, the table"
+    assert saved == [report.predictions_file, report.metrics_file]
 
 
 def test_a_species_that_a_fold_was_not_taught_counts_as_unknown_there(

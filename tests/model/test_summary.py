@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from batcache.config.features import FeatureConfig
 from batcache.errors import RunError
 from batcache.model.checkpoint import save_checkpoint
 from batcache.model.pretrained import SIMULATED, load_pretrained, save_pretrained
 from batcache.model.start import extract_trunk
 from batcache.model.summary import summarise_model
-from tests.model.test_transfer import CONFIG, earlier
+from tests.model.test_transfer import CONFIG, TRUNK, earlier
 
 
 def test_a_checkpoint_tells_its_species_and_what_it_stands_on(tmp_path: Path) -> None:
@@ -19,10 +20,20 @@ def test_a_checkpoint_tells_its_species_and_what_it_stands_on(tmp_path: Path) ->
     facts, trunk = summarise_model(tmp_path / "model.pt"), summarise_model(tmp_path / "trunk.pt")
     assert (facts["kind"], facts["species"], facts["taught"]) == ("checkpoint", "3: a, b, c", "all but b")
     assert (facts["epoch"], facts["train_loss"], facts["instances"]) == ("3", "0.5000", "of 0.02 s")
-    assert facts["features"] == trunk["features"] == "16 mel bands, 10 to 100 kHz; 1000 frames a second"
+    assert facts["features"] == trunk["features"] == "16 mel bands, 10 to 100 kHz, PCEN; 1000 frames a second"
     assert facts["layers"] == trunk["layers"] == "convolutions of 3 filters, 6 features an instance"
     assert (trunk["kind"], trunk["made"]) == ("trunk", "by a test")
     assert "attention" in facts["heads"]
+
+
+def test_models_of_pcen_and_of_log_mel_are_told_apart_as_caches_are(tmp_path: Path) -> None:
+    for compression, said in (("pcen", "PCEN"), ("log", "logarithm")):
+        features = FeatureConfig(n_mels=16, compression=compression)  # type: ignore[arg-type]
+        trunk = replace(TRUNK, features=features)
+        model = replace(earlier(trunk=trunk), features=features, fingerprint=features.fingerprint)
+        save_checkpoint(tmp_path / "model.pt", model)
+        told = summarise_model(tmp_path / "model.pt")["features"]
+        assert told == features.in_words == f"16 mel bands, 10 to 100 kHz, {said}; 1000 frames a second"
 
 
 def test_a_model_on_the_trunk_that_ships_says_so(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from batcache.config.settings import ModelConfig
+from batcache.errors import RunError
 from batcache.model.pretrained import PretrainedMILModel
 from batcache.model.start import start_model
 from batcache.progress import Progress
@@ -45,3 +46,15 @@ def test_another_trunk_and_another_cut_are_computed_anew(small: SmallWorld, mode
     assert len(told) == 3 * len(bags)
     anew = embed_bags(model.trunk, small.store, bags, frames, CPU, lambda _: None)
     assert all(map(torch.equal, changed.embeddings, anew.embeddings))
+
+
+@pytest.mark.parametrize("weight", [1e9, float("nan")])
+def test_a_trunk_beyond_half_precision_is_named_with_the_recording(
+    small: SmallWorld, model: PretrainedMILModel, weight: float
+) -> None:
+    bags, frames = join(small.manifest, small.store).bags[:2], small.config.data.frames_per_instance
+    with torch.no_grad():
+        model.trunk.projection.bias.fill_(weight)
+    with pytest.raises(RunError, match=rf"model\.init: its trunk makes of {bags[0].clip.filename} numbers") as caught:
+        embed_bags(model.trunk, small.store, bags, frames, CPU, lambda _: None)
+    assert "65,504" in str(caught.value) and "\n" not in str(caught.value)

@@ -18,7 +18,7 @@ from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.training.bags import instances_of, join
 from batcache.training.events import RunStarted
 from batcache.training.inputs import find_run
-from batcache.training.lineage import read_earlier
+from batcache.training.lineage import Clips, Heard, read_earlier, read_heard, write_earlier
 from batcache.training.loop import resume
 from batcache.training.runs import BEST
 from tests.small_world import CPU, SETTINGS, SmallWorld, train_fully, tweak
@@ -141,8 +141,8 @@ def test_clips_that_an_earlier_model_has_learnt_from_are_never_judged(
     third, _ = train_fully(going_on(config, run, epochs=1), small.store, manifest, tmp_path / "third")
     shutil.rmtree(copy)
     shutil.rmtree(run)
-    assert "night 0" in read_earlier(third).groups
-    with pytest.raises(RunError, match="trained on 12 of 12 clips"):
+    assert "night 0" in read_earlier(third).learnt.groups
+    with pytest.raises(RunError, match=r"trained on 12 of 12 clips.* or give their groups other names, if these are"):
         choose_clips(third / BEST, small.store, manifest, "test", as_trained=True)
     choosing = choose_clips(third / BEST, small.store, manifest, "val", as_trained=True)
     assert evaluate(choosing, CPU).metrics.clips == 6, "nobody has learnt from these"
@@ -153,10 +153,47 @@ def test_a_checkpoint_that_lies_in_no_run_may_have_heard_anything(
 ) -> None:
     lone = Path(shutil.copy(earlier / BEST, tmp_path / "lone.pt"))
     _, told = train_fully(going_on(config, lone, epochs=1), small.store, small.manifest, tmp_path)
-    assert any(note.startswith(f"what {lone} has learnt from is not known") for note in started(told).notes)
+    assert any(note.startswith(f"not every clip that {lone} has learnt from is known") for note in started(told).notes)
 
 
-@pytest.mark.parametrize("text", ["", "content\n", "content,group\none\n"])
+def test_what_a_run_without_a_list_of_earlier_clips_started_from_is_unknown_where_it_was_a_file_of_the_users(
+    small: SmallWorld, config: Config, earlier: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Versions before ``earlier.csv`` wrote none. What such a run itself has learnt from is known all the same."""
+    assert read_heard(trained).is_all, "it started from chance"
+    old = Path(shutil.copytree(earlier, tmp_path / "old"))
+    (old / "earlier.csv").unlink()
+    run, told = train_fully(going_on(config, old, epochs=1), small.store, small.manifest, tmp_path / "runs")
+    said = "not every clip that {} has learnt from is known: scores on such clips are too good"
+    assert said.format(old) in started(told).notes
+    shutil.rmtree(old)
+    assert "night 0" in read_earlier(run).learnt.groups and not read_earlier(run).is_all
+    notes = choose_clips(run / BEST, small.store, small.manifest, "test", as_trained=True).notes
+    assert said.format("this model") in notes
+
+
+def test_clips_on_which_an_earlier_model_chose_its_epoch_are_told_when_they_are_judged(
+    small: SmallWorld, earlier: Path, tmp_path: Path
+) -> None:
+    """The heads of ``earlier`` chose no epoch; the model from chance below them did, on nights 4 and 5."""
+    assert read_earlier(earlier).validated.groups == {"night 4", "night 5"}
+    notes = choose_clips(earlier / BEST, small.store, small.manifest, "val", as_trained=True).notes
+    said = "6 of 6 clips, or others of the same groups, validated while this model, or one before it, was trained"
+    assert any(note.startswith(said) for note in notes)
+    notes = choose_clips(earlier / BEST, small.store, small.manifest, "test", as_trained=True).notes
+    assert not any("validated" in note for note in notes)
+
+
+@pytest.mark.parametrize("is_all", [True, False])
+def test_what_was_heard_before_is_written_and_read_back(tmp_path: Path, is_all: bool) -> None:
+    heard = Heard(Clips(frozenset("ab"), frozenset({"night 1"})), Clips(frozenset("bc"), frozenset({"n,2"})), is_all)
+    write_earlier(tmp_path, heard)
+    assert read_earlier(tmp_path) == heard
+    (tmp_path / "earlier.csv").write_text("content,group\na,\n,night 1\n")  # as the version before wrote it
+    assert read_earlier(tmp_path) == Heard(Clips(frozenset("a"), frozenset({"night 1"})))
+
+
+@pytest.mark.parametrize("text", ["", "content\n", "content,group\none\n", "content,group,kind\na,,heard\n"])
 def test_a_damaged_list_of_earlier_clips_is_one_line_of_ours(tmp_path: Path, text: str) -> None:
     (tmp_path / "earlier.csv").write_text(text)
     with pytest.raises(RunError, match=r"earlier\.csv: cannot be read"):

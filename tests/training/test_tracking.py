@@ -20,6 +20,7 @@ class FakeRun:
     def __init__(self, mode: str | None = "online", broken: bool = False) -> None:
         self.settings, self.broken = SimpleNamespace(mode=mode), broken
         self.logged: list[dict[str, Any]] = []
+        self.saved: list[Path] = []
         self.finished, self.step, self.steps = False, 0, []
 
     def define_metric(self, *_: object, **__: object) -> None:
@@ -31,6 +32,9 @@ class FakeRun:
             raise ConnectionError("gone")
         self.logged.append(metrics)
         self.steps.append(step)
+
+    def save(self, path: Path, **_: object) -> None:
+        self.saved.append(path)
 
     def finish(self) -> None:
         if self.broken:

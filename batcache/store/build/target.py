@@ -51,9 +51,8 @@ def find_layout(cache: Place, config: DataConfig) -> Layout | None:
         return None
     features, there, attributes = read_attributes(cache)
     differ = [
-        f"{name} is {getattr(features, name)!r}, asked for {wanted!r}"
-        for name, wanted in vars(config.features).items()
-        if getattr(features, name) != wanted
+        f"{name} is {getattr(features, name)!r}, asked for {getattr(config.features, name)!r}"
+        for name in features.differing(config.features)
     ]
     if there.frames_per_instance != config.frames_per_instance:
         differ.append(f"an instance is {there.frames_per_instance} frames, asked for {config.frames_per_instance}")
