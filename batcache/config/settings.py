@@ -38,6 +38,8 @@ PoolingType = Literal[
 ]
 Init = Literal["auto", "none", "simulated"] | Path
 Engine = Literal["auto", "nnaudio", "fft"]
+BEST_MODEL = Path("checkpoints") / "best_model.pt"
+"""Where a run keeps its model, which ``model.init`` may name by its run."""
 
 
 @dataclass(frozen=True)
