@@ -20,10 +20,10 @@ from batcache.training.subset import draw_subset
 
 TRAINING_VERSION = 2
 """Raised whenever code changes what a training makes of the same inputs: finished runs are then not up to date."""
+HEADS_VERSION = 3
+"""Raised in its stead where the code changes for heads on a trunk."""
 LEFT_OUT = "left out"
 """The split of training clips from which a run does not learn, as it was told to learn from few."""
-HEADS_VERSION = 2
-"""Raised in its stead where the code changes for heads that learn alone."""
 _HARMLESS: dict[str, Any] = {name: getattr(TrainingConfig(), name) for name in ("run_dir", "workers", "keep_on_gpu")}
 """Settings that decide nothing of the outcome, as their defaults, which enter no digest."""
 _FIRST_KEYS = {
@@ -135,8 +135,7 @@ def describe_inputs(
         "training": settings_to_hash(TrainingConfig, training, _FIRST_KEYS["training"]),
         "augmentation": settings_to_hash(AugmentationConfig, config.augmentation, _FIRST_KEYS["augmentation"]),
     }
-    begun: list[Any] = [start or describe_start(config.model, species)] if config.model.starts_from_trunk else []
-    begun += [HEADS_VERSION] if config.model.trains_heads_alone else []
+    begun = [start or describe_start(config.model, species), HEADS_VERSION] if config.model.starts_from_trunk else []
     return digest([TRAINING_VERSION, settings, describe_clips(config, store, split, species), *begun])
 
 
