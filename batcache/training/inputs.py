@@ -95,10 +95,24 @@ def choose_split(joined: Joined, manifest: Manifest, config: Config) -> Split:
     if most := config.data.clips_per_species:
         is_kept = draw_subset(train, most, config.training.seed)
         out = [bag for bag, kept in zip(train, is_kept, strict=True) if not kept]
-        notes.append(f"{len(out):,} of {count(len(train), 'training clip')} left out (data.clips_per_species {most})")
-        train = tuple(bag for bag, kept in zip(train, is_kept, strict=True) if kept)
+        few = tuple(bag for bag, kept in zip(train, is_kept, strict=True) if kept)
+        whole = f"{len(out):,} of {count(len(train), 'training clip')} left out (data.clips_per_species {most})"
+        lost = [name for i, name in enumerate(manifest.species) if _holds(train, i) and not _holds(few, i)]
+        notes.append(whole + (f", among them all with {', '.join(lost)}" if lost else ""))
+        train = few
         others += tuple(replace(bag, clip=replace(bag.clip, split=LEFT_OUT)) for bag in out)
     return Split(train, val, others, tuple(notes))
+
+
+def split_settings(config: Config) -> tuple[object, ...]:
+    """The settings by which ``choose_split`` chooses among the same clips: where they are the same, so is the split."""
+    share = None if config.model.trains_heads_alone else config.training.validation_share
+    most = config.data.clips_per_species
+    return share, most, None if share is None and most is None else config.training.seed
+
+
+def _holds(bags: Sequence[Bag], species: int) -> bool:
+    return any(bag.clip.labels[species] == 1 for bag in bags)
 
 
 def find_run(config: Config, store: Store, manifest: Manifest) -> Path | None:
