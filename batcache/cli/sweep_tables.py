@@ -1,6 +1,6 @@
 """Reports on sweeps, as tables, notes and lines."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from batcache.cli.terminal import Block, Note, Table
@@ -38,19 +38,21 @@ def of_sweep(report: "SweepReport") -> Iterator[Block]:
         outcomes = standing.outcomes
         clips = sum(outcome.train_clips for outcome in outcomes) / len(outcomes)
         values = _values(standing.values) or ("",)
-        told = _covered(outcomes), _number(standing.on_a_call), f"{clips:.0f}", f"{standing.seconds:.0f}"
-        rows.append((*values, *map(_number, scores), *told))
+        covered = _range(outcome.species for outcome in outcomes), _range(outcome.labels for outcome in outcomes)
+        told = _number(standing.on_a_call), f"{clips:.0f}", f"{standing.seconds:.0f}"
+        rows.append((*values, *map(_number, scores), *covered, *told))
     over = f", over {seeds} seeds" if seeds > 1 else ""
     yield Table(
         f"macro average precision in {report.folds} folds{over}",
         rows,
-        (*(first.values or ("",)), *several, "species", "on a call", "trained on", "seconds"),
+        (*(first.values or ("",)), *several, "species", "labels", "on a call", "trained on", "seconds"),
         ("seconds", "trained on", "on a call"),
     )
-    covered = {outcome.species for outcome in report.rows}
-    if len(covered) > 1:
+    if len({(outcome.species, outcome.labels) for outcome in report.rows}) > 1:
+        species, labels = (_range(getattr(row, name) for row in report.rows) for name in ("species", "labels"))
         yield Note(
-            f"macro AP is over {min(covered)} to {max(covered)} species: compare rows with the same number of them"
+            f"macro AP is over {species} species and {labels} labels, as folds have no scores of a species that their "
+            "model was not taught: compare rows of as many species and labels"
         )
     if len(report.standings) > 1:
         yield "The best was chosen on these folds, where it looks better than it is: judge it once on split test."
@@ -58,9 +60,9 @@ def of_sweep(report: "SweepReport") -> Iterator[Block]:
     yield f"picture           {report.picture}"
 
 
-def _covered(outcomes: "tuple[Outcome, ...]") -> str:
-    species = sorted({outcome.species for outcome in outcomes})
-    return f"{species[0]}" if len(species) == 1 else f"{species[0]} to {species[-1]}"
+def _range(numbers: Iterable[int]) -> str:
+    there = sorted(numbers)
+    return f"{there[0]:,}" if there[0] == there[-1] else f"{there[0]:,} to {there[-1]:,}"
 
 
 def _name(values: Mapping[str, Any]) -> str:

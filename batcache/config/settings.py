@@ -38,14 +38,16 @@ PoolingType = Literal[
 ]
 Init = Literal["auto", "none", "simulated"] | Path
 Engine = Literal["auto", "nnaudio", "fft"]
+BEST_MODEL = Path("checkpoints") / "best_model.pt"
+"""Where a run keeps its model, which ``model.init`` may name by its run."""
 
 
 @dataclass(frozen=True)
 class DataConfig(FeatureConfig):
     """What is read and how it is cut. ``sample_rate`` is the expected true rate of the recordings, Hz.
 
-    ``bag_size`` is how many instances a batch is padded to at least, so that its shape and memory stay alike. Padding
-    is masked and changes no number but for rounding.
+    ``bag_size`` is how many instances a batch of models from chance is padded to at least, so that its shape and memory
+    stay alike. Padding is masked and changes no number but for rounding.
 
     ``cache`` is a path or ``s3://bucket/path``, reached at ``endpoint`` and ``region`` (AWS's, where not given).
     ``engine`` computes the spectra, to the same numbers but for rounding; ``auto`` is nnAudio on a GPU, else the FFT.

@@ -7,7 +7,7 @@ import torch
 
 from batcache.config.settings import Config, to_plain
 from batcache.evaluation.evaluate import log_metrics
-from batcache.evaluation.folds import FOLDS, draw_folds, judge_folds, require_judgeable
+from batcache.evaluation.folds import FOLDS, draw_folds, judge_folds, require_taught, start_unheard
 from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import file_outcome
 from batcache.inference.predictions import Predictions, write_predictions
@@ -63,7 +63,8 @@ def cross_validate(
         RunError: the model that ``model.init`` names has learnt from clips that are to be judged.
     """
     drawn, embed = draw_folds(manifest, store, folds, config.training.seed), Embeddings().embed
-    require_judgeable(config, store, drawn)
+    require_taught(config, store, drawn)
+    start_unheard(config, store, drawn)
     whole = train(config, store, drawn.whole, device, embed=embed, on_progress=on_progress)
     on_progress(Progress("train", result=whole))
     run = whole.run

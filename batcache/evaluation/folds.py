@@ -14,7 +14,7 @@ from batcache.evaluation.metrics import Metrics, judge
 from batcache.inference.predictions import Predictions
 from batcache.manifest.draw_splits import draw_names
 from batcache.manifest.manifest import Manifest
-from batcache.model.start import start_model
+from batcache.model.start import Start, start_model
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.store.reader import Store
 from batcache.training.bags import Bag, join
@@ -58,11 +58,15 @@ class Folds:
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold, judged by a model that learnt from ``train_clips`` others, in epochs of so many seconds in all."""
+    """One fold, judged by a model that learnt from ``train_clips`` others, in epochs of so many seconds in all.
+
+    ``notes`` are what its training told.
+    """
 
     train_clips: int
     seconds: float
     metrics: Metrics
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -79,40 +83,52 @@ def draw_folds(manifest: Manifest, store: Store, folds: int, seed: int) -> Folds
 
     Raises:
         ConfigError: fewer than two folds.
-        ManifestError: fewer groups than folds, and what ``join`` raises.
+        ManifestError: no clip to judge, fewer groups than folds, and what ``join`` raises.
     """
     if folds < 2:
         raise ConfigError("--folds", f"{folds}, expected at least 2", "Pass 5")
     joined = join(manifest, store)
     bags = [bag for bag in joined.bags if bag.clip.split != "test"]
+    if not bags:
+        finding = "no clip to judge in folds: each is of split test, or was rejected by build"
+        raise ManifestError(", ".join(map(str, manifest.csvs)), finding, "Add clips that are not of split test")
     clips = tuple(replace(bag.clip, split=None) for bag in bags)
     names = tuple(f"fold {i}" for i in range(1, folds + 1))
     contents = {bag.clip.filename: bag.row.content for bag in bags}
     drawn = draw_names(clips, dict.fromkeys(names, 1 / folds), seed, contents)
     shared = (replace(bag, clip=replace(bag.clip, split=name)) for bag, name in zip(bags, drawn, strict=True))
-    calls = read_calls(manifest.data_dir)
+    calls = {name: found for name, found in read_calls(manifest.data_dir).items() if name in contents}
     return Folds(replace(manifest, clips=clips), tuple(shared), names, calls, tuple(joined.notes()))
 
 
-def require_judgeable(config: Config, store: Store, folds: Folds) -> None:
-    """See, before anything is trained, that every fold can be judged, by a model that others can teach.
+def require_taught(config: Config, store: Store, folds: Folds) -> None:
+    """See, before anything is trained, that for every fold the others can teach a model.
 
     Raises:
         ManifestError: a fold without which no species can be taught.
-        RunError: the model that ``model.init`` names has learnt from clips that are to be judged, or from their groups.
     """
     for name in folds.names:
         try:
             choose_taught_split(config, store, folds.part(name))
         except ManifestError as error:
             raise ManifestError(error.place, f"without {name}, {error.finding}", error.remedy) from None
-    transfer = start_model(config.model, store.features, folds.manifest.species).transfer
-    heard = transfer and find_heard(config.model.init, transfer)
+
+
+def start_unheard(config: Config, store: Store, folds: Folds) -> Start:
+    """What the models of all folds start from, which must not have learnt from clips that are to be judged.
+
+    Raises:
+        ConfigError, StoreError: see ``start_model``.
+        RunError: the model that ``model.init`` names has learnt from clips that are to be judged, or from their groups.
+    """
+    start = start_model(config.model, store.features, folds.manifest.species)
+    heard = start.transfer and find_heard(config.model.init, start.transfer)
     if heard and (known := heard.among(folds.bags)):
         finding = (
             f"has learnt from {len(known):,} of {count(len(folds.bags), 'clip')} to judge, or others of their groups"
         )
         raise RunError(config.model.init, finding, "Pass --init simulated, or clips of other groups")
+    return start
 
 
 def judge_folds(
@@ -138,7 +154,7 @@ def judge_folds(
         report = train(config, store, part, device, embed=embed, on_progress=told)
         chosen = choose_clips(report.run / BEST, store, part, "test", as_trained=False)
         evaluated = evaluate(chosen, device, embed=embed)
-        judged.append(Fold(told.train_clips, told.seconds, evaluated.metrics))
+        judged.append(Fold(told.train_clips, told.seconds, evaluated.metrics, told.notes))
         parts.append(evaluated.predictions)
         on_progress(Progress(FOLDS, len(parts), len(folds.names)))
     predictions = _chain(parts)
@@ -146,14 +162,15 @@ def judge_folds(
 
 
 class _Listener:
-    """Takes down on how many clips a training learns, and how long its epochs last."""
+    """Takes down on how many clips a training learns, what it notes, and how long its epochs last."""
 
     def __init__(self) -> None:
         self.train_clips, self.seconds = 0, 0.0
+        self.notes: tuple[str, ...] = ()
 
     def __call__(self, progress: Progress) -> None:
         if isinstance(progress.result, RunStarted):
-            self.train_clips = progress.result.train_clips
+            self.train_clips, self.notes = progress.result.train_clips, progress.result.notes
         elif isinstance(progress.result, Epoch):
             self.seconds += progress.result.seconds
 

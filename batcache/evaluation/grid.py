@@ -14,9 +14,9 @@ from batcache.store.settings import load_settings
 
 SEED = "training.seed"
 _SECTIONS = ("model", "training", "augmentation")
-_CUTS = ("instance_s", "bag_size", "clips_per_species")
+_CUTS = ("instance_s", "clips_per_species")
 """The settings of ``data`` that a training is free to choose: no cached number depends on them."""
-_PLACE = "training.run_dir"
+_WITHOUT_EFFECT = ("data.bag_size", "training.run_dir")
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ def _check_key(key: str) -> None:
             f"--over {key}", "no such setting", did_you_mean(key, known, "Known: section.key of the YAML")
         )
     section, _, name = key.partition(".")
+    if section not in ("data", *_SECTIONS) or key in _WITHOUT_EFFECT:
+        raise ConfigError(f"--over {key}", "decides nothing that is compared", "Leave it out")
     if section == "data" and name not in _CUTS:
         finding = "belongs to the cache and its clips, which are the same for a whole sweep"
         raise ConfigError(f"--over {key}", finding, "Build another cache, and sweep there into another --out")
-    if section not in ("data", *_SECTIONS) or key == _PLACE:
-        raise ConfigError(f"--over {key}", "decides nothing that is compared", "Leave it out")
 
 
 def _load(values: Mapping[str, Any], path: Path | None, flags: Layer) -> Config:

@@ -23,6 +23,8 @@ class Outcome:
         macro_average_precision: None where no species has both labels.
         macro_roc_auc: as before.
         species: how many the average precision covers.
+        labels: how many known labels of clips it covers, of these species. Clips of a fold whose model was not taught a
+            species have no score of it, and their labels do not count.
         on_a_call: how often the most evidence lies on a call, see ``localise``; None where no calls are known.
         train_clips: on how many a fold's model learnt, their mean.
         seconds: of training, all folds together, without what is computed once for all combinations.
@@ -33,6 +35,7 @@ class Outcome:
     macro_average_precision: float | None
     macro_roc_auc: float | None
     species: int
+    labels: int
     on_a_call: float | None
     train_clips: float
     seconds: float
@@ -93,7 +96,8 @@ def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write a row a combination, as CSV for spreadsheets: a text that one would take for a formula gets a ``'``."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([*outcomes[0].values, "macro_ap", "macro_roc_auc", "on_a_call", "species", "train_clips", "seconds"])
+    counts = "species", "labels", "train_clips", "seconds"
+    table.writerow([*outcomes[0].values, "macro_ap", "macro_roc_auc", "on_a_call", *counts])
     for outcome in outcomes:
         metrics = (outcome.macro_average_precision, outcome.macro_roc_auc, outcome.on_a_call)
         table.writerow(
@@ -101,6 +105,7 @@ def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
                 *map(_cell, outcome.values.values()),
                 *("" if value is None else f"{value:.4f}" for value in metrics),
                 outcome.species,
+                outcome.labels,
                 f"{outcome.train_clips:g}",
                 f"{outcome.seconds:.1f}",
             ]

@@ -6,7 +6,8 @@ The folder of a sweep::
     outcomes/<id>.json   a combination's settings and metrics, written when it is done
     sweep.csv, sweep.png a row a combination, written last
 
-An outcome's id is a digest of all that decides it: settings, trunk, features, clips, labels, folds and code.
+An outcome's id is a digest of all that decides it: settings, trunk, features, clips, labels, groups, folds, known calls
+and code.
 """
 
 import json
@@ -21,23 +22,26 @@ import torch
 
 from batcache.config.features import digest
 from batcache.config.settings import Config, to_plain
-from batcache.errors import RunError, brief, count
+from batcache.errors import ConfigError, RunError, brief, count
 from batcache.evaluation.draw_sweep import draw_sweep
 from batcache.evaluation.evaluate import EVALUATION_VERSION
-from batcache.evaluation.folds import FOLDS, Folds, draw_folds, judge_folds, require_judgeable
+from batcache.evaluation.folds import FOLDS, Folds, draw_folds, judge_folds, require_taught, start_unheard
 from batcache.evaluation.grid import Combination
 from batcache.evaluation.standings import Outcome, Standing, rank, write_outcomes
 from batcache.manifest.label_counts import count_labels
 from batcache.manifest.manifest import Manifest
+from batcache.model.start import Start
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import lock_file
 from batcache.store.reader import Store
 from batcache.training.embeddings import Embed, Embeddings
-from batcache.training.inputs import Split, describe_inputs
+from batcache.training.inputs import Split, describe_inputs, split_settings
+from batcache.training.lineage import find_heard, list_heard_notes
 from batcache.training.loss import class_weights
 from batcache.training.notes import list_notes
 from batcache.training.runs import require_kinds
+from batcache.training.splits import clip_key
 
 FORMAT_VERSION = 1
 _RECORD = "sweep.json"
@@ -98,16 +102,19 @@ def sweep(
             sweep, which the same call goes on with after the last combination that was done.
 
     Raises:
-        ConfigError, RunError: a setting or a trunk that cannot be used, before anything is trained.
+        ConfigError, RunError: a setting or a trunk that cannot be used, or one that decides nothing, before anything is
+            trained.
         RunError: ``out`` holds something else, or is in use.
         ManifestError: see ``draw_folds``, and what ``train`` raises.
     """
     drawn = draw_folds(manifest, store, folds, seed)
-    inputs = [_describe(combination.config, store, drawn) for combination in combinations]
+    for config in {split_settings(combination.config): combination.config for combination in combinations}.values():
+        require_taught(config, store, drawn)
+    inputs, notes = _plan([combination.config for combination in combinations], store, drawn)
+    _require_different(combinations, inputs)
     with _held(out, inputs):
         embed, rows = Embeddings().embed, []
         there = sum(_place(out, name).exists() for name in inputs)
-        notes = _list_notes(combinations[0].config, store, drawn)
         started = SweepStarted(len(combinations), there, folds, len(drawn.bags), notes)
         on_progress(Progress("sweep", 0, len(combinations), started))
         for i, (combination, name) in enumerate(zip(combinations, inputs, strict=True)):
@@ -124,22 +131,45 @@ def sweep(
     return SweepReport(tuple(rows), standings, folds, table, picture)
 
 
-def _describe(config: Config, store: Store, folds: Folds) -> str:
-    """Digest of all that decides a combination's outcome; what cannot be trained is refused here."""
+def _plan(configs: Sequence[Config], store: Store, folds: Folds) -> tuple[list[str], tuple[str, ...]]:
+    """The digest of each combination, and what is to be noted of any; what cannot be trained is refused here."""
     species = folds.manifest.species
-    require_judgeable(config, store, folds)
-    class_weights(config, folds.bags, species)
-    learnt = describe_inputs(config, store, Split(folds.bags, (), ()), species)
-    return digest([EVALUATION_VERSION, learnt, config.data.clips_per_species])
-
-
-def _list_notes(config: Config, store: Store, folds: Folds) -> tuple[str, ...]:
     bags = tuple(replace(bag, clip=replace(bag.clip, split="train")) for bag in folds.bags)
-    counts = count_labels((bag.clip for bag in bags), folds.manifest.species)
-    notes = list_notes(config, store, Split(bags, (), (), folds.notes), counts)
-    if config.wandb.enabled:
-        notes.append("nothing of a sweep goes to wandb")
-    return tuple(notes)
+    counts, whole = count_labels((bag.clip for bag in bags), species), Split(bags, (), (), folds.notes)
+    inputs: list[str] = []
+    notes: list[str] = []
+    for config in configs:
+        start = start_unheard(config, store, folds)
+        transfer, init = start.transfer, config.model.init
+        class_weights(config, folds.bags, species)
+        inputs.append(_describe(config, store, folds, start))
+        notes += list_notes(config, store, whole, counts, transfer, transfer.scored if transfer else ())
+        if transfer is not None:
+            notes += list_heard_notes(init, find_heard(init, transfer), ())
+        if config.wandb.enabled:
+            notes.append("nothing of a sweep goes to wandb")
+    return inputs, tuple(dict.fromkeys(notes))
+
+
+def _describe(config: Config, store: Store, folds: Folds, start: Start) -> str:
+    """Digest of all that decides a combination's outcome."""
+    learnt = describe_inputs(config, store, Split(folds.bags, (), ()), folds.manifest.species, start.digest)
+    groups = sorted([*clip_key(bag), bag.clip.group or ""] for bag in folds.bags)
+    calls = {name: [[*vars(call).values()] for call in found] for name, found in folds.calls.items()}
+    return digest([EVALUATION_VERSION, learnt, config.data.clips_per_species, groups, calls])
+
+
+def _require_different(combinations: Sequence[Combination], inputs: Sequence[str]) -> None:
+    """Refuse combinations that are the same training.
+
+    Raises:
+        ConfigError: names the settings in which they differ.
+    """
+    by_inputs = dict(zip(inputs, combinations, strict=True))
+    pairs = [(each.values, by_inputs[name].values) for each, name in zip(combinations, inputs, strict=True)]
+    if idle := [key for key in combinations[0].values if any(one[key] != other[key] for one, other in pairs)]:
+        finding = "no effect here: combinations that differ in nothing else are the same training"
+        raise ConfigError(f"--over {', '.join(idle)}", finding, "Name one value")
 
 
 def _prefixed(on_progress: OnProgress, name: str) -> OnProgress:
@@ -192,12 +222,13 @@ def _read_outcome(place: Path, combination: Combination) -> Outcome:
     document = _read(place, {})
     try:
         metrics, folds = document["metrics"], document["folds"]
-        defined = sum(row["average_precision"] is not None for row in metrics["per_species"])
+        covered = [row for row in metrics["per_species"] if row["average_precision"] is not None]
         return Outcome(
             values=combination.values,
             macro_average_precision=metrics["macro_average_precision"],
             macro_roc_auc=metrics["macro_roc_auc"],
-            species=defined,
+            species=len(covered),
+            labels=sum(row["known"] for row in covered),
             on_a_call=(metrics["evidence"] or {"macro": {"on_a_call": None}})["macro"]["on_a_call"],
             train_clips=sum(fold["train_clips"] for fold in folds) / len(folds),
             seconds=float(document["seconds"]),
@@ -228,17 +259,24 @@ def _held(out: Path, inputs: Sequence[str]) -> Iterator[None]:
         RunError: it holds something else, cannot be written, or another process sweeps into it.
     """
     record, lock, remedy = out / _RECORD, out / "sweep.lock", "Pass another --out"
-    if record.exists():
-        if others := set(_read(record, {"inputs": list})["inputs"]) - set(inputs):
-            finding = f"holds another sweep: {count(len(others), 'combination')} of other settings, clips or folds"
-            raise RunError(out, finding, remedy)
-    elif out.exists() and (not out.is_dir() or {*out.iterdir()} - {lock}):
-        raise RunError(out, "holds something else than a sweep", remedy)
-    out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
+            out.mkdir(parents=True, exist_ok=True)
+            if not lock.exists() and not record.exists() and any(out.iterdir()):  # a sweep makes its lock first
+                raise RunError(out, "holds something else than a sweep", remedy)
             stack.enter_context(lock_file(lock, wait=False))
+            if record.exists():
+                _require_part(out, _read(record, {"inputs": list})["inputs"], inputs)
+            document = {"format_version": FORMAT_VERSION, "inputs": list(inputs)}
+            write_file(record, json.dumps(document, indent=1).encode())
         except BlockingIOError:
             raise RunError(out, "another process sweeps into it", "Wait for it, or pass another --out") from None
-        write_file(record, json.dumps({"format_version": FORMAT_VERSION, "inputs": list(inputs)}, indent=1).encode())
+        except OSError as error:
+            raise RunError(out, f"cannot hold a sweep ({brief(error)})", remedy) from None
         yield
+
+
+def _require_part(out: Path, there: Sequence[str], inputs: Sequence[str]) -> None:
+    if others := set(there) - set(inputs):
+        finding = f"holds another sweep: {count(len(others), 'combination')} of other settings, clips or folds"
+        raise RunError(out, finding, "Pass another --out")

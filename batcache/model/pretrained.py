@@ -18,7 +18,7 @@ from batcache.config.features import FeatureConfig
 from batcache.config.settings import ModelConfig, to_plain
 from batcache.errors import BatcacheError, RunError, brief
 from batcache.model.crnn import places, spread
-from batcache.model.heads import MILHeads
+from batcache.model.heads import MILHeads, average
 from batcache.model.pooling import BagOutput
 from batcache.model.trunk import FrozenTrunk, Trunk, TrunkConfig
 from batcache.storage.disk import replacing
@@ -50,11 +50,7 @@ class PretrainedMILModel(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor) -> BagOutput:
         """Score a batch of bags. Shapes as the class says."""
-        real = features.flatten(0, 1)
-        if not mask.all():
-            real = real[places(mask, features.device)]
-        output: BagOutput = self.heads(spread(self.trunk.embed(real), mask), mask)
-        return output
+        return average(self.each(features, mask))
 
     @torch.no_grad()
     def score_pieces(self, pieces: Iterable[Tensor]) -> BagOutput:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from batcache.config.features import FeatureConfig, digest
-from batcache.config.settings import ModelConfig, to_plain
+from batcache.config.settings import BEST_MODEL, ModelConfig, to_plain
 from batcache.errors import ConfigError
 from batcache.model.checkpoint import FORMAT as CHECKPOINT
 from batcache.model.checkpoint import Checkpoint, Model, load_checkpoint
@@ -16,9 +16,6 @@ from batcache.model.crnn import BatMILModel
 from batcache.model.pretrained import SIMULATED, Pretrained, PretrainedMILModel, load_pretrained, pick_trunk
 from batcache.model.transfer import Transfer, plan_transfer
 from batcache.model.trunk import TrunkConfig
-
-BEST = Path("checkpoints") / "best_model.pt"
-"""Where a run keeps its model."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def load_source(init: str | Path) -> Pretrained | Checkpoint:
     """
     if init in ("auto", "simulated"):
         return load_pretrained(SIMULATED)
-    path = Path(init) / BEST if Path(init).is_dir() else Path(init)
+    path = Path(init) / BEST_MODEL if Path(init).is_dir() else Path(init)
     return load_checkpoint(path) if _is_checkpoint(path) else load_pretrained(path)
 
 

@@ -20,10 +20,10 @@ from batcache.training.subset import draw_subset
 
 TRAINING_VERSION = 2
 """Raised whenever code changes what a training makes of the same inputs: finished runs are then not up to date."""
+HEADS_VERSION = 3
+"""Raised in its stead where the code changes for heads on a trunk."""
 LEFT_OUT = "left out"
 """The split of training clips from which a run does not learn, as it was told to learn from few."""
-HEADS_VERSION = 2
-"""Raised in its stead where the code changes for heads that learn alone."""
 _HARMLESS: dict[str, Any] = {name: getattr(TrainingConfig(), name) for name in ("run_dir", "workers", "keep_on_gpu")}
 """Settings that decide nothing of the outcome, as their defaults, which enter no digest."""
 _FIRST_KEYS = {
@@ -95,10 +95,24 @@ def choose_split(joined: Joined, manifest: Manifest, config: Config) -> Split:
     if most := config.data.clips_per_species:
         is_kept = draw_subset(train, most, config.training.seed)
         out = [bag for bag, kept in zip(train, is_kept, strict=True) if not kept]
-        notes.append(f"{len(out):,} of {count(len(train), 'training clip')} left out (data.clips_per_species {most})")
-        train = tuple(bag for bag, kept in zip(train, is_kept, strict=True) if kept)
+        few = tuple(bag for bag, kept in zip(train, is_kept, strict=True) if kept)
+        whole = f"{len(out):,} of {count(len(train), 'training clip')} left out (data.clips_per_species {most})"
+        lost = [name for i, name in enumerate(manifest.species) if _holds(train, i) and not _holds(few, i)]
+        notes.append(whole + (f", among them all with {', '.join(lost)}" if lost else ""))
+        train = few
         others += tuple(replace(bag, clip=replace(bag.clip, split=LEFT_OUT)) for bag in out)
     return Split(train, val, others, tuple(notes))
+
+
+def split_settings(config: Config) -> tuple[object, ...]:
+    """The settings by which ``choose_split`` chooses among the same clips: where they are the same, so is the split."""
+    share = None if config.model.trains_heads_alone else config.training.validation_share
+    most = config.data.clips_per_species
+    return share, most, None if share is None and most is None else config.training.seed
+
+
+def _holds(bags: Sequence[Bag], species: int) -> bool:
+    return any(bag.clip.labels[species] == 1 for bag in bags)
 
 
 def find_run(config: Config, store: Store, manifest: Manifest) -> Path | None:
@@ -135,8 +149,7 @@ def describe_inputs(
         "training": settings_to_hash(TrainingConfig, training, _FIRST_KEYS["training"]),
         "augmentation": settings_to_hash(AugmentationConfig, config.augmentation, _FIRST_KEYS["augmentation"]),
     }
-    begun: list[Any] = [start or describe_start(config.model, species)] if config.model.starts_from_trunk else []
-    begun += [HEADS_VERSION] if config.model.trains_heads_alone else []
+    begun = [start or describe_start(config.model, species), HEADS_VERSION] if config.model.starts_from_trunk else []
     return digest([TRAINING_VERSION, settings, describe_clips(config, store, split, species), *begun])
 
 

@@ -27,14 +27,14 @@ import yaml
 
 from batcache.config.load import load_config
 from batcache.config.renamed import rename_keys
-from batcache.config.settings import Config, to_plain
+from batcache.config.settings import BEST_MODEL, Config, to_plain
 from batcache.config.yaml import read_sections
 from batcache.errors import ConfigError, RunError, brief, list_some
 from batcache.storage.disk import PARTIAL, temporary_name, write_file
 from batcache.storage.exclusive import lock_file
 
 FORMAT_VERSION = 1
-BEST = Path("checkpoints") / "best_model.pt"
+BEST = BEST_MODEL
 LAST = Path("checkpoints") / "last.pt"
 SOURCES: Mapping[str, type] = {"csvs": list, "split_of": dict, "data_dir": str}
 """What names the clips of a run or of an outcome, as ``require_kinds`` takes it."""

@@ -16,8 +16,9 @@ def draw_subset(bags: Sequence[Bag], clips_per_species: int, seed: int) -> list[
 
     Each bag with a species gets the lowest number that no earlier bag of any of its species has; those with numbers up
     to ``clips_per_species`` are taken. So a species with enough bags of its own has just so many, and a smaller subset
-    lies within a larger. The seed decides the order, in which bags of rare species come first, so that none is lost to
-    a common one. Bags without a species are taken in proportion.
+    lies within a larger. The seed decides the order, in which bags of rare species come first, lest they be lost to
+    common ones; yet a species that always calls beside others may keep no bag. Bags without a species are taken in
+    proportion.
 
     The order of ``bags`` does not matter to the draw.
     """

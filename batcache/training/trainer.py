@@ -138,11 +138,13 @@ class Trainer:
         batches are read from the store.
         """
         bags, frames, settings = self.split.train, self.frames_per_instance, self.config.training
-        bag_size, on_gpu = self.config.data.bag_size, self.device.type == "cuda"
+        on_gpu = self.device.type == "cuda"
+        # Heads draw dropout for padded instances too: what is padded would decide what is drawn for the others.
+        bag_size = 1 if self.config.model.starts_from_trunk else self.config.data.bag_size
         counts = [bag.instances(frames) for bag in bags]
         limits = settings.max_instances, bag_size, self.device
         if self.heads_alone:
-            return self._embed(counts, on_progress)
+            return BagsInMemory(bags, counts, self._embed(on_progress), *limits)
         if isinstance(self.model, PretrainedMILModel) and self.standardises:
             embedded = self.embed(self.model.trunk, self.store, bags, frames, self.device, on_progress)
             self.model.heads.standardise_by(torch.cat(embedded.embeddings))
@@ -153,17 +155,16 @@ class Trainer:
                 return BagsInMemory(bags, counts, (read_bag(self.store, bag, frames) for bag in bags), *limits)
         return BatchReader(self.store, bags, frames, settings.max_instances, bag_size, pin=on_gpu)
 
-    def _embed(self, counts: Sequence[int], on_progress: OnProgress) -> BagsInMemory:
-        """Embed all bags; heads that start from chance are told what embeddings are like."""
+    def _embed(self, on_progress: OnProgress) -> tuple[Tensor, ...]:
+        """Embed all bags, and return those to train on; heads that start from chance are told what they are like."""
         assert isinstance(self.model, PretrainedMILModel)
-        train, val = self.split.train, self.split.val
-        frames, settings = self.frames_per_instance, self.config.training
+        train, val, frames = self.split.train, self.split.val, self.frames_per_instance
         embedded = self.embed(self.model.trunk, self.store, (*train, *val), frames, self.device, on_progress)
         self.val_instances = embedded.instances()[len(train) :]
         contents = embedded.embeddings[: len(train)]
         if self.standardises:
             self.model.heads.standardise_by(torch.cat(contents))
-        return BagsInMemory(train, counts, contents, settings.max_instances, self.config.data.bag_size, self.device)
+        return contents
 
     def _run_epoch(self, source: BatchReader | BagsInMemory, on_progress: OnProgress) -> Epoch:
         settings, began = self.config.training, time.perf_counter()

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from batcache.evaluation.cross_validate import FoldsReport, cross_validate
 from batcache.evaluation.folds import FOLDS
 from batcache.evaluation.outcomes import read_outcomes
 from batcache.inference.predictions import read_predictions
-from batcache.training.runs import list_runs
+from batcache.progress import Progress
+from batcache.training.events import RunStarted
+from batcache.training.runs import BEST, list_runs
 from batcache.training.splits import read_splits
 from tests.small_world import CPU, SmallWorld, tweak
 from tests.training.test_tracking import FakeRun
@@ -95,6 +98,15 @@ def test_one_fold_and_more_folds_than_groups_are_refused(small: SmallWorld, sett
         cross_validate(settings, small.store, small.manifest, CPU, 7)
 
 
+def test_clips_of_split_test_or_rejected_ones_alone_are_refused(
+    small: SmallWorld, settings: Config, tmp_path: Path
+) -> None:
+    tests = [row for row in small.rows() if ",test," in row]
+    for rows in (tests, [row for row in small.rows() if row.startswith("broken")]):
+        with pytest.raises(ManifestError, match=r"\.csv: no clip to judge in folds: each is of split test"):
+            cross_validate(settings, small.store, small.read(rows), CPU, 2)
+
+
 def test_a_fold_without_which_nothing_can_be_taught_is_found_before_any_training(
     small: SmallWorld, settings: Config, tmp_path: Path
 ) -> None:
@@ -105,6 +117,16 @@ def test_a_fold_without_which_nothing_can_be_taught_is_found_before_any_training
     with pytest.raises(ManifestError, match=r"without fold \d, no species has both labels"):
         cross_validate(tweak(settings, training={"run_dir": tmp_path}), small.store, manifest, CPU, 3)
     assert not list(tmp_path.iterdir())
+
+
+def test_that_nobody_knows_what_the_first_model_has_learnt_from_is_told(
+    small: SmallWorld, settings: Config, trained: Path, tmp_path: Path
+) -> None:
+    init, told = Path(shutil.copy(trained / BEST, tmp_path / "alone.pt")), list[Progress]()
+    config = tweak(settings, model={"init": init, "conv_layers": None}, training={"run_dir": tmp_path / "runs"})
+    cross_validate(config, small.store, small.manifest, CPU, 2, on_progress=told.append)
+    notes = [note for progress in told if isinstance(progress.result, RunStarted) for note in progress.result.notes]
+    assert any(note.startswith(f"what {init} has learnt from is not known, as it lies in no run") for note in notes)
 
 
 def test_clips_that_the_first_model_has_learnt_from_are_not_judged_in_folds(

@@ -62,6 +62,7 @@ def test_null_is_a_value(nowhere: dict[str, Any], tmp_path: Path) -> None:
         ("data.cache=a,b", "--over data.cache: belongs to the cache and its clips"),
         ("wandb.project=a,b", "--over wandb.project: decides nothing that is compared"),
         ("training.run_dir=a,b", "--over training.run_dir: decides nothing that is compared"),
+        ("data.bag_size=1,10", "--over data.bag_size: decides nothing that is compared"),
         ("training.epochs=3,0", "--over training.epochs: 0: "),
         ("model.pooling_type=max,median", "--over model.pooling_type: 'median': "),
         ("training.seed=0,1,0", "--over training.seed: a value is given twice"),

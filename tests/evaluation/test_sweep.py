@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,17 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from batcache.cli.sweep_tables import of_sweep
+from batcache.cli.terminal import Note
 from batcache.errors import BatcacheError, ConfigError, ManifestError, RunError
+from batcache.evaluation.calls import Call
 from batcache.evaluation.cross_validate import cross_validate
 from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.evaluation.folds import draw_folds, judge_folds
 from batcache.evaluation.grid import Combination, combine
 from batcache.evaluation.standings import Outcome, rank, write_outcomes
 from batcache.evaluation.sweep import SweepReport, SweepStarted, sweep
+from batcache.manifest.manifest import Manifest
 from batcache.model.pretrained import save_pretrained
 from batcache.model.start import find_trunk
 from batcache.progress import Progress
 from batcache.storage.exclusive import lock_file
+from batcache.store.reader import Store
+from batcache.training.bags import Joined, join
 from batcache.training.embeddings import Embeddings, embed_bags
 from batcache.training.runs import BEST, newest_run
 from tests.small_world import CPU, SETTINGS, SmallWorld, tweak
@@ -158,11 +165,110 @@ def test_a_folder_of_something_else_and_one_in_use_are_refused(
     call = combined(SEEDS), small.store, small.manifest, CPU
     with pytest.raises(RunError, match="holds something else than a sweep"):
         sweep(*call, tmp_path / "mine", folds=3)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["sweep.csv"]
     with lock_file(copy / "sweep.lock"), pytest.raises(RunError, match="another process sweeps into it"):
         sweep(*call, copy, folds=3)
+    for out in (tmp_path / "mine" / "sweep.csv", tmp_path / "mine" / "sweep.csv" / "out"):
+        with pytest.raises(RunError, match="cannot hold a sweep"):
+            sweep(*call, out, folds=3)
     (next((copy / "outcomes").iterdir())).write_text('{"format_version": 1}')
     with pytest.raises(RunError, match=r"outcomes.*json: cannot be read \(lacks 'metrics'\)\. Delete it"):
         sweep(*call, copy, folds=3)
+
+
+def test_what_another_process_writes_is_not_judged(small: SmallWorld, combined: Any, copy: Path) -> None:
+    """It may have begun another sweep, whose record is not there yet."""
+    others = combined({"training.seed": [5]}), small.store, small.manifest, CPU
+    with lock_file(copy / "sweep.lock"), pytest.raises(RunError, match="another process sweeps into it"):
+        sweep(*others, copy, folds=3)
+    with pytest.raises(RunError, match="holds another sweep"):
+        sweep(*others, copy, folds=3)
+
+
+@pytest.mark.parametrize("change", ["groups", "calls"])
+def test_other_groups_and_other_known_calls_are_another_sweep(
+    small: SmallWorld, combined: Any, copy: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Groups decide the intervals, calls how often the evidence lies on one; here the folds stay the same."""
+    folds = draw_folds(small.manifest, small.store, 3, 0)
+    first, *others = folds.bags
+    without = replace(first, clip=replace(first.clip, group=None))
+    calls = {first.clip.filename: (Call("Low", 0.1, 0.2),)}
+    other = replace(folds, bags=(without, *others)) if change == "groups" else replace(folds, calls=calls)
+    monkeypatch.setattr("batcache.evaluation.sweep.draw_folds", lambda *_: other)
+    with pytest.raises(RunError, match="holds another sweep: 2 combinations"):
+        sweep(combined(SEEDS), small.store, small.manifest, CPU, copy, folds=3)
+
+
+def test_only_calls_of_clips_that_are_judged_count(small: SmallWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {name: (Call("Low", 0.1, 0.2),) for name in ("night0/0.wav", "night6/0.wav", "elsewhere.wav")}
+    monkeypatch.setattr("batcache.evaluation.folds.read_calls", lambda _: known)
+    assert {*draw_folds(small.manifest, small.store, 3, 0).calls} == {"night0/0.wav"}  # night6 is of split test
+
+
+def begin(small: SmallWorld, combinations: Sequence[Combination], out: Path) -> SweepStarted:
+    """What a sweep of three folds tells before it trains anything."""
+    told: list[SweepStarted] = []
+
+    def stop(progress: Progress) -> None:
+        assert isinstance(progress.result, SweepStarted)
+        told.append(progress.result)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(combinations, small.store, small.manifest, CPU, out, folds=3, on_progress=stop)
+    return told[0]
+
+
+def test_what_is_to_be_known_of_any_combination_is_told_once(
+    small: SmallWorld, combined: Any, trained: Path, tmp_path: Path
+) -> None:
+    alone = Path(shutil.copy(trained / BEST, tmp_path / "alone.pt"))
+    trunk = str(combined(SEEDS)[0].config.model.init)
+    grid = {"model.init": [trunk, str(alone)], "training.max_instances": [60, 2], "training.seed": [0, 1]}
+    notes = begin(small, combined(grid), tmp_path / "out").notes
+    assert len(notes) == len(set(notes))
+    unknown = f"what {alone} has learnt from is not known, as it lies in no run: scores on clips of it are too good"
+    assert notes.count(unknown) == 1
+    assert sum("last longer than 1 s" in note for note in notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("grid", "named"),
+    [
+        ({"training.workers": [1, 2]}, "training.workers"),
+        ({"training.patience": [15, 5], "training.seed": [0, 1]}, "training.patience"),
+        ({"training.workers": [1, 2], "training.patience": [15, 5]}, "training.workers, training.patience"),
+        ({"model.pooling_type": ["max", "mean"], "augmentation.noise_std": [0.1, 0.2]}, "augmentation.noise_std"),
+    ],
+)
+def test_combinations_that_are_the_same_training_are_refused(
+    small: SmallWorld, combined: Any, tmp_path: Path, grid: Grid, named: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"^--over {re.escape(named)}: no effect here"):
+        sweep(combined(grid), small.store, small.manifest, CPU, tmp_path / "out", folds=3)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("grid", "splits"),
+    [
+        ({"model.pooling_type": ["max", "mean"], "training.seed": [0, 1, 2]}, 1),
+        ({"data.clips_per_species": [1, 2], "training.seed": [0, 1]}, 4),
+    ],
+)
+def test_folds_are_checked_once_for_each_choice_of_clips(
+    small: SmallWorld, combined: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: Grid, splits: int
+) -> None:
+    joined: list[Manifest] = []
+
+    def watch(manifest: Manifest, store: Store) -> Joined:
+        joined.append(manifest)
+        return join(manifest, store)
+
+    monkeypatch.setattr("batcache.training.loop.join", watch)
+    begin(small, combined(grid), tmp_path / "out")
+    assert len(joined) == 3 * splits, "three folds"
 
 
 @pytest.mark.parametrize(
@@ -192,13 +298,43 @@ def test_the_table_has_a_row_a_combination(done: SweepReport) -> None:
     assert [row["training.seed"] for row in rows] == ["0", "1"]
     for row, outcome in zip(rows, done.rows, strict=True):
         assert float(row["macro_ap"]) == pytest.approx(outcome.macro_average_precision, abs=5e-5)  # four digits
-        assert float(row["seconds"]) > 0 and row["species"] == "3"
+        assert float(row["seconds"]) == pytest.approx(outcome.seconds, abs=0.05) and outcome.seconds > 0
+        assert (row["species"], row["labels"]) == ("3", str(outcome.labels))
     assert done.picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_labels_of_clips_that_a_model_was_not_taught_do_not_count(
+    small: SmallWorld, combined: Any, done: SweepReport, tmp_path: Path
+) -> None:
+    """Sweep in one night alone: the model of the fold that this night is in has not met it."""
+    cells = [row.split(",") for row in small.rows()]
+    once = [[*r[:3], r[3] if r[5] == "night 0" and r[3] == "1" else "0", *r[4:]] for r in cells]
+    manifest = small.read([",".join(row) for row in once])
+    (row,) = sweep(combined({"training.seed": [0]}), small.store, manifest, CPU, tmp_path / "out", folds=3).rows
+    known = [label >= 0 for clip in draw_folds(manifest, small.store, 3, 0).manifest.clips for label in clip.labels]
+    assert row.labels < sum(known)
+    told = " ".join(note for fold in read(row)["folds"] for note in fold["notes"])
+    assert "not taught" in told and "Sweep (no training clip known to be with it)" in told
+    known = [
+        label >= 0 for clip in draw_folds(small.manifest, small.store, 3, 0).manifest.clips for label in clip.labels
+    ]
+    assert all(whole.labels == sum(known) for whole in done.rows)
+
+
+def test_rows_that_are_judged_on_other_labels_are_not_to_be_compared(done: SweepReport) -> None:
+    def said(report: SweepReport) -> list[str]:
+        return [block.text for block in of_sweep(report) if isinstance(block, Note)]
+
+    one, other = done.rows
+    unlike = replace(done, rows=(one, replace(other, labels=other.labels - 3)))
+    assert said(done) == []
+    (note,) = said(unlike)
+    assert f"over 3 species and {one.labels - 3} to {one.labels} labels" in note and "compare rows" in note
 
 
 def outcome(seed: int, ap: float | None, pooling: str = "max") -> Outcome:
     return Outcome(
-        {"model.pooling_type": pooling, "training.seed": seed}, ap, 0.5, 3, 0.75, 10.0, 2.0 + seed, Path("a.json")
+        {"model.pooling_type": pooling, "training.seed": seed}, ap, 0.5, 3, 54, 0.75, 10.0, 2.0 + seed, Path("a.json")
     )
 
 

@@ -128,6 +128,19 @@ def test_what_heads_do_not_use_changes_nothing_and_moves_no_digest(
     assert read_run(run)["inputs"] == read_run(same)["inputs"]
 
 
+@pytest.mark.parametrize("train", ["head", "all"])
+def test_no_number_of_heads_depends_on_the_size_that_bags_are_padded_to(
+    small: SmallWorld, config: Config, tmp_path: Path, train: str
+) -> None:
+    settings = tweak(config, model={"train": train}, training={"epochs": 1})
+    run, padded = (
+        train_fully(tweak(settings, data={"bag_size": size}), small.store, small.manifest, tmp_path / str(size))[0]
+        for size in (1, 9)
+    )
+    assert_equal(dict(load_checkpoint(run / BEST).weights), dict(load_checkpoint(padded / BEST).weights))
+    assert read_run(run)["inputs"] == read_run(padded)["inputs"]
+
+
 def test_another_trunk_is_another_input(small: SmallWorld, config: Config, trunk_run: Path, tmp_path: Path) -> None:
     other = train_fully(tweak(small.config, training={"seed": 5}), small.store, small.manifest, tmp_path)[0]
     split = choose_split(join(small.manifest, small.store), small.manifest, config)

@@ -65,6 +65,17 @@ def test_the_seed_decides_which_and_rare_species_are_kept() -> None:
     assert all(sum(kept[40:]) == 2 for kept in drawn.values()), "clips without a species: 4 of 40, so 2 of 20"
 
 
+def test_a_species_that_always_calls_beside_others_may_be_lost_and_is_named(small: SmallWorld) -> None:
+    """High calls beside Low and Sweep alone, each of which has its one clip from rarer species, which come first."""
+    labels = ["1,0,0,1,0", "0,0,1,0,1", "1,1,0,0,0", "0,1,1,0,0"]
+    rows = [f"night0/{i}.wav" if i < 3 else "night1/0.wav" for i in range(4)]
+    header = "filename,Low,High,Sweep,Rare,Scarce,split,group"
+    manifest = small.read([f"{name},{row},train,{name}" for name, row in zip(rows, labels, strict=True)], header)
+    config = load_config(flags={"data": {"clips_per_species": 1}})
+    split = choose_split(join(manifest, small.store), manifest, config)
+    assert split.notes == ("2 of 4 training clips left out (data.clips_per_species 1), among them all with High",)
+
+
 @pytest.mark.parametrize("share", [0.15, 0.3])
 def test_what_validates_stays_whole_and_the_notes_say_how_many_were_left_out(small: SmallWorld, share: float) -> None:
     joined = join(small.manifest, small.store)
