@@ -23,7 +23,7 @@ from batcache.progress import OnProgress, Progress, ignore_progress
 
 if TYPE_CHECKING:  # each call imports what it needs: ``import batcache`` takes no time
     from batcache.evaluation.evaluate import EvalReport
-    from batcache.evaluation.sweep import SweepReport
+    from batcache.evaluation.sweeps.sweep import SweepReport
     from batcache.store.build.report import BuildReport
     from batcache.store.reader import Store
     from batcache.synth.create import SynthReport
@@ -250,8 +250,8 @@ def sweep(
         ManifestError, StoreError: as of ``train``; or fewer groups than folds.
     """
     from batcache.device import pick_device
-    from batcache.evaluation.grid import combine
-    from batcache.evaluation.sweep import sweep as compare
+    from batcache.evaluation.sweeps.grid import combine
+    from batcache.evaluation.sweeps.sweep import sweep as compare
     from batcache.store.settings import choose_manifest, load_with_store
 
     layers = _layers(config, cache=cache, data_dir=data_dir)
@@ -274,7 +274,7 @@ def draw(target: str | Path, output: str | Path, clips: Sequence[str] = (), *, s
     Raises:
         RunError: no such clip, or nothing judged. StoreError, ManifestError: the cache or its CSVs are gone or damaged.
     """
-    from batcache.evaluation.pages import draw_run, draw_store
+    from batcache.evaluation.pictures.pages import draw_run, draw_store
     from batcache.store.settings import reach_cache
     from batcache.training.run_inputs import find_cache
 

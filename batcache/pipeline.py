@@ -93,9 +93,9 @@ def run_pipeline(
     built = build(listed, settings.data.place, settings.data, device, on_progress=on_progress)
     on_progress(Progress("build", result=built))
 
-    from batcache.training.bags import join
-    from batcache.training.lineage import require_unheard
-    from batcache.training.splits import require_split
+    from batcache.training.clips.bags import join
+    from batcache.training.clips.splits import require_split
+    from batcache.training.lineage import start_unheard
 
     settings, store = load_with_store(file, flags)
     manifest = choose_manifest(csvs, settings, store, allow_outside=True)
@@ -103,7 +103,7 @@ def run_pipeline(
         return _keep_trunk(train_if_needed(settings, store, manifest, pick_device(device), on_progress), settings)
     judging = join(manifest, store).split("test")
     require_split(judging, manifest, "test")  # before hours of training for nothing
-    require_unheard(settings.model, store.features, manifest.species, judging)
+    start_unheard(settings.model, store.features, manifest.species, judging)
     run = train_if_needed(settings, store, manifest, pick_device(device), on_progress)
     evaluation = _evaluate_if_needed(run, store, manifest, pick_device(device), on_progress)
     return PipelineReport(settings, built, run, evaluation, run / PAGE)
@@ -172,7 +172,7 @@ def _evaluate_if_needed(
 ) -> "EvalReport | None":
     """Judge a run's best model on split test and draw a page of it, unless both were done."""
     from batcache.evaluation.evaluate import choose_clips, evaluate
-    from batcache.evaluation.pages import draw_run
+    from batcache.evaluation.pictures.pages import draw_run
     from batcache.training.runs import BEST
 
     judging = choose_clips(run / BEST, store, manifest, "test", as_trained=True)

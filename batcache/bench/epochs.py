@@ -12,8 +12,8 @@ from batcache.bench.timing import take_turns, threads
 from batcache.config.settings import Config
 from batcache.features.frontend import FrontEnd
 from batcache.store.reader import Store
-from batcache.training.bags import join
-from batcache.training.loader import BatchReader, plan_epoch
+from batcache.training.clips.bags import join
+from batcache.training.clips.loader import BatchReader, plan_epoch
 
 MARK = Mark("ratio", ">=", 100.0)
 _COMPUTED = 8  # recordings of which features are computed

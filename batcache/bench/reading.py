@@ -13,7 +13,7 @@ from batcache.bench.recordings import Sample
 from batcache.bench.rows import Mark, Row
 from batcache.bench.timing import take_turns, time_once
 from batcache.store.reader import Store
-from batcache.training.bags import join, read_bag
+from batcache.training.clips.bags import join, read_bag
 
 MARKS = {
     "zarr-python, crc32c": Mark("ratio", ">=", 5.0),

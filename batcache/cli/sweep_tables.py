@@ -7,8 +7,8 @@ from batcache.cli.terminal import Block, Note, Table
 from batcache.errors import count
 
 if TYPE_CHECKING:  # --help imports no torch
-    from batcache.evaluation.standings import Outcome
-    from batcache.evaluation.sweep import SweepReport, SweepStarted
+    from batcache.evaluation.sweeps.standings import Outcome
+    from batcache.evaluation.sweeps.sweep import SweepReport, SweepStarted
 
 
 def of_sweep_started(started: "SweepStarted") -> Iterator[Block]:
@@ -70,7 +70,7 @@ def _name(values: Mapping[str, Any]) -> str:
 
 
 def _values(values: Mapping[str, Any]) -> tuple[str, ...]:
-    from batcache.evaluation.standings import show_value
+    from batcache.evaluation.sweeps.standings import show_value
 
     return tuple(show_value(value) for value in values.values())
 

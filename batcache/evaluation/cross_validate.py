@@ -7,14 +7,15 @@ import torch
 
 from batcache.config.settings import Config, to_plain
 from batcache.evaluation.evaluate import log_metrics
-from batcache.evaluation.folds import FOLDS, draw_folds, judge_folds, require_taught, start_unheard
+from batcache.evaluation.folds import FOLDS, draw_folds, judge_folds, require_taught
 from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import file_outcome
 from batcache.inference.predictions import Predictions, write_predictions
 from batcache.manifest.manifest import Manifest
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.store.reader import Store
-from batcache.training.embeddings import Embeddings
+from batcache.training.clips.embeddings import Embeddings
+from batcache.training.lineage import start_unheard
 from batcache.training.loop import train
 from batcache.training.runs import BEST, read_run
 from batcache.training.tracking import open_tracker
@@ -64,7 +65,7 @@ def cross_validate(
     """
     drawn, embed = draw_folds(manifest, store, folds, config.training.seed), Embeddings().embed
     require_taught(config, store, drawn)
-    start_unheard(config, store, drawn)
+    start_unheard(config.model, store.features, manifest.species, drawn.bags)
     whole = train(config, store, drawn.whole, device, embed=embed, on_progress=on_progress)
     on_progress(Progress("train", result=whole))
     run = whole.run

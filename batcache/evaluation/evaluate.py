@@ -23,11 +23,11 @@ from batcache.model.pretrained import PretrainedMILModel
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
-from batcache.training.bags import Bag, instances_of, join
-from batcache.training.embeddings import Embed
+from batcache.training.clips.bags import Bag, instances_of, join
+from batcache.training.clips.embeddings import Embed
+from batcache.training.clips.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
 from batcache.training.lineage import OTHER_NIGHTS, Heard, describe_unknown, read_heard
 from batcache.training.runs import BEST, read_run, read_run_config
-from batcache.training.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
 from batcache.training.tracking import Tracker, open_tracker
 
 EVALUATION_VERSION = 2
@@ -189,7 +189,7 @@ def log_metrics(tracker: Tracker, name: str, epoch: int, metrics: Metrics) -> No
 
 
 def _draw_telling(judging: Evaluation, predictions: Predictions, folder: Path) -> Mapping[Path, str]:
-    from batcache.evaluation.pages import draw_telling  # matplotlib, which few evaluations need
+    from batcache.evaluation.pictures.pages import draw_telling  # matplotlib, which few evaluations need
 
     return draw_telling(folder, judging.store, judging.bags, predictions, judging.manifest.data_dir)
 

@@ -7,20 +7,18 @@ import numpy as np
 import torch
 
 from batcache.config.settings import Config
-from batcache.errors import ConfigError, ManifestError, RunError, count
+from batcache.errors import ConfigError, ManifestError
 from batcache.evaluation.calls import Call, read_calls
 from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.evaluation.metrics import Metrics, judge
 from batcache.inference.predictions import Predictions
 from batcache.manifest.draw_splits import draw_names
 from batcache.manifest.manifest import Manifest
-from batcache.model.start import Start, start_model
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.store.reader import Store
-from batcache.training.bags import Bag, join
-from batcache.training.embeddings import Embed
+from batcache.training.clips.bags import Bag, join
+from batcache.training.clips.embeddings import Embed
 from batcache.training.events import Epoch, RunStarted
-from batcache.training.lineage import find_heard
 from batcache.training.loop import choose_taught_split, train
 from batcache.training.runs import BEST
 
@@ -112,23 +110,6 @@ def require_taught(config: Config, store: Store, folds: Folds) -> None:
             choose_taught_split(config, store, folds.part(name))
         except ManifestError as error:
             raise ManifestError(error.place, f"without {name}, {error.finding}", error.remedy) from None
-
-
-def start_unheard(config: Config, store: Store, folds: Folds) -> Start:
-    """What the models of all folds start from, which must not have learnt from clips that are to be judged.
-
-    Raises:
-        ConfigError, StoreError: see ``start_model``.
-        RunError: the model that ``model.init`` names has learnt from clips that are to be judged, or from their groups.
-    """
-    start = start_model(config.model, store.features, folds.manifest.species)
-    heard = start.transfer and find_heard(config.model.init, start.transfer)
-    if heard and (known := heard.among(folds.bags)):
-        finding = (
-            f"has learnt from {len(known):,} of {count(len(folds.bags), 'clip')} to judge, or others of their groups"
-        )
-        raise RunError(config.model.init, finding, "Pass --init simulated, or clips of other groups")
-    return start
 
 
 def judge_folds(

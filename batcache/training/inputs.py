@@ -13,10 +13,10 @@ from batcache.errors import count
 from batcache.manifest.manifest import Manifest
 from batcache.model.start import describe_start
 from batcache.store.reader import Store
-from batcache.training.bags import Bag, Joined, join
+from batcache.training.clips.bags import Bag, Joined, join
+from batcache.training.clips.splits import clip_key, require_split, share_groups
+from batcache.training.clips.subset import draw_subset
 from batcache.training.runs import LAST, list_runs
-from batcache.training.splits import clip_key, require_split, share_groups
-from batcache.training.subset import draw_subset
 
 TRAINING_VERSION = 2
 """Raised whenever code changes what a training makes of the same inputs: finished runs are then not up to date."""

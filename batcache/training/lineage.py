@@ -14,12 +14,12 @@ from pathlib import Path
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import ModelConfig
 from batcache.errors import RunError, brief, count
-from batcache.model.start import start_model
+from batcache.model.start import Start, start_model
 from batcache.model.transfer import Transfer
 from batcache.storage.disk import write_file
-from batcache.training.bags import Bag
+from batcache.training.clips.bags import Bag
+from batcache.training.clips.splits import SplitRow, read_splits
 from batcache.training.runs import read_run_config
-from batcache.training.splits import SplitRow, read_splits
 
 OTHER_NIGHTS = "or give their groups other names, if these are other nights"
 """The remedy where a group's name stands for one night here and for another one in an earlier survey."""
@@ -100,18 +100,19 @@ def find_heard(init: str | Path, transfer: Transfer) -> Heard:
     return read_heard(run) if transfer.has_learnt else read_earlier(run)
 
 
-def require_unheard(config: ModelConfig, features: FeatureConfig, species: Sequence[str], bags: Sequence[Bag]) -> None:
-    """See, before a model is trained, that the one it starts from has not learnt from the clips that will judge it.
+def start_unheard(config: ModelConfig, features: FeatureConfig, species: Sequence[str], bags: Sequence[Bag]) -> Start:
+    """What a training starts from, where that has not learnt from the clips that will judge its model.
 
     Raises:
         RunError: it has, or from others of their groups. ConfigError: see ``start_model``.
     """
-    transfer = start_model(config, features, species).transfer
-    if transfer is not None and (known := find_heard(config.init, transfer).among(bags)):
+    start = start_model(config, features, species)
+    if start.transfer is not None and (known := find_heard(config.init, start.transfer).among(bags)):
         finding = (
             f"has learnt from {len(known):,} of {count(len(bags), 'clip')} to judge, or from others of their groups"
         )
         raise RunError(config.init, finding, f"Start from another model, judge clips of other groups, {OTHER_NIGHTS}")
+    return start
 
 
 def write_earlier(run: Path, heard: Heard) -> None:

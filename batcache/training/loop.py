@@ -14,15 +14,15 @@ from batcache.model.start import Start, start_model
 from batcache.progress import OnProgress, ignore_progress
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
-from batcache.training.bags import Bag, join
 from batcache.training.best import Best
-from batcache.training.embeddings import Embed, embed_bags
+from batcache.training.clips.bags import Bag, join
+from batcache.training.clips.embeddings import Embed, embed_bags
+from batcache.training.clips.splits import clip_key, read_splits, write_splits
 from batcache.training.events import TrainReport
 from batcache.training.inputs import Split, choose_split, describe_clips, describe_inputs
 from batcache.training.lineage import Heard, find_heard, list_heard_notes, write_earlier
 from batcache.training.loss import class_weights
 from batcache.training.runs import LAST, held_alone, read_run, read_run_config, start_run, write_run, write_run_config
-from batcache.training.splits import clip_key, read_splits, write_splits
 from batcache.training.trainer import Trainer
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from batcache.config.settings import Config
 from batcache.errors import ConfigError
-from batcache.training.bags import Bag
+from batcache.training.clips.bags import Bag
 
 HEAVIEST_WEIGHT = 100.0
 

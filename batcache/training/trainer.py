@@ -26,13 +26,13 @@ from batcache.model.pretrained import PretrainedMILModel
 from batcache.model.start import Start
 from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
-from batcache.training.augment import augment
-from batcache.training.bags import instances_of, read_bag
 from batcache.training.best import Best
-from batcache.training.embeddings import Embed, embed_bags
+from batcache.training.clips.augment import augment
+from batcache.training.clips.bags import instances_of, read_bag
+from batcache.training.clips.embeddings import Embed, embed_bags
+from batcache.training.clips.loader import BagsInMemory, Batch, BatchReader, plan_epoch
 from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport, seconds_left
 from batcache.training.inputs import Split
-from batcache.training.loader import BagsInMemory, Batch, BatchReader, plan_epoch
 from batcache.training.loss import class_weights, masked_loss
 from batcache.training.notes import list_notes
 from batcache.training.optimiser import Optimiser

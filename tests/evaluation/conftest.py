@@ -7,7 +7,7 @@ import pytest
 
 from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.inference.predictions import Predictions
-from batcache.training.bags import Bag, join
+from batcache.training.clips.bags import Bag, join
 from batcache.training.runs import BEST
 from tests.small_world import CPU, SmallWorld
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from batcache.evaluation.panels import Panel
+from batcache.evaluation.pictures.panels import Panel
 
 
 def panel(**fields: Any) -> Panel:

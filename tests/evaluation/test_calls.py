@@ -8,7 +8,7 @@ import pytest
 from batcache.config.settings import DataConfig
 from batcache.errors import ManifestError
 from batcache.evaluation.calls import Call, read_calls
-from batcache.evaluation.draw import draw_page
+from batcache.evaluation.pictures.draw import draw_page
 from batcache.synth.ledger import EVENT_COLUMNS
 from tests.evaluation.pictures import panel
 

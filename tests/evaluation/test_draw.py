@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from batcache.config.settings import DataConfig
 from batcache.errors import RunError
-from batcache.evaluation.draw import draw_page
-from batcache.evaluation.panels import Call, Scores, panels_of_run, panels_of_store
+from batcache.evaluation.pictures.draw import draw_page
+from batcache.evaluation.pictures.panels import Call, Scores, panels_of_run, panels_of_store
 from batcache.inference.predictions import Predictions
 from batcache.manifest.manifest import read_manifest
 from batcache.store.build.build import build
 from batcache.store.reader import Store
 from batcache.synth.repertoire import BY_NAME
-from batcache.training.bags import Bag, join
+from batcache.training.clips.bags import Bag, join
 from tests.conftest import noise, tone
 from tests.evaluation.pictures import panel
 from tests.small_world import SmallWorld

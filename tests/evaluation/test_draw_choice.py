@@ -9,9 +9,9 @@ import pytest
 from batcache.errors import RunError
 from batcache.evaluation.calls import Call
 from batcache.evaluation.evaluate import EvalReport, choose_clips, evaluate
-from batcache.evaluation.panels import choose_telling, panels_of_run, panels_of_store
+from batcache.evaluation.pictures.panels import choose_telling, panels_of_run, panels_of_store
 from batcache.inference.predictions import Predictions
-from batcache.training.bags import Bag, join
+from batcache.training.clips.bags import Bag, join
 from batcache.training.runs import BEST
 from tests.small_world import CPU, SPECIES, SmallWorld
 

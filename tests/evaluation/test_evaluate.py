@@ -19,7 +19,7 @@ from batcache.evaluation.metrics import judge as judge_predictions
 from batcache.inference.predictions import Predictions, read_predictions, write_predictions
 from batcache.progress import Progress
 from batcache.store.format.last_build import portable
-from batcache.training.bags import read_bag
+from batcache.training.clips.bags import read_bag
 from batcache.training.runs import BEST, newest_run, read_run, write_run
 from tests.evaluation.judging import chosen, judge, read_metrics
 from tests.small_world import CPU, SPECIES, SmallWorld

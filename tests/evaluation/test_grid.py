@@ -8,7 +8,7 @@ import pytest
 
 from batcache.config.load import load_config
 from batcache.errors import ConfigError
-from batcache.evaluation.grid import combine, read_grid
+from batcache.evaluation.sweeps.grid import combine, read_grid
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from batcache.store.hdf5.export import export
 from batcache.store.hdf5.restore import restore
 from batcache.store.open import open_store
 from batcache.store.reader import Store
-from batcache.training.bags import join, read_bag, whole_recordings
+from batcache.training.clips.bags import join, read_bag, whole_recordings
 from batcache.training.runs import BEST, read_run
 from tests.small_world import CPU, SmallWorld, train_fully
 

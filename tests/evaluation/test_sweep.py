@@ -19,17 +19,17 @@ from batcache.evaluation.calls import Call
 from batcache.evaluation.cross_validate import cross_validate
 from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.evaluation.folds import draw_folds, judge_folds
-from batcache.evaluation.grid import Combination, combine
-from batcache.evaluation.standings import Outcome, rank, write_outcomes
-from batcache.evaluation.sweep import SweepReport, SweepStarted, sweep
+from batcache.evaluation.sweeps.grid import Combination, combine
+from batcache.evaluation.sweeps.standings import Outcome, rank, write_outcomes
+from batcache.evaluation.sweeps.sweep import SweepReport, SweepStarted, sweep
 from batcache.manifest.manifest import Manifest
 from batcache.model.pretrained import save_pretrained
 from batcache.model.start import find_trunk
 from batcache.progress import Progress
 from batcache.storage.exclusive import lock_file
 from batcache.store.reader import Store
-from batcache.training.bags import Joined, join
-from batcache.training.embeddings import Embeddings, embed_bags
+from batcache.training.clips.bags import Joined, join
+from batcache.training.clips.embeddings import Embeddings, embed_bags
 from batcache.training.runs import BEST, newest_run
 from tests.small_world import CPU, SETTINGS, SmallWorld, tweak
 
@@ -195,7 +195,7 @@ def test_other_groups_and_other_known_calls_are_another_sweep(
     without = replace(first, clip=replace(first.clip, group=None))
     calls = {first.clip.filename: (Call("Low", 0.1, 0.2),)}
     other = replace(folds, bags=(without, *others)) if change == "groups" else replace(folds, calls=calls)
-    monkeypatch.setattr("batcache.evaluation.sweep.draw_folds", lambda *_: other)
+    monkeypatch.setattr("batcache.evaluation.sweeps.sweep.draw_folds", lambda *_: other)
     with pytest.raises(RunError, match="holds another sweep: 2 combinations"):
         sweep(combined(SEEDS), small.store, small.manifest, CPU, copy, folds=3)
 
@@ -228,7 +228,7 @@ def test_what_is_to_be_known_of_any_combination_is_told_once(
     grid = {"model.init": [trunk, str(alone)], "training.max_instances": [60, 2], "training.seed": [0, 1]}
     notes = begin(small, combined(grid), tmp_path / "out").notes
     assert len(notes) == len(set(notes))
-    unknown = f"what {alone} has learnt from is not known, as it lies in no run: scores on clips of it are too good"
+    unknown = f"not every clip that {alone} has learnt from is known: scores on such clips are too good"
     assert notes.count(unknown) == 1
     assert sum("last longer than 1 s" in note for note in notes) == 1
 

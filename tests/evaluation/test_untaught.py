@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batcache.evaluation.draw import draw_page
 from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.evaluation.metrics import compute_metrics
-from batcache.evaluation.panels import choose_telling, panels_of_run
+from batcache.evaluation.pictures.draw import draw_page
+from batcache.evaluation.pictures.panels import choose_telling, panels_of_run
 from batcache.inference.predictions import Predictions, read_predictions
 from batcache.model.checkpoint import load_checkpoint
 from batcache.training.events import RunStarted

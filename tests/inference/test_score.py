@@ -8,7 +8,7 @@ from batcache.config.settings import ModelConfig, PoolingType
 from batcache.errors import RunError
 from batcache.inference.score import BagScores, score_bags
 from batcache.model.crnn import BatMILModel
-from batcache.training.bags import Bag, instances_of, join, read_bag
+from batcache.training.clips.bags import Bag, instances_of, join, read_bag
 from tests.small_world import SmallWorld
 
 CUT = 50

@@ -17,7 +17,7 @@ from batcache.store.reader import Store
 from batcache.store.summary import summarise
 from batcache.store.upkeep.prune import PruneReport, prune
 from batcache.store.upkeep.verify import verify
-from batcache.training.bags import join
+from batcache.training.clips.bags import join
 from tests.store.faults import COUNTED, Fault, Outcome
 from tests.store.project import Project, assert_equal_trees, copy, flip, read_all, snapshot
 

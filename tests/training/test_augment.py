@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from batcache.config.settings import AugmentationConfig
-from batcache.training.augment import augment
+from batcache.training.clips.augment import augment
 
 OFF = AugmentationConfig(time_masking=False, freq_masking=False, noise_injection=False)
 TIME = replace(OFF, time_masking=True)

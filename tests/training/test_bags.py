@@ -14,7 +14,7 @@ from batcache.manifest.manifest import Manifest
 from batcache.store.build.build import build
 from batcache.store.format.commit import CachedRecording
 from batcache.store.reader import Store
-from batcache.training.bags import Bag, join, read_bag
+from batcache.training.clips.bags import Bag, join, read_bag
 from tests.small_world import FRAMES_PER_SECOND, SmallWorld
 
 SPANS = "filename,Low,start_s,duration_s"

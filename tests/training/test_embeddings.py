@@ -10,8 +10,8 @@ from batcache.errors import RunError
 from batcache.model.pretrained import PretrainedMILModel
 from batcache.model.start import start_model
 from batcache.progress import Progress
-from batcache.training.bags import join
-from batcache.training.embeddings import Embeddings, embed_bags
+from batcache.training.clips.bags import join
+from batcache.training.clips.embeddings import Embeddings, embed_bags
 from tests.small_world import CPU, SmallWorld
 
 

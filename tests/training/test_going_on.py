@@ -15,7 +15,7 @@ from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.inference.score import score_bags
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
-from batcache.training.bags import instances_of, join
+from batcache.training.clips.bags import instances_of, join
 from batcache.training.events import RunStarted
 from batcache.training.inputs import find_run
 from batcache.training.lineage import Clips, Heard, read_earlier, read_heard, write_earlier

@@ -13,8 +13,8 @@ from batcache.device import limit_threads
 from batcache.errors import ManifestError
 from batcache.model.checkpoint import load_checkpoint
 from batcache.model.pretrained import pick_trunk
-from batcache.training.bags import join, read_bag
-from batcache.training.embeddings import embed_bags
+from batcache.training.clips.bags import join, read_bag
+from batcache.training.clips.embeddings import embed_bags
 from batcache.training.events import RunStarted, TimeLeft
 from batcache.training.inputs import choose_split, describe_inputs
 from batcache.training.loop import resume, train

@@ -12,7 +12,7 @@ from batcache.config.settings import AugmentationConfig, Config, ConvLayer, Mode
 from batcache.manifest.manifest import read_manifest
 from batcache.store.open import open_store
 from batcache.training import inputs
-from batcache.training.bags import join
+from batcache.training.clips.bags import join
 from batcache.training.inputs import TRAINING_VERSION, choose_split, describe_inputs
 from tests.small_world import drawing, tweak
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from batcache.errors import StoreError
-from batcache.training.bags import join, read_bag
-from batcache.training.loader import BagsInMemory, Batch, BatchPlan, BatchReader, plan_epoch, read_batch
+from batcache.training.clips.bags import join, read_bag
+from batcache.training.clips.loader import BagsInMemory, Batch, BatchPlan, BatchReader, plan_epoch, read_batch
 from tests.small_world import SmallWorld
 
 CUT = 50  # frames an instance: 0.1 s, so that a clip has 5 to 16

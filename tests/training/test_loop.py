@@ -15,14 +15,14 @@ from batcache.model.checkpoint import load_checkpoint
 from batcache.model.crnn import BatMILModel
 from batcache.progress import Progress, ignore_progress
 from batcache.training import trainer
-from batcache.training.bags import instances_of, join
+from batcache.training.clips.bags import instances_of, join
+from batcache.training.clips.splits import read_splits
 from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport
 from batcache.training.inputs import choose_split
 from batcache.training.loop import train
 from batcache.training.loss import masked_loss
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, read_run_config
-from batcache.training.splits import read_splits
 from tests.small_world import CPU, SPECIES, SmallWorld, drawing, train_fully, tweak
 from tests.training.same_run import assert_same_run, epochs_of, metrics_of
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from batcache.errors import ConfigError
-from batcache.training.bags import join
+from batcache.training.clips.bags import join
 from batcache.training.loss import class_weights, masked_loss
 from tests.small_world import SPECIES, SmallWorld, train_fully, tweak
 

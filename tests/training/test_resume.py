@@ -18,11 +18,11 @@ from batcache.pipeline import train_if_needed
 from batcache.progress import Progress
 from batcache.store.open import open_store
 from batcache.training import inputs, trainer
+from batcache.training.clips.splits import read_splits
 from batcache.training.events import Epoch, RunStarted
 from batcache.training.inputs import find_run
 from batcache.training.loop import resume, train
 from batcache.training.runs import LAST, list_runs, read_run, read_run_config
-from batcache.training.splits import read_splits
 from tests.small_world import CPU, SmallWorld, train_fully, tweak
 from tests.training.same_run import assert_same_run, metrics_of, stop_after
 

@@ -9,9 +9,9 @@ from msgspec import structs
 from batcache.errors import ManifestError, RunError
 from batcache.manifest.manifest import Clip, read_manifest
 from batcache.store.format.commit import CachedRecording
-from batcache.training.bags import Bag, join
+from batcache.training.clips.bags import Bag, join
+from batcache.training.clips.splits import SplitRow, clip_key, read_splits, require_split, share_groups, write_splits
 from batcache.training.inputs import choose_split
-from batcache.training.splits import SplitRow, clip_key, read_splits, require_split, share_groups, write_splits
 from tests.small_world import SmallWorld, drawing
 
 ROW = CachedRecording("", 0, 0, "", 1, 1, 1.0, "", 1, 0.5, 1.0, 0, 1, 500, 0, 0.0, 0.0, "")

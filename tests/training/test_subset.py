@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from batcache.config.load import load_config
 from batcache.manifest.manifest import Clip
-from batcache.training.bags import Bag, join
+from batcache.training.clips.bags import Bag, join
+from batcache.training.clips.splits import read_splits
+from batcache.training.clips.subset import draw_subset
 from batcache.training.inputs import choose_split, describe_inputs
 from batcache.training.loop import resume
-from batcache.training.splits import read_splits
-from batcache.training.subset import draw_subset
 from tests.small_world import CPU, SmallWorld, drawing, train_fully, tweak
 from tests.training.same_run import assert_same_run, stop_after
 

@@ -284,7 +284,7 @@ def show_(
     """
     if output.suffix.lower() != ".png":
         raise typer.BadParameter(f"{output}: a PNG is written, expected a name that ends in .png")
-    from batcache.evaluation.pages import draw_run, draw_store
+    from batcache.evaluation.pictures.pages import draw_run, draw_store
     from batcache.store.settings import reach_cache
     from batcache.training.run_inputs import find_cache
 

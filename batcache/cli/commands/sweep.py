@@ -39,8 +39,8 @@ def sweep(
 
     Example: batcache sweep --over model.pooling_type=max,attention --over training.seed=0,1,2 --out sweep
     """
-    from batcache.evaluation.grid import combine, read_grid
-    from batcache.evaluation.sweep import sweep as compare
+    from batcache.evaluation.sweeps.grid import combine, read_grid
+    from batcache.evaluation.sweeps.sweep import sweep as compare
     from batcache.store.settings import choose_manifest, load_with_store
 
     flags = {"data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region}}

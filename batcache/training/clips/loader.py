@@ -13,7 +13,7 @@ from torch import Tensor
 
 from batcache.storage.ahead import map_ahead
 from batcache.store.reader import Store
-from batcache.training.bags import Bag, read_bag
+from batcache.training.clips.bags import Bag, read_bag
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from batcache.inference.score import Instances
 from batcache.model.trunk import FrozenTrunk
 from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
-from batcache.training.bags import Bag, read_bag
+from batcache.training.clips.bags import Bag, read_bag
 
 _PIECE = 64  # instances that pass a trunk at once
 

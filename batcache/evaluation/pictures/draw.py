@@ -14,7 +14,7 @@ from PIL import Image
 
 from batcache.config.features import FeatureConfig
 from batcache.errors import RunError
-from batcache.evaluation.panels import Panel, Scores
+from batcache.evaluation.pictures.panels import Panel, Scores
 from batcache.features.mel import band_edges_hz
 from batcache.storage.disk import write_file
 

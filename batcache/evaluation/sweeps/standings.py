@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from batcache.evaluation.grid import SEED
+from batcache.evaluation.sweeps.grid import SEED
 from batcache.storage.disk import write_file
 from batcache.training.ranking import mean_defined
 

@@ -23,11 +23,11 @@ import torch
 from batcache.config.features import digest
 from batcache.config.settings import Config, to_plain
 from batcache.errors import ConfigError, RunError, brief, count
-from batcache.evaluation.draw_sweep import draw_sweep
 from batcache.evaluation.evaluate import EVALUATION_VERSION
-from batcache.evaluation.folds import FOLDS, Folds, draw_folds, judge_folds, require_taught, start_unheard
-from batcache.evaluation.grid import Combination
-from batcache.evaluation.standings import Outcome, Standing, rank, write_outcomes
+from batcache.evaluation.folds import FOLDS, Folds, draw_folds, judge_folds, require_taught
+from batcache.evaluation.sweeps.draw_sweep import draw_sweep
+from batcache.evaluation.sweeps.grid import Combination
+from batcache.evaluation.sweeps.standings import Outcome, Standing, rank, write_outcomes
 from batcache.manifest.label_counts import count_labels
 from batcache.manifest.manifest import Manifest
 from batcache.model.start import Start
@@ -35,13 +35,13 @@ from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import lock_file
 from batcache.store.reader import Store
-from batcache.training.embeddings import Embed, Embeddings
+from batcache.training.clips.embeddings import Embed, Embeddings
+from batcache.training.clips.splits import clip_key
 from batcache.training.inputs import Split, describe_inputs, split_settings
-from batcache.training.lineage import find_heard, list_heard_notes
+from batcache.training.lineage import find_heard, list_heard_notes, start_unheard
 from batcache.training.loss import class_weights
 from batcache.training.notes import list_notes
 from batcache.training.runs import require_kinds
-from batcache.training.splits import clip_key
 
 FORMAT_VERSION = 1
 _RECORD = "sweep.json"
@@ -139,7 +139,7 @@ def _plan(configs: Sequence[Config], store: Store, folds: Folds) -> tuple[list[s
     inputs: list[str] = []
     notes: list[str] = []
     for config in configs:
-        start = start_unheard(config, store, folds)
+        start = start_unheard(config.model, store.features, species, folds.bags)
         transfer, init = start.transfer, config.model.init
         class_weights(config, folds.bags, species)
         inputs.append(_describe(config, store, folds, start))

@@ -10,7 +10,7 @@ from batcache.errors import RunError, did_you_mean
 from batcache.evaluation.calls import Call
 from batcache.inference.predictions import Predictions
 from batcache.store.reader import Store
-from batcache.training.bags import Bag
+from batcache.training.clips.bags import Bag
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batcache.evaluation.calls import read_calls
-from batcache.evaluation.draw import draw_page
 from batcache.evaluation.judged import read_judged
-from batcache.evaluation.panels import panels_of_run, panels_of_store
+from batcache.evaluation.pictures.draw import draw_page
+from batcache.evaluation.pictures.panels import panels_of_run, panels_of_store
 from batcache.inference.predictions import Predictions
 from batcache.manifest.manifest import read_manifest
 from batcache.storage.place import Place
 from batcache.store.format.last_build import require_there
 from batcache.store.open import open_store
 from batcache.store.reader import Store
-from batcache.training.bags import Bag, join, whole_recordings
+from batcache.training.clips.bags import Bag, join, whole_recordings
 from batcache.training.run_inputs import find_manifest
 
 

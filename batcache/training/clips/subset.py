@@ -7,8 +7,8 @@ from math import ceil
 
 import numpy as np
 
-from batcache.training.bags import Bag
-from batcache.training.splits import clip_key
+from batcache.training.clips.bags import Bag
+from batcache.training.clips.splits import clip_key
 
 
 def draw_subset(bags: Sequence[Bag], clips_per_species: int, seed: int) -> list[bool]:

@@ -10,7 +10,7 @@ from batcache.errors import ManifestError, RunError, brief, count, did_you_mean
 from batcache.manifest.draw_splits import draw_names, find_units
 from batcache.manifest.manifest import Manifest
 from batcache.storage.disk import write_file
-from batcache.training.bags import Bag
+from batcache.training.clips.bags import Bag
 
 _COLUMNS = ("filename", "start_s", "duration_s", "content", "group", "split")
 ClipKey = tuple[str, str, str]

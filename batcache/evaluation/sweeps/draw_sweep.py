@@ -7,8 +7,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from batcache.errors import shorten
-from batcache.evaluation.draw import save_figure
-from batcache.evaluation.standings import Standing, show_value
+from batcache.evaluation.pictures.draw import save_figure
+from batcache.evaluation.sweeps.standings import Standing, show_value
 
 _MOST_ROWS = 200
 

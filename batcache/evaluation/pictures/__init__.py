@@ -1,0 +1,1 @@
+"""Clips, scores and evidence as pictures."""

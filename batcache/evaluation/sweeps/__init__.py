@@ -1,0 +1,1 @@
+"""Combinations of settings, judged in the same folds."""
