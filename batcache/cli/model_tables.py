@@ -68,9 +68,9 @@ def of_training(report: "TrainReport") -> Iterator[Block]:
         f"{report.run}",
         [
             ("epochs", f"{report.epochs}" + (", stopped early" if report.stopped_early else "")),
-            ("best epoch", f"{report.best_epoch}"),
+            *([] if report.keeps_last else [("best epoch", f"{report.best_epoch}")]),
             (report.metric, f"{report.best_score:.4f}"),
-            ("best model", f"{report.run / 'checkpoints' / 'best_model.pt'}"),
+            ("last model" if report.keeps_last else "best model", f"{report.run / 'checkpoints' / 'best_model.pt'}"),
         ],
     )
 

@@ -11,6 +11,8 @@ from batcache.manifest.cells import read_filename
 
 EVENTS = "events.csv"
 """The table of calls in a data dir."""
+_COLUMNS = (("filename",), ("species", "taxon"), ("start_s",), ("end_s", "dur_s"))
+"""Those that it needs, each under any of its names."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,10 @@ def read_calls(data_dir: Path) -> dict[str, tuple[Call, ...]]:
 
     Its columns: ``filename, species, start_s, end_s`` (or ``taxon`` for species, ``dur_s`` for end_s); where they are
     there, also ``fmin_khz, fmax_khz`` and ``snr_db``, else ``level_db``, whose cells may be blank. Others are ignored.
-    No such file, or one that lacks a column: no calls.
+    No such file, or one with none of these columns beside ``filename``: no calls.
 
     Raises:
-        ManifestError: a row that holds no numbers where they belong; names its line.
+        ManifestError: a column is missing beside others, or a row holds no numbers where they belong; names its line.
     """
     path = data_dir / EVENTS
     if not path.is_file():
@@ -43,8 +45,11 @@ def read_calls(data_dir: Path) -> dict[str, tuple[Call, ...]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
             there = set(rows.fieldnames or ())
-            if not ({"filename", "start_s"} <= there and there & {"end_s", "dur_s"} and there & {"species", "taxon"}):
+            missing = [" or ".join(names) for names in _COLUMNS if not there & {*names}]
+            if "filename" in missing or len(missing) == len(_COLUMNS) - 1:
                 return {}
+            if missing:
+                raise ValueError(f"no column {', '.join(missing)}")
             for row in rows:
                 name, call = _read_row(row, f"{path} line {rows.line_num}")
                 calls.setdefault(name, []).append(call)

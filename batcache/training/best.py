@@ -32,10 +32,9 @@ class Best:
         self.epoch, self.ap, self.loss = epoch, ap or 0.0, loss
         return True
 
-    def take(self, epoch: int, ap: float | None, loss: float) -> bool:
+    def take(self, epoch: int, ap: float | None, loss: float) -> None:
         """Take an epoch for the best, whatever its outcome: where the last one is kept and none is chosen."""
         self.epoch, self.ap, self.loss = epoch, ap or 0.0, loss
-        return True
 
     def is_spent(self, patience: int, epoch: int) -> bool:
         """Whether ``patience`` epochs have brought nothing better."""

@@ -64,7 +64,7 @@ class Epoch:
         bags_per_s: the speed of training, without validation.
         waited_s: what of the training's time was spent waiting for batches, in seconds.
         seconds: its whole duration.
-        improved: whether it is the best so far.
+        improved: whether it is the best so far; None where the last is kept, as of heads alone.
     """
 
     epoch: int
@@ -77,7 +77,7 @@ class Epoch:
     bags_per_s: float
     waited_s: float
     seconds: float
-    improved: bool
+    improved: bool | None
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ class TrainReport:
         best_score: that metric of the best epoch.
         stopped_early: whether patience ended it, not the number of epochs.
         notes: what the user should know and could not be told when the run began.
+        keeps_last: whether the best epoch is the last, whatever its outcome.
     """
 
     run: Path
@@ -102,6 +103,7 @@ class TrainReport:
     best_score: float
     stopped_early: bool
     notes: tuple[str, ...] = ()
+    keeps_last: bool = False
 
 
 def seconds_left(took: float, part: float, epochs: int, val_per_train: float) -> float:

@@ -129,7 +129,8 @@ class Trainer:
         write_run(self.run, read_run(self.run) | {"finished": True})
         stopped_early = self.epoch < settings.epochs
         score, notes = self._shown_score(), tuple(note for note in tracker.notes if note not in started.notes)
-        return TrainReport(self.run, self.epoch, self.best.epoch, self.metric, score, stopped_early, notes)
+        epochs = self.epoch, self.best.epoch
+        return TrainReport(self.run, *epochs, self.metric, score, stopped_early, notes, keeps_last=self.heads_alone)
 
     def _open_source(self, on_progress: OnProgress) -> BatchReader | BagsInMemory:
         """Training bags, ready to be drawn from; the validation bags too are ready then.
@@ -250,9 +251,11 @@ class Trainer:
         learnt = self.optimiser.learning_rate, self.optimiser.learning_rates, self.optimiser.take_gradient_norm()
         self.epoch += 1
         shown = train_loss if loss is None else loss
-        improved = (
-            self.best.take(self.epoch, ap, shown) if self.heads_alone else self.best.update(self.epoch, ap, shown)
-        )
+        improved: bool | None = None
+        if self.heads_alone:
+            self.best.take(self.epoch, ap, shown)
+        else:
+            improved = self.best.update(self.epoch, ap, shown)
         self.optimiser.end_epoch(self.best.epoch)
         speed = len(self.split.train) / seconds
         took = time.perf_counter() - began
@@ -273,7 +276,7 @@ class Trainer:
             trunk=self.start.trunk,
             taught=tuple(row.species for row in self.counts if row.is_taught or row.species in self.kept),
         )
-        if outcome.improved:
+        if outcome.improved is not False:
             save_checkpoint(self.run / BEST, checkpoint)
         if self.epoch % KEEP_EVERY == 0:
             save_checkpoint(self.run / "checkpoints" / f"epoch_{self.epoch:03d}.pt", checkpoint)

@@ -127,7 +127,10 @@ def test_shells_complete_commands_and_options(tmp_path: Path, monkeypatch: pytes
     [(50, 3, []), (600, 3, ["about 10 minutes for 3 epochs"]), (9000, 1, ["about 2.5 hours for 1 epoch"])],
 )
 def test_how_long_a_training_will_take_is_said_where_that_is_long(seconds: float, epochs: int, said: list[str]) -> None:
-    assert describe(TimeLeft(seconds, epochs)) == [f"{line}; less, if it stops early" for line in said]
+    assert describe(TimeLeft(seconds, epochs, may_stop_early=False)) == said
+    assert describe(TimeLeft(seconds, epochs, may_stop_early=True)) == [
+        f"{line}; less, if it stops early" for line in said
+    ]
 
 
 def test_help_says_what_is_taken_where_an_option_is_not_given(tmp_path: Path) -> None:

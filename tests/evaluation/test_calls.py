@@ -39,9 +39,8 @@ def test_calls_are_read_from_the_experts_table(real: Path) -> None:
     "header",
     [
         "time,what",
-        "filename,end_s,species",
-        "filename,start_s,fmin_khz,fmax_khz,species",
-        "filename,start_s,end_s,fmin_khz,fmax_khz",
+        "filename,time,note",
+        "species,start_s,end_s",
         "",
     ],
 )
@@ -49,6 +48,20 @@ def test_a_table_with_other_columns_holds_no_calls(tmp_path: Path, header: str) 
     (tmp_path / "events.csv").write_text(f"{header}\na.wav,x,y,z,u\n")
     assert read_calls(tmp_path) == {}
     assert read_calls(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize(
+    ("header", "missing"),
+    [
+        ("filename,start_s,end_s,fmin_khz,fmax_khz", "species or taxon"),
+        ("filename,taxon,begin,dur_s", "start_s"),
+        ("filename,species,start_s", "end_s or dur_s"),
+    ],
+)
+def test_a_column_that_is_missing_beside_others_is_named(tmp_path: Path, header: str, missing: str) -> None:
+    (tmp_path / "events.csv").write_text(f"{header}\na.wav,x,y,z,u\n")
+    with pytest.raises(ManifestError, match=rf"events.csv: not a table of calls \(no column {missing}\)"):
+        read_calls(tmp_path)
 
 
 @pytest.mark.parametrize("species", [" Myotis", "Myotis ", "", " "])

@@ -13,6 +13,7 @@ from batcache.errors import ManifestError, RunError
 from batcache.inference.score import score_bags
 from batcache.model.checkpoint import load_checkpoint
 from batcache.model.crnn import BatMILModel
+from batcache.model.start import Start
 from batcache.progress import Progress, ignore_progress
 from batcache.training import trainer
 from batcache.training.clips.bags import instances_of, join
@@ -265,7 +266,7 @@ def test_labels_that_are_unknown_take_no_part_in_training(small: SmallWorld, tra
     split = choose_split(join(manifest, small.store), manifest, drawing(0.15))
     torch.manual_seed(config.training.seed)
     model = BatMILModel(config.model, 64, 3)
-    trainer.Trainer(config, small.store, SPECIES, split, run, model, CPU, None).fit(ignore_progress)
+    trainer.Trainer(config, small.store, SPECIES, split, run, Start(model), CPU).fit(ignore_progress)
     assert metrics_of(run)[0]["train_loss"] == 0
     torch.manual_seed(config.training.seed)
     fresh = dict(BatMILModel(config.model, 64, 3).named_parameters())
