@@ -72,9 +72,9 @@ def read_values(text: str, place: str) -> list[Any]:
 
 
 def _load(text: str, name: str) -> Any:
-    loader = _Loader(text)
-    loader.name = name
     try:
+        loader = _Loader(text)
+        loader.name = name
         return loader.get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _not_yaml(name, error) from None
