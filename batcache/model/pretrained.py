@@ -85,11 +85,11 @@ def load_pretrained(path: Path) -> Pretrained:
     Raises:
         RunError: missing, damaged, or of another kind or format version.
     """
-    remedy = "Pass --init simulated, --init none, or a file that batcache wrote"
+    remedy = "Pass a run, a file that batcache wrote, --init simulated or --init none"
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise RunError(path, "no such trunk", remedy) from None
+        raise RunError(path, "no such trunk, model or run", remedy) from None
     except Exception as error:  # torch raises whatever the damage leads to
         reason = brief(error) if isinstance(error, OSError) else "damaged, or of another kind"
         raise RunError(path, f"not readable as a trunk ({reason})", remedy) from None
