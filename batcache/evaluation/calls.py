@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,11 @@ def read_calls(data_dir: Path) -> dict[str, tuple[Call, ...]]:
     except (OSError, ValueError, csv.Error) as error:
         raise _no_calls(path, error) from None
     return {name: tuple(found) for name, found in calls.items()}
+
+
+def list_calls(calls: Mapping[str, Sequence[Call]]) -> dict[str, list[list[object]]]:
+    """The calls as plain values, for a digest."""
+    return {name: [[*vars(call).values()] for call in found] for name, found in calls.items()}
 
 
 def _read_row(row: Mapping[str, str | None], place: str) -> tuple[str, Call]:

@@ -7,9 +7,10 @@ import torch
 
 from batcache.config.settings import Config, to_plain
 from batcache.evaluation.evaluate import log_metrics
-from batcache.evaluation.folds import FOLDS, draw_folds, judge_folds, require_taught
+from batcache.evaluation.folds import draw_folds, judge_folds, require_taught
+from batcache.evaluation.judged import predictions_path
 from batcache.evaluation.metrics import Metrics
-from batcache.evaluation.outcomes import file_outcome
+from batcache.evaluation.outcomes import FOLDS, file_outcome
 from batcache.inference.predictions import Predictions, write_predictions
 from batcache.manifest.manifest import Manifest
 from batcache.progress import OnProgress, Progress, ignore_progress
@@ -72,7 +73,7 @@ def cross_validate(
     training, wandb = replace(config.training, run_dir=run / FOLDS), replace(config.wandb, enabled=False)
     settings = replace(config, training=training, wandb=wandb)  # wandb hears of the whole run alone
     judged = judge_folds(settings, store, drawn, device, embed, on_progress=on_progress)
-    place = run / "logs" / f"{FOLDS}_predictions.npz"
+    place = predictions_path(run, FOLDS)
     write_predictions(place, judged.predictions)
     about = {name: read_run(run)[name] for name in ("cache", "csvs", "split_of", "data_dir", "inputs")}
     outcome = about | {"checkpoint": BEST.name, "folds": folds} | judged.metrics.to_plain()

@@ -10,7 +10,7 @@ import torch
 from batcache.config.features import digest
 from batcache.config.settings import to_plain
 from batcache.errors import RunError, StoreError, count, list_some
-from batcache.evaluation.calls import Call, read_calls
+from batcache.evaluation.calls import Call, list_calls, read_calls
 from batcache.evaluation.judged import predictions_path
 from batcache.evaluation.metrics import Metrics, judge
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
@@ -130,8 +130,7 @@ def _describe_inputs(
         for bag in bags
     )
     run = read_run(checkpoint_path.parent.parent)["inputs"]
-    known = {name: [[*vars(call).values()] for call in found] for name, found in calls.items()}
-    return digest([EVALUATION_VERSION, run, checkpoint_path.name, checkpoint.epoch, rows, known])
+    return digest([EVALUATION_VERSION, run, checkpoint_path.name, checkpoint.epoch, rows, list_calls(calls)])
 
 
 def evaluate(
@@ -227,7 +226,7 @@ def _check_features(checkpoint: Checkpoint, store: Store) -> None:
     if checkpoint.fingerprint == store.fingerprint:
         return
     wanted, there = vars(checkpoint.features), vars(store.features)
-    pairs = [(name, there[name], wanted[name]) for name in wanted if there[name] != wanted[name]]
+    pairs = [(name, there[name], wanted[name]) for name in checkpoint.features.differing(store.features)]
     if checkpoint.front_end_version != store.front_end_version:
         pairs.append(("front end", store.front_end_version, checkpoint.front_end_version))
     differ = "; ".join(f"{name} {here!r}, trained on {known!r}" for name, here, known in pairs)

@@ -11,6 +11,7 @@ from batcache.errors import ConfigError, ManifestError
 from batcache.evaluation.calls import Call, read_calls
 from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.evaluation.metrics import Metrics, judge
+from batcache.evaluation.outcomes import FOLDS
 from batcache.inference.predictions import Predictions
 from batcache.manifest.draw_splits import draw_names
 from batcache.manifest.manifest import Manifest
@@ -21,9 +22,6 @@ from batcache.training.clips.embeddings import Embed
 from batcache.training.events import Epoch, RunStarted
 from batcache.training.loop import choose_taught_split, train
 from batcache.training.runs import BEST
-
-FOLDS = "folds"
-"""The name of the outcome in ``metrics.json``, and of the folder that the folds' runs lie in."""
 
 
 @dataclass(frozen=True)

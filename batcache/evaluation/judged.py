@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from batcache.errors import RunError, did_you_mean
-from batcache.evaluation.outcomes import read_outcomes
+from batcache.evaluation.outcomes import FOLDS, read_outcomes
 from batcache.inference.predictions import Predictions, read_predictions
 
 
@@ -22,8 +22,6 @@ def read_judged(run: Path, name: str) -> tuple[dict[str, Any], Predictions]:
     there = read_outcomes(run)
     if name not in there:
         known = ", ".join(there) or "nothing"
-        from batcache.evaluation.folds import FOLDS  # which imports this module
-
         made_by = "batcache train --folds 5" if name == FOLDS else "batcache eval"
         remedy = did_you_mean(name, there, f"Run `{made_by}` first")
         raise RunError(run, f"{name} has not been judged (there is: {known})", remedy)

@@ -10,6 +10,9 @@ from batcache.storage.disk import write_file
 from batcache.storage.exclusive import lock_file
 from batcache.training.runs import SOURCES, require_kinds
 
+FOLDS = "folds"
+"""The name of what all folds came to, and of the folder that their runs lie in."""
+
 
 def file_outcome(run: Path, name: str, outcome: Mapping[str, Any]) -> Path:
     """Put an outcome beside the others, in place of an earlier one of this name; returns the file.

@@ -56,7 +56,7 @@ def start_model(config: ModelConfig, features: FeatureConfig, species: Sequence[
 
 
 def describe_start(config: ModelConfig, species: Sequence[str]) -> str:
-    """Digest of what ``start_model`` takes from elsewhere: the trunk's layers, bands and weights, and taken heads.
+    """Digest of what ``start_model`` takes from elsewhere: the trunk's layers, features and weights, and taken heads.
 
     Raises:
         RunError: no trunk there.
@@ -103,7 +103,7 @@ def load_source(init: str | Path) -> Pretrained | Checkpoint:
 
 
 def digest_start(trunk: Pretrained, transfer: Transfer | None = None) -> str:
-    """Digest of a trunk's layers, bands and weights, and of the heads that are taken with it."""
+    """Digest of a trunk's layers, features and weights, and of the heads that are taken with it."""
     config = trunk.config
     layers = [to_plain(layer) for layer in config.conv_layers]
     text = hashlib.sha256(digest([layers, config.feature_dim, config.features.to_record()]).encode())

@@ -26,8 +26,6 @@ OTHER_NIGHTS = "or give their groups other names, if these are other nights"
 
 _EARLIER = "earlier.csv"
 _COLUMNS = ["content", "group", "kind"]
-_FIRST_COLUMNS = _COLUMNS[:2]
-"""Those of earlier versions, which kept what was learnt from alone."""
 _KINDS = ("learnt", "validated", "unknown")
 
 
@@ -138,9 +136,7 @@ def read_earlier(run: Path) -> Heard:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
-        if header == _FIRST_COLUMNS:
-            rows = [[*row, "learnt"] for row in rows]
-        elif header != _COLUMNS:
+        if header != _COLUMNS:
             raise ValueError(f"columns {', '.join(header)}")
         by_kind: dict[str, list[tuple[str, str]]] = {kind: [] for kind in _KINDS}
         for content, group, kind in rows:

@@ -9,8 +9,7 @@ import wandb
 from batcache.config.settings import Config
 from batcache.errors import ConfigError, ManifestError, RunError
 from batcache.evaluation.cross_validate import FoldsReport, cross_validate
-from batcache.evaluation.folds import FOLDS
-from batcache.evaluation.outcomes import read_outcomes
+from batcache.evaluation.outcomes import FOLDS, read_outcomes
 from batcache.inference.predictions import read_predictions
 from batcache.progress import Progress
 from batcache.training.clips.splits import read_splits

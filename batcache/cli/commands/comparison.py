@@ -18,7 +18,7 @@ def compare(
 
     Whole groups (or recordings, where there is no group column) are drawn anew 1,000 times, the same for both runs: of
     each species, and of their mean, it shows between which values 95 % of the differences lie, and in what share of the
-    draws RUN_A is better. A species that fewer than five groups hold has no interval.
+    draws RUN_A is better. A species that fewer than five groups hold, or lack, has no interval.
 
     Example: batcache compare runs/20260501T190000Z-max runs/20260501T200000Z-attention
     """

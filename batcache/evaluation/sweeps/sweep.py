@@ -23,8 +23,10 @@ import torch
 from batcache.config.features import digest
 from batcache.config.settings import Config, to_plain
 from batcache.errors import ConfigError, RunError, brief, count
+from batcache.evaluation.calls import list_calls
 from batcache.evaluation.evaluate import EVALUATION_VERSION
-from batcache.evaluation.folds import FOLDS, Folds, draw_folds, judge_folds, require_taught
+from batcache.evaluation.folds import Folds, draw_folds, judge_folds, require_taught
+from batcache.evaluation.outcomes import FOLDS
 from batcache.evaluation.sweeps.draw_sweep import draw_sweep
 from batcache.evaluation.sweeps.grid import Combination
 from batcache.evaluation.sweeps.standings import Outcome, Standing, rank, write_outcomes
@@ -155,8 +157,7 @@ def _describe(config: Config, store: Store, folds: Folds, start: Start) -> str:
     """Digest of all that decides a combination's outcome."""
     learnt = describe_inputs(config, store, Split(folds.bags, (), ()), folds.manifest.species, start.digest)
     groups = sorted([*clip_key(bag), bag.clip.group or ""] for bag in folds.bags)
-    calls = {name: [[*vars(call).values()] for call in found] for name, found in folds.calls.items()}
-    return digest([EVALUATION_VERSION, learnt, config.data.clips_per_species, groups, calls])
+    return digest([EVALUATION_VERSION, learnt, config.data.clips_per_species, groups, list_calls(folds.calls)])
 
 
 def _require_different(combinations: Sequence[Combination], inputs: Sequence[str]) -> None:
