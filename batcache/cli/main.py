@@ -1,7 +1,9 @@
 """The command line: every command, and what becomes of an error."""
 
 import io
+import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -32,6 +34,7 @@ for group in (cache, models, comparison, sweep, simulation):
 
 def main() -> None:
     """Run the command line; our errors are one line and exit code 1."""
+    interrupts = _note_interrupts()
     try:
         keep_freed_memory()
         _let_every_name_be_shown()
@@ -49,6 +52,23 @@ def main() -> None:
     except OSError as error:
         place, finding = error.filename or "disk", error.strerror or error
         _leave(f"error: {place}: {finding}. See to the disk and its permissions, or pass another place.", 1)
+    except Exception:
+        if not interrupts:
+            raise
+        _leave(_AGAIN, 130)
+
+
+def _note_interrupts() -> list[int]:
+    """A list that each Ctrl-C joins: compiled libraries (pydantic) may make an error of their own of one."""
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+        signal.signal(signal.SIGINT, note)
+    return noted
 
 
 def _let_every_name_be_shown() -> None:

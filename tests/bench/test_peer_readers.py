@@ -97,6 +97,7 @@ def test_a_file_in_use_is_not_forgotten(tmp_path) -> None:
     assert forget([path]) == "the system keeps the files in memory"
 
 
+@pytest.mark.slow
 def test_an_epochs_data_stands_beside_computing_it(sample, built, config) -> None:
     ours, librosa = measure_epoch_data(sample, built, config, rounds=1, seconds=0)
     assert ours.better == "less" and ours.ours and ours.theirs and ours.mark is None

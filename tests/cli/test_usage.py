@@ -2,12 +2,14 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from batcache.cli import main as command_line
 from batcache.cli.tables import describe
 from batcache.training.events import TimeLeft
 from tests.command import batcache
@@ -49,6 +51,30 @@ def test_a_name_that_the_output_cannot_write_is_shown_escaped(tmp_path: Path) ->
     outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, env=environment, timeout=300, check=False)
     assert outcome.returncode == 1 and b"Traceback" not in outcome.stderr, outcome.stderr.decode("cp1252")
     assert rb"\u0141\u0105ka/0412.wav" in outcome.stdout
+
+
+@pytest.mark.parametrize("pressed", [True, False])
+def test_a_ctrl_c_that_a_library_makes_an_error_of_its_own_is_one(
+    pressed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pydantic's compiled core does; an error without a Ctrl-C before it stays what it is."""
+
+    def app(prog_name: str) -> None:
+        try:
+            if pressed:
+                signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            pass
+        raise RuntimeError("Error building `literal` serializer: KeyboardInterrupt:")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(command_line, "app", app)
+    try:
+        with pytest.raises(SystemExit if pressed else RuntimeError) as ended:
+            command_line.main()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert getattr(ended.value, "code", None) == (130 if pressed else None)
 
 
 def test_wrong_usage_is_exit_code_2(project: Path) -> None:
