@@ -86,7 +86,7 @@ def build(
         say(f"stopped: {place} holds {count(count_committed(place, settings.data), 'recording')}")
         raise
     show(describe(report))
-    if note := warn_of_cut_calls(manifest.species, settings.data.fmax):
+    if note := warn_of_cut_calls(manifest.possible_species, settings.data.fmax):
         warn(note)
     if report.rejected:
         raise typer.Exit(1)
