@@ -10,7 +10,7 @@ import torch
 from batcache.config.features import digest
 from batcache.config.settings import to_plain
 from batcache.errors import RunError, StoreError, count, list_some
-from batcache.evaluation.calls import Call, list_calls, read_calls
+from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
 from batcache.evaluation.judged import predictions_path
 from batcache.evaluation.metrics import Metrics, judge
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
@@ -115,10 +115,23 @@ def choose_clips(
     others = [] if as_trained else [csv.stem for csv in manifest.csvs]
     others += [] if checkpoint_path.name == BEST.name else [checkpoint_path.stem]
     name = "-".join([split, *others])
-    judged = {bag.clip.filename for bag in bags}
-    calls = {name: found for name, found in read_calls(manifest.data_dir).items() if name in judged}
+    judged, known = {bag.clip.filename for bag in bags}, read_calls(manifest.data_dir)
+    calls = {name: found for name, found in known.items() if name in judged}
+    if known and not _marks_any(calls, bags, checkpoint.species):
+        lies = "where the evidence lies is not judged"
+        notes.append(f"{EVENTS} marks no call of a species in any of these clips that holds it: {lies}")
     inputs = _describe_inputs(checkpoint_path, checkpoint, bags, calls)
     return Evaluation(checkpoint_path, checkpoint, store, manifest, split, name, bags, calls, tuple(notes), inputs)
+
+
+def _marks_any(calls: Mapping[str, Sequence[Call]], bags: Sequence[Bag], species: Sequence[str]) -> bool:
+    """Whether a call is known of a species in a clip that holds it; also where no clip is known to hold any."""
+    present = {
+        (bag.clip.filename, name) for bag in bags for name, y in zip(species, bag.clip.labels, strict=True) if y == 1
+    }
+    return not present or not present.isdisjoint(
+        (name, call.species) for name, found in calls.items() for call in found
+    )
 
 
 def _describe_inputs(
