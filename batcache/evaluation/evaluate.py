@@ -79,12 +79,19 @@ class Evaluation:
 
 
 def choose_clips(
-    checkpoint_path: Path, store: Store, manifest: Manifest, split: str, *, as_trained: bool
+    checkpoint_path: Path,
+    store: Store,
+    manifest: Manifest,
+    split: str,
+    *,
+    as_trained: bool,
+    calls: Mapping[str, Sequence[Call]] | None = None,
 ) -> Evaluation:
     """Find the clips of a split on which a run's checkpoint may be judged.
 
     ``as_trained`` takes the clips' splits from the run's ``split.csv``; otherwise the manifest's splits hold, or, where
-    it names none at all, every clip is judged.
+    it names none at all, every clip is judged. ``calls`` are those that are known in the data dir, where they have been
+    read already.
 
     Raises:
         RunError: no checkpoint, or clips whose content or group the model was trained on.
@@ -115,7 +122,7 @@ def choose_clips(
     others = [] if as_trained else [csv.stem for csv in manifest.csvs]
     others += [] if checkpoint_path.name == BEST.name else [checkpoint_path.stem]
     name = "-".join([split, *others])
-    judged, known = {bag.clip.filename for bag in bags}, read_calls(manifest.data_dir)
+    judged, known = {bag.clip.filename for bag in bags}, read_calls(manifest.data_dir) if calls is None else calls
     calls = {name: found for name, found in known.items() if name in judged}
     if known and not _marks_any(calls, bags, checkpoint.species):
         lies = "where the evidence lies is not judged"
@@ -151,11 +158,13 @@ def evaluate(
     device: torch.device,
     *,
     embed: Embed | None = None,
+    intervals: bool = True,
     on_progress: OnProgress = ignore_progress,
 ) -> EvalReport:
     """Judge the clips, write predictions and metrics into the run.
 
     With ``embed``, heads on a frozen trunk judge the embeddings that they learn from, which are in half precision.
+    Without ``intervals``, nothing is drawn to say how sure the averages are.
 
     Raises:
         RunError: scores that are not finite. StoreError: damage.
@@ -178,7 +187,7 @@ def evaluate(
         [bag.clip for bag in judging.bags], [bag.seconds for bag in judging.bags], scores, checkpoint.species, seconds
     )
     predictions = leave_empty(predictions, [not taught for taught in checkpoint.is_taught])
-    metrics = judge(predictions, judging.calls)
+    metrics = judge(predictions, judging.calls, intervals=intervals)
     where = predictions_path(run, judging.name)
     write_predictions(where, predictions)
     summary = file_outcome(run, judging.name, _about(judging) | metrics.to_plain())

@@ -56,7 +56,7 @@ class Folds:
 class Fold:
     """One fold, judged by a model that learnt from ``train_clips`` others, in epochs of so many seconds in all.
 
-    ``notes`` are what its training told.
+    Its ``metrics`` have no intervals: what all folds come to has them. ``notes`` are what its training told.
     """
 
     train_clips: int
@@ -131,8 +131,8 @@ def judge_folds(
         part, told = folds.part(name), _Listener()
         on_progress(Progress(name))
         report = train(config, store, part, device, embed=embed, on_progress=told)
-        chosen = choose_clips(report.run / BEST, store, part, "test", as_trained=False)
-        evaluated = evaluate(chosen, device, embed=embed)
+        chosen = choose_clips(report.run / BEST, store, part, "test", as_trained=False, calls=folds.calls)
+        evaluated = evaluate(chosen, device, embed=embed, intervals=False)
         judged.append(Fold(told.train_clips, told.seconds, evaluated.metrics, told.notes))
         parts.append(evaluated.predictions)
         on_progress(Progress(FOLDS, len(parts), len(folds.names)))

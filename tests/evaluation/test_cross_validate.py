@@ -8,10 +8,13 @@ import wandb
 
 from batcache.config.settings import Config
 from batcache.errors import ConfigError, ManifestError, RunError
+from batcache.evaluation.calls import EVENTS
 from batcache.evaluation.cross_validate import FoldsReport, cross_validate
+from batcache.evaluation.folds import draw_folds, judge_folds
 from batcache.evaluation.outcomes import FOLDS, read_outcomes
 from batcache.inference.predictions import read_predictions
 from batcache.progress import Progress
+from batcache.training.clips.embeddings import Embeddings
 from batcache.training.clips.splits import read_splits
 from batcache.training.events import RunStarted
 from batcache.training.runs import BEST, list_runs
@@ -55,6 +58,22 @@ def test_the_outcome_is_filed_with_the_model_of_all_clips(report: FoldsReport) -
     assert kept.offsets[-1] == len(kept.evidence)
     splits = {row.split for row in read_splits(report.run / "split.csv").values()}
     assert "test" not in splits
+
+
+def test_calls_are_read_once_for_all_folds_and_intervals_drawn_of_all_of_them(
+    small: SmallWorld, settings: Config, tmp_path: Path
+) -> None:
+    events = small.folder / EVENTS
+    events.write_text(
+        "filename,species,start_s,end_s\n" + "".join(f"{c.filename},Low,0,2\n" for c in small.manifest.clips)
+    )
+    try:
+        drawn = draw_folds(small.manifest, small.store, 2, 0)
+    finally:
+        events.unlink()
+    judged = judge_folds(tweak(settings, training={"run_dir": tmp_path}), small.store, drawn, CPU, Embeddings().embed)
+    assert all(fold.metrics.evidence is not None and fold.metrics.intervals is None for fold in judged.folds)
+    assert judged.metrics.evidence is not None and judged.metrics.intervals is not None
 
 
 def test_wandb_hears_of_one_run_and_of_what_all_folds_came_to(
