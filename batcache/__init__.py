@@ -276,9 +276,9 @@ def draw(target: str | Path, output: str | Path, clips: Sequence[str] = (), *, s
     """
     from batcache.evaluation.pictures.pages import draw_run, draw_store
     from batcache.store.settings import reach_cache
-    from batcache.training.run_inputs import find_cache
+    from batcache.training.run_inputs import find_cache, is_run
 
-    if (Path(target) / "run.json").exists():
+    if is_run(str(target)):
         draw_run(Path(target), find_cache(Path(target)), Path(output), split, clips)
     else:
         draw_store(reach_cache(str(target)), Path(output), clips)

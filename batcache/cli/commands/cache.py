@@ -103,9 +103,9 @@ def info(
 
     Example: batcache info features.zarr
     """
-    if (Path(cache) / "run.json").exists():
-        from batcache.training.run_inputs import summarise_run
+    from batcache.training.run_inputs import is_run, summarise_run
 
+    if is_run(cache, "cache, run or model"):
         facts = summarise_run(Path(cache))
     elif cache.endswith(".pt"):
         from batcache.model.summary import summarise_model
