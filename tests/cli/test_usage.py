@@ -99,7 +99,7 @@ def test_wrong_usage_is_exit_code_2(project: Path) -> None:
         ["build", "--from", "none.h5", "--csv", "train.csv"],
         ["train", "--resume", "runs/none", "--seed", "3"],
         ["eval", "--checkpoint", "none.pt", "--run-dir", "runs"],
-        ["show", "none.zarr", "-o", "none.png", "--split", "test"],
+        ["show", ".", "-o", "none.png", "--split", "test"],
         ["synth", "none.csv", "--seed", "0"],
         ["synth", "none.csv", "--species", "Myotis myotis"],
         ["bench", "--data-dir", "."],
