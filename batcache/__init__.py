@@ -222,11 +222,12 @@ def evaluate(
 
 
 def sweep(
-    over: Mapping[str, Sequence[Any]],
+    over: Mapping[str, Sequence[Any] | str],
     out: str | Path,
     csv: Csv = (),
     cache: str | Path | None = None,
     *,
+    trials: int | None = None,
     folds: int = 5,
     data_dir: str | Path | None = None,
     config: Settings = None,
@@ -239,6 +240,8 @@ def sweep(
         over: values by key: ``{"model.pooling_type": ["max", "attention"], "training.seed": range(5)}``.
         out: the sweep's folder; what is done of the same sweep is taken from there.
         csv: as of ``train``, and so are ``cache``, ``data_dir``, ``config`` and ``device``.
+        trials: search: try so many combinations, each chosen by what those before came to. Then a range may stand for
+            values: ``{"training.learning_rate": "1e-4..1e-2"}``.
         folds: in how many parts the clips are judged, drawn by the config's ``training.seed``.
         on_progress: hears of ``sweep``, in combinations, with the outcome of each.
 
@@ -250,16 +253,20 @@ def sweep(
         ManifestError, StoreError: as of ``train``; or fewer groups than folds.
     """
     from batcache.device import pick_device
-    from batcache.evaluation.sweeps.grid import combine
+    from batcache.evaluation.sweeps.grid import combine, read_grid
+    from batcache.evaluation.sweeps.search import Space, search
     from batcache.evaluation.sweeps.sweep import sweep as compare
     from batcache.store.settings import choose_manifest, load_with_store
 
     layers = _layers(config, cache=cache, data_dir=data_dir)
     settings, store = load_with_store(*layers)
-    combinations = combine({key: list(values) for key, values in over.items()}, *layers)
+    ranges = read_grid(f"{key}={values}" for key, values in over.items() if isinstance(values, str))
+    grid = {key: ranges[key] if key in ranges else list(values) for key, values in over.items()}
     manifest, seed = choose_manifest(_paths(csv), settings, store, allow_outside=True), settings.training.seed
-    chosen = pick_device(device)
-    return compare(combinations, store, manifest, chosen, Path(out), folds=folds, seed=seed, on_progress=on_progress)
+    on = store, manifest, pick_device(device), Path(out)
+    if trials is not None:
+        return search(Space(grid, *layers), trials, *on, folds=folds, seed=seed, on_progress=on_progress)
+    return compare(combine(grid, *layers), *on, folds=folds, seed=seed, on_progress=on_progress)
 
 
 def draw(target: str | Path, output: str | Path, clips: Sequence[str] = (), *, split: str = "test") -> Path:
@@ -276,9 +283,9 @@ def draw(target: str | Path, output: str | Path, clips: Sequence[str] = (), *, s
     """
     from batcache.evaluation.pictures.pages import draw_run, draw_store
     from batcache.store.settings import reach_cache
-    from batcache.training.run_inputs import find_cache
+    from batcache.training.run_inputs import find_cache, is_run
 
-    if (Path(target) / "run.json").exists():
+    if is_run(str(target)):
         draw_run(Path(target), find_cache(Path(target)), Path(output), split, clips)
     else:
         draw_store(reach_cache(str(target)), Path(output), clips)

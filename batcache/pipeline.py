@@ -124,7 +124,7 @@ def _simulate(settings: "Config", on_progress: OnProgress) -> None:
         listed = write_plan(synth.out, synth.clips, (), synth.seed, force=False, virtual=synth.virtual_species)
     assert listed is not None
     manifest = read_manifest([listed])
-    report = create(manifest, synth.out, on_progress=on_progress)
+    report = create(manifest, synth.out, rates_hz=synth.rates, on_progress=on_progress)
     if synth.instance_labels:
         write_instances(manifest, synth.out, data.instance_s, data.fmax)
     on_progress(Progress("synth", result=report))
@@ -139,6 +139,8 @@ def _keep_trunk(run: Path, settings: "Config") -> PretrainReport:
 
     synth = settings.synth
     made = f"{synth.clips} simulated clips, {synth.virtual_species} virtual species, seed {synth.seed}"
+    if synth.rates:
+        made += f", recorders of {', '.join(f'{rate / 1000:g}' for rate in synth.rates)} kHz"
     save_pretrained(run / TRUNK, extract_trunk(load_checkpoint(run / BEST), made))
     return PretrainReport(run, run / TRUNK)
 

@@ -12,6 +12,8 @@ from batcache.model.pretrained import load_pretrained
 from batcache.pipeline import PretrainReport, run_pipeline
 from batcache.training.runs import BEST
 
+ROOT = Path(__file__).parents[1]
+
 
 def settings_in(folder: Path, **synth: object) -> Path:
     out = str(folder / "recordings")
@@ -49,6 +51,33 @@ def test_a_taught_trunk_starts_a_training(tmp_path: Path) -> None:
         device="cpu",
     )
     assert load_checkpoint(trained.run / BEST).trunk == trunk.config
+
+
+@pytest.mark.slow
+def test_the_recipe_of_the_trunk_gives_the_same_weights_each_time_and_other_ones_by_another_seed(
+    tmp_path: Path,
+) -> None:
+    """``pipelines/pretrain.yaml`` with fewer clips, species, epochs and filters, rendered, built and taught twice."""
+
+    def teach(folder: Path, seed: int = 0) -> Path:
+        settings = yaml.safe_load((ROOT / "pipelines" / "pretrain.yaml").read_text())
+        small = yaml.safe_load(settings_in(folder, rates=[192_000, 384_000]).read_text())
+        for section in ("synth", "data", "training"):
+            settings[section] |= small[section]
+        settings["training"] |= {"epochs": 2, "seed": seed}
+        settings["model"] |= {"conv_layers": [4, 6], "rnn_hidden_size": 6}
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(settings))
+        report = run_pipeline(folder / "recipe.yaml", device="cpu")
+        assert isinstance(report, PretrainReport)
+        return report.trunk
+
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    first, second = teach(tmp_path / "one"), teach(tmp_path / "other")
+    assert first.read_bytes() == second.read_bytes()
+    assert load_pretrained(first).made.endswith("recorders of 192, 384 kHz")
+    third = teach(tmp_path / "one", seed=1)
+    assert third.read_bytes() != first.read_bytes()
 
 
 @pytest.mark.parametrize("synth", [{"clips": None, "manifest": "data_manifest.csv"}])

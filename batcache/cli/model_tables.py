@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # --help imports no torch
     from batcache.pipeline import PipelineReport, PretrainReport, UpToDate
     from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport
 
+_AVERAGES = {"macro_roc_auc": "macro ROC-AUC", "macro_average_precision": "macro AP"}
+
 
 def of_run_started(started: "RunStarted") -> Iterator[Block]:
     """What a run trains on, and what to know before it does."""
@@ -133,10 +135,13 @@ def _of_metrics(metrics: "Metrics", of: str) -> Iterator[Block]:
     yield from of_intervals(metrics)
     by_names: dict[tuple[str, ...], list[str]] = {}
     for average, names in metrics.left_out.items():
-        by_names.setdefault(names, []).append(average.replace("_", " "))
+        by_names.setdefault(names, []).append(_AVERAGES.get(average, average))
     for names, averages in by_names.items():
         if names:
-            yield f"{', '.join(averages)}: without {', '.join(names)}, with too few labels here, or not taught"
+            why = "they have too few labels here, or were not taught"
+            if len(names) == 1:
+                why = "it has too few labels here, or was not taught"
+            yield f"{', '.join(averages)} {'leaves' if len(averages) == 1 else 'leave'} out {', '.join(names)}: {why}"
     yield from of_evidence(metrics.evidence)
 
 

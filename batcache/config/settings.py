@@ -216,6 +216,7 @@ class SynthConfig(Section):
     """What ``batcache run`` simulates first, if anything: the rows of ``manifest``, or so many ``clips``, into ``out``.
 
     Of made-up clips, ``seed`` decides who flies where; beside the twenty real species there are ``virtual_species``.
+    Each night's recorder has one of ``rates``, Hz, drawn by the night's name; 384 kHz where there are none.
     With ``instance_labels`` each instance is labelled by the calls in it, in ``instances.csv`` of ``out``: the run then
     teaches a trunk, and keeps it as ``trunk.pt``.
     """
@@ -225,6 +226,7 @@ class SynthConfig(Section):
     clips: Count | None = None
     virtual_species: Annotated[Natural, Field(le=10_000)] = 0
     seed: Natural = 0
+    rates: tuple[Annotated[Count, Field(ge=96_000, le=1_000_000)], ...] = ()
     instance_labels: bool = False
 
 

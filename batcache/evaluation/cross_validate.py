@@ -33,7 +33,7 @@ class FoldsReport:
         predictions: out of fold, fold after fold.
         predictions_file: where they lie.
         metrics_file: of the run.
-        notes: what the user should know, and could not be told before.
+        notes: which clips are not judged, why some species are judged on fewer than others, and what befell wandb.
     """
 
     run: Path
@@ -83,4 +83,5 @@ def cross_validate(
     for path in (place, summary):
         tracker.save(path)
     tracker.finish()
-    return FoldsReport(run, folds, judged.metrics, judged.predictions, place, summary, tracker.notes)
+    notes = (*drawn.notes, *judged.notes, *tracker.notes)
+    return FoldsReport(run, folds, judged.metrics, judged.predictions, place, summary, notes)

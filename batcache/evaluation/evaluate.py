@@ -10,7 +10,7 @@ import torch
 from batcache.config.features import digest
 from batcache.config.settings import to_plain
 from batcache.errors import RunError, StoreError, count, list_some
-from batcache.evaluation.calls import Call, list_calls, read_calls
+from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
 from batcache.evaluation.judged import predictions_path
 from batcache.evaluation.metrics import Metrics, judge
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
@@ -79,12 +79,19 @@ class Evaluation:
 
 
 def choose_clips(
-    checkpoint_path: Path, store: Store, manifest: Manifest, split: str, *, as_trained: bool
+    checkpoint_path: Path,
+    store: Store,
+    manifest: Manifest,
+    split: str,
+    *,
+    as_trained: bool,
+    calls: Mapping[str, Sequence[Call]] | None = None,
 ) -> Evaluation:
     """Find the clips of a split on which a run's checkpoint may be judged.
 
     ``as_trained`` takes the clips' splits from the run's ``split.csv``; otherwise the manifest's splits hold, or, where
-    it names none at all, every clip is judged.
+    it names none at all, every clip is judged. ``calls`` are those that are known in the data dir, where they have been
+    read already.
 
     Raises:
         RunError: no checkpoint, or clips whose content or group the model was trained on.
@@ -115,10 +122,23 @@ def choose_clips(
     others = [] if as_trained else [csv.stem for csv in manifest.csvs]
     others += [] if checkpoint_path.name == BEST.name else [checkpoint_path.stem]
     name = "-".join([split, *others])
-    judged = {bag.clip.filename for bag in bags}
-    calls = {name: found for name, found in read_calls(manifest.data_dir).items() if name in judged}
+    judged, known = {bag.clip.filename for bag in bags}, read_calls(manifest.data_dir) if calls is None else calls
+    calls = {name: found for name, found in known.items() if name in judged}
+    if known and not _marks_any(calls, bags, checkpoint.species):
+        lies = "where the evidence lies is not judged"
+        notes.append(f"{EVENTS} marks no call of a species in any of these clips that holds it: {lies}")
     inputs = _describe_inputs(checkpoint_path, checkpoint, bags, calls)
     return Evaluation(checkpoint_path, checkpoint, store, manifest, split, name, bags, calls, tuple(notes), inputs)
+
+
+def _marks_any(calls: Mapping[str, Sequence[Call]], bags: Sequence[Bag], species: Sequence[str]) -> bool:
+    """Whether a call is known of a species in a clip that holds it; also where no clip is known to hold any."""
+    present = {
+        (bag.clip.filename, name) for bag in bags for name, y in zip(species, bag.clip.labels, strict=True) if y == 1
+    }
+    return not present or not present.isdisjoint(
+        (name, call.species) for name, found in calls.items() for call in found
+    )
 
 
 def _describe_inputs(
@@ -138,11 +158,13 @@ def evaluate(
     device: torch.device,
     *,
     embed: Embed | None = None,
+    intervals: bool = True,
     on_progress: OnProgress = ignore_progress,
 ) -> EvalReport:
     """Judge the clips, write predictions and metrics into the run.
 
     With ``embed``, heads on a frozen trunk judge the embeddings that they learn from, which are in half precision.
+    Without ``intervals``, nothing is drawn to say how sure the averages are.
 
     Raises:
         RunError: scores that are not finite. StoreError: damage.
@@ -165,7 +187,7 @@ def evaluate(
         [bag.clip for bag in judging.bags], [bag.seconds for bag in judging.bags], scores, checkpoint.species, seconds
     )
     predictions = leave_empty(predictions, [not taught for taught in checkpoint.is_taught])
-    metrics = judge(predictions, judging.calls)
+    metrics = judge(predictions, judging.calls, intervals=intervals)
     where = predictions_path(run, judging.name)
     write_predictions(where, predictions)
     summary = file_outcome(run, judging.name, _about(judging) | metrics.to_plain())

@@ -1,13 +1,13 @@
 """Clips judged fold by fold: each by a model that was trained on the others and has not heard its group."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from batcache.config.settings import Config
-from batcache.errors import ConfigError, ManifestError
+from batcache.errors import ConfigError, ManifestError, count
 from batcache.evaluation.calls import Call, read_calls
 from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.evaluation.metrics import Metrics, judge
@@ -56,7 +56,7 @@ class Folds:
 class Fold:
     """One fold, judged by a model that learnt from ``train_clips`` others, in epochs of so many seconds in all.
 
-    ``notes`` are what its training told.
+    Its ``metrics`` have no intervals: what all folds come to has them. ``notes`` are what its training told.
     """
 
     train_clips: int
@@ -67,11 +67,15 @@ class Fold:
 
 @dataclass(frozen=True)
 class Judged:
-    """What folds came to: each by itself, and the out-of-fold predictions of all, fold after fold, judged as one."""
+    """What folds came to: each by itself, and the out-of-fold predictions of all, fold after fold, judged as one.
+
+    ``notes`` say why some species are judged on fewer clips than there are.
+    """
 
     folds: tuple[Fold, ...]
     metrics: Metrics
     predictions: Predictions
+    notes: tuple[str, ...]
 
 
 def draw_folds(manifest: Manifest, store: Store, folds: int, seed: int) -> Folds:
@@ -84,7 +88,9 @@ def draw_folds(manifest: Manifest, store: Store, folds: int, seed: int) -> Folds
     if folds < 2:
         raise ConfigError("--folds", f"{folds}, expected at least 2", "Pass 5")
     joined = join(manifest, store)
-    bags = [bag for bag in joined.bags if bag.clip.split != "test"]
+    bags, notes = [bag for bag in joined.bags if bag.clip.split != "test"], joined.notes()
+    if left := len(joined.bags) - len(bags):
+        notes.append(f"{count(left, 'clip')} of split test left out of the folds")
     if not bags:
         finding = "no clip to judge in folds: each is of split test, or was rejected by build"
         raise ManifestError(", ".join(map(str, manifest.csvs)), finding, "Add clips that are not of split test")
@@ -94,7 +100,7 @@ def draw_folds(manifest: Manifest, store: Store, folds: int, seed: int) -> Folds
     drawn = draw_names(clips, dict.fromkeys(names, 1 / folds), seed, contents)
     shared = (replace(bag, clip=replace(bag.clip, split=name)) for bag, name in zip(bags, drawn, strict=True))
     calls = {name: found for name, found in read_calls(manifest.data_dir).items() if name in contents}
-    return Folds(replace(manifest, clips=clips), tuple(shared), names, calls, tuple(joined.notes()))
+    return Folds(replace(manifest, clips=clips), tuple(shared), names, calls, tuple(notes))
 
 
 def require_taught(config: Config, store: Store, folds: Folds) -> None:
@@ -131,13 +137,25 @@ def judge_folds(
         part, told = folds.part(name), _Listener()
         on_progress(Progress(name))
         report = train(config, store, part, device, embed=embed, on_progress=told)
-        chosen = choose_clips(report.run / BEST, store, part, "test", as_trained=False)
-        evaluated = evaluate(chosen, device, embed=embed)
+        chosen = choose_clips(report.run / BEST, store, part, "test", as_trained=False, calls=folds.calls)
+        evaluated = evaluate(chosen, device, embed=embed, intervals=False)
         judged.append(Fold(told.train_clips, told.seconds, evaluated.metrics, told.notes))
         parts.append(evaluated.predictions)
         on_progress(Progress(FOLDS, len(parts), len(folds.names)))
     predictions = _chain(parts)
-    return Judged(tuple(judged), judge(predictions, folds.calls), predictions)
+    metrics, notes = judge(predictions, folds.calls), _explain_counts(folds, predictions)
+    return Judged(tuple(judged), metrics, predictions, tuple(notes))
+
+
+def _explain_counts(folds: Folds, predictions: Predictions) -> Iterator[str]:
+    """Why a species is judged on fewer clips than there are, and on how many fewer."""
+    labels = np.array([bag.clip.labels for bag in folds.bags])
+    unknown, judged = (labels < 0).sum(0), (predictions.labels >= 0).sum(0)
+    without_score = len(labels) - unknown - judged
+    for lost, why in ((unknown, "are not annotated"), (without_score, "lie in a fold whose model was not taught it")):
+        named = [f"{name} {clips:,}" for name, clips in zip(predictions.species, lost, strict=True) if clips]
+        if named:
+            yield f"clips on which a species is not judged, as they {why}: {', '.join(named)}"
 
 
 class _Listener:

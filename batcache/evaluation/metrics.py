@@ -53,8 +53,8 @@ class Average:
 class Metrics:
     """All numbers of one evaluation; `left_out` names, for each average, the species it does not cover.
 
-    `intervals` say how sure the macro averages are. `evidence` says how often it lies on a call, None where no clip
-    has a known call of a species that is present in it.
+    `intervals` say how sure the macro averages are, None where nothing was drawn. `evidence` says how often it lies on
+    a call, None where no clip has a known call of a species that is present in it.
     """
 
     clips: int
@@ -77,8 +77,10 @@ class Metrics:
         }
 
 
-def judge(predictions: Predictions, calls: Mapping[str, Sequence[Call]]) -> Metrics:
+def judge(predictions: Predictions, calls: Mapping[str, Sequence[Call]], *, intervals: bool = True) -> Metrics:
     """All numbers of predictions: of their scores, how sure the averages are, and where the evidence lies.
+
+    ``intervals`` says whether to draw how sure they are.
 
     A score may be NaN in clips whose model was not taught a species that others were: its label there is unknown.
     """
@@ -86,8 +88,8 @@ def judge(predictions: Predictions, calls: Mapping[str, Sequence[Call]]) -> Metr
     scores = np.where(missing & ~missing.all(axis=0), 0, predictions.scores)
     metrics = compute_metrics(scores, predictions.labels, [str(name) for name in predictions.species])
     labels = np.where(missing, np.int8(-1), predictions.labels)
-    intervals = bootstrap(predictions.scores, labels, resampling(predictions))
-    return replace(metrics, intervals=intervals, evidence=localise(predictions, calls))
+    sure = bootstrap(predictions.scores, labels, resampling(predictions)) if intervals else None
+    return replace(metrics, intervals=sure, evidence=localise(predictions, calls))
 
 
 def compute_metrics(

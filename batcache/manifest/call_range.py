@@ -9,7 +9,9 @@ HORSESHOE_HZ = 112_000
 
 
 def warn_of_cut_calls(species: Iterable[str], fmax_hz: float) -> str | None:
-    """A note where species are listed whose calls lie above ``fmax_hz``, else None. Known by their names alone.
+    """A note where there are species whose calls lie above ``fmax_hz``, else None. Known by their names alone.
+
+    ``species`` are those that some clip may hold: a column of a checklist that is 0 throughout is none of them.
 
     The greater horseshoe bat calls at 77 to 83 kHz and is not among them.
 

@@ -67,6 +67,11 @@ class Manifest:
         """The number of clips in each split. Clips without a split are not counted."""
         return dict(Counter(clip.split for clip in self.clips if clip.split is not None))
 
+    @property
+    def possible_species(self) -> tuple[str, ...]:
+        """The species that some clip holds, or may hold: those whose labels are not 0 throughout."""
+        return tuple(name for i, name in enumerate(self.species) if any(clip.labels[i] != 0 for clip in self.clips))
+
     def recordings(self) -> dict[str, Clip]:
         """Each recording's first clip, by filename, in order of appearance."""
         first: dict[str, Clip] = {}

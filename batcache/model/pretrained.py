@@ -22,6 +22,7 @@ from batcache.model.heads import MILHeads, average
 from batcache.model.pooling import BagOutput
 from batcache.model.trunk import FrozenTrunk, Trunk, TrunkConfig
 from batcache.storage.disk import replacing
+from batcache.storage.place import suggest_path
 
 FORMAT = "batcache-trunk"
 FORMAT_VERSION = 1
@@ -89,6 +90,7 @@ def load_pretrained(path: Path) -> Pretrained:
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
+        remedy = suggest_path(path, remedy, others=("simulated", "none"))
         raise RunError(path, "no such trunk, model or run", remedy) from None
     except Exception as error:  # torch raises whatever the damage leads to
         reason = brief(error) if isinstance(error, OSError) else "damaged, or of another kind"

@@ -5,9 +5,11 @@ store needs. Where the two must be treated differently, this room does it, or co
 is here, writing in ``disk``, files that only one of several processes may make in ``exclusive``.
 """
 
+import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +54,23 @@ def parse_place(place: "str | Place") -> Place:
 def reach(place: Place, endpoint: str | None, region: str | None) -> Place:
     """The same place, reached at this endpoint and in this region; a local path is returned as it is."""
     return replace(place, endpoint=endpoint, region=region) if is_remote(place) else place
+
+
+def suggest_path(missing: Path, else_do: str, others: Sequence[str] = ()) -> str:
+    """A remedy for a path at which there is nothing: one with nearly the same name where it goes astray, if there is.
+
+    ``others`` are words that could have been meant in its place.
+    """
+    astray = missing
+    while not astray.parent.exists():
+        astray = astray.parent
+    beside = list(others)
+    with suppress(OSError):
+        beside += [place.name for place in sorted(astray.parent.iterdir())]
+    for name in difflib.get_close_matches(astray.name, beside, n=1):
+        meant = name if name in others else (astray.parent / name).as_posix()
+        return f"Did you mean {meant}? {else_do}"
+    return else_do
 
 
 def check_endpoint(endpoint: str) -> str:

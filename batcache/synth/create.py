@@ -16,7 +16,7 @@ from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.storage.disk import write_file
 from batcache.synth.ledger import Events, Row, read_ledger
 from batcache.synth.plan import manifest_csv, plan_manifest
-from batcache.synth.render import DURATION_S, RATE_HZ, render
+from batcache.synth.render import DURATION_S, draw_rate, render
 from batcache.synth.repertoire import BY_NAME, find_species
 from batcache.synth.virtual import MOST, virtual_name
 from batcache.synth.write import wav_bytes
@@ -24,7 +24,6 @@ from batcache.synth.write import wav_bytes
 _EVENT_FIELDS = (
     "species", "start_s", "end_s", "low_khz", "high_khz", "peak_khz", "level_db", "snr_db", "phase", "bat",
 )  # fmt: skip
-_FILE_BYTES = int(RATE_HZ * DURATION_S) * 2 + 1024
 _ROWS_A_TASK = 8
 FEWEST_CLIPS = 5
 """So many nights a manifest has at least, each with a clip: some in every split."""
@@ -66,9 +65,14 @@ def write_plan(out: Path, clips: int, species: Sequence[str], seed: int, *, forc
 
 
 def create(
-    manifest: Manifest, out: Path, *, force: bool = False, on_progress: OnProgress = ignore_progress
+    manifest: Manifest,
+    out: Path,
+    *,
+    rates_hz: Sequence[int] = (),
+    force: bool = False,
+    on_progress: OnProgress = ignore_progress,
 ) -> SynthReport:
-    """Render every row of a manifest.
+    """Render every row of a manifest, at 384 kHz, or all of a night at one of ``rates_hz``.
 
     Rows whose files were rendered here before, also by a call that was stopped, and not touched since, are not rendered
     again. ``events.csv`` holds the calls of all files rendered here. A label that is not 1 counts as absent.
@@ -83,6 +87,7 @@ def create(
             clip.filename,
             tuple(n for n, y in zip(manifest.species, clip.labels, strict=True) if y == 1),
             clip.group or "",
+            draw_rate(clip.group or "", rates_hz),
         )
         for clip in manifest.clips
     ]
@@ -106,7 +111,7 @@ def create(
             finally:
                 pool.shutdown(cancel_futures=True)
     ledger.close()
-    calls = sum(len(ledger.events.get(filename, ())) for filename, _, _ in rows)
+    calls = sum(len(ledger.events.get(filename, ())) for filename, *_ in rows)
     return SynthReport(out, len(rows), written, len(rows) - written, calls)
 
 
@@ -114,8 +119,8 @@ def _render_rows(rows: Sequence[Row], out: Path, force: bool) -> tuple[Events, i
     """Render some rows in this process. Returns their events and how many files were written."""
     events: Events = {}
     written = 0
-    for filename, species, group in rows:
-        clip, place = render(filename, species, group), out / filename
+    for filename, species, group, rate_hz in rows:
+        clip, place = render(filename, species, group, rate_hz), out / filename
         content = wav_bytes(clip, filename)
         if not place.exists() or place.read_bytes() != content:
             if place.exists() and not force:
@@ -143,7 +148,7 @@ def _check_whole(manifest: Manifest) -> None:
 
 
 def _check_room(out: Path, rows: Sequence[Row]) -> None:
-    missing = sum(not (out / filename).exists() for filename, _, _ in rows) * _FILE_BYTES
+    missing = sum(int(rate * DURATION_S) * 2 + 1024 for name, _, _, rate in rows if not (out / name).exists())
     there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(there).free
     if missing > free:

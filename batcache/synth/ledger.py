@@ -14,6 +14,7 @@ from pathlib import Path
 from batcache.config.features import digest
 from batcache.errors import SynthError
 from batcache.storage.disk import write_file
+from batcache.synth.render import RATE_HZ
 
 SIMULATOR_VERSION = 1
 """Raised whenever code changes what is rendered."""
@@ -22,8 +23,8 @@ EVENT_COLUMNS = (
     "filename", "species", "start_s", "end_s", "fmin_khz", "fmax_khz", "peak_khz", "level_db", "snr_db", "phase", "bat",
 )  # fmt: skip
 
-Row = tuple[str, tuple[str, ...], str]
-"""Filename, species, group: all that a clip's samples depend on."""
+Row = tuple[str, tuple[str, ...], str, int]
+"""Filename, species, group, rate in Hz: all that a clip's samples depend on."""
 
 Events = dict[str, list[list[str]]]
 """The rows of ``events.csv`` by filename, without it."""
@@ -50,7 +51,7 @@ class Ledger:
         self.stamps |= {row[0]: _stamp(self.out, row) for row in rows}
         self.events |= events
         with _partial(self.out).open("a", encoding="utf-8") as file:
-            for name, _, _ in rows:  # what a kill tore is then a line of its own
+            for name, *_ in rows:  # what a kill tore is then a line of its own
                 file.write("\n" + json.dumps([name, self.stamps[name], self.events[name]]))
 
     def close(self) -> None:
@@ -111,7 +112,8 @@ def _stamp(out: Path, row: Row) -> Stamp | None:
         stat = (out / row[0]).stat()
     except OSError:
         return None
-    return [digest([SIMULATOR_VERSION, row]), stat.st_size, stat.st_mtime_ns]
+    decides = row[:3] if row[3] == RATE_HZ else row  # the rate came later, and what was rendered before stays current
+    return [digest([SIMULATOR_VERSION, decides]), stat.st_size, stat.st_mtime_ns]
 
 
 def _table(events: Events) -> bytes:

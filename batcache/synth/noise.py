@@ -103,6 +103,8 @@ def background(
     spectrum = draw.view(np.complex64)[:, 0]
     for tone_hz, db in recorder.tones:
         centre, spread = int(tone_hz * n / rate_hz), 25
+        if centre + spread >= bins:  # above what this rate holds
+            continue
         shape = np.hanning(2 * spread + 1) * np.exp(2j * np.pi * rng.random(2 * spread + 1))
         shape *= 10.0 ** (db / 20.0) * n / 2 / np.sqrt(np.sum(np.abs(shape) ** 2))
         spectrum[centre - spread : centre + spread + 1] += shape.astype(np.complex64)

@@ -124,7 +124,7 @@ def fly_past(
             float(distance[i]), float(image[i]), float(abs(angle[i] + yaw)), float(doppler[i]), ground * rough, clutter
         )
         received = receive(call, path, arrival * bench.rate_hz - first, patch, bench)
-        if received.snr_db > FAINTEST_DB:
+        if received is not None and received.snr_db > FAINTEST_DB:
             yield Heard(
                 first, float(arrival), float(arrival) + call.duration_s / path.doppler, utterance.phase, received
             )

@@ -77,9 +77,14 @@ class Bench:
         return response
 
 
-def receive(call: Call, path: Path, delay_samples: float, echo: int, bench: Bench) -> Received:
-    """The call at the microphone, beginning ``delay_samples`` (below 1) into its samples. Shape: ``[bench.n]``"""
+def receive(call: Call, path: Path, delay_samples: float, echo: int, bench: Bench) -> Received | None:
+    """The call at the microphone, beginning ``delay_samples`` (below 1) into its samples. Shape: ``[bench.n]``
+
+    None where all of it lies above what the rate holds.
+    """
     emitted = waveform(call, bench.rate_hz, path.doppler)
+    if not emitted.any():
+        return None
     spectrum = np.fft.rfft(emitted, bench.n)
     beam = 10.0 ** (beam_db(np.array(path.angle_rad), bench.f, call.peak_hz) / 20.0)
     pascal_like = 10.0 ** ((call.level_db - bench.recorder.full_scale_db) / 20.0) * REFERENCE_DISTANCE_M

@@ -19,7 +19,7 @@ from batcache.synth.repertoire import find_species
 
 RATE_HZ = 384_000
 DURATION_S = 5.0
-SHORT_FFT, LONG_FFT = 24_576, 49_152  # 64 and 128 ms: a call and the 45 ms of its echoes
+SHORT_MS, LONG_MS = 64, 128  # of FFTs: a call and the 45 ms of its echoes
 SECOND_BAT = 0.15  # share of clips in which a species is there twice
 
 
@@ -60,14 +60,18 @@ def quantise(sound: NDArray[np.float32]) -> NDArray[np.int16]:
     return np.asarray(np.clip(np.rint(sound * np.float32(32768.0)), -32768, 32767), dtype=np.int16)
 
 
-def render(filename: str, species: Sequence[str], group: str) -> Clip:
-    """Five seconds with the named species, recorded at the group's place and night."""
-    night, n = draw_night(generator("night", group)), int(RATE_HZ * DURATION_S)
+def draw_rate(group: str, rates_hz: Sequence[int]) -> int:
+    """The rate of a night's recorder, one of these, or the usual one where there are none."""
+    return int(generator("rate", group).choice(rates_hz)) if rates_hz else RATE_HZ
+
+
+def render(filename: str, species: Sequence[str], group: str, rate_hz: int = RATE_HZ) -> Clip:
+    """Five seconds with the named species, recorded at the group's place and night at this rate."""
+    night, n = draw_night(generator("night", group)), int(rate_hz * DURATION_S)
     rng = generator("background", filename)
-    sound = _background(night, n, rng)
-    benches = (
-        tuple(Bench(size, RATE_HZ, night.air, night.recorder, rng) for size in (SHORT_FFT, LONG_FFT)) if species else ()
-    )
+    sound = _background(night, n, rate_hz, rng)
+    sizes = [rate_hz * milliseconds // 1000 for milliseconds in (SHORT_MS, LONG_MS)] if species else []
+    benches = [Bench(size, rate_hz, night.air, night.recorder, rng) for size in sizes]
     events: list[Event] = []
     bats = 0
     for name in sorted(species):
@@ -80,17 +84,17 @@ def render(filename: str, species: Sequence[str], group: str) -> Clip:
                 _add(sound, heard)
                 events.append(_event(name, heard, bats))
     inside = (event for event in events if event.end_s > 0.0 and event.start_s < DURATION_S)
-    return Clip(quantise(sound), RATE_HZ, tuple(sorted(inside, key=lambda event: (event.start_s, event.bat))), night)
+    return Clip(quantise(sound), rate_hz, tuple(sorted(inside, key=lambda event: (event.start_s, event.bat))), night)
 
 
-def _background(night: Night, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def _background(night: Night, n: int, rate_hz: int, rng: np.random.Generator) -> NDArray[np.float32]:
     wind = None if night.wind_db is None else night.wind_db + float(rng.normal(0, 4))
-    sound = background(night.recorder, wind, n, RATE_HZ, rng)
+    sound = background(night.recorder, wind, n, rate_hz, rng)
     for insect, level in night.insects:
         if rng.random() < 0.8:
-            sing(insect, level * float(np.exp(0.6 * rng.standard_normal())), sound, RATE_HZ, rng)
-    add_clicks(sound, night.rain_per_s, 0.02, RATE_HZ, rng)
-    add_clicks(sound, night.crackle_per_s, 0.004, RATE_HZ, rng)
+            sing(insect, level * float(np.exp(0.6 * rng.standard_normal())), sound, rate_hz, rng)
+    add_clicks(sound, night.rain_per_s, 0.02, rate_hz, rng)
+    add_clicks(sound, night.crackle_per_s, 0.004, rate_hz, rng)
     return sound
 
 

@@ -53,7 +53,7 @@ def list_notes(
         )
     if unused := list_unused(config):
         notes.append(f"without effect on heads alone: {', '.join(unused)}")
-    cut = warn_of_cut_calls([row.species for row in species], store.features.fmax)
+    cut = warn_of_cut_calls([row.species for row in species if any(row.present.values())], store.features.fmax)
     return [*notes, cut] if cut else notes
 
 

@@ -7,10 +7,25 @@ from typing import Any
 
 from batcache.errors import RunError
 from batcache.manifest.manifest import Manifest, read_manifest
-from batcache.storage.place import Place
+from batcache.storage.place import Place, is_remote, parse_place, suggest_path
 from batcache.store.format.last_build import locate_cache, portable
 from batcache.store.settings import choose_manifest, reach_cache
 from batcache.training.runs import BEST, LAST, newest_run, read_run, read_run_config
+
+
+def is_run(target: str, kinds: str = "cache or run") -> bool:
+    """Whether a target is the folder of a run; what is none is taken for a cache, or another of these ``kinds``.
+
+    Raises:
+        RunError: there is nothing at this path.
+    """
+    place = parse_place(target)
+    if is_remote(place):
+        return False
+    if not place.exists():
+        remedy = suggest_path(place, "Pass another path, or run `batcache build` or `batcache train` first")
+        raise RunError(target, f"no such {kinds}", remedy)
+    return (place / "run.json").exists()
 
 
 def find_cache(run: Path, cache: str | None = None, endpoint: str | None = None, region: str | None = None) -> Place:

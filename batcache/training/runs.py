@@ -32,6 +32,7 @@ from batcache.config.yaml import read_sections
 from batcache.errors import ConfigError, RunError, brief, list_some
 from batcache.storage.disk import PARTIAL, temporary_name, write_file
 from batcache.storage.exclusive import lock_file
+from batcache.storage.place import suggest_path
 
 FORMAT_VERSION = 1
 BEST = BEST_MODEL
@@ -101,6 +102,8 @@ def read_run(run: Path) -> dict[str, Any]:
         RunError: missing, damaged, or of another format version.
     """
     place = run / "run.json"
+    if not run.exists():
+        raise RunError(run, "no such run", suggest_path(run, "Pass a folder that `batcache train` made"))
     try:
         about = {"patience_from": 0, **json.loads(place.read_bytes())}
         version = about["format_version"]

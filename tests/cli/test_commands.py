@@ -117,6 +117,12 @@ def test_species_that_call_above_the_features_are_a_note_of_the_build(fresh: Pat
     built = batcache("build", "--csv", "one.csv", cwd=fresh)
     assert built.returncode == 0
     assert "note: the features end at 100 kHz, and horseshoe bats (Rhinolophus hipposideros)" in built.stderr
+    (fresh / "checklist.csv").write_text("filename,Rhinolophus hipposideros,Forty-five\nwav/00.wav,0,1\n")
+    built = batcache("build", "--csv", "checklist.csv", cwd=fresh)
+    assert built.returncode == 0 and "horseshoe" not in built.stderr, "no clip holds one"
+    (fresh / "unknown.csv").write_text("filename,Rhinolophus hipposideros\nwav/00.wav,\n")
+    built = batcache("build", "--csv", "unknown.csv", cwd=fresh)
+    assert built.returncode == 0 and "horseshoe" in built.stderr, "a clip may hold one"
     (fresh / "high.yaml").write_text("data: {fmax: 120000}")
     built = batcache("build", "--csv", "one.csv", "--config", "high.yaml", "--cache", "high.zarr", cwd=fresh)
     assert built.returncode == 0 and "horseshoe" not in built.stderr, built.stderr

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import run_of
 from tests.command import batcache
 
@@ -49,9 +51,32 @@ def test_a_models_file_is_told_of(finished: Path) -> None:
     run = run_of(finished)
     shown = batcache("info", f"runs/{run.name}/checkpoints/best_model.pt", cwd=finished)
     assert shown.returncode == 0 and "2: Forty-five, Sixty" in shown.stdout and "from chance" in shown.stdout
-    refused = batcache("info", "none.pt", cwd=finished)
-    assert refused.returncode == 1 and refused.stderr.startswith("error: none.pt: no such file.")
-    assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "sought"),
+    [
+        (["info", "{}"], "cache, run or model"),
+        (["show", "{}", "-o", "a.png"], "cache or run"),
+        (["train", "--init", "{}"], "trunk, model or run"),
+        (["train", "--resume", "{}"], "run"),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else "",
+)
+def test_a_path_at_which_there_is_nothing_is_told_with_what_stands_near_it(
+    finished: Path, command: list[str], sought: str
+) -> None:
+    name = run_of(finished).name
+    for missing, near in ((f"runs/{name}e", f"runs/{name}"), (f"ruins/{name}", "runs"), ("zz/zz", None)):
+        refused = batcache(*(part.format(missing) for part in command), cwd=finished)
+        assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1
+        meant = f" Did you mean {near}? Pass" if near else " Pass"
+        assert refused.stderr.startswith(f"error: {missing}: no such {sought}.{meant}"), refused.stderr
+
+
+def test_a_word_that_init_knows_is_suggested(finished: Path) -> None:
+    refused = batcache("train", "--init", "simulatd", cwd=finished)
+    assert refused.stderr.startswith("error: simulatd: no such trunk, model or run. Did you mean simulated? Pass a run")
 
 
 def test_species_that_do_not_exist_are_simulated(tmp_path: Path) -> None:

@@ -8,10 +8,13 @@ import wandb
 
 from batcache.config.settings import Config
 from batcache.errors import ConfigError, ManifestError, RunError
+from batcache.evaluation.calls import EVENTS
 from batcache.evaluation.cross_validate import FoldsReport, cross_validate
+from batcache.evaluation.folds import draw_folds, judge_folds
 from batcache.evaluation.outcomes import FOLDS, read_outcomes
 from batcache.inference.predictions import read_predictions
 from batcache.progress import Progress
+from batcache.training.clips.embeddings import Embeddings
 from batcache.training.clips.splits import read_splits
 from batcache.training.events import RunStarted
 from batcache.training.runs import BEST, list_runs
@@ -57,6 +60,22 @@ def test_the_outcome_is_filed_with_the_model_of_all_clips(report: FoldsReport) -
     assert "test" not in splits
 
 
+def test_calls_are_read_once_for_all_folds_and_intervals_drawn_of_all_of_them(
+    small: SmallWorld, settings: Config, tmp_path: Path
+) -> None:
+    events = small.folder / EVENTS
+    events.write_text(
+        "filename,species,start_s,end_s\n" + "".join(f"{c.filename},Low,0,2\n" for c in small.manifest.clips)
+    )
+    try:
+        drawn = draw_folds(small.manifest, small.store, 2, 0)
+    finally:
+        events.unlink()
+    judged = judge_folds(tweak(settings, training={"run_dir": tmp_path}), small.store, drawn, CPU, Embeddings().embed)
+    assert all(fold.metrics.evidence is not None and fold.metrics.intervals is None for fold in judged.folds)
+    assert judged.metrics.evidence is not None and judged.metrics.intervals is not None
+
+
 def test_wandb_hears_of_one_run_and_of_what_all_folds_came_to(
     small: SmallWorld, settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,7 +87,7 @@ def test_wandb_hears_of_one_run_and_of_what_all_folds_came_to(
     monkeypatch.setattr(wandb, "init", init)
     config = tweak(settings, training={"run_dir": tmp_path}, wandb={"enabled": True})
     report = cross_validate(config, small.store, small.manifest, CPU, 2)
-    assert report.notes == () and list(runs) == [report.run.name]
+    assert list(runs) == [report.run.name] and not any("wandb" in note for note in report.notes)
     rows, saved = runs[report.run.name].logged, runs[report.run.name].saved
     (pooled,) = (row for row in rows if f"{FOLDS}/macro_ap" in row)
     assert pooled[f"{FOLDS}/macro_ap"] == report.metrics.macro_average_precision and pooled["epoch"] == 1
@@ -88,6 +107,15 @@ def test_a_species_that_a_fold_was_not_taught_counts_as_unknown_there(
     assert without[:, 2].any() and not without[:, 2].all() and not without[:, :2].any()
     assert (report.predictions.labels[without] == -1).all()
     assert report.metrics.macro_average_precision is not None
+    left_out, tests, not_annotated, not_taught = report.notes
+    assert "broken.wav" in left_out and tests == "6 clips of split test left out of the folds"
+    lost = {"Low": 0, "High": 0, "Sweep": 0}
+    for note in (not_annotated, not_taught):
+        for named in note.rpartition(": ")[2].split(", "):
+            name, _, clips = named.rpartition(" ")
+            lost[name] += int(clips)
+    assert not_taught.endswith(f": Sweep {without[:, 2].sum()}") and lost["Low"] == 1
+    assert {row.species: 18 - row.known for row in report.metrics.per_species} == lost
 
 
 def test_one_fold_and_more_folds_than_groups_are_refused(small: SmallWorld, settings: Config, tmp_path: Path) -> None:

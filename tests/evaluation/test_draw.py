@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -184,6 +185,21 @@ def test_evidence_has_a_row_for_each_species_that_is_there_and_then_the_highest(
     shown = np.asarray(mesh.get_array()).reshape(4, 3)
     assert np.allclose(shown, np.array([0.05, 0.1, 0.2, 0.9])[:, None])
     assert strip.get_xlim() == spectrogram.get_xlim()
+
+
+def test_evidence_goes_from_the_first_frame_of_a_clip_to_its_last(
+    small: SmallWorld, judged: tuple[list[Bag], Predictions], tmp_path: Path, drawn: list[Figure]
+) -> None:
+    """Also where the last instance is shorter than the others, as it is in most of these clips."""
+    panels = panels_of_run(small.store, *judged, {})
+    draw_page(tmp_path / "a.png", panels, small.store.features)
+    spectrograms, strips = drawn[0].axes[::2], drawn[0].axes[1::2]
+    assert len(strips) == len(panels) == 6 and any(len(panel.frames) % 250 for panel in panels)
+    for spectrogram, strip in zip(spectrograms, strips, strict=True):
+        (mesh,) = strip.collections
+        assert isinstance(mesh, QuadMesh)
+        edges = np.asarray(mesh.get_coordinates())[..., 0]
+        assert (edges.min(), edges.max()) == pytest.approx(spectrogram.get_xlim(), abs=1e-9)
 
 
 def test_the_title_says_remark_name_and_species_as_they_are(tmp_path: Path, drawn: list[Figure]) -> None:

@@ -111,7 +111,7 @@ def test_macro_counts_species_alike_and_the_pool_counts_clips_alike() -> None:
 
 def test_an_evaluation_files_it_and_is_done_again_where_calls_are_marked_anew(run: Path, small: SmallWorld) -> None:
     events = small.folder / EVENTS
-    judge(chosen(run, small))
+    assert not any(EVENTS in note for note in judge(chosen(run, small)).notes)
     assert chosen(run, small).is_done() and read_metrics(run)["test"]["evidence"] is None
     try:
         events.write_text("filename,species,start_s,end_s\nnight6/0.wav,Low,0,2\nnight0/0.wav,Low,0,2\n")
@@ -126,6 +126,21 @@ def test_an_evaluation_files_it_and_is_done_again_where_calls_are_marked_anew(ru
     filed = read_metrics(run)["test"]["evidence"]
     assert filed == json.loads(json.dumps(report.metrics.to_plain()["evidence"]))
     assert filed["per_species"]["Low"]["on_a_call_by_chance"] == 1 and filed["all_cells"]["cells"] == 1
+
+
+@pytest.mark.parametrize("row", ["night0/0.wav,Low", "night6/0.wav,High", "0.wav,Low"])
+def test_a_table_that_marks_nothing_of_what_is_judged_is_noted_once(run: Path, small: SmallWorld, row: str) -> None:
+    """A call in another split, of a species that the clip does not hold, under another filename."""
+    events = small.folder / EVENTS
+    try:
+        events.write_text(f"filename,species,start_s,end_s\n{row},0,2\n")
+        report = judge(chosen(run, small))
+        assert [EVENTS in note for note in report.notes].count(True) == 1 and report.metrics.evidence is None
+        events.write_text(f"filename,species,start_s,end_s\n{row},0,2\nnight6/0.wav,Low,0,2\n")
+        report = judge(chosen(run, small))
+        assert not any(EVENTS in note for note in report.notes) and report.metrics.evidence is not None
+    finally:
+        events.unlink()
 
 
 def test_an_experts_marks_of_real_clips_lie_in_the_instances_that_hold_them(real: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from batcache.cli.sweep_tables import of_sweep
 from batcache.cli.terminal import Note
+from batcache.config.load import Layer
 from batcache.errors import BatcacheError, ConfigError, ManifestError, RunError
 from batcache.evaluation.calls import Call
 from batcache.evaluation.cross_validate import cross_validate
@@ -23,31 +24,22 @@ from batcache.evaluation.sweeps.grid import Combination, combine
 from batcache.evaluation.sweeps.standings import Outcome, rank, write_outcomes
 from batcache.evaluation.sweeps.sweep import SweepReport, SweepStarted, sweep
 from batcache.manifest.manifest import Manifest
-from batcache.model.pretrained import save_pretrained
-from batcache.model.start import find_trunk
 from batcache.progress import Progress
 from batcache.storage.exclusive import lock_file
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Joined, join
 from batcache.training.clips.embeddings import Embeddings, embed_bags
 from batcache.training.runs import BEST, newest_run
-from tests.small_world import CPU, SETTINGS, SmallWorld, tweak
+from tests.small_world import CPU, SmallWorld, tweak
 
 Grid = Mapping[str, Sequence[Any]]
 SEEDS = {"training.seed": [0, 1]}
 
 
 @pytest.fixture(scope="module")
-def combined(
-    small: SmallWorld, trained: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Grid], tuple[Combination, ...]]:
+def combined(small_heads: Layer) -> Callable[[Grid], tuple[Combination, ...]]:
     """The combinations of a grid: small heads on the small world's trunk, an epoch each."""
-    trunk = tmp_path_factory.mktemp("trunk") / "trunk.pt"
-    save_pretrained(trunk, find_trunk(trained))  # a trunk's file does not say what it has heard
-    data = {**SETTINGS["data"], "cache": str(small.folder / "features.zarr")}
-    model = {"init": str(trunk), "pooling_type": "max", "heads": 1, "head_size": 4, "rnn_hidden_size": 4}
-    flags = {"data": data, "model": model, "training": {"epochs": 1}}
-    return lambda grid: combine(grid, None, flags)
+    return lambda grid: combine(grid, None, small_heads)
 
 
 @pytest.fixture(scope="module")

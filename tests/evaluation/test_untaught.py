@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from batcache.cli.tables import describe
 from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.evaluation.metrics import compute_metrics
 from batcache.evaluation.pictures.draw import draw_page
@@ -91,3 +92,10 @@ def test_clips_are_chosen_and_drawn_without_it(
     bags = choose_clips(run / BEST, small.store, small.manifest, "test", as_trained=True).bags
     draw_page(tmp_path / "page.png", panels_of_run(small.store, bags, predictions, {}), small.store.features)
     assert (tmp_path / "page.png").stat().st_size > 1000
+
+
+def test_what_averages_leave_out_is_told_in_a_sentence_with_the_reason(small: SmallWorld, run: Path) -> None:
+    report = evaluate(choose_clips(run / BEST, small.store, small.manifest, "test", as_trained=True), CPU)
+    said = [block for block in describe(report) if isinstance(block, str) and "leave" in block]
+    everywhere = "macro, micro, weighted, macro ROC-AUC, macro AP"
+    assert said == [f"{everywhere} leave out Sweep: it has too few labels here, or was not taught"]

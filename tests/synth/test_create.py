@@ -21,7 +21,7 @@ from batcache.progress import Progress
 from batcache.synth import create as library
 from batcache.synth.create import create
 from batcache.synth.ledger import EVENT_COLUMNS, read_ledger
-from batcache.synth.render import render
+from batcache.synth.render import RATE_HZ, render
 from tests.synth.rendered import FILES, MYO, PIP, PLE, ROWS, Make, contents, read_events, rendered_by, write_rows
 
 # What is written
@@ -193,13 +193,13 @@ def test_a_line_that_a_kill_tore_costs_its_file_alone(make: Make, tmp_path: Path
     ledger = read_ledger(tmp_path, force=False)
     for name in ("a.wav", "b.wav"):
         (tmp_path / name).touch()
-        ledger.add([(name, (), "")], {name: []})
+        ledger.add([(name, (), "", RATE_HZ)], {name: []})
     partial = tmp_path / "synth.partial"
     partial.write_text(partial.read_text()[:-9])
     torn = read_ledger(tmp_path, force=False)
-    assert torn.holds(("a.wav", (), "")) and not torn.holds(("b.wav", (), ""))
-    torn.add([("b.wav", (), "")], {"b.wav": []})
+    assert torn.holds(("a.wav", (), "", RATE_HZ)) and not torn.holds(("b.wav", (), "", RATE_HZ))
+    torn.add([("b.wav", (), "", RATE_HZ)], {"b.wav": []})
     mended = read_ledger(tmp_path, force=False)
-    assert mended.holds(("a.wav", (), "")) and mended.holds(("b.wav", (), ""))
+    assert mended.holds(("a.wav", (), "", RATE_HZ)) and mended.holds(("b.wav", (), "", RATE_HZ))
     mended.close()
-    assert read_ledger(tmp_path, force=False).holds(("b.wav", (), "")) and not partial.exists()
+    assert read_ledger(tmp_path, force=False).holds(("b.wav", (), "", RATE_HZ)) and not partial.exists()

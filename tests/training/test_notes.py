@@ -49,3 +49,10 @@ def test_horseshoe_bats_above_the_features_are_noted(small: SmallWorld, tmp_path
     manifest = small.read(small.rows(), "filename,Low,High,Rhinolophus hipposideros,split,group")
     (note,) = (note for note in notes(small, manifest, tmp_path) if "horseshoe" in note)
     assert "end at 100 kHz" in note and "data.fmax 120000" in note
+
+
+def test_a_horseshoe_bat_that_no_clip_holds_is_not_noted(small: SmallWorld, tmp_path: Path) -> None:
+    """A column of a checklist, 0 throughout."""
+    rows = [row + ",0" for row in small.rows()]
+    manifest = small.read(rows, "filename,Low,High,Sweep,split,group,Rhinolophus hipposideros")
+    assert not any("horseshoe" in note for note in notes(small, manifest, tmp_path))

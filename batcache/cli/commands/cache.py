@@ -86,7 +86,7 @@ def build(
         say(f"stopped: {place} holds {count(count_committed(place, settings.data), 'recording')}")
         raise
     show(describe(report))
-    if note := warn_of_cut_calls(manifest.species, settings.data.fmax):
+    if note := warn_of_cut_calls(manifest.possible_species, settings.data.fmax):
         warn(note)
     if report.rejected:
         raise typer.Exit(1)
@@ -103,9 +103,9 @@ def info(
 
     Example: batcache info features.zarr
     """
-    if (Path(cache) / "run.json").exists():
-        from batcache.training.run_inputs import summarise_run
+    from batcache.training.run_inputs import is_run, summarise_run
 
+    if is_run(cache, "cache, run or model"):
         facts = summarise_run(Path(cache))
     elif cache.endswith(".pt"):
         from batcache.model.summary import summarise_model

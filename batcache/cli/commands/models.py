@@ -286,9 +286,9 @@ def show_(
         raise typer.BadParameter(f"{output}: a PNG is written, expected a name that ends in .png")
     from batcache.evaluation.pictures.pages import draw_run, draw_store
     from batcache.store.settings import reach_cache
-    from batcache.training.run_inputs import find_cache
+    from batcache.training.run_inputs import find_cache, is_run
 
-    if (Path(target) / "run.json").exists():
+    if is_run(target):
         place = find_cache(Path(target), cache, endpoint, region)
         draw_run(Path(target), place, output, split, clip or (), data_dir)
     else:
