@@ -183,10 +183,7 @@ class AugmentationConfig(Section):
     Mask widths are upper bounds, in frames and mel bands.
 
     ``bandwidth_masking`` is the share of instances whose upper bands become 0 from a random one of the upper half on,
-    as recorders of a lower rate leave them. ``bag_mixing`` is the share of bags over which another of their batch is
-    laid, with the labels of both; ``reverberation`` that of instances whose frames die away slowly; ``response_std``
-    how much the gain differs from band to band, by instance: each of four cosines over the bands has this standard
-    deviation, in natural logarithm.
+    as recorders of a lower rate leave them.
     """
 
     time_masking: bool = True
@@ -196,9 +193,6 @@ class AugmentationConfig(Section):
     noise_injection: bool = True
     noise_std: NotNegative = 0.01
     bandwidth_masking: Annotated[Real, Field(ge=0, le=1)] = 0.0
-    bag_mixing: Annotated[Real, Field(ge=0, le=1)] = 0.0
-    reverberation: Annotated[Real, Field(ge=0, le=1)] = 0.0
-    response_std: NotNegative = 0.0
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from batcache.model.start import Start
 from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
 from batcache.training.best import Best
-from batcache.training.clips.augment import augment, mix_bags
+from batcache.training.clips.augment import augment
 from batcache.training.clips.bags import instances_of, read_bag
 from batcache.training.clips.embeddings import Embed, embed_bags
 from batcache.training.clips.loader import BagsInMemory, Batch, BatchReader, plan_epoch
@@ -219,14 +219,11 @@ class Trainer:
 
     def _step(self, batch: Batch, generator: torch.Generator) -> Tensor:
         features = batch.features.to(self.device, non_blocking=True).float()
-        labels, mask, share = self._taught(batch.labels), batch.mask, self.config.augmentation.bag_mixing
+        labels = self._taught(batch.labels).to(self.device, non_blocking=True)
         if not self.heads_alone:
-            if share:
-                features, mask, labels = mix_bags(features, mask, labels, share, generator)
-            features = self._augment(features, mask, generator)
-        labels = labels.to(self.device, non_blocking=True)
+            features = self._augment(features, batch.mask, generator)
         with self.optimiser.autocast():
-            outputs = self.network.each(features, mask)
+            outputs = self.network.each(features, batch.mask)
         losses = [masked_loss(output.bag_logits, labels, self.weights) for output in outputs]
         loss = torch.stack(losses).sum()  # each head has a loss of its own
         self.optimiser.step(loss)

@@ -65,8 +65,10 @@ NAMES = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1)
 def test_the_users_yaml_loads_as_it_is(load: Any) -> None:
     config = load(USERS)
     assert to_plain(config.wandb) == yaml.safe_load(USERS)["wandb"]
-    augmentation, given = to_plain(config.augmentation), yaml.safe_load(USERS)["augmentation"]
-    assert {key: augmentation[key] for key in given} == given
+    augmentation = to_plain(config.augmentation)
+    assert {key: augmentation[key] for key in augmentation if key != "bandwidth_masking"} == yaml.safe_load(USERS)[
+        "augmentation"
+    ]
     assert config.model.conv_layers == (
         ConvLayer(64, 3, 1, 1),
         ConvLayer(128, (3, 5), (1, 2), (1, 2)),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from batcache.config.settings import AugmentationConfig
-from batcache.training.clips.augment import augment, mix_bags
+from batcache.training.clips.augment import augment
 
 OFF = AugmentationConfig(time_masking=False, freq_masking=False, noise_injection=False)
 TIME = replace(OFF, time_masking=True)
@@ -116,61 +116,3 @@ def test_upper_bands_vanish_from_a_share_of_the_instances_as_slow_recorders_leav
     assert torch.equal(left, (torch.arange(40) < kept[:, None]).float()), "bands vanish from the top down, all frames"
     assert set(kept.tolist()) == set(range(20, 41))
     assert abs((kept < 40).float().mean() - 0.3) < 0.05
-
-
-def test_a_response_is_one_smooth_gain_an_instance_over_all_frames() -> None:
-    result = drawn(ones(200, 9, 64), replace(OFF, response_std=0.2))
-    assert torch.equal(result.amin(1), result.amax(1))
-    gain = result[:, 0].log()
-    assert gain.diff(dim=-1).abs().max() < 0.2, "neighbours differ little"
-    assert gain.mean(-1).std() == pytest.approx(0.2, rel=0.2), "the first cosine is the same in all bands"
-    assert gain[:, 0].std() == pytest.approx(0.4, rel=0.2), "in the lowest band all four add up"
-
-
-def test_reverberation_dies_away_and_comes_never_before_the_call() -> None:
-    call = torch.zeros(500, 20, 4)
-    call[:, 5] = 1
-    result = drawn(call, replace(OFF, reverberation=0.4))
-    heard = (result != call).flatten(1).any(1)
-    assert heard.float().mean() == pytest.approx(0.4, abs=0.07)
-    assert torch.equal(result[:, :6], call[:, :6]) and not result[:, 12:].any()
-    ratio = result[heard, 6:12] / result[heard, 5:11]
-    assert ratio.min() >= 0.2 and ratio.max() <= 0.7
-    assert torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-4), "by the same share each frame"
-
-
-def mixed(labels: list[list[int]], lengths: list[int], share: float, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Bags whose real instances hold ``2 ** number`` in all places, mixed."""
-    bags, most = len(lengths), max(lengths)
-    mask = torch.arange(most) < torch.tensor(lengths)[:, None]
-    features = (2.0 ** torch.arange(bags)).view(-1, 1, 1, 1) * mask[:, :, None, None] * ones(bags, most, 3, 2)
-    given = torch.tensor(labels, dtype=torch.int8)
-    return mix_bags(features, mask, given, share, Generator().manual_seed(seed))
-
-
-def test_bags_that_are_not_mixed_stay_what_they_were() -> None:
-    features, mask, labels = mixed([[0, 1, -1], [1, 0, -1]], [3, 2], 0.0)
-    assert labels.tolist() == [[0, 1, -1], [1, 0, -1]] and mask.sum(1).tolist() == [3, 2]
-    assert features[:, 0, 0, 0].tolist() == [1, 2] and not features[1, 2].any()
-
-
-def test_a_mixed_bag_holds_what_either_holds() -> None:
-    """Bag 0 is 1 everywhere and has four instances, bag 1 is 2 and has two; each may be laid over the other."""
-    outcomes = set()
-    for seed in range(60):
-        features, mask, labels = mixed([[1, 0, 0, -1], [0, 1, 0, 0]], [4, 2], 1.0, seed)
-        assert torch.equal(mask, (features != 0).any(-1).any(-1)), "what is heard is not padding"
-        level = features[1, 2, 0, 0].item()  # of bag 0, where bag 1 has nothing
-        if level == 0:  # each was laid over itself
-            assert mask.sum(1).tolist() == [4, 2] and labels[:, 2].tolist() == [0, 0]
-            continue
-        assert 0.2 <= level <= 1 and features[1, 0, 0, 0] == 2, "the louder one is heard"
-        faint = -1 if level < 0.5 else 1
-        assert labels[1].tolist() == [faint, 1, 0, -1]
-        outcomes.add(faint)
-    assert outcomes == {-1, 1}
-
-
-def test_a_call_laid_over_too_faintly_is_unknown_but_not_where_it_lay_over_itself() -> None:
-    _, _, labels = mixed([[1, 0]], [1], 1.0, 3)
-    assert labels.tolist() == [[1, 0]]
