@@ -122,7 +122,8 @@ class ModelConfig(Section):
     where their settings are the same: species that both models know keep what they learnt. ``auto`` is ``none`` where
     ``conv_layers`` are given, else ``simulated``: a trunk has layers of its own. ``train`` says what learns on a trunk:
     its ``head`` alone, or ``all``. What one head has: a hidden layer of ``head_size``, a recurrent network, a pooling;
-    several are averaged.
+    several are averaged. ``adapt``: before heads learn, a trunk's statistics of BatchNorm go this share of the way to
+    those of the training clips, without their labels.
     """
 
     pooling_type: PoolingType = "top_share"
@@ -134,6 +135,7 @@ class ModelConfig(Section):
     train: Literal["head", "all"] = "head"
     heads: Count = 5
     head_size: Count = 64
+    adapt: Share = 0.5
 
     @property
     def starts_from_trunk(self) -> bool:

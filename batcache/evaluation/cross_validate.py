@@ -64,15 +64,15 @@ def cross_validate(
         ManifestError: fewer groups than folds, a fold without which nothing can be taught, and what ``train`` raises.
         RunError: the model that ``model.init`` names has learnt from clips that are to be judged.
     """
-    drawn, embed = draw_folds(manifest, store, folds, config.training.seed), Embeddings().embed
+    drawn, embeddings = draw_folds(manifest, store, folds, config.training.seed), Embeddings()
     require_taught(config, store, drawn)
     start_unheard(config.model, store.features, manifest.species, drawn.bags)
-    whole = train(config, store, drawn.whole, device, embed=embed, on_progress=on_progress)
+    whole = train(config, store, drawn.whole, device, embeddings=embeddings, on_progress=on_progress)
     on_progress(Progress("train", result=whole))
     run = whole.run
     training, wandb = replace(config.training, run_dir=run / FOLDS), replace(config.wandb, enabled=False)
     settings = replace(config, training=training, wandb=wandb)  # wandb hears of the whole run alone
-    judged = judge_folds(settings, store, drawn, device, embed, on_progress=on_progress)
+    judged = judge_folds(settings, store, drawn, device, embeddings, on_progress=on_progress)
     place = predictions_path(run, FOLDS)
     write_predictions(place, judged.predictions)
     about = {name: read_run(run)[name] for name in ("cache", "csvs", "split_of", "data_dir", "inputs")}

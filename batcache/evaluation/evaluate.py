@@ -24,7 +24,7 @@ from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag, instances_of, join
-from batcache.training.clips.embeddings import Embed
+from batcache.training.clips.embeddings import Embeddings
 from batcache.training.clips.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
 from batcache.training.lineage import OTHER_NIGHTS, Heard, describe_unknown, read_heard
 from batcache.training.runs import BEST, read_run, read_run_config
@@ -157,13 +157,13 @@ def evaluate(
     judging: Evaluation,
     device: torch.device,
     *,
-    embed: Embed | None = None,
+    embeddings: Embeddings | None = None,
     intervals: bool = True,
     on_progress: OnProgress = ignore_progress,
 ) -> EvalReport:
     """Judge the clips, write predictions and metrics into the run.
 
-    With ``embed``, heads on a frozen trunk judge the embeddings that they learn from, which are in half precision.
+    With ``embeddings``, heads on a frozen trunk judge the embeddings that they learn from, which are in half precision.
     Without ``intervals``, nothing is drawn to say how sure the averages are.
 
     Raises:
@@ -175,8 +175,9 @@ def evaluate(
     frames, settings = checkpoint.frames_per_instance, config.training
     model: Model | MILHeads = checkpoint.restore(device)
     instances: Iterable[Instances] = (instances_of(judging.store, bag, frames) for bag in judging.bags)
-    if embed is not None and isinstance(model, PretrainedMILModel) and checkpoint.model.trains_heads_alone:
-        instances = embed(model.trunk, judging.store, judging.bags, frames, device, ignore_progress).instances()
+    if embeddings is not None and isinstance(model, PretrainedMILModel) and checkpoint.model.trains_heads_alone:
+        of = model.trunk, judging.store, judging.bags, frames, device
+        instances = embeddings.embed(*of, ignore_progress).instances()
         model = model.heads
     batch_size = settings.clips_a_batch(len(judging.bags))
     for bag_scores in score_bags(model, instances, batch_size, settings.max_instances):

@@ -18,7 +18,7 @@ from batcache.manifest.manifest import Manifest
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag, join
-from batcache.training.clips.embeddings import Embed
+from batcache.training.clips.embeddings import Embeddings
 from batcache.training.events import Epoch, RunStarted
 from batcache.training.loop import choose_taught_split, train
 from batcache.training.runs import BEST
@@ -121,7 +121,7 @@ def judge_folds(
     store: Store,
     folds: Folds,
     device: torch.device,
-    embed: Embed,
+    embeddings: Embeddings,
     *,
     on_progress: OnProgress = ignore_progress,
 ) -> Judged:
@@ -136,9 +136,9 @@ def judge_folds(
     for name in folds.names:
         part, told = folds.part(name), _Listener()
         on_progress(Progress(name))
-        report = train(config, store, part, device, embed=embed, on_progress=told)
+        report = train(config, store, part, device, embeddings=embeddings, on_progress=told)
         chosen = choose_clips(report.run / BEST, store, part, "test", as_trained=False, calls=folds.calls)
-        evaluated = evaluate(chosen, device, embed=embed, intervals=False)
+        evaluated = evaluate(chosen, device, embeddings=embeddings, intervals=False)
         judged.append(Fold(told.train_clips, told.seconds, evaluated.metrics, told.notes))
         parts.append(evaluated.predictions)
         on_progress(Progress(FOLDS, len(parts), len(folds.names)))

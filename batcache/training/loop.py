@@ -16,7 +16,7 @@ from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.best import Best
 from batcache.training.clips.bags import Bag, join
-from batcache.training.clips.embeddings import Embed, embed_bags
+from batcache.training.clips.embeddings import Embeddings
 from batcache.training.clips.splits import clip_key, read_splits, write_splits
 from batcache.training.events import TrainReport
 from batcache.training.inputs import Split, choose_split, describe_clips, describe_inputs
@@ -32,7 +32,7 @@ def train(
     manifest: Manifest,
     device: torch.device,
     *,
-    embed: Embed = embed_bags,
+    embeddings: Embeddings | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> TrainReport:
     """Train a model in a new folder of ``training.run_dir``.
@@ -42,7 +42,7 @@ def train(
         store: the features of the manifest's recordings; no recording is opened.
         manifest: labels and splits. Without validation clips, some groups of the training clips are drawn.
         device: where to compute.
-        embed: what computes the embeddings of a frozen trunk, or knows them.
+        embeddings: of a frozen trunk, where other trainings share them.
         on_progress: is told the ``RunStarted``, then of each epoch its batches, its validation clips and last the
             ``Epoch``, and once the ``TimeLeft``. What it raises stops the training, which ``resume`` goes on with.
 
@@ -79,7 +79,7 @@ def train(
         if isinstance(config.model.init, Path):
             write_earlier(run, heard)
         begun = config, store, manifest.species, split, run, start, device
-        return Trainer(*begun, embed=embed).fit(on_progress)
+        return Trainer(*begun, embeddings=embeddings).fit(on_progress)
 
 
 def choose_taught_split(config: Config, store: Store, manifest: Manifest) -> Split:

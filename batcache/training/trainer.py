@@ -29,7 +29,7 @@ from batcache.store.reader import Store
 from batcache.training.best import Best
 from batcache.training.clips.augment import augment
 from batcache.training.clips.bags import instances_of, read_bag
-from batcache.training.clips.embeddings import Embed, embed_bags
+from batcache.training.clips.embeddings import Embeddings
 from batcache.training.clips.loader import BagsInMemory, Batch, BatchReader, plan_epoch
 from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport, seconds_left
 from batcache.training.inputs import Split
@@ -58,7 +58,7 @@ class Trainer:
         last: what ``last.pt`` holds of a run that is resumed.
         patience_from: the epoch from which patience counts at the earliest: where a run that had stopped was told to
             go on.
-        embed: what computes the embeddings of a frozen trunk, or knows them.
+        embeddings: of a frozen trunk, where other trainings share them.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class Trainer:
         last: Checkpoint | None = None,
         *,
         patience_from: int = 0,
-        embed: Embed = embed_bags,
+        embeddings: Embeddings | None = None,
     ) -> None:
-        settings, self.embed = config.training, embed
+        settings, self.embeddings = config.training, embeddings or Embeddings()
         self.config, self.store, self.species, self.split, self.run = config, store, tuple(species), split, run
         self.device, self.model, self.start = device, start.model.to(device), start
         model, transfer = self.model, start.transfer
@@ -147,7 +147,8 @@ class Trainer:
         if self.heads_alone:
             return BagsInMemory(bags, counts, self._embed(on_progress), *limits)
         if isinstance(self.model, PretrainedMILModel) and self.standardises:
-            embedded = self.embed(self.model.trunk, self.store, bags, frames, self.device, on_progress)
+            self.embeddings.adapt(self.model.trunk, self.store, bags, frames, self.config.model.adapt, self.device)
+            embedded = self.embeddings.embed(self.model.trunk, self.store, bags, frames, self.device, on_progress)
             self.model.heads.standardise_by(torch.cat(embedded.embeddings))
         self.val_instances = [instances_of(self.store, bag, frames) for bag in self.split.val]
         if settings.keep_on_gpu == "auto" and on_gpu:
@@ -159,8 +160,10 @@ class Trainer:
     def _embed(self, on_progress: OnProgress) -> tuple[Tensor, ...]:
         """Embed all bags, and return those to train on; heads that start from chance are told what they are like."""
         assert isinstance(self.model, PretrainedMILModel)
-        train, val, frames = self.split.train, self.split.val, self.frames_per_instance
-        embedded = self.embed(self.model.trunk, self.store, (*train, *val), frames, self.device, on_progress)
+        train, val, frames, trunk = self.split.train, self.split.val, self.frames_per_instance, self.model.trunk
+        if self.standardises:
+            self.embeddings.adapt(trunk, self.store, train, frames, self.config.model.adapt, self.device)
+        embedded = self.embeddings.embed(trunk, self.store, (*train, *val), frames, self.device, on_progress)
         self.val_instances = embedded.instances()[len(train) :]
         contents = embedded.embeddings[: len(train)]
         if self.standardises:

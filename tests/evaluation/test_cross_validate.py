@@ -71,7 +71,7 @@ def test_calls_are_read_once_for_all_folds_and_intervals_drawn_of_all_of_them(
         drawn = draw_folds(small.manifest, small.store, 2, 0)
     finally:
         events.unlink()
-    judged = judge_folds(tweak(settings, training={"run_dir": tmp_path}), small.store, drawn, CPU, Embeddings().embed)
+    judged = judge_folds(tweak(settings, training={"run_dir": tmp_path}), small.store, drawn, CPU, Embeddings())
     assert all(fold.metrics.evidence is not None and fold.metrics.intervals is None for fold in judged.folds)
     assert judged.metrics.evidence is not None and judged.metrics.intervals is not None
 

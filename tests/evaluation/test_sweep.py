@@ -28,7 +28,7 @@ from batcache.progress import Progress
 from batcache.storage.exclusive import lock_file
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Joined, join
-from batcache.training.clips.embeddings import Embeddings, embed_bags
+from batcache.training.clips.embeddings import Embedded, Embeddings, adapt_trunk, embed_bags
 from batcache.training.runs import BEST, newest_run
 from tests.small_world import CPU, SmallWorld, tweak
 
@@ -56,6 +56,16 @@ def copy(done: SweepReport, tmp_path: Path) -> Path:
 
 def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class _Anew(Embeddings):
+    """Nothing is shared."""
+
+    def adapt(self, *of: Any) -> None:
+        adapt_trunk(*of)
+
+    def embed(self, *of: Any) -> Embedded:
+        return embed_bags(*of)
 
 
 def read(outcome: Outcome) -> dict[str, Any]:
@@ -91,9 +101,9 @@ def test_shared_embeddings_give_the_numbers_of_those_computed_anew(
 ) -> None:
     config = tweak(combined(SEEDS)[0].config, training={"run_dir": tmp_path})
     folds, shared = draw_folds(small.manifest, small.store, 3, 0), Embeddings()
-    there = judge_folds(config, small.store, folds, CPU, shared.embed).predictions
+    there = judge_folds(config, small.store, folds, CPU, shared).predictions
     newest = newest_run(tmp_path)
-    anew = judge_folds(config, small.store, folds, CPU, embed_bags).predictions
+    anew = judge_folds(config, small.store, folds, CPU, _Anew()).predictions
     assert np.array_equal(there.scores, anew.scores, equal_nan=True)
     assert np.array_equal(there.evidence, anew.evidence, equal_nan=True)
     chosen = choose_clips(newest / BEST, small.store, folds.part("fold 3"), "test", as_trained=False)

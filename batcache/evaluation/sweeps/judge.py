@@ -75,7 +75,7 @@ class Judge:
     ) -> None:
         self._store, self._folds, self._device, self._out = store, folds, device, out
         self._total, self._done, self._on_progress = total, 0, on_progress
-        self._embed = Embeddings().embed
+        self._embeddings = Embeddings()
 
     def __call__(self, combination: Combination, inputs: str) -> Outcome:
         """What a combination comes to. ``inputs`` is its digest, as ``plan`` gives it."""
@@ -94,7 +94,7 @@ class Judge:
         settings = replace(
             config, training=replace(config.training, run_dir=runs), wandb=replace(config.wandb, enabled=False)
         )
-        judged = judge_folds(settings, self._store, self._folds, self._device, self._embed, on_progress=self._tell)
+        judged = judge_folds(settings, self._store, self._folds, self._device, self._embeddings, on_progress=self._tell)
         document = {
             "format_version": FORMAT_VERSION,
             "inputs": inputs,

@@ -1,7 +1,7 @@
 """What a frozen trunk makes of each clip, computed once: an epoch then costs what its heads cost."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from batcache.inference.score import Instances
 from batcache.model.trunk import FrozenTrunk
 from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
+from batcache.training.clips.adapt import adapt_trunk
 from batcache.training.clips.bags import Bag, read_bag
 
 _PIECE = 64  # instances that pass a trunk at once
@@ -65,15 +66,34 @@ def embed_bags(
     return Embedded(tuple(bags), tuple(embeddings))
 
 
-Embed = Callable[[FrozenTrunk, Store, Sequence[Bag], int, torch.device, OnProgress], Embedded]
-"""``embed_bags``, or what stands in for it."""
-
-
 class Embeddings:
-    """Embeddings that several trainings share: what a trunk makes of a clip is computed once, and kept in memory."""
+    """Embeddings that several trainings share: what a trunk makes of a clip is computed once, and kept in memory.
+
+    So are trunks that were adapted to clips.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str, str, int, int, int], Tensor] = {}
+        self._adapted: dict[tuple[object, ...], dict[str, Tensor]] = {}
+
+    def adapt(
+        self,
+        trunk: FrozenTrunk,
+        store: Store,
+        bags: Sequence[Bag],
+        frames_per_instance: int,
+        share: float,
+        device: torch.device,
+    ) -> None:
+        """As ``adapt_trunk``, computed once: the trunk is the same."""
+        if not share:
+            return
+        key = (*_keys(trunk, store, bags, frames_per_instance), share)
+        if key not in self._adapted:
+            adapt_trunk(trunk, store, bags, frames_per_instance, share, device)
+            self._adapted[key] = {name: value.clone() for name, value in trunk.named_buffers()}
+        for name, value in trunk.named_buffers():
+            value.copy_(self._adapted[key][name])
 
     def embed(
         self,
@@ -88,12 +108,18 @@ class Embeddings:
 
         Trunks are told apart by their weights, clips by their recording and their frames in it.
         """
-        of = _digest(trunk), str(store.path)
-        keys = [(*of, bag.row.path, bag.start, bag.stop, frames_per_instance) for bag in bags]
+        keys = _keys(trunk, store, bags, frames_per_instance)
         missing = {key: bag for key, bag in zip(keys, bags, strict=True) if key not in self._kept}
         new = embed_bags(trunk, store, tuple(missing.values()), frames_per_instance, device, on_progress)
         self._kept |= dict(zip(missing, new.embeddings, strict=True))
         return Embedded(tuple(bags), tuple(self._kept[key] for key in keys))
+
+
+def _keys(
+    trunk: FrozenTrunk, store: Store, bags: Sequence[Bag], frames_per_instance: int
+) -> list[tuple[str, str, str, int, int, int]]:
+    of = _digest(trunk), str(store.path)
+    return [(*of, bag.row.path, bag.start, bag.stop, frames_per_instance) for bag in bags]
 
 
 def _digest(trunk: FrozenTrunk) -> str:
