@@ -39,14 +39,14 @@ def of_sweep(report: "SweepReport") -> Iterator[Block]:
         clips = sum(outcome.train_clips for outcome in outcomes) / len(outcomes)
         values = _values(standing.values) or ("",)
         covered = _range(outcome.species for outcome in outcomes), _range(outcome.labels for outcome in outcomes)
-        told = _number(standing.on_a_call), f"{clips:.0f}", f"{standing.seconds:.0f}"
+        told = _number(standing.on_a_call), _number(standing.by_chance), f"{clips:.0f}", f"{standing.seconds:.0f}"
         rows.append((*values, *map(_number, scores), *covered, *told))
     over = f", over {seeds} seeds" if seeds > 1 else ""
     yield Table(
         f"macro average precision in {report.folds} folds{over}",
         rows,
-        (*(first.values or ("",)), *several, "species", "labels", "on a call", "trained on", "seconds"),
-        ("seconds", "trained on", "on a call"),
+        (*(first.values or ("",)), *several, "species", "labels", "on a call", "by chance", "trained on", "seconds"),
+        ("seconds", "trained on", "by chance", "on a call"),
     )
     if len({(outcome.species, outcome.labels) for outcome in report.rows}) > 1:
         species, labels = (_range(getattr(row, name) for row in report.rows) for name in ("species", "labels"))

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from batcache.cli.sweep_tables import of_sweep
-from batcache.cli.terminal import Note
+from batcache.cli.terminal import Note, Table
 from batcache.config.load import Layer
 from batcache.errors import BatcacheError, ConfigError, ManifestError, RunError
 from batcache.evaluation.calls import Call
 from batcache.evaluation.cross_validate import cross_validate
 from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.evaluation.folds import draw_folds, judge_folds
+from batcache.evaluation.sweeps.draw_sweep import draw_sweep
 from batcache.evaluation.sweeps.grid import Combination, combine
 from batcache.evaluation.sweeps.standings import Outcome, rank, write_outcomes
 from batcache.evaluation.sweeps.sweep import SweepReport, SweepStarted, sweep
@@ -30,7 +32,7 @@ from batcache.store.reader import Store
 from batcache.training.clips.bags import Joined, join
 from batcache.training.clips.embeddings import Embedded, Embeddings, adapt_trunk, embed_bags
 from batcache.training.runs import BEST, newest_run
-from tests.small_world import CPU, SmallWorld, tweak
+from tests.small_world import CPU, FRAMES_PER_SECOND, SmallWorld, tweak
 
 Grid = Mapping[str, Sequence[Any]]
 SEEDS = {"training.seed": [0, 1]}
@@ -336,7 +338,16 @@ def test_rows_that_are_judged_on_other_labels_are_not_to_be_compared(done: Sweep
 
 def outcome(seed: int, ap: float | None, pooling: str = "max") -> Outcome:
     return Outcome(
-        {"model.pooling_type": pooling, "training.seed": seed}, ap, 0.5, 3, 54, 0.75, 10.0, 2.0 + seed, Path("a.json")
+        {"model.pooling_type": pooling, "training.seed": seed},
+        ap,
+        0.5,
+        3,
+        54,
+        0.75,
+        0.25,
+        10.0,
+        2.0 + seed,
+        Path("a.json"),
     )
 
 
@@ -346,6 +357,42 @@ def test_seeds_are_averaged_and_the_best_mean_comes_first() -> None:
     assert (best.values, best.lowest, best.highest) == ({"model.pooling_type": "mean"}, 0.5, 0.7)
     assert (best.mean, second.mean, last.mean) == (pytest.approx(0.6), pytest.approx(0.4), None)
     assert (best.seconds, len(best.outcomes), last.lowest) == (2.5, 2, None)
+    assert (best.on_a_call, best.by_chance) == (0.75, 0.25)
+
+
+def test_a_sweep_says_what_chance_would_come_to(
+    small: SmallWorld, combined: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In each clip of Low the call lies in the first instance."""
+    bags = draw_folds(small.manifest, small.store, 3, 0).bags
+    calls = {bag.clip.filename: (Call("Low", 0.1, 0.2),) for bag in bags}
+    monkeypatch.setattr("batcache.evaluation.folds.read_calls", lambda _: calls)
+    report = sweep(combined({"training.seed": [0]}), small.store, small.manifest, CPU, tmp_path / "out", folds=3)
+    of_low = [bag for bag in bags if bag.clip.labels[0] == 1]
+    chance = sum(1 / bag.instances(round(0.5 * FRAMES_PER_SECOND)) for bag in of_low) / len(of_low)
+    (row,), (standing,) = report.rows, report.standings
+    assert row.by_chance == standing.by_chance == pytest.approx(chance) and row.on_a_call is not None
+    (written,) = csv.DictReader(report.csv.read_text().splitlines())
+    assert (written["by_chance"], written["on_a_call"]) == (f"{chance:.4f}", f"{row.on_a_call:.4f}")
+    (table,) = [block for block in of_sweep(report) if isinstance(block, Table)]
+    assert table.rows[0][table.header.index("by chance")] == f"{chance:.3f}"
+
+
+def test_the_picture_shows_accuracy_evidence_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr("batcache.evaluation.sweeps.draw_sweep.save_figure", lambda figure, _: drawn.append(figure))
+    rows = [outcome(0, 0.2), outcome(1, 0.6), outcome(0, None, "mean")]
+    draw_sweep(tmp_path / "a.png", rank(rows), "3 folds")
+    draw_sweep(tmp_path / "a.png", rank([replace(row, on_a_call=None, by_chance=None) for row in rows]), "3 folds")
+    (aps, evidence, seconds), without = drawn[0].axes, drawn[1].axes
+    labels = ["macro average precision in 3 folds", "evidence on a call", "seconds of training"]
+    assert [axes.get_xlabel() for axes in (aps, evidence, seconds)] == labels
+    assert [axes.get_xlabel() for axes in without] == [labels[0], labels[2]]
+    assert [label.get_text() for label in aps.get_yticklabels()] == ["max", "mean"]
+    shown = [[[float(x) for x in line.get_xdata()] for line in axes.lines] for axes in (aps, evidence, seconds)]
+    assert shown[0] == [[0.2, 0.6], [0.4, 0.4], []]
+    assert shown[1] == [[0.75, 0.75], [0.75, 0.75], [0.25, 0.25], [0.75], [0.75, 0.75], [0.25, 0.25]]
+    assert shown[2] == [[2.0, 3.0], [2.5, 2.5], [2.0], [2.0, 2.0]]
 
 
 def test_no_cell_of_the_table_is_a_formula(tmp_path: Path) -> None:

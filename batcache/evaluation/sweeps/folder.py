@@ -44,6 +44,7 @@ def read_outcome(place: Path, combination: Combination) -> Outcome:
     document = _read(place, {})
     try:
         metrics, folds = document["metrics"], document["folds"]
+        evidence = (metrics["evidence"] or {"macro": dict.fromkeys(("on_a_call", "on_a_call_by_chance"))})["macro"]
         covered = [row for row in metrics["per_species"] if row["average_precision"] is not None]
         return Outcome(
             values=combination.values,
@@ -51,7 +52,8 @@ def read_outcome(place: Path, combination: Combination) -> Outcome:
             macro_roc_auc=metrics["macro_roc_auc"],
             species=len(covered),
             labels=sum(row["known"] for row in covered),
-            on_a_call=(metrics["evidence"] or {"macro": {"on_a_call": None}})["macro"]["on_a_call"],
+            on_a_call=evidence["on_a_call"],
+            by_chance=evidence["on_a_call_by_chance"],
             train_clips=sum(fold["train_clips"] for fold in folds) / len(folds),
             seconds=float(document["seconds"]),
             file=place,

@@ -26,6 +26,7 @@ class Outcome:
         labels: how many known labels of clips it covers, of these species. Clips of a fold whose model was not taught a
             species have no score of it, and their labels do not count.
         on_a_call: how often the most evidence lies on a call, see ``localise``; None where no calls are known.
+        by_chance: how often an instance drawn at random would.
         train_clips: on how many a fold's model learnt, their mean.
         seconds: of training, all folds together, without what is computed once for all combinations.
         file: where all metrics lie.
@@ -37,6 +38,7 @@ class Outcome:
     species: int
     labels: int
     on_a_call: float | None
+    by_chance: float | None
     train_clips: float
     seconds: float
     file: Path
@@ -46,7 +48,7 @@ class Outcome:
 class Standing:
     """The outcomes of one combination with all its seeds, their mean, lowest and highest macro average precision.
 
-    ``values`` are without the seed. ``on_a_call`` and ``seconds`` are means.
+    ``values`` are without the seed. ``on_a_call``, ``by_chance`` and ``seconds`` are means.
     """
 
     values: Mapping[str, Any]
@@ -55,6 +57,7 @@ class Standing:
     lowest: float | None
     highest: float | None
     on_a_call: float | None
+    by_chance: float | None
     seconds: float
 
 
@@ -74,10 +77,16 @@ def _without_seed(outcome: Outcome) -> dict[str, Any]:
 def _average(group: Sequence[Outcome]) -> Standing:
     scores = [outcome.macro_average_precision for outcome in group]
     known = [score for score in scores if score is not None]
-    seconds = sum(outcome.seconds for outcome in group) / len(group)
-    lowest, highest = min(known, default=None), max(known, default=None)
-    on_a_call = mean_defined([outcome.on_a_call for outcome in group])
-    return Standing(_without_seed(group[0]), tuple(group), mean_defined(scores), lowest, highest, on_a_call, seconds)
+    return Standing(
+        values=_without_seed(group[0]),
+        outcomes=tuple(group),
+        mean=mean_defined(scores),
+        lowest=min(known, default=None),
+        highest=max(known, default=None),
+        on_a_call=mean_defined([outcome.on_a_call for outcome in group]),
+        by_chance=mean_defined([outcome.by_chance for outcome in group]),
+        seconds=sum(outcome.seconds for outcome in group) / len(group),
+    )
 
 
 def show_value(value: Any) -> str:
@@ -97,9 +106,9 @@ def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     counts = "species", "labels", "train_clips", "seconds"
-    table.writerow([*outcomes[0].values, "macro_ap", "macro_roc_auc", "on_a_call", *counts])
+    table.writerow([*outcomes[0].values, "macro_ap", "macro_roc_auc", "on_a_call", "by_chance", *counts])
     for outcome in outcomes:
-        metrics = (outcome.macro_average_precision, outcome.macro_roc_auc, outcome.on_a_call)
+        metrics = (outcome.macro_average_precision, outcome.macro_roc_auc, outcome.on_a_call, outcome.by_chance)
         table.writerow(
             [
                 *map(_cell, outcome.values.values()),

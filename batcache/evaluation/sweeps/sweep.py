@@ -95,7 +95,7 @@ def conclude(out: Path, rows: Sequence[Outcome], folds: Folds) -> SweepReport:
     standings, parts = rank(rows), len(folds.names)
     table, picture = out / "sweep.csv", out / "sweep.png"
     write_outcomes(table, rows)
-    draw_sweep(picture, standings, f"macro average precision in {parts} folds of {count(len(folds.bags), 'clip')}")
+    draw_sweep(picture, standings, f"{parts} folds of {count(len(folds.bags), 'clip')}")
     return SweepReport(tuple(rows), standings, parts, table, picture)
 
 
