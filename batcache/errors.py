@@ -60,6 +60,10 @@ class RunError(BatcacheError):
     """A run folder or checkpoint that is missing, unfinished or unreadable."""
 
 
+class PredictError(BatcacheError):
+    """Recordings that are not there, or a folder of predictions that is of others, of another model, or in use."""
+
+
 def count(number: int, thing: str) -> str:
     """A number of things in a sentence.
 

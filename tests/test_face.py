@@ -38,6 +38,11 @@ def test_a_notebook_builds_trains_judges_and_draws(
     assert list(table) == ["filename", "start_s", "duration_s", "Low", "High", "Sweep"]
     assert {len(column) for column in table.values()} == {6}
     np.testing.assert_array_equal(table["High"], report.predictions.scores[:, 1])
+    judged = batcache.predict(["night0", "late.wav"], trained.run, "judged", device="cpu")
+    rows = judged.table()
+    assert rows["path"].tolist() == ["late.wav", "night0/0.wav", "night0/1.wav", "night0/2.wav"]
+    np.testing.assert_array_equal(rows["High"], judged.predictions.scores[:, 1])
+    assert batcache.predict("features.zarr", trained.run, "cached", device="cpu").judged == 24
     for target in (trained.run, "features.zarr"):
         assert batcache.draw(target, "page.png").read_bytes().startswith(b"\x89PNG")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from batcache.cli.commands import cache, comparison, models, simulation, sweep
+from batcache.cli.commands import cache, comparison, models, prediction, simulation, sweep
 from batcache.cli.terminal import say
 from batcache.errors import BatcacheError
 from batcache.storage.memory import keep_freed_memory
@@ -19,6 +19,7 @@ _DAY = """batcache trains bat call classifiers from weak labels, with features t
     batcache build --csv train.csv     recordings to features, once
     batcache train                     features and labels to a model
     batcache eval --split test         how good it is, species by species
+    batcache predict night --model RUN new recordings to species
 
 batcache --help lists every command, batcache COMMAND --help explains one."""
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (cache, models, comparison, sweep, simulation):
+for group in (cache, models, prediction, comparison, sweep, simulation):
     for command in group.COMMANDS:
         app.command(command.__name__.removesuffix("_"))(command)
 

@@ -17,6 +17,7 @@ _TITLES = {
     "export": "exporting",
     "restore": "restoring",
     "eval": "judging clips",
+    "predict": "judging recordings",
     "sweep": "combinations",
     "synth": "simulating recordings",
 }

@@ -9,11 +9,12 @@ import torch
 
 from batcache.config.features import digest
 from batcache.config.settings import to_plain
-from batcache.errors import RunError, StoreError, count, list_some
+from batcache.errors import RunError, count, list_some
 from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
 from batcache.evaluation.judged import predictions_path
 from batcache.evaluation.metrics import Metrics, judge
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
+from batcache.inference.model_file import require_its_features
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_predictions
 from batcache.inference.score import BagScores, Instances, score_bags
 from batcache.manifest.manifest import Manifest
@@ -99,7 +100,7 @@ def choose_clips(
         ManifestError: other species, an empty split, a damaged ``events.csv``, and what ``join`` raises.
     """
     checkpoint = load_checkpoint(checkpoint_path)
-    _check_features(checkpoint, store)
+    require_its_features(checkpoint, store)
     joined = join(_in_order(manifest, checkpoint.species), store)
     splits = read_splits(checkpoint_path.parent.parent / "split.csv")
     bags = _with_splits(joined.bags, splits) if as_trained else joined.bags
@@ -243,17 +244,6 @@ def _flat(split: str, metrics: Metrics) -> dict[str, float | None]:
     for row in metrics.per_species:
         flat |= {f"{split}/{row.species}/{name}": value for name, value in vars(row).items() if name != "species"}
     return flat
-
-
-def _check_features(checkpoint: Checkpoint, store: Store) -> None:
-    if checkpoint.fingerprint == store.fingerprint:
-        return
-    wanted, there = vars(checkpoint.features), vars(store.features)
-    pairs = [(name, there[name], wanted[name]) for name in checkpoint.features.differing(store.features)]
-    if checkpoint.front_end_version != store.front_end_version:
-        pairs.append(("front end", store.front_end_version, checkpoint.front_end_version))
-    differ = "; ".join(f"{name} {here!r}, trained on {known!r}" for name, here, known in pairs)
-    raise StoreError(store.path, f"holds other features than the model knows: {differ}", "Pass another --cache")
 
 
 def _in_order(manifest: Manifest, species: Sequence[str]) -> Manifest:

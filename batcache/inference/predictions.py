@@ -31,7 +31,8 @@ class Predictions:
         species: names, in the model's order. Shape: ``[C]``
         scores: 0 to 1; NaN for species that the model was not taught. Shape: ``[R, C]``
         labels: 1, 0 or -1, unknown. Shape: ``[R, C]``
-        evidence: how much each instance speaks for each species, 0 to 1; NaN as in ``scores``. Shape: ``[I, C]``
+        evidence: how much each instance speaks for each species, 0 to 1; NaN as in ``scores``; of new recordings in
+            half precision. Shape: ``[I, C]``
         evidence_start_s: where each instance begins. Shape: ``[I]``
         evidence_end_s: where its real frames end. Shape: ``[I]``
         offsets: the first instance of each clip, and behind the last one I. Shape: ``[R + 1]``
@@ -75,18 +76,19 @@ def collect(
     starts = np.array([clip.start_s or 0.0 for clip in clips])
     ends = starts + np.array(seconds)
     counts = [len(bag.evidence) for bag in scores]
+    nothing = torch.zeros(0, len(species))
     begins = [start + instance_s * np.arange(count) for start, count in zip(starts, counts, strict=True)]
     return Predictions(
-        filenames=np.array([clip.filename for clip in clips]),
+        filenames=np.array([clip.filename for clip in clips], str),
         start_s=starts,
         duration_s=np.array([clip.duration_s for clip in clips], np.float64),  # None is NaN
         species=np.array(species),
-        scores=torch.stack([bag.logits for bag in scores]).sigmoid().numpy(),
-        labels=np.array([clip.labels for clip in clips], np.int8),
-        evidence=torch.cat([bag.evidence for bag in scores]).numpy(),
-        evidence_start_s=np.concatenate(begins),
+        scores=torch.cat([nothing, *(bag.logits[None] for bag in scores)]).sigmoid().numpy(),
+        labels=np.array([clip.labels for clip in clips], np.int8).reshape(len(clips), len(species)),
+        evidence=torch.cat([bag.evidence for bag in scores] or [nothing]).numpy(),
+        evidence_start_s=np.concatenate([[], *begins]),
         evidence_end_s=np.concatenate(
-            [np.minimum(begin + instance_s, end) for begin, end in zip(begins, ends, strict=True)]
+            [[], *(np.minimum(begin + instance_s, end) for begin, end in zip(begins, ends, strict=True))]
         ),
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         groups=np.array([clip.group or "" for clip in clips], str),
@@ -96,14 +98,20 @@ def collect(
 def leave_empty(predictions: Predictions, columns: Sequence[bool]) -> Predictions:
     """The same, with NaN for scores and evidence of these species, which the model was not taught. Shape: ``[C]``."""
     empty = np.array(columns, bool)
-    scores = np.where(empty, np.float32(np.nan), predictions.scores)
-    return replace(predictions, scores=scores, evidence=np.where(empty, np.float32(np.nan), predictions.evidence))
+    scores, evidence = predictions.scores.copy(), predictions.evidence.copy()
+    scores[:, empty], evidence[:, empty] = np.nan, np.nan
+    return replace(predictions, scores=scores, evidence=evidence)
+
+
+def write_arrays(path: Path, predictions: Predictions) -> None:
+    """Write all of them as npz."""
+    with replacing(path) as file:
+        np.savez_compressed(file, **vars(predictions))
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write all of them as npz, and beside it the clips' scores as CSV, for spreadsheets."""
-    with replacing(path) as file:
-        np.savez_compressed(file, **vars(predictions))
+    write_arrays(path, predictions)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["filename", "start_s", "duration_s", *predictions.species.tolist()])

@@ -26,6 +26,19 @@ _REMEDY = "Restore it from a copy, or train again"
 
 
 @dataclass(frozen=True)
+class TrainedOn:
+    """How many clips a model has learnt from, and how many site-nights or, where no group is given, recordings.
+
+    ``present`` counts for each species the clips that hold it, ``absent`` those known not to.
+    """
+
+    clips: int
+    groups: int
+    present: tuple[int, ...]
+    absent: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A model and what it must be fed: bags of instances, cut from features of these settings.
 
@@ -44,6 +57,7 @@ class Checkpoint:
             scores of others mean nothing. None in files of earlier versions, which do not tell: then all count as
             taught.
         trunk: what the model stands on; None where it was trained from chance.
+        trained_on: the clips that it was trained on; None in files of earlier versions, which do not tell.
     """
 
     model: ModelConfig
@@ -58,6 +72,7 @@ class Checkpoint:
     trainer: Mapping[str, Any] = field(default_factory=dict)
     taught: tuple[str, ...] | None = None
     trunk: TrunkConfig | None = None
+    trained_on: TrainedOn | None = None
 
     @property
     def is_taught(self) -> tuple[bool, ...]:
@@ -120,6 +135,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         document["species"] = tuple(document["species"])
         if document.get("trunk") is not None:
             document["trunk"] = TypeAdapter(TrunkConfig).validate_python(document["trunk"])
+        if document.get("trained_on") is not None:
+            document["trained_on"] = TypeAdapter(TrainedOn).validate_python(document["trained_on"])
         if document.get("taught") is not None:
             document["taught"] = tuple(document["taught"])
         checkpoint = Checkpoint(**document)
@@ -134,7 +151,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def _unknown_keys(document: Mapping[str, Any]) -> list[str]:
     """What a newer batcache must have written: left out, the model would be another."""
-    kinds: dict[str, Any] = {"model": ModelConfig, "features": FeatureConfig}
+    kinds: dict[str, Any] = {"model": ModelConfig, "features": FeatureConfig, "trained_on": TrainedOn}
     parts = [(Checkpoint, document), *((kind, document.get(name)) for name, kind in kinds.items())]
     return [
         str(key)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from batcache.errors import RunError
+from batcache.errors import RunError, count
 from batcache.model.checkpoint import Checkpoint
 from batcache.model.pretrained import SIMULATED, Pretrained, load_pretrained
 from batcache.model.start import digest_start, extract_trunk, load_source
@@ -37,6 +37,7 @@ def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
         "kind": "checkpoint",
         "species": f"{len(checkpoint.species)}: {', '.join(checkpoint.species)}",
         "taught": f"all but {', '.join(untaught)}" if untaught else "all",
+        "trained on": _describe_clips(checkpoint),
         "epoch": f"{checkpoint.epoch}",
         checkpoint.metric: f"{checkpoint.score:.4f}",
         "features": features.in_words,
@@ -46,6 +47,16 @@ def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
         "layers": _describe_layers(extract_trunk(checkpoint)),
         "heads": f"{network}, pooling {model.pooling_type}",
     }
+
+
+def _describe_clips(checkpoint: Checkpoint) -> str:
+    """How many clips taught it; of each species those that hold it, of all where that is known."""
+    if (clips := checkpoint.trained_on) is None:
+        return "not said by the earlier version that wrote it"
+    counts = zip(checkpoint.species, clips.present, clips.absent, strict=True)
+    by_species = ", ".join(f"{name} in {present:,} of {present + absent:,}" for name, present, absent in counts)
+    groups = "groups (site-nights, or recordings where none is given)"
+    return f"{count(clips.clips, 'clip')} of {clips.groups:,} {groups}: {by_species}"
 
 
 def _of_trunk(trunk: Pretrained) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, repeat
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,3 +18,12 @@ def map_ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], items: Iterable[
         done = waiting.popleft().result()
         waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
         yield done
+
+
+def take_ahead(pool: ThreadPoolExecutor, items: Iterator[T], ahead: int) -> Iterator[T]:
+    """The same items, taken by a pool of one thread, at most ``ahead`` of them before they are asked for."""
+    end = object()
+    for item in map_ahead(pool, lambda _: next(items, end), repeat(None), ahead):
+        if item is end:
+            return
+        yield item  # type: ignore[misc]

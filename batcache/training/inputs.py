@@ -11,6 +11,7 @@ from batcache.config.settings import AugmentationConfig, Config, ConvLayer, Mode
 from batcache.config.unused import drop_unused
 from batcache.errors import count
 from batcache.manifest.manifest import Manifest
+from batcache.model.checkpoint import TrainedOn
 from batcache.model.start import describe_start
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag, Joined, join
@@ -62,6 +63,17 @@ class Split:
     val: tuple[Bag, ...]
     others: tuple[Bag, ...]
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        """How many clips there are to learn from, in all and of each species."""
+        by_species = list(zip(*(bag.clip.labels for bag in self.train), strict=True))
+        return TrainedOn(
+            clips=len(self.train),
+            groups=len({bag.clip.group_or_recording for bag in self.train}),
+            present=tuple(labels.count(1) for labels in by_species),
+            absent=tuple(labels.count(0) for labels in by_species),
+        )
 
 
 def choose_split(joined: Joined, manifest: Manifest, config: Config) -> Split:

@@ -278,6 +278,7 @@ class Trainer:
             weights=self.model.state_dict(),
             trunk=self.start.trunk,
             taught=tuple(row.species for row in self.counts if row.is_taught or row.species in self.kept),
+            trained_on=self.split.trained_on,
         )
         if outcome.improved is not False:
             save_checkpoint(self.run / BEST, checkpoint)

@@ -119,7 +119,22 @@ def test_an_option_that_would_be_ignored_is_refused_even_at_its_default(tmp_path
 
 @pytest.mark.parametrize(
     "command",
-    ["build", "train", "split", "eval", "run", "sweep", "show", "synth", "bench", "info", "export", "verify", "prune"],
+    [
+        "build",
+        "train",
+        "split",
+        "eval",
+        "run",
+        "sweep",
+        "predict",
+        "show",
+        "synth",
+        "bench",
+        "info",
+        "export",
+        "verify",
+        "prune",
+    ],
 )
 def test_every_help_has_an_example(command: str, tmp_path: Path) -> None:
     shown = batcache(command, "--help", cwd=tmp_path)
@@ -135,7 +150,7 @@ def test_h_is_help(command: list[str], tmp_path: Path) -> None:
 def test_batcache_alone_shows_the_commands_of_a_day_and_where_the_others_are(tmp_path: Path) -> None:
     shown = batcache(cwd=tmp_path)
     assert shown.returncode == 0 and shown.stderr == ""
-    assert re.findall(r"^ {4}batcache (\w+)", shown.stdout, re.MULTILINE) == ["build", "train", "eval"]
+    assert re.findall(r"^ {4}batcache (\w+)", shown.stdout, re.MULTILINE) == ["build", "train", "eval", "predict"]
     assert "batcache --help" in shown.stdout and len(shown.stdout.splitlines()) < 10
 
 

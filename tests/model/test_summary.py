@@ -7,7 +7,7 @@ import pytest
 
 from batcache.config.features import FeatureConfig
 from batcache.errors import RunError
-from batcache.model.checkpoint import save_checkpoint
+from batcache.model.checkpoint import TrainedOn, load_checkpoint, save_checkpoint
 from batcache.model.pretrained import SIMULATED, load_pretrained, save_pretrained
 from batcache.model.start import extract_trunk
 from batcache.model.summary import summarise_model
@@ -24,6 +24,17 @@ def test_a_checkpoint_tells_its_species_and_what_it_stands_on(tmp_path: Path) ->
     assert facts["layers"] == trunk["layers"] == "convolutions of 3 filters, 6 features an instance"
     assert (trunk["kind"], trunk["made"]) == ("trunk", "by a test")
     assert "attention" in facts["heads"]
+
+
+def test_a_checkpoint_tells_in_words_what_it_was_trained_on(tmp_path: Path) -> None:
+    clips = TrainedOn(1200, 31, (900, 4, 0), (300, 1196, 1200))
+    save_checkpoint(tmp_path / "model.pt", earlier(trained_on=clips))
+    assert load_checkpoint(tmp_path / "model.pt").trained_on == clips
+    told = summarise_model(tmp_path / "model.pt")["trained on"]
+    assert told.startswith("1,200 clips of 31 groups")
+    assert told.endswith(": a in 900 of 1,200, b in 4 of 1,200, c in 0 of 1,200")
+    save_checkpoint(tmp_path / "older.pt", earlier())
+    assert "not said" in summarise_model(tmp_path / "older.pt")["trained on"]
 
 
 def test_models_of_pcen_and_of_log_mel_are_told_apart_as_caches_are(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""The command that judges new recordings: predict."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batcache.cli.options import Device, Endpoint, OnDevice, Region
+from batcache.cli.progress import show_progress
+from batcache.cli.tables import describe
+from batcache.cli.terminal import say, show
+from batcache.errors import count
+
+
+def predict(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Folders, WAV or FLAC files, or one cache.", show_default=False),
+    ],
+    model: Annotated[
+        Path, typer.Option(metavar="RUN|FILE.pt", help="The model: a run's folder, or its file.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for what comes of it.")] = Path("predictions"),
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the scores, at and above which a species counts.")
+    ] = 0.5,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Keep the features in this store, for later training: a path, or s3://bucket/path.",
+            show_default=False,
+        ),
+    ] = None,
+    endpoint: Endpoint = None,
+    region: Region = None,
+    device: OnDevice = Device.auto,
+) -> None:
+    """Judge new recordings: which species each of them holds, and in which half second.
+
+    Folders are searched at any depth; no CSV is needed, and of a run no more than its best_model.pt. Stopped, it goes
+    on where it was; run again, it judges only what is new. A recording that cannot be used is a row with its reason.
+
+    In predictions.csv stands a row for each recording: where and when, what was found, every species' score, what is
+    doubtful; in instances.npz the evidence of each instance. A score is no probability, and a threshold that suits one
+    species may not suit another: see what `batcache eval` says of the model.
+
+    Example: batcache predict night-0412 --model runs/20260412T100000Z-top_share
+    """
+    from batcache.device import pick_device
+    from batcache.inference.model_file import open_model
+    from batcache.inference.predict import predict as judge
+    from batcache.inference.recordings.choose import choose_recordings
+    from batcache.inference.recordings.journal import count_scored
+    from batcache.storage.place import parse_place, reach
+    from batcache.store.settings import reach_cache
+
+    given = open_model(model)
+    places = [reach(parse_place(path), endpoint, region) for path in paths]
+    keep = None if cache is None else reach_cache(cache, endpoint, region)
+    chosen_device = pick_device(device)
+    try:
+        with show_progress() as listener:
+            recordings = choose_recordings(places, given, keep, device.value, on_progress=listener)
+            report = judge(recordings, given, out, chosen_device, threshold=threshold, on_progress=listener)
+    except KeyboardInterrupt:
+        say(f"stopped: {out} holds the scores of {count(count_scored(out), 'recording')}")
+        raise
+    show(describe(report))
+
+
+COMMANDS = (predict,)

@@ -1,0 +1,207 @@
+"""Caches to models and what they say: train, evaluate, predict, sweep, draw. Each call imports what it needs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batcache.face.given import Csv, Paths, Settings, layers_of, paths_of
+from batcache.progress import OnProgress, ignore_progress
+
+if TYPE_CHECKING:
+    from batcache.evaluation.evaluate import EvalReport
+    from batcache.evaluation.sweeps.sweep import SweepReport
+    from batcache.inference.predict import PredictReport
+    from batcache.training.events import TrainReport
+
+
+def train(
+    csv: Csv = (),
+    cache: str | Path | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    config: Settings = None,
+    device: str = "auto",
+    on_progress: OnProgress = ignore_progress,
+) -> "TrainReport":
+    """Train a model from a cache; no recording is opened.
+
+    Args:
+        csv: one manifest or several; by default those that the config names, else those that were built last.
+        cache: the store; by default ``features.zarr``.
+        data_dir: where the manifest's filenames start from.
+        config: settings, as ``{"model": {"pooling_type": "max"}, "training": {"epochs": 10}}``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        on_progress: hears of ``epoch 1`` and ``epoch 1, validating``, in batches and clips; a stage ``train`` brings
+            what the run trains on and each epoch's outcome.
+
+    Returns:
+        The run's folder, its best epoch and score.
+
+    Raises:
+        ManifestError: a CSV that cannot be trusted, recordings that were not built, or no clip to train on.
+        StoreError, ConfigError: a store that is damaged, settings that are wrong.
+        RunError: the loss is not finite.
+    """
+    from batcache.device import pick_device
+    from batcache.store.settings import choose_manifest, load_with_store
+    from batcache.training.loop import train as train_model
+
+    settings, store = load_with_store(*layers_of(config, cache=cache, data_dir=data_dir))
+    manifest = choose_manifest(paths_of(csv), settings, store, allow_outside=True)
+    return train_model(settings, store, manifest, pick_device(device), on_progress=on_progress)
+
+
+def evaluate(
+    run: str | Path | None = None,
+    split: str = "test",
+    *,
+    csv: Csv = (),
+    cache: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    on_progress: OnProgress = ignore_progress,
+) -> "EvalReport":
+    """Judge a trained model on clips that it has not seen.
+
+    Args:
+        run: a run's folder, or a checkpoint in it; by default the newest in ``runs``.
+        split: the clips to judge on.
+        csv: other clips than the run's.
+        cache: where their features lie, if not where they did.
+        data_dir: where their filenames start from.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        on_progress: hears of ``eval``, in clips.
+
+    Returns:
+        Metrics by species and averaged, and ``predictions``, whose ``table()`` has a column for each species.
+
+    Raises:
+        RunError: no run, a damaged one, or clips that the model was trained on.
+        StoreError, ManifestError: the cache or the CSVs are gone, damaged, or do not fit the model.
+    """
+    from batcache.device import pick_device
+    from batcache.evaluation.evaluate import choose_clips
+    from batcache.evaluation.evaluate import evaluate as judge
+    from batcache.store.open import open_store as open_cache
+    from batcache.training.run_inputs import find_cache, find_checkpoint, find_manifest
+    from batcache.training.runs import BEST
+
+    named = None if run is None else Path(run)
+    found, checkpoint = find_checkpoint(named / BEST if named and named.is_dir() else named, Path("runs"))
+    store = open_cache(find_cache(found, None if cache is None else str(cache)))
+    manifest = find_manifest(found, None if data_dir is None else Path(data_dir), csvs=paths_of(csv))
+    chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv)
+    return judge(chosen, pick_device(device), on_progress=on_progress)
+
+
+def predict(
+    recordings: Paths,
+    model: str | Path,
+    out: str | Path = "predictions",
+    *,
+    threshold: float = 0.5,
+    cache: str | Path | None = None,
+    device: str = "auto",
+    on_progress: OnProgress = ignore_progress,
+) -> "PredictReport":
+    """Judge new recordings; what was judged into ``out`` before is not judged again.
+
+    Args:
+        recordings: folders, at any depth, files (WAV, FLAC), or a cache.
+        model: a run's folder or a checkpoint, which needs nothing beside it.
+        out: the folder for ``predictions.csv``, ``instances.npz`` and what is needed to go on.
+        threshold: of the scores, at and above which a species counts.
+        cache: where to keep the features, for later training.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        on_progress: hears of ``predict``, in recordings; with ``cache`` of the stages of ``build`` before.
+
+    Returns:
+        What was found, ``predictions`` as arrays, and ``table()``, a row for each recording. A recording that cannot be
+        used is a row too.
+
+    Raises:
+        PredictError: no recordings, or a folder ``out`` that holds the scores of another model.
+        RunError: no model, a damaged one, or one of features that are not computed any more.
+        StoreError: a cache that is damaged or holds other features.
+    """
+    from batcache.device import pick_device
+    from batcache.inference.model_file import open_model
+    from batcache.inference.predict import predict as judge_recordings
+    from batcache.inference.recordings.choose import choose_recordings
+    from batcache.store.settings import reach_cache
+
+    given = [str(recordings)] if isinstance(recordings, str | Path) else [str(one) for one in recordings]
+    judge, keep = open_model(Path(model)), None if cache is None else reach_cache(str(cache))
+    chosen = choose_recordings(given, judge, keep, device, on_progress=on_progress)
+    return judge_recordings(chosen, judge, Path(out), pick_device(device), threshold=threshold, on_progress=on_progress)
+
+
+def sweep(
+    over: Mapping[str, Sequence[Any] | str],
+    out: str | Path,
+    csv: Csv = (),
+    cache: str | Path | None = None,
+    *,
+    trials: int | None = None,
+    folds: int = 5,
+    data_dir: str | Path | None = None,
+    config: Settings = None,
+    device: str = "auto",
+    on_progress: OnProgress = ignore_progress,
+) -> "SweepReport":
+    """Train every combination of some settings' values, and judge each in the same folds of all but the test clips.
+
+    Args:
+        over: values by key: ``{"model.pooling_type": ["max", "attention"], "training.seed": range(5)}``.
+        out: the sweep's folder; what is done of the same sweep is taken from there.
+        csv: as of ``train``, and so are ``cache``, ``data_dir``, ``config`` and ``device``.
+        trials: search: try so many combinations, each chosen by what those before came to. Then a range may stand for
+            values: ``{"training.learning_rate": "1e-4..1e-2"}``.
+        folds: in how many parts the clips are judged, drawn by the config's ``training.seed``.
+        on_progress: hears of ``sweep``, in combinations, with the outcome of each.
+
+    Returns:
+        ``rows``, a combination each, and ``standings``, averaged over seeds, the best first.
+
+    Raises:
+        ConfigError: a key or value that cannot be swept. RunError: ``out`` holds something else.
+        ManifestError, StoreError: as of ``train``; or fewer groups than folds.
+    """
+    from batcache.device import pick_device
+    from batcache.evaluation.sweeps.grid import combine, read_grid
+    from batcache.evaluation.sweeps.search import Space, search
+    from batcache.evaluation.sweeps.sweep import sweep as compare
+    from batcache.store.settings import choose_manifest, load_with_store
+
+    layers = layers_of(config, cache=cache, data_dir=data_dir)
+    settings, store = load_with_store(*layers)
+    ranges = read_grid(f"{key}={values}" for key, values in over.items() if isinstance(values, str))
+    grid = {key: ranges[key] if key in ranges else list(values) for key, values in over.items()}
+    manifest, seed = choose_manifest(paths_of(csv), settings, store, allow_outside=True), settings.training.seed
+    on = store, manifest, pick_device(device), Path(out)
+    if trials is not None:
+        return search(Space(grid, *layers), trials, *on, folds=folds, seed=seed, on_progress=on_progress)
+    return compare(combine(grid, *layers), *on, folds=folds, seed=seed, on_progress=on_progress)
+
+
+def draw(target: str | Path, output: str | Path, clips: Sequence[str] = (), *, split: str = "test") -> Path:
+    """Draw clips of a cache or of a run as spectrograms into a PNG; returns its path.
+
+    Args:
+        target: a cache, or a run's folder: then with its scores and evidence.
+        output: the PNG.
+        clips: filenames as in the CSV; by default six.
+        split: of a run: what was judged.
+
+    Raises:
+        RunError: no such clip, or nothing judged. StoreError, ManifestError: the cache or its CSVs are gone or damaged.
+    """
+    from batcache.evaluation.pictures.pages import draw_run, draw_store
+    from batcache.store.settings import reach_cache
+    from batcache.training.run_inputs import find_cache, is_run
+
+    if is_run(str(target)):
+        draw_run(Path(target), find_cache(Path(target)), Path(output), split, clips)
+    else:
+        draw_store(reach_cache(str(target)), Path(output), clips)
+    return Path(output)

@@ -1,0 +1,198 @@
+"""New recordings judged by a model: from files or a cache to a table and the evidence of every instance.
+
+What is left in the folder: ``predictions.csv``, see ``verdicts``; ``instances.npz``, see ``predictions``; and
+``scored.jsonl``, see ``journal``, by which the next call knows what is done.
+"""
+
+import errno
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from batcache.device import limit_threads
+from batcache.errors import PredictError
+from batcache.inference.model_file import ModelFile, require_its_features
+from batcache.inference.predictions import Predictions, collect, leave_empty, write_arrays
+from batcache.inference.recordings.candidates import Candidates, Recordings
+from batcache.inference.recordings.find import Found
+from batcache.inference.recordings.journal import Header, Journal, Scored
+from batcache.inference.recordings.judge import judge
+from batcache.inference.verdicts import NOTHING, columns_of, list_verdicts, write_verdicts
+from batcache.manifest.cells import UNKNOWN
+from batcache.manifest.manifest import Clip
+from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
+from batcache.storage.exclusive import lock_file
+from batcache.store.format.commit import CachedRecording
+
+
+@dataclass(frozen=True)
+class PredictStarted:
+    """What a call is going to do: ``kept`` recordings were judged by earlier ones, and are not judged again."""
+
+    model: ModelFile
+    recordings: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class PredictReport:
+    """What a model says of recordings.
+
+    Attributes:
+        folder: where the files lie.
+        model: that judged.
+        threshold: at and above which a species counts.
+        predictions: scores, and the evidence of each instance, of all that were judged.
+        columns: the table, a row for each recording, also for those that were rejected.
+        rejected: recordings that could not be judged, and why.
+        judged: how many were judged now, the others by earlier calls.
+        audio_s: true seconds of what was judged now.
+        seconds: that it took.
+    """
+
+    folder: Path
+    model: ModelFile
+    threshold: float
+    predictions: Predictions
+    columns: Mapping[str, list[str] | list[float]]
+    rejected: Mapping[str, str]
+    judged: int
+    audio_s: float
+    seconds: float
+
+    @property
+    def table_file(self) -> Path:
+        """The CSV with a row for each recording."""
+        return self.folder / "predictions.csv"
+
+    @property
+    def instances_file(self) -> Path:
+        """The npz with the evidence of each instance."""
+        return self.folder / "instances.npz"
+
+    @property
+    def found(self) -> dict[str, int]:
+        """How many recordings hold each species, by their scores."""
+        held = (self.predictions.scores >= self.threshold).sum(0)
+        return {str(name): int(count) for name, count in zip(self.predictions.species, held, strict=True)}
+
+    @property
+    def without_species(self) -> int:
+        """How many recordings have no species at or above the threshold."""
+        return Counter(self.columns["verdict"])[NOTHING]
+
+    def table(self) -> dict[str, NDArray[Any]]:
+        """Columns by name, a row for each recording, as a DataFrame wants them."""
+        return {name: np.array(values) for name, values in self.columns.items()}
+
+
+@raising_what_listeners_raise
+def predict(
+    recordings: Recordings,
+    model: ModelFile,
+    folder: Path,
+    device: torch.device,
+    *,
+    threshold: float = 0.5,
+    workers: int | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> PredictReport:
+    """Judge recordings. Stopped at any moment, the same call goes on; what was judged is not judged again.
+
+    Args:
+        recordings: files that were found, or a cache of their features.
+        model: that judges.
+        folder: for what comes of it; made where it is missing.
+        device: where to compute.
+        threshold: of the scores, at and above which a species counts.
+        workers: threads that decode and, on the CPU, compute; by default one a core.
+        on_progress: hears of ``predict``, in recordings; its first result is a ``PredictStarted``.
+
+    Raises:
+        RunError: a model whose features cannot be computed any more, or whose scores are not finite.
+        StoreError: a cache of other features, or damage in it.
+        PredictError: a folder that holds the scores of another model, or cannot be written.
+    """
+    began = time.perf_counter()
+    root, total = str(recordings.root), len(recordings.names) + len(recordings.rejected)
+    if isinstance(recordings, Found):
+        model.require_present_front_end()
+    else:
+        require_its_features(model.checkpoint, recordings.store)
+    with _held(folder), Journal(folder, Header(model.digest, root)) as journal:
+        on_progress(Progress("predict", 0, total, PredictStarted(model, total, len(journal.scored))))
+        candidates = Candidates(recordings, journal, lambda settled: on_progress(Progress("predict", settled, total)))
+        judged = _judge_all(candidates, model, device, workers or os.cpu_count() or 1)
+        rows, rejected = candidates.outcome()
+        predictions = _arrange(rows, journal, model, root)
+        verdicts = list_verdicts(rows, rejected, predictions, threshold, model.checkpoint.features)
+        report = PredictReport(
+            folder=folder,
+            model=model,
+            threshold=threshold,
+            predictions=predictions,
+            columns=columns_of(verdicts, model.checkpoint.species, threshold, model.name),
+            rejected=rejected,
+            judged=len(judged),
+            audio_s=sum(judged),
+            seconds=time.perf_counter() - began,
+        )
+        write_arrays(report.instances_file, predictions)
+        write_verdicts(report.table_file, report.columns)  # the last: where it is, all is
+    return report
+
+
+def _judge_all(candidates: Candidates, model: ModelFile, device: torch.device, workers: int) -> list[float]:
+    """Judge what is left, into the journal. Returns the true seconds of each recording."""
+    network, seconds = model.checkpoint.restore(device), []
+    with (
+        limit_threads(1),
+        closing(candidates.to_judge(model, device, workers)) as framed,
+        closing(judge(network, framed, workers)) as judged,
+    ):
+        for one in judged:
+            if isinstance(one, Scored):
+                candidates.journal.add([one])
+                seconds.append(one.row.duration_s)
+            else:
+                candidates.fail(one.name, one.reason)
+            candidates.settle()
+    return seconds
+
+
+def _arrange(rows: Mapping[str, CachedRecording], journal: Journal, model: ModelFile, root: str) -> Predictions:
+    """What was said of recordings, in their order."""
+    checkpoint = model.checkpoint
+    unknown = (UNKNOWN,) * len(checkpoint.species)
+    predictions = collect(
+        [Clip(name, Path(root), 0, unknown) for name in rows],
+        [row.duration_s for row in rows.values()],
+        [journal.scored[row.key].scores for row in rows.values()],
+        checkpoint.species,
+        checkpoint.frames_per_instance / checkpoint.features.frames_per_second,
+    )
+    return leave_empty(predictions, [not taught for taught in checkpoint.is_taught])
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other processes from judging into this folder meanwhile; what the disk refuses is an error of its place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock_file(folder / ".lock", wait=False):
+            yield
+    except BlockingIOError:
+        raise PredictError(folder, "another process judges into it", "Wait for it, or pass another --out") from None
+    except OSError as error:
+        place, finding = error.filename or folder, error.strerror or str(error)
+        remedy = "Free some space" if error.errno == errno.ENOSPC else "See to the disk"
+        raise PredictError(place, finding, f"{remedy} and run it again: what was judged stays") from error

@@ -1,0 +1,1 @@
+"""New recordings: found, looked at, framed and judged, and what was done kept."""

@@ -1,0 +1,153 @@
+"""What a model has said of each recording so far, kept so that a call that is stopped goes on.
+
+``scored.jsonl``, a line a recording in the order in which they were done; the first line says whose scores these are.
+Lines are only ever added. A process that is killed may leave half a line at the end: from the first line on that is not
+whole, what follows is dropped, and scored again.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from batcache.errors import PredictError, brief
+from batcache.inference.score import BagScores
+from batcache.storage.disk import write_file
+from batcache.store.format.commit import CachedRecording
+
+NAME = "scored.jsonl"
+FORMAT = "batcache-scored"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """Whose scores a journal holds: the ``model``'s digest, and the ``root`` that paths start from."""
+
+    model: str
+    root: str
+
+
+class Scored(msgspec.Struct, frozen=True, gc=False):
+    """A recording and what the model says of it: a logit a species, and the evidence ``[N, C]`` as float16 bytes."""
+
+    row: CachedRecording
+    logits: tuple[float, ...]
+    evidence: bytes
+
+    @classmethod
+    def of(cls, row: CachedRecording, scores: BagScores) -> Self:
+        """What the journal keeps of a recording's scores."""
+        return cls(row, tuple(scores.logits.tolist()), scores.evidence.numpy().astype("<f2").tobytes())
+
+    @property
+    def scores(self) -> BagScores:
+        """The scores again, the evidence in half precision."""
+        evidence: NDArray[np.float16] = np.frombuffer(self.evidence, "<f2").astype(np.float16)
+        return BagScores(torch.tensor(self.logits), torch.from_numpy(evidence.reshape(-1, len(self.logits))))
+
+
+class Journal:
+    """The journal in a folder, begun where there is none. One process at a time may have it open.
+
+    Raises:
+        PredictError: it holds the scores of another model, or of recordings under another root that is still there; it
+            is of another format, or damaged in its first line.
+        OSError: the disk refuses.
+    """
+
+    def __init__(self, folder: Path, header: Header) -> None:
+        self.path = folder / NAME
+        self.scored: dict[tuple[str, int], Scored] = {}
+        """By content hash and true rate."""
+        if self.path.exists():
+            self._read(header)
+        else:
+            write_file(self.path, _encode_header(header))
+        self._file = self.path.open("ab", buffering=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def add(self, scored: Sequence[Scored]) -> None:
+        """Keep what was scored.
+
+        Raises:
+            OSError: the disk refuses or is full; it names the file.
+        """
+        if not scored:
+            return
+        left = memoryview(b"".join(msgspec.json.encode(one) + b"\n" for one in scored))
+        try:
+            while left:  # a disk that is nearly full takes a part
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            error.filename = error.filename or str(self.path)
+            raise
+        self.scored.update((one.row.key, one) for one in scored)
+
+    def _read(self, header: Header) -> None:
+        with self.path.open("rb") as file:
+            first = file.readline()
+            _check_header(self.path, _decode_header(self.path, first), header)
+            whole, decoder = len(first), msgspec.json.Decoder(Scored)
+            for line in file:
+                try:
+                    one = decoder.decode(line)
+                    if not line.endswith(b"\n"):
+                        break
+                except (msgspec.MsgspecError, ValueError):
+                    break
+                self.scored[one.row.key] = one
+                whole += len(line)
+        if whole < self.path.stat().st_size:
+            with self.path.open("r+b") as file:
+                file.truncate(whole)
+
+
+def _encode_header(header: Header) -> bytes:
+    document = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(header)}
+    return json.dumps(document).encode() + b"\n"
+
+
+def _decode_header(path: Path, line: bytes) -> Header:
+    remedy = "Delete it, and all is scored again; or pass another --out"
+    try:
+        document: dict[str, Any] = dict(json.loads(line))
+        kind, version = document.pop("format"), document.pop("format_version")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise PredictError(path, f"not readable ({brief(error)})", remedy) from None
+    if kind != FORMAT or version != FORMAT_VERSION:
+        finding = f"{kind}, version {version}, this batcache reads {FORMAT}, version {FORMAT_VERSION}"
+        raise PredictError(path, finding, "Upgrade batcache, or pass another --out")
+    try:
+        return Header(**document)
+    except TypeError as error:
+        raise PredictError(path, f"not readable ({brief(error)})", remedy) from None
+
+
+def _check_header(path: Path, there: Header, wanted: Header) -> None:
+    """A root that is gone was moved: its recordings are known by their content."""
+    if there.model != wanted.model:
+        raise PredictError(path, "holds the scores of another model", "Pass another --out, or delete it")
+    if there.root != wanted.root and Path(there.root).exists():
+        finding = f"holds the scores of recordings under {there.root}, not under {wanted.root}"
+        raise PredictError(path, finding, "Pass another --out, or delete it")
+
+
+def count_scored(folder: Path) -> int:
+    """How many recordings were scored into a folder so far; none where there is no journal."""
+    try:
+        with (folder / NAME).open("rb") as file:
+            return max(0, sum(1 for _ in file) - 1)
+    except OSError:
+        return 0

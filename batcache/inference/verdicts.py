@@ -1,0 +1,142 @@
+"""What is said of each recording: a table with a row for each, made of scores, metadata and what is doubtful.
+
+The columns, in the order of ``predictions.csv``:
+
+path           relative to the folder that was judged, POSIX
+site           what stands before the date in the file's name
+night          the date of the evening, YYYY-MM-DD
+time           when the recording began, by the recorder's clock, with its offset from UTC where the file gives one
+duration_s     true seconds
+verdict        ``species``, ``no species above threshold`` or ``rejected``
+species        those whose score is at or above the threshold, the highest first, separated by ``; ``
+<a species>    its score, 0 to 1; empty where the model was not taught it, and where the recording was rejected
+notes          why it was rejected; what is doubtful about it
+threshold      of the scores
+model          the file's name and the beginning of its BLAKE3
+format_version of these columns
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batcache.config.features import FeatureConfig
+from batcache.inference.predictions import Predictions
+from batcache.manifest.night import read_occasion
+from batcache.storage.disk import write_file
+from batcache.store.format.commit import CachedRecording
+
+FORMAT_VERSION = 1
+"""Of the columns of ``predictions.csv``: raised whenever one is renamed, goes, or means something else."""
+SPECIES, NOTHING, REJECTED = "species", "no species above threshold", "rejected"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes a cell for a formula by."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One recording: ``scores`` are None where it was rejected. Shape: ``[C]``."""
+
+    path: str
+    verdict: str
+    species: tuple[str, ...]
+    scores: NDArray[np.float32] | None
+    notes: str
+    duration_s: float | None = None
+    recorded_at: str | None = None
+
+
+def list_verdicts(
+    rows: Mapping[str, CachedRecording],
+    rejected: Mapping[str, str],
+    predictions: Predictions,
+    threshold: float,
+    features: FeatureConfig,
+) -> list[Verdict]:
+    """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected."""
+    place = {str(name): i for i, name in enumerate(predictions.filenames)}
+    first: dict[tuple[str, int], str] = {}
+    verdicts = []
+    for name in sorted([*rows, *rejected]):
+        if name in rejected:
+            verdicts.append(Verdict(name, REJECTED, (), None, rejected[name]))
+            continue
+        row, scores = rows[name], predictions.scores[place[name]]
+        notes = list(_list_notes(row, features))
+        if (other := first.setdefault(row.key, name)) != name:
+            notes.append(f"the same audio as {other}")
+        found = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= threshold]
+        species = tuple(str(predictions.species[i]) for i in found)
+        verdict = SPECIES if species else NOTHING
+        verdicts.append(Verdict(name, verdict, species, scores, "; ".join(notes), row.duration_s, row.recorded_at))
+    return verdicts
+
+
+def _list_notes(row: CachedRecording, features: FeatureConfig) -> Iterator[str]:
+    """What to know of a recording before its scores are believed."""
+    if row.expansion_warning:
+        yield f"time expansion taken as {row.time_expansion:g}: {row.expansion_warning}"
+    if row.dead_bands:
+        yield f"true rate {row.true_rate:,} Hz: nothing above {row.nyquist_hz / 1000:g} kHz"
+    if row.energy_above > 0.5:
+        yield f"most energy above {features.fmax / 1000:g} kHz"
+    if row.energy_below > 0.5:
+        yield f"most energy below {features.fmin / 1000:g} kHz"
+    if row.overscale:
+        yield f"samples up to {row.overscale:,g} times full scale"
+    if row.channels > 1:
+        yield f"the first of {row.channels} channels"
+    if row.unread:
+        yield f"metadata not all read: {row.unread}"
+
+
+def columns_of(
+    verdicts: Sequence[Verdict], species: Sequence[str], threshold: float, model: str
+) -> dict[str, list[str] | list[float]]:
+    """The table by column, texts and numbers; NaN where there is no number."""
+    nothing = np.full(len(species), np.nan, np.float32)
+    scores = np.array([nothing if v.scores is None else v.scores for v in verdicts]).reshape(-1, len(species))
+    occasions = [read_occasion(v.path, v.recorded_at) for v in verdicts]
+    return {
+        "path": [v.path for v in verdicts],
+        "site": [o.site or "" for o in occasions],
+        "night": [str(o.night or "") for o in occasions],
+        "time": [str(o.time or "") for o in occasions],
+        "duration_s": [np.nan if v.duration_s is None else v.duration_s for v in verdicts],
+        "verdict": [v.verdict for v in verdicts],
+        "species": ["; ".join(v.species) for v in verdicts],
+        **{name: scores[:, i].tolist() for i, name in enumerate(species)},
+        "notes": [v.notes for v in verdicts],
+        "threshold": [threshold] * len(verdicts),
+        "model": [model] * len(verdicts),
+        "format_version": [float(FORMAT_VERSION)] * len(verdicts),
+    }
+
+
+def write_verdicts(path: Path, columns: Mapping[str, Sequence[str] | Sequence[float]]) -> None:
+    """Write the table as CSV: UTF-8, commas, points; no cell of it is a formula to a spreadsheet.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    text = io.StringIO()
+    table = csv.writer(text)  # its line ends, \r\n, have a name that holds either quoted
+    table.writerow(map(_as_text, columns))
+    for row in zip(*columns.values(), strict=True):
+        table.writerow(_as_text(cell) if isinstance(cell, str) else _as_number(cell) for cell in row)
+    write_file(path, text.getvalue().encode())
+
+
+def _as_text(value: str) -> str:
+    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{value}" if value.startswith(_FORMULA) else value
+
+
+def _as_number(value: float) -> str:
+    """With four digits behind the point, or as many as it needs; nothing where there is no number."""
+    return "" if np.isnan(value) else f"{value:.4f}".rstrip("0").rstrip(".")

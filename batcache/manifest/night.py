@@ -1,0 +1,57 @@
+"""Where and when a recording was made, as its file name and its metadata tell.
+
+Most recorders write a prefix, which users set to the site, the date and the time: ``MEADOW_20240412_221003.wav``.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import PurePosixPath
+
+_TIME = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_]?)(\d\d)\2(\d\d)[-_ T](\d\d)([-_:]?)(\d\d)\6(\d\d)(?!\d)")
+_HALF_A_DAY = timedelta(hours=12)
+_FIRST_YEAR = 1900
+"""A clock that was never set is no ground for a date."""
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """Where and when a recording began; None where nothing tells.
+
+    ``time`` is that of the recorder's clock, with an offset from UTC where the metadata give one. ``night`` is the date
+    of the evening: what was recorded before noon belongs to the day before.
+    """
+
+    site: str | None = None
+    time: datetime | None = None
+
+    @property
+    def night(self) -> date | None:
+        """The date of the evening."""
+        if self.time is None or self.time.year < _FIRST_YEAR:
+            return None
+        return (self.time - _HALF_A_DAY).date()
+
+
+def read_occasion(path: str, recorded_at: str | None = None) -> Occasion:
+    """Read the site from what stands before the date in a file's name, the time from ``recorded_at``, else there too.
+
+    Args:
+        path: of the recording, POSIX; only the file's name is read.
+        recorded_at: ISO 8601, of the file's metadata, where they tell.
+
+    >>> occasion = read_occasion("2024/MEADOW_20240413_031003.wav")
+    >>> occasion.site, str(occasion.time), str(occasion.night)
+    ('MEADOW', '2024-04-13 03:10:03', '2024-04-12')
+    """
+    said = None if recorded_at is None else datetime.fromisoformat(recorded_at)
+    name = PurePosixPath(path).stem
+    for match in _TIME.finditer(name):
+        year, _, month, day, hour, _, minute, second = match.groups()
+        try:
+            written = datetime(*map(int, (year, month, day, hour, minute, second)))  # type: ignore[arg-type]
+        except ValueError:  # digits that are no date
+            continue
+        site = name[: match.start()].rstrip("-_ ") or None
+        return Occasion(site, said or written)
+    return Occasion(None, said)

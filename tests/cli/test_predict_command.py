@@ -1,0 +1,60 @@
+"""New recordings are judged by the command line."""
+
+import csv
+import shutil
+from pathlib import Path
+
+from tests.cli.conftest import run_of
+from tests.command import batcache
+
+
+def test_new_recordings_are_judged_and_the_same_command_judges_only_what_is_new(done: Path) -> None:
+    (done / "wav" / "broken.wav").write_bytes(b"RIFF, but no more")
+    model = Path(shutil.copy(run_of(done) / "checkpoints/best_model.pt", done / "model.pt"))
+    shutil.rmtree(done / "runs")
+    shutil.rmtree(done / "features.zarr")
+    command = ("predict", "wav", "--model", model.name, "--device", "cpu")
+    first, again = batcache(*command, cwd=done), batcache(*command, "--threshold", "0", cwd=done)
+    assert first.returncode == again.returncode == 0, first.stderr + again.stderr
+    assert "judging 13 recordings by model.pt (2 species)" in first.stdout
+    assert "judged now: 12" in first.stdout and "times real time" in first.stdout
+    assert "1 recording rejected; each call tries them again: broken.wav (not audio" in first.stderr
+    assert "going on: 12 recordings judged by earlier calls, not judged again" in again.stdout
+    assert "judged now" not in again.stdout
+    lines = {line.split("  ")[0]: line.split()[-1] for line in again.stdout.splitlines()}
+    assert (lines["Sixty"], lines["Forty-five"], lines["no species above threshold"], lines["rejected"]) == (
+        *("12", "12"),
+        *("0", "1"),
+    )
+    with (done / "predictions" / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        verdicts = [row["verdict"] for row in csv.DictReader(file)]
+    assert sorted(verdicts) == ["rejected", *["species"] * 12]
+
+
+def test_features_are_kept_and_then_judged_without_the_recordings(done: Path) -> None:
+    model = ("--model", str(run_of(done)), "--device", "cpu")
+    kept = batcache("predict", "wav", *model, "--cache", "kept.zarr", cwd=done)
+    assert kept.returncode == 0, kept.stderr
+    assert "recordings: 12 to compute" in kept.stdout
+    shutil.rmtree(done / "wav")
+    cached = batcache("predict", "kept.zarr", *model, "--out", "cached", cwd=done)
+    assert cached.returncode == 0, cached.stderr
+    tables = [(done / folder / "predictions.csv").read_bytes() for folder in ("predictions", "cached")]
+    assert tables[0] == tables[1]
+
+
+def test_what_cannot_be_judged_is_one_line(done: Path) -> None:
+    (done / "empty").mkdir()
+    (done / "torn.pt").write_bytes((run_of(done) / "checkpoints/best_model.pt").read_bytes()[:1000])
+    run = str(run_of(done))
+    for arguments, said in (
+        (("empty", "--model", run), "empty: no recording in it, at any depth"),
+        (("gone", "--model", run), "gone: no such file or folder"),
+        (("wav", "--model", "torn.pt"), "torn.pt: not readable as a checkpoint"),
+        (("wav", "--model", "none"), "none: no such model"),
+        (("wav", "--model", run, "--cache", "features.zarr/zarr.json"), "features.zarr/zarr.json: "),
+    ):
+        refused = batcache("predict", *arguments, cwd=done)
+        assert refused.returncode == 1 and said in refused.stderr, refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    assert not (done / "predictions").exists()
