@@ -43,7 +43,7 @@ def adapt_trunk(
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all pieces
         norm.training = True
-    for piece in order.split(_PIECE):
+    for piece in torch.split(order, _PIECE):
         trunk.embed(instances[piece].to(device).float())
     for norm, before in zip(norms, taught, strict=True):
         norm.training, norm.momentum = False, 0.1
