@@ -95,10 +95,12 @@ def of_evaluation(report: "EvalReport") -> Iterator[Block]:
         )
         yield f"scores of clips {report.predictions_file.with_suffix('.csv')}"
         yield f"predictions     {report.predictions_file}"
+        yield f"report          {report.page}"
         return
     yield from _of_metrics(metrics, f"split {report.split}")
     yield f"predictions {report.predictions_file}"
     yield f"metrics     {report.metrics_file}"
+    yield f"report      {report.page}"
 
 
 def of_folds(report: "FoldsReport") -> Iterator[Block]:

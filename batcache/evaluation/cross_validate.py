@@ -76,12 +76,13 @@ def cross_validate(
     place = predictions_path(run, FOLDS)
     write_predictions(place, judged.predictions)
     about = {name: read_run(run)[name] for name in ("cache", "csvs", "split_of", "data_dir", "inputs")}
-    outcome = about | {"checkpoint": BEST.name, "folds": folds} | judged.metrics.to_plain()
+    notes = (*drawn.notes, *judged.notes)
+    outcome = about | {"checkpoint": BEST.name, "folds": folds, "notes": list(notes)} | judged.metrics.to_plain()
     summary = file_outcome(run, FOLDS, outcome)
     tracker = open_tracker(config.wandb, run, to_plain(config))
     log_metrics(tracker, FOLDS, whole.best_epoch, judged.metrics)
     for path in (place, summary):
         tracker.save(path)
     tracker.finish()
-    notes = (*drawn.notes, *judged.notes, *tracker.notes)
+    notes = (*notes, *tracker.notes)
     return FoldsReport(run, folds, judged.metrics, judged.predictions, place, summary, notes)

@@ -11,7 +11,7 @@ from batcache.config.features import digest
 from batcache.config.settings import to_plain
 from batcache.errors import RunError, count, list_some
 from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
-from batcache.evaluation.judged import predictions_path
+from batcache.evaluation.judged import predictions_path, report_path
 from batcache.evaluation.metrics import Metrics, judge
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
 from batcache.inference.model_file import require_its_features
@@ -37,7 +37,7 @@ EVALUATION_VERSION = 2
 
 @dataclass(frozen=True)
 class EvalReport:
-    """``notes`` say what the user should know of the clips that were judged."""
+    """``notes`` say what the user should know of the clips that were judged; ``page`` is the report, if any."""
 
     checkpoint: Path
     epoch: int
@@ -46,6 +46,7 @@ class EvalReport:
     predictions: Predictions
     predictions_file: Path
     metrics_file: Path
+    page: Path | None
     notes: tuple[str, ...]
 
 
@@ -74,9 +75,10 @@ class Evaluation:
         return self.checkpoint_path.parent.parent
 
     def is_done(self) -> bool:
-        """Whether ``metrics.json`` already holds the outcome."""
+        """Whether ``metrics.json`` already holds the outcome, and its predictions and report are there."""
         done = read_outcomes(self.run).get(self.name, {})
-        return bool(done.get("inputs") == self.inputs and predictions_path(self.run, self.name).exists())
+        files = (predictions_path(self.run, self.name), report_path(self.run, self.name))
+        return bool(done.get("inputs") == self.inputs and all(file.exists() for file in files))
 
 
 def choose_clips(
@@ -159,13 +161,13 @@ def evaluate(
     device: torch.device,
     *,
     embeddings: Embeddings | None = None,
-    intervals: bool = True,
+    in_full: bool = True,
     on_progress: OnProgress = ignore_progress,
 ) -> EvalReport:
     """Judge the clips, write predictions and metrics into the run.
 
     With ``embeddings``, heads on a frozen trunk judge the embeddings that they learn from, which are in half precision.
-    Without ``intervals``, nothing is drawn to say how sure the averages are.
+    Unless ``in_full``, nothing is drawn to say how sure the averages are, and no report is written.
 
     Raises:
         RunError: scores that are not finite. StoreError: damage.
@@ -189,19 +191,21 @@ def evaluate(
         [bag.clip for bag in judging.bags], [bag.seconds for bag in judging.bags], scores, checkpoint.species, seconds
     )
     predictions = leave_empty(predictions, [not taught for taught in checkpoint.is_taught])
-    metrics = judge(predictions, judging.calls, intervals=intervals)
+    metrics = judge(predictions, judging.calls, intervals=in_full)
     where = predictions_path(run, judging.name)
     write_predictions(where, predictions)
-    summary = file_outcome(run, judging.name, _about(judging) | metrics.to_plain())
+    outcome = _about(judging) | metrics.to_plain()
+    summary = file_outcome(run, judging.name, outcome)
+    page = _write_report(judging, outcome, predictions) if in_full else None
     tracker = open_tracker(config.wandb, run, to_plain(config))
     log_metrics(tracker, judging.name, checkpoint.epoch, metrics)
     tracker.log_pictures(f"{judging.name}/clips", lambda folder: _draw_telling(judging, predictions, folder))
-    for path in (where, summary):
+    for path in filter(None, (where, summary, page)):
         tracker.save(path)
     tracker.finish()
     notes = (*judging.notes, *tracker.notes)
     return EvalReport(
-        judging.checkpoint_path, checkpoint.epoch, judging.split, metrics, predictions, where, summary, notes
+        judging.checkpoint_path, checkpoint.epoch, judging.split, metrics, predictions, where, summary, page, notes
     )
 
 
@@ -217,6 +221,13 @@ def _draw_telling(judging: Evaluation, predictions: Predictions, folder: Path) -
     return draw_telling(folder, judging.store, judging.bags, predictions, judging.manifest.data_dir)
 
 
+def _write_report(judging: Evaluation, outcome: Mapping[str, Any], predictions: Predictions) -> Path:
+    from batcache.evaluation.report.write import write_report  # matplotlib and jinja2
+
+    data_dir = judging.manifest.data_dir
+    return write_report(judging.run, judging.name, outcome, predictions, judging.store, judging.bags, data_dir)
+
+
 def _about(judging: Evaluation) -> dict[str, Any]:
     """What was judged on what, with paths that hold while run and data keep their places to each other."""
     manifest, run = judging.manifest, judging.run
@@ -228,6 +239,7 @@ def _about(judging: Evaluation) -> dict[str, Any]:
         "csvs": [portable(csv, run) for csv in manifest.csvs],
         "split_of": {portable(csv, run): split for csv, split in manifest.split_of.items()},
         "data_dir": portable(manifest.data_dir, run),
+        "notes": list(judging.notes),
     }
 
 

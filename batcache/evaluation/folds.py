@@ -138,7 +138,7 @@ def judge_folds(
         on_progress(Progress(name))
         report = train(config, store, part, device, embeddings=embeddings, on_progress=told)
         chosen = choose_clips(report.run / BEST, store, part, "test", as_trained=False, calls=folds.calls)
-        evaluated = evaluate(chosen, device, embeddings=embeddings, intervals=False)
+        evaluated = evaluate(chosen, device, embeddings=embeddings, in_full=False)
         judged.append(Fold(told.train_clips, told.seconds, evaluated.metrics, told.notes))
         parts.append(evaluated.predictions)
         on_progress(Progress(FOLDS, len(parts), len(folds.names)))

@@ -13,6 +13,11 @@ def predictions_path(run: Path, name: str) -> Path:
     return run / "logs" / f"{name}_predictions.npz"
 
 
+def report_path(run: Path, name: str) -> Path:
+    """Where the report on an outcome lies: ``report.html`` for split test, ``val_report.html`` for val."""
+    return run / ("report.html" if name == "test" else f"{name}_report.html")
+
+
 def read_judged(run: Path, name: str) -> tuple[dict[str, Any], Predictions]:
     """What ``metrics.json`` says of an outcome, and its predictions.
 

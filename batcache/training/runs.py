@@ -9,6 +9,7 @@ checkpoints/    best_model.pt, epoch_010.pt, ..., last.pt
 logs/           metrics.jsonl, <split>_predictions.npz and .csv; training.lock, held while the run is trained, and
                 metrics.lock, while metrics.json is written; wandb/ and wandb_step, where wandb is enabled
 metrics.json    what evaluation found, by split
+report.html     the same as a page; <split>_report.html of other splits than test
 test_page.png   the clips that tell most, drawn by ``batcache run``
 folds/          the runs of a cross-validation, one a fold
 trunk.pt        of a run that taught a trunk

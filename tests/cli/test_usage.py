@@ -29,6 +29,7 @@ from tests.command import batcache
         (["train", "--resume", "runs/none"], "runs/none: no such run"),
         (["show", "features.zarr", "-o", "a.png"], "features.zarr: no such cache or run"),
         (["compare", "runs/one", "runs/other"], "runs/one: test has not been judged (there is: nothing)"),
+        (["report", "runs/none"], "runs/none: no such run"),
         (["synth", "none.csv"], "none.csv"),
         (["synth", "train.csv"], "the simulator does not know Forty-five, Sixty. It knows: Barbastella"),
         (["synth", "--clips", "5", "--species", "Canis lupus"], "does not know Canis lupus. It knows: Barbastella"),

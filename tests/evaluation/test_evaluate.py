@@ -117,6 +117,7 @@ def test_metrics_are_those_of_the_predictions_keyed_by_split(run: Path, small: S
             "csvs": [portable(csv, run) for csv in small.manifest.csvs],
             "split_of": {},
             "data_dir": portable(small.manifest.data_dir, run),
+            "notes": list(chosen(run, small, split=split).notes),
             **json.loads(json.dumps(metrics.to_plain())),
         }
 

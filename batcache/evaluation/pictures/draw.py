@@ -18,7 +18,7 @@ from batcache.evaluation.pictures.panels import Panel, Scores
 from batcache.features.mel import band_edges_hz
 from batcache.storage.disk import write_file
 
-_TICKS_KHZ = (1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 120, 150, 200)
+TICKS_KHZ = (1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 120, 150, 200)
 _SHOWN_SCORES = 4
 _COLUMNS = 1000
 _LEGEND_COLUMNS = 5
@@ -71,7 +71,7 @@ def _draw_spectrogram(axes: Axes, panel: Panel, features: FeatureConfig, marks: 
     bands = np.arange(features.n_mels)
     end_s = panel.start_s + len(panel.frames) / features.frames_per_second
     values = _thin_out(panel.frames.astype(np.float32)).T
-    darkest, brightest = _find_range(values, features)
+    darkest, brightest = find_range(values, features)
     axes.imshow(
         values,
         origin="lower",
@@ -103,7 +103,7 @@ def _draw_spectrogram(axes: Axes, panel: Panel, features: FeatureConfig, marks: 
         )
         for text in legend.get_texts():
             text.set_parse_math(False)
-    ticks = [khz for khz in _TICKS_KHZ if centres[0] <= khz <= centres[-1]]
+    ticks = [khz for khz in TICKS_KHZ if centres[0] <= khz <= centres[-1]]
     axes.set_yticks(np.interp(ticks, centres, bands), [str(khz) for khz in ticks])
     axes.set_ylabel("kHz")
     axes.set_xlabel("s")
@@ -118,7 +118,7 @@ def _draw_spectrogram(axes: Axes, panel: Panel, features: FeatureConfig, marks: 
     )
 
 
-def _find_range(values: NDArray[np.float32], features: FeatureConfig) -> tuple[float, float]:
+def find_range(values: NDArray[np.float32], features: FeatureConfig) -> tuple[float, float]:
     """The values that are drawn black and white. PCEN has held the background down to near 0; a logarithm has not."""
     brightest = max(1.0, float(np.percentile(values, _BRIGHTEST)))
     heard = values[values > 0]

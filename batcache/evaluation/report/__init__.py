@@ -1,0 +1,1 @@
+"""What was judged as one page: numbers, curves, clips to look at and to hear."""

@@ -1,0 +1,31 @@
+"""A run's report is written by the command line, with the audio of the recordings that are still there."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import run_of
+from tests.command import batcache
+
+pytestmark = pytest.mark.slow
+
+
+def test_eval_writes_the_report_with_audio_and_report_writes_it_again(done: Path) -> None:
+    run = run_of(done)
+    (run / "report.html").unlink()  # of `batcache run`
+    judged = batcache("eval", "--device", "cpu", cwd=done)
+    assert judged.returncode == 0, judged.stderr
+    assert f"report      runs/{run.name}/report.html" in judged.stdout
+    first = (run / "report.html").read_text(encoding="utf-8")
+    assert first.count("<audio") == first.count('src="data:audio/wav;base64,') > 0
+    (run / "report.html").unlink()
+    again = batcache("report", f"runs/{run.name}", cwd=done)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.strip() == f"written: runs/{run.name}/report.html"
+    assert (run / "report.html").read_text(encoding="utf-8").count("<audio") == first.count("<audio")
+
+
+def test_a_report_of_what_was_not_judged_is_refused_and_names_what_was(done: Path) -> None:
+    refused = batcache("report", f"runs/{run_of(done).name}", "--split", "tst", cwd=done)
+    assert refused.returncode == 1
+    assert "tst has not been judged (there is: test). Did you mean test?" in refused.stderr
