@@ -49,6 +49,7 @@
         line.parentNode.insertBefore(line, line.parentNode.querySelector(".at")); // on top of the others
       }
     }
+    find("lineless")?.toggleAttribute("hidden", drawn);
     const isPlaced = drawn && precision !== null && recall !== null;
     dot.toggleAttribute("hidden", !isPlaced);
     dot.style.display = isPlaced ? "" : "none";
