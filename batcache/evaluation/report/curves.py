@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from batcache.inference.predictions import Predictions
 
-LEFT, TOP, SIDE = 44, 10, 240
+LEFT, TOP, SIDE = 50, 10, 240
 """Where the unit square lies in a chart, in pixels of its own."""
 _BINS = 10
 _MOST_POINTS = 600

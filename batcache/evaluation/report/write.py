@@ -57,13 +57,14 @@ def write_report(
         RunError: a clip that is no longer in the CSV, or the checkpoint is gone. StoreError: damage.
     """
     threshold = float(outcome["threshold"])
-    counts = count_at_thresholds(predictions)
+    counts, card = count_at_thresholds(predictions), describe_run(run, outcome, store, datetime.now(UTC))
     precision_recall, roc = draw_curves(predictions)
     text = _template().render(
         title=f"{run.name}: {name}",
         is_folds=name == FOLDS,
-        judged=describe_judging(name, outcome, predictions),
-        card=describe_run(run, outcome, store, datetime.now(UTC)),
+        judged=describe_judging(name, outcome, predictions)
+        | {fact: card[fact] for fact in ("model", "trained", "report")},
+        card=card,
         notes=outcome.get("notes", []),
         headlines=headlines(outcome),
         intervals=outcome.get("intervals"),
