@@ -111,6 +111,17 @@ def test_only_what_is_new_or_changed_is_judged(folder: Path, judged: Judge) -> N
     assert not any(name.startswith("night1/") for name in judged(folder).table()["path"])
 
 
+def test_a_card_of_the_same_names_sizes_and_times_is_judged_anew(folder: Path, judged: Judge) -> None:
+    """Recorders of one schedule write such files, and one reader shows their cards at one place."""
+    place, scores = folder / "night0" / "0.wav", []
+    for seed in (1, 2):
+        soundfile.write(place, noise(0.7, RATE, seed=seed), RATE)
+        os.utime(place, (1, 1))
+        report = judged(folder)
+        scores.append(report.predictions.scores[report.predictions.filenames.tolist().index("night0/0.wav")])
+    assert report.judged == 1 and not np.array_equal(*scores)
+
+
 def test_copies_are_judged_once_and_said_to_be_copies(undisturbed: PredictReport) -> None:
     table = undisturbed.table()
     (copy,), (first,) = (np.flatnonzero(table["path"] == name) for name in ("copy.wav", "night0/0.wav"))

@@ -1,10 +1,9 @@
 """Which recordings are still to be judged: all but those whose content a model has judged already.
 
-Files are looked at while others are being judged, by the same code as in ``build``: one whose size and time are those
-of an earlier call is not opened, one that was renamed or tagged is known by its content.
+Files are looked at while others are being judged, by the same code as in ``build``, but each is opened: recorders of
+one schedule write files of the same names, sizes and times, and their cards are read at the same place.
 """
 
-from array import array
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from batcache.inference.recordings.framed import Framed, compute_framed, read_fr
 from batcache.inference.recordings.journal import Journal
 from batcache.store.build.plan import Placed
 from batcache.store.build.scan import Known, ScannedFile, describe, scan
-from batcache.store.format.commit import CachedRecording, Commit
+from batcache.store.format.commit import CachedRecording
 from batcache.store.format.index import Index
 from batcache.store.format.layout import Layout
 
@@ -71,15 +70,13 @@ class Candidates:
     def _look_at_files(self, found: Found, model: ModelFile, workers: int) -> Generator[Placed, None, None]:
         features = model.checkpoint.features
         layout = Layout(model.checkpoint.frames_per_instance, features.n_mels)
-        rows = tuple(one.row for one in self.journal.scored.values())
-        index = Index({0: Commit(0, 0, model.checkpoint.fingerprint, 0, False, array("I"), rows)})
-        with closing(scan(dict.fromkeys(found.names), found.root, index, features, workers)) as looked:
+        with closing(scan(dict.fromkeys(found.names), found.root, Index({}), features, workers)) as looked:
             for name, file in zip(found.names, looked, strict=True):
                 if isinstance(file, AudioError):
                     self.rejected[name] = file.reason
                     self.settle()
                 elif self._is_new(name, file):
-                    assert isinstance(file, ScannedFile), "a file that was not opened has a row, and so its scores"
+                    assert isinstance(file, ScannedFile), "nothing is recalled from an empty index"
                     frames = features.frames(file.header.samples, file.true_rate)
                     yield Placed(file, 0, layout.instances(frames), frames)
 
