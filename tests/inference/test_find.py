@@ -22,6 +22,11 @@ def test_recordings_are_found_at_any_depth_and_named_from_the_folder(tmp_path: P
     assert (found.root, found.names) == (tmp_path, ("2024/mill/a.flac", "b.WAV"))
 
 
+def test_what_was_deleted_from_a_card_under_windows_is_not_judged(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "$RECYCLE.BIN/S-1-5-21/$R1.wav", "System Volume Information/b.wav")
+    assert find_recordings([tmp_path]).names == ("a.wav",)
+
+
 def test_several_are_named_from_the_folder_that_holds_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "mill/a.wav", "meadow/b.wav", "meadow/c.wav", "other.raw")
     monkeypatch.chdir(tmp_path / "mill")

@@ -8,6 +8,8 @@ from pathlib import Path
 from batcache.errors import PredictError, list_some
 
 _ENDINGS = (".wav", ".flac")
+_OF_WINDOWS = ("$RECYCLE.BIN", "System Volume Information")
+"""Folders that Windows puts on every drive: what was deleted, and what nobody may read."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ def find_recordings(paths: Sequence[Path]) -> Found:
     """Find the WAV and FLAC files below folders; a file that is named is taken whatever its name ends in.
 
     Links are followed. Hidden files and folders, whose names begin with a dot, are left out: macOS puts one of its own
-    beside each recording.
+    beside each recording. So are the recycle bin and the other folder that Windows puts on every drive.
 
     Raises:
         PredictError: a path that does not exist, or no recording at all.
@@ -72,7 +74,7 @@ def _walk(folder: Path, unread: list[OSError]) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _OF_WINDOWS]
         yield from (Path(place, name) for name in files if name.lower().endswith(_ENDINGS) and not name.startswith("."))
 
 
