@@ -62,7 +62,7 @@ def suggest_path(missing: Path, else_do: str, others: Sequence[str] = ()) -> str
     ``others`` are words that could have been meant in its place.
     """
     astray = missing
-    while not astray.parent.exists():
+    while astray != astray.parent and not astray.parent.exists():  # a drive of Windows that is not there ends it
         astray = astray.parent
     beside = list(others)
     with suppress(OSError):

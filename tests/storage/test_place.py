@@ -1,6 +1,6 @@
 """What names a place, and reading from one on a disk. A bucket's side is in ``tests/store/test_s3.py``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from batcache.config.load import load_config
 from batcache.config.settings import to_plain
 from batcache.errors import ConfigError
-from batcache.storage.place import parse_place, read_files, read_range, sizes_under
+from batcache.storage.place import parse_place, read_files, read_range, sizes_under, suggest_path
 from batcache.storage.s3 import S3Path
 from batcache.store.format.last_build import locate_cache, portable
 from tests.store.bucket import SECRETS
@@ -74,3 +74,16 @@ def test_a_missing_file_has_no_size(tmp_path):
     (tmp_path / "3" / "0").write_bytes(bytes(7))
     size_of = sizes_under(tmp_path)
     assert (size_of("3/0"), size_of("3/1"), size_of("4/0"), size_of("3/0/0")) == (7, None, None, None)
+
+
+def test_a_drive_that_is_not_there_has_no_near_name_and_ends_the_search() -> None:
+    class OnNoDrive(type(Path())):  # type: ignore[misc]
+        """Of Windows, where not even the root of a path need exist."""
+
+        def exists(self) -> bool:
+            return False
+
+        def iterdir(self) -> Iterator[Path]:
+            raise FileNotFoundError
+
+    assert suggest_path(OnNoDrive("/card/night"), "Pass another") == "Pass another"
