@@ -42,6 +42,21 @@ def test_statistics_go_so_far_towards_those_of_the_clips(small: SmallWorld, trun
     torch.testing.assert_close(norm.running_var, variance.lerp(maps.var((0, 2, 3)), share))
 
 
+def test_no_instance_counts_for_more_as_it_is_in_the_last_piece(
+    small: SmallWorld, trunk: FrozenTrunk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut into two pieces, of which the second could be of one instance, the mean is still that of all."""
+    bags, frames = join(small.manifest, small.store).bags[:5], small.config.data.frames_per_instance
+    read = torch.cat([read_bag(small.store, bag, frames) for bag in bags])
+    monkeypatch.setattr("batcache.training.clips.adapt._PIECE", len(read) - 1)
+    convolution, norm = trunk.convolutions[0][0], trunk.convolutions[0][1]
+    adapt_trunk(trunk, small.store, bags, frames, 1.0, CPU)
+    with torch.no_grad():
+        maps = convolution(read.float().unsqueeze(1))
+    of_all, spread = maps.mean((0, 2, 3)), maps.mean((2, 3)).std(0)
+    assert ((norm.running_mean - of_all).abs() <= 0.1 * spread + 1e-5).all()  # an odd instance more weighs a little
+
+
 def test_weights_stay_and_the_same_clips_give_the_same_trunk(small: SmallWorld, trunk: FrozenTrunk) -> None:
     bags, frames = join(small.manifest, small.store).bags, small.config.data.frames_per_instance
     before, shared, seen = state(trunk), Embeddings(), []

@@ -6,6 +6,7 @@ normalization for practical domain adaptation"; part of the way, as Schneider et
 """
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from batcache.training.clips.bags import Bag, read_bag
 MOST = 2_048
 """So many instances are enough, and take 260 MB with 500 frames of 128 bands each."""
 _OF_ONE_BAG = 64
-_PIECE = 128  # instances whose statistics are taken at once
+_PIECE = 128  # instances, at most, whose statistics are taken at once
 
 
 @torch.no_grad()
@@ -43,7 +44,7 @@ def adapt_trunk(
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all pieces
         norm.training = True
-    for piece in torch.split(order, _PIECE):
+    for piece in order.tensor_split(ceil(len(order) / _PIECE)):  # of one size: the mean over pieces is that of all
         trunk.embed(instances[piece].to(device).float())
     for norm, before in zip(norms, taught, strict=True):
         norm.training, norm.momentum = False, 0.1
