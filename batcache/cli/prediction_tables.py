@@ -34,6 +34,11 @@ def of_predictions(report: "PredictReport") -> Iterator[Block]:
     if report.model.untaught:
         names = ", ".join(report.model.untaught)
         yield Note(f"without scores, as the model was taught one label of them alone: {names}")
+    noted = sum(bool(note) for note in report.columns["notes"]) - len(report.rejected)
+    if noted:
+        yield Note(
+            f"{count(noted, 'recording')} noted in the column notes: a factor or a rate that is doubtful, and the like"
+        )
     if report.rejected:
         named = list_some(f"{name} ({reason})" for name, reason in report.rejected.items())
         yield Note(f"{count(len(report.rejected), 'recording')} rejected; each call tries them again: {named}")

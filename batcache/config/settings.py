@@ -222,7 +222,7 @@ class SynthConfig(Section):
     clips: Count | None = None
     virtual_species: Annotated[Natural, Field(le=10_000)] = 0
     seed: Natural = 0
-    rates: tuple[Annotated[Count, Field(ge=96_000, le=1_000_000)], ...] = ()
+    rates: tuple[Annotated[Count, Field(ge=192_000, le=1_000_000)], ...] = ()
     instance_labels: bool = False
 
 

@@ -25,7 +25,7 @@ from batcache.errors import AudioError
 _HASH_BLOCK = 1 << 20
 _ZERO_CROSSING = re.compile(r"\.(zc|\d\d#)$", re.IGNORECASE)
 _SUBTYPES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"}
-_REMEDY = "Copy it again from the recorder or remove its row"
+_REMEDY = "Copy it again from the recorder or leave it out"
 _MOST_CHUNKS = 10_000  # a gigabyte of empty ones is not walked through, 8 bytes a step
 _SHORTEST_FRAME = 10  # bytes, of a FLAC: header, one constant subframe, checksums
 _LOUDEST = 1e6  # full scale is 1; near 1e30 features overflow to NaN

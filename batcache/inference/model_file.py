@@ -75,4 +75,8 @@ def require_its_features(checkpoint: Checkpoint, store: Store) -> None:
     if checkpoint.front_end_version != store.front_end_version:
         pairs.append(("front end", store.front_end_version, checkpoint.front_end_version))
     differ = "; ".join(f"{name} {here!r}, trained on {known!r}" for name, here, known in pairs)
-    raise StoreError(store.path, f"holds other features than the model knows: {differ}", "Pass another --cache")
+    raise StoreError(
+        store.path,
+        f"holds other features than the model knows: {differ}",
+        "Pass another cache, or a model of its features",
+    )

@@ -106,7 +106,7 @@ def columns_of(
         "path": [v.path for v in verdicts],
         "site": [o.site or "" for o in occasions],
         "night": [str(o.night or "") for o in occasions],
-        "time": [str(o.time or "") for o in occasions],
+        "time": ["" if o.time is None else f"{o.time:%Y-%m-%d %H:%M:%S}" for o in occasions],
         "duration_s": [np.nan if v.duration_s is None else v.duration_s for v in verdicts],
         "verdict": [v.verdict for v in verdicts],
         "species": ["; ".join(v.species) for v in verdicts],

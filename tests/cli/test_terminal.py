@@ -173,7 +173,8 @@ from batcache.cli.terminal import show
 species = ("Rhinolophus ferrumequinum", "Pipistrellus pipistrellus", "Myotis myotis")
 rng = np.random.default_rng(0)
 metrics = compute_metrics(rng.random((123, 3)), rng.integers(0, 2, (123, 3)).astype(np.int8), species)
-report = SimpleNamespace(metrics=metrics, notes=(), split="test", predictions_file="p.npz", metrics_file="metrics.json")
+files = dict(predictions_file="p.npz", metrics_file="metrics.json", page="report.html")
+report = SimpleNamespace(metrics=metrics, notes=(), split="test", **files)
 show(of_evaluation(report))
 """
 

@@ -93,7 +93,7 @@ def test_a_store_of_other_features_is_refused_with_both_sides(run: Path, small: 
     best = load_checkpoint(run / BEST)
     other = replace(best.features, fmin=12_000.0)
     save_checkpoint(run / BEST, replace(best, features=other, fingerprint=other.fingerprint))
-    with pytest.raises(StoreError, match=r"fmin 10000\.0, trained on 12000\.0. Pass another --cache"):
+    with pytest.raises(StoreError, match=r"fmin 10000\.0, trained on 12000\.0. Pass another cache, or a model"):
         chosen(run, small)
 
 

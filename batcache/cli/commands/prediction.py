@@ -20,7 +20,9 @@ def predict(
     model: Annotated[
         Path, typer.Option(metavar="RUN|FILE.pt", help="The model: a run's folder, or its file.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for what comes of it.")] = Path("predictions"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="For what comes of it: of one model and place.")] = Path(
+        "predictions"
+    ),
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Of the scores, at and above which a species counts.")
     ] = 0.5,
@@ -39,7 +41,8 @@ def predict(
     """Judge new recordings: which species each of them holds, and in which half second.
 
     Folders are searched at any depth; no CSV is needed, and of a run no more than its best_model.pt. Stopped, it goes
-    on where it was; run again, it judges only what is new. A recording that cannot be used is a row with its reason.
+    on where it was; run again, it judges only what is new. A recording that cannot be used is a row with its reason,
+    and the exit code is 0 all the same.
 
     In predictions.csv stands a row for each recording: where and when, what was found, every species' score, what is
     doubtful; in instances.npz the evidence of each instance. A score is no probability, and a threshold that suits one

@@ -38,7 +38,7 @@ def sweep(
 
     Clips are judged in folds, each by models that have not heard its groups. The folds are the same for all
     combinations and seeds, and clips of split test are not touched: choose here, then judge the choice once with eval.
-    What a trunk that stays as it is makes of the clips is computed once. Of each combination the metrics are kept, not
+    What a frozen trunk makes of the clips of a fold is computed once. Of each combination the metrics are kept, not
     the models.
 
     Stopped, the same command goes on after the last combination that was done; so does one with more values. With
