@@ -30,7 +30,8 @@ def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
     if checkpoint.trunk is None:
         trunk, network = "its own, from chance", f"recurrent network of {model.rnn_hidden_size} x {model.rnn_layers}"
     else:
-        kind = "learnt with the heads" if model.train == "all" else "as it was given"
+        given = f"as it was given but for its statistics (adapt {model.adapt:g})" if model.adapt else "as it was given"
+        kind = "learnt with the heads" if model.train == "all" else given
         trunk = f"{kind}, {_describe_digest(extract_trunk(checkpoint))}"
         network = f"{model.heads} of {model.head_size}, recurrent network of {model.rnn_hidden_size}"
     return {

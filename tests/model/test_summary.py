@@ -55,6 +55,10 @@ def test_a_model_on_the_trunk_that_ships_says_so(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "own.pt", earlier(replace(CONFIG, train="all")))
     assert summarise_model(tmp_path / "own.pt")["trunk"].startswith("learnt with the heads, digest ")
     assert "ships" not in summarise_model(tmp_path / "own.pt")["trunk"]
+    save_checkpoint(tmp_path / "own.pt", earlier(replace(CONFIG, adapt=0.25)))
+    assert summarise_model(tmp_path / "own.pt")["trunk"].startswith(
+        "as it was given but for its statistics (adapt 0.25)"
+    )
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no model", b"PK\3\4 torn"])

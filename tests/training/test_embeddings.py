@@ -48,6 +48,19 @@ def test_another_trunk_and_another_cut_are_computed_anew(small: SmallWorld, mode
     assert all(map(torch.equal, changed.embeddings, anew.embeddings))
 
 
+def test_what_nobody_asks_for_any_more_is_forgotten(small: SmallWorld, model: PretrainedMILModel) -> None:
+    bags, frames = join(small.manifest, small.store).bags[:3], small.config.data.frames_per_instance
+    shared, told = Embeddings(), []
+    for _ in range(2):  # asked for by both of two trainings: it stays
+        shared.embed(model.trunk, small.store, bags, frames, CPU, told.append)
+        shared.forget_unasked()
+    assert len(told) == 3
+    shared.embed(model.trunk, small.store, bags[:1], frames, CPU, told.append)
+    shared.forget_unasked()
+    shared.embed(model.trunk, small.store, bags, frames, CPU, told.append)
+    assert len(told) == 3 + 2, "the other two anew"
+
+
 @pytest.mark.parametrize("weight", [1e9, float("nan")])
 def test_a_trunk_beyond_half_precision_is_named_with_the_recording(
     small: SmallWorld, model: PretrainedMILModel, weight: float

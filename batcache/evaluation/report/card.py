@@ -64,7 +64,8 @@ def _describe_model(checkpoint: Checkpoint, config: Config) -> str:
         return f"trained from chance, {pooling}"
     init = "the trunk that ships" if config.model.init in ("auto", "simulated") else f"a trunk from {config.model.init}"
     heads = f"{count(checkpoint.model.heads, 'head')} on it, {pooling}"
-    return f"{init}{', left as it is' if checkpoint.model.trains_heads_alone else ', trained too'}; {heads}"
+    adapted = "adapted" if checkpoint.model.adapt else "left as it is"
+    return f"{init}, {adapted if checkpoint.model.trains_heads_alone else 'trained too'}; {heads}"
 
 
 def _moment(when: datetime) -> str:

@@ -95,6 +95,7 @@ class Judge:
             config, training=replace(config.training, run_dir=runs), wandb=replace(config.wandb, enabled=False)
         )
         judged = judge_folds(settings, self._store, self._folds, self._device, self._embeddings, on_progress=self._tell)
+        self._embeddings.forget_unasked()
         document = {
             "format_version": FORMAT_VERSION,
             "inputs": inputs,

@@ -75,6 +75,7 @@ class Embeddings:
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str, str, int, int, int], Tensor] = {}
         self._adapted: dict[tuple[object, ...], dict[str, Tensor]] = {}
+        self._asked: set[tuple[object, ...]] = set()
 
     def adapt(
         self,
@@ -89,6 +90,7 @@ class Embeddings:
         if not share:
             return
         key = (*_keys(trunk, store, bags, frames_per_instance), share)
+        self._asked.add(key)
         if key not in self._adapted:
             adapt_trunk(trunk, store, bags, frames_per_instance, share, device)
             self._adapted[key] = {name: value.clone() for name, value in trunk.named_buffers()}
@@ -109,10 +111,17 @@ class Embeddings:
         Trunks are told apart by their weights, clips by their recording and their frames in it.
         """
         keys = _keys(trunk, store, bags, frames_per_instance)
+        self._asked.update(keys)
         missing = {key: bag for key, bag in zip(keys, bags, strict=True) if key not in self._kept}
         new = embed_bags(trunk, store, tuple(missing.values()), frames_per_instance, device, on_progress)
         self._kept |= dict(zip(missing, new.embeddings, strict=True))
         return Embedded(tuple(bags), tuple(self._kept[key] for key in keys))
+
+    def forget_unasked(self) -> None:
+        """Drop what nobody has asked for since the last call: other settings, other trunks, take no memory for ever."""
+        self._kept = {key: value for key, value in self._kept.items() if key in self._asked}
+        self._adapted = {key: value for key, value in self._adapted.items() if key in self._asked}
+        self._asked.clear()
 
 
 def _keys(
