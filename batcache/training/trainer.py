@@ -144,10 +144,11 @@ class Trainer:
         bag_size = 1 if self.config.model.starts_from_trunk else self.config.data.bag_size
         counts = [bag.instances(frames) for bag in bags]
         limits = settings.max_instances, bag_size, self.device
+        if isinstance(self.model, PretrainedMILModel) and self.standardises:
+            self.embeddings.adapt(self.model.trunk, self.store, bags, frames, self.config.model.adapt, self.device)
         if self.heads_alone:
             return BagsInMemory(bags, counts, self._embed(on_progress), *limits)
         if isinstance(self.model, PretrainedMILModel) and self.standardises:
-            self.embeddings.adapt(self.model.trunk, self.store, bags, frames, self.config.model.adapt, self.device)
             embedded = self.embeddings.embed(self.model.trunk, self.store, bags, frames, self.device, on_progress)
             self.model.heads.standardise_by(torch.cat(embedded.embeddings))
         self.val_instances = [instances_of(self.store, bag, frames) for bag in self.split.val]
@@ -161,8 +162,6 @@ class Trainer:
         """Embed all bags, and return those to train on; heads that start from chance are told what they are like."""
         assert isinstance(self.model, PretrainedMILModel)
         train, val, frames, trunk = self.split.train, self.split.val, self.frames_per_instance, self.model.trunk
-        if self.standardises:
-            self.embeddings.adapt(trunk, self.store, train, frames, self.config.model.adapt, self.device)
         embedded = self.embeddings.embed(trunk, self.store, (*train, *val), frames, self.device, on_progress)
         self.val_instances = embedded.instances()[len(train) :]
         contents = embedded.embeddings[: len(train)]

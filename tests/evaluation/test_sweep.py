@@ -61,8 +61,6 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 class _Anew(Embeddings):
-    """Nothing is shared."""
-
     def adapt(self, *of: Any) -> None:
         adapt_trunk(*of)
 
