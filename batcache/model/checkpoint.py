@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from batcache.config.features import FeatureConfig
@@ -39,6 +39,30 @@ class TrainedOn:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """What was said of clips that had not been learnt from: what thresholds and calibration are taken from.
+
+    Attributes:
+        source: ``validation``, clips that this model has not learnt from, or ``folds``, each clip scored by a model of
+            the same recipe that had not learnt from its group.
+        logits: of the scores; NaN where a species had not been taught. Shape: ``[R, C]`` float32
+        labels: 1 present, 0 absent, -1 unknown. Shape: ``[R, C]`` int8
+        groups: a number for each clip's site-night or, where no group is given, recording. Shape: ``[R]`` int64
+    """
+
+    source: str
+    logits: Tensor
+    labels: Tensor
+    groups: Tensor
+
+    def __post_init__(self) -> None:
+        rows, kinds = len(self.groups), (self.logits.dtype, self.labels.dtype, self.groups.dtype)
+        fits = self.logits.shape == self.labels.shape and self.logits.ndim == 2 and self.groups.shape == (rows,)
+        if not fits or len(self.logits) != rows or kinds != (torch.float32, torch.int8, torch.int64):
+            raise ValueError("held-out scores, labels and groups do not fit each other")
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A model and what it must be fed: bags of instances, cut from features of these settings.
 
@@ -58,6 +82,7 @@ class Checkpoint:
             taught.
         trunk: what the model stands on; None where it was trained from chance.
         trained_on: the clips that it was trained on; None in files of earlier versions, which do not tell.
+        held_out: what was said of clips that had not been learnt from; None where there were none.
     """
 
     model: ModelConfig
@@ -73,6 +98,7 @@ class Checkpoint:
     taught: tuple[str, ...] | None = None
     trunk: TrunkConfig | None = None
     trained_on: TrainedOn | None = None
+    held_out: HeldOut | None = None
 
     @property
     def is_taught(self) -> tuple[bool, ...]:
@@ -97,8 +123,10 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, or leave what was there."""
-    document = {name: to_plain(value) for name, value in vars(checkpoint).items() if name not in ("weights", "trainer")}
+    of_tensors = ("weights", "trainer", "held_out")
+    document = {name: to_plain(value) for name, value in vars(checkpoint).items() if name not in of_tensors}
     document |= {"weights": dict(checkpoint.weights), "trainer": dict(checkpoint.trainer)}
+    document |= {"held_out": dict(vars(checkpoint.held_out)) if checkpoint.held_out else None}
     head = {"format": FORMAT, "format_version": FORMAT_VERSION}
     with replacing(path) as file:
         torch.save({**head, **document}, file)
@@ -137,11 +165,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
             document["trunk"] = TypeAdapter(TrunkConfig).validate_python(document["trunk"])
         if document.get("trained_on") is not None:
             document["trained_on"] = TypeAdapter(TrainedOn).validate_python(document["trained_on"])
+        if document.get("held_out") is not None:
+            document["held_out"] = _read_held_out(document["held_out"], len(document["species"]))
         if document.get("taught") is not None:
             document["taught"] = tuple(document["taught"])
         checkpoint = Checkpoint(**document)
         checkpoint.restore(torch.device("cpu"))
-    except (KeyError, TypeError, ValidationError, RuntimeError, BatcacheError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, BatcacheError) as error:
         raise RunError(path, f"a checkpoint that does not fit ({brief(error)})", _REMEDY) from None
     if checkpoint.front_end_version is None:
         finding = "trained on features of a front end that this batcache does not know"
@@ -149,9 +179,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
+def _read_held_out(plain: Mapping[str, Any], species: int) -> HeldOut:
+    held_out = HeldOut(**plain)
+    if held_out.logits.shape[1] != species:
+        raise ValueError(f"held-out scores of {held_out.logits.shape[1]} species, the model knows {species}")
+    return held_out
+
+
 def _unknown_keys(document: Mapping[str, Any]) -> list[str]:
     """What a newer batcache must have written: left out, the model would be another."""
-    kinds: dict[str, Any] = {"model": ModelConfig, "features": FeatureConfig, "trained_on": TrainedOn}
+    kinds: dict[str, Any] = {
+        "model": ModelConfig,
+        "features": FeatureConfig,
+        "trained_on": TrainedOn,
+        "held_out": HeldOut,
+    }
     parts = [(Checkpoint, document), *((kind, document.get(name)) for name, kind in kinds.items())]
     return [
         str(key)

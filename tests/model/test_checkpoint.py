@@ -10,7 +10,7 @@ from batcache.config.features import FRONT_END_VERSION, FeatureConfig
 from batcache.config.renamed import RENAMED
 from batcache.config.settings import ConvLayer, ModelConfig
 from batcache.errors import RunError
-from batcache.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from batcache.model.checkpoint import Checkpoint, HeldOut, load_checkpoint, save_checkpoint
 from batcache.model.crnn import BatMILModel
 
 CPU = torch.device("cpu")
@@ -226,3 +226,17 @@ def test_a_failed_save_leaves_what_was_there(checkpoint: Checkpoint, path: Path)
         save_checkpoint(path, replace(checkpoint, trainer={"f": lambda: None}))
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_held_out_scores_survive_the_file_and_must_fit_the_species(checkpoint: Checkpoint, path: Path) -> None:
+    species = len(checkpoint.species)
+    logits, labels = torch.randn(5, species), torch.randint(-1, 2, (5, species), dtype=torch.int8)
+    held_out = HeldOut("folds", logits, labels, torch.tensor([0, 0, 1, 2, 2]))
+    save_checkpoint(path, replace(checkpoint, held_out=held_out))
+    found = load_checkpoint(path).held_out
+    assert found is not None and found.source == "folds"
+    assert all(torch.equal(getattr(found, name), getattr(held_out, name)) for name in ("logits", "labels", "groups"))
+    fewer = HeldOut("folds", logits[:, 1:], labels[:, 1:], held_out.groups)
+    save_checkpoint(path, replace(checkpoint, held_out=fewer))
+    with pytest.raises(RunError, match=f"held-out scores of {species - 1} species"):
+        load_checkpoint(path)
