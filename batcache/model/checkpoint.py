@@ -158,18 +158,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         finding = f"keys that this batcache does not know: {list_some(unknown)}"
         raise RunError(path, finding, "Upgrade batcache")
     try:
-        document["model"] = TypeAdapter(ModelConfig).validate_python(document["model"])
-        document["features"] = TypeAdapter(FeatureConfig).validate_python(document["features"])
-        document["species"] = tuple(document["species"])
-        if document.get("trunk") is not None:
-            document["trunk"] = TypeAdapter(TrunkConfig).validate_python(document["trunk"])
-        if document.get("trained_on") is not None:
-            document["trained_on"] = TypeAdapter(TrainedOn).validate_python(document["trained_on"])
-        if document.get("held_out") is not None:
-            document["held_out"] = _read_held_out(document["held_out"], len(document["species"]))
-        if document.get("taught") is not None:
-            document["taught"] = tuple(document["taught"])
-        checkpoint = Checkpoint(**document)
+        checkpoint = _read_checkpoint(document)
         checkpoint.restore(torch.device("cpu"))
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, BatcacheError) as error:
         raise RunError(path, f"a checkpoint that does not fit ({brief(error)})", _REMEDY) from None
@@ -177,6 +166,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
         finding = "trained on features of a front end that this batcache does not know"
         raise RunError(path, finding, "Upgrade batcache, or train again, on a new cache")
     return checkpoint
+
+
+def _read_checkpoint(document: Mapping[str, Any]) -> Checkpoint:
+    """A checkpoint from plain types and tensors. What does not fit raises an error of any kind."""
+    read = {name: value for name, value in document.items() if value is not None}
+    kinds: dict[str, Any] = {"model": ModelConfig, "features": FeatureConfig, "trunk": TrunkConfig}
+    kinds |= {"trained_on": TrainedOn}
+    read |= {name: TypeAdapter(kind).validate_python(read[name]) for name, kind in kinds.items() if name in read}
+    read |= {name: tuple(read[name]) for name in ("species", "taught") if name in read}
+    if "held_out" in read:
+        read["held_out"] = _read_held_out(read["held_out"], len(read["species"]))
+    return Checkpoint(**read)
 
 
 def _read_held_out(plain: Mapping[str, Any], species: int) -> HeldOut:
