@@ -1,5 +1,6 @@
 """Where to compute: on the CPU or on a GPU."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -29,11 +30,19 @@ def pick_device(name: str) -> "torch.device":
 @contextmanager
 def limit_threads(count: int) -> Iterator[None]:
     """Let torch compute with so many CPU threads within the block, then with as many as before."""
-    import torch
-
+    torch = sys.modules.get("torch")
+    if torch is None:  # nothing that computes here needs it
+        yield
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def use_one_thread() -> None:
+    """Let torch, where it computes at all, take one CPU thread for what this thread asks of it."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)

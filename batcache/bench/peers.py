@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram, Resample
 
 from batcache.config.features import FeatureConfig
-from batcache.features.mel import dead_bands
+from batcache.features.bands import dead_bands
 from batcache.features.pcen import SCALE, START_S, rounding_level, smoothing
 
 Source = tuple[Path, int]

@@ -23,8 +23,8 @@ from batcache.bench.rows import Row
 from batcache.bench.timing import threads
 from batcache.config.features import FeatureConfig
 from batcache.features.audio import AudioHeader, content_hash
+from batcache.features.energy import BandEnergy
 from batcache.features.frontend import FrontEnd
-from batcache.features.mel import BandEnergy
 from batcache.store.format.layout import Layout
 from batcache.store.format.shard import ShardWriter
 

@@ -18,10 +18,14 @@ from torch import Tensor, nn
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import Engine
 from batcache.features.audio import AudioHeader, read_blocks
+from batcache.features.bands import check_bands, dead_bands
+from batcache.features.ends import stream_spans
+from batcache.features.energy import BandEnergy
 from batcache.features.logmel import LogMel
-from batcache.features.mel import BandEnergy, Mel, check_bands, choose_engine, dead_bands, stream_spans
+from batcache.features.mel import Mel, choose_engine
 from batcache.features.pcen import Pcen
-from batcache.features.resample import SincResampler, stream_soxr, uses_sinc
+from batcache.features.resample import stream_soxr, uses_sinc
+from batcache.features.sinc import SincResampler
 
 _COMPRESSIONS: dict[str, type[Pcen | LogMel]] = {"pcen": Pcen, "log": LogMel}
 _FRAMES_A_BLOCK = {"cpu": 1024, "cuda": 65_536}  # a second is near a core's cache; a minute fills a GPU
@@ -41,6 +45,7 @@ class FrontEnd(nn.Module):
         self.device = torch.device(device)
         self.engine = choose_engine(engine, self.device)
         self.compression = _COMPRESSIONS[config.compression](config)
+        self.on_gpu = self.device.type == "cuda"
         self.block_frames = _FRAMES_A_BLOCK[self.device.type]
         self.mels, self.resamplers = nn.ModuleDict(), nn.ModuleDict()  # by rate
         self.to(self.device)
@@ -70,7 +75,7 @@ class FrontEnd(nn.Module):
         """
         mel = self.mel_at(true_rate)
         there = (self._to_device(block) for block in blocks)
-        samples = self.resample(there if energy is None else energy.listen(there), true_rate)
+        samples = self.resample(there if energy is None else _listen(there, energy), true_rate)
         frames = (mel(span, energy) for span in stream_spans(samples, mel.windows.size, mel.windows.hop))
         alive = self.config.n_mels - dead_bands(self.config, true_rate)
         for compressed in self.compress(frames):
@@ -88,7 +93,8 @@ class FrontEnd(nn.Module):
             return iter(blocks)
         blocks = (block.float() for block in blocks)
         if not uses_sinc(true_rate, target):
-            return stream_soxr(blocks, true_rate, target)
+            made = stream_soxr((block.cpu().numpy() for block in blocks), true_rate, target)
+            return (torch.from_numpy(block).to(self.device) for block in made)
         key = str(true_rate)
         if key not in self.resamplers:
             self.resamplers[key] = SincResampler(true_rate, target).to(self.device)
@@ -113,3 +119,11 @@ class FrontEnd(nn.Module):
         """In 16-bit steps."""
         there = block.to(self.device, non_blocking=True)
         return there if block.dtype == torch.int16 else there * 2.0**15
+
+
+def _listen(blocks: Iterable[Tensor], energy: BandEnergy) -> Iterator[Tensor]:
+    """Pass samples on, ``[B, n]`` in 16-bit steps each. Those of 16 bits do not go beyond full scale."""
+    for block in blocks:
+        if block.is_floating_point() and block.shape[-1]:
+            energy.add_peak(block.abs().amax(-1).cpu().numpy())
+        yield block

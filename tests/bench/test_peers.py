@@ -11,8 +11,10 @@ from batcache.bench.peers import TorchaudioMel, librosa_features, librosa_proces
 from batcache.bench.recordings import Sample
 from batcache.bench.stages import COPY, DECODE, HASH, STAGES, WRITE, ClockedFrontEnd, measure_stages
 from batcache.config.settings import Config
+from batcache.features.bands import band_edges_hz
+from batcache.features.ends import stream_spans
 from batcache.features.frontend import FrontEnd
-from batcache.features.mel import ENGINES, band_edges_hz, stream_spans
+from batcache.features.mel import ENGINES
 from tests.conftest import REAL, noise
 
 NOT_INSTALLED = "not installed: pip install 'batcache[bench]'"

@@ -20,10 +20,10 @@ from torchaudio.functional import resample as torchaudio_resample
 from batcache.config.features import FRONT_END_VERSION, FeatureConfig
 from batcache.device import pick_device
 from batcache.errors import ConfigError
+from batcache.features.bands import dead_bands
 from batcache.features.frontend import FrontEnd
-from batcache.features.mel import dead_bands
 from batcache.features.pcen import rounding_level
-from batcache.features.resample import SincResampler
+from batcache.features.resample import SincKernel
 from tests.features.levels import beyond, prolong
 from tests.features.whole import (
     DEFAULT,
@@ -49,7 +49,7 @@ def reference(path: Path, true_rate: int) -> NDArray[np.float64]:
         start, end = beyond(samples[:reach]), np.full(5000, beyond(samples[-reach:]))
         resampled = start + soxr.resample(np.r_[samples, end] - start, true_rate, TARGET, quality="HQ")
     elif true_rate % 1000:
-        kernel = SincResampler(true_rate, TARGET)
+        kernel = SincKernel(true_rate, TARGET)
         steps = 100 * kernel.orig
         start, end = beyond(samples[: kernel.context]), beyond(samples[-kernel.context - kernel.stride :])
         padded = torch.from_numpy(np.r_[np.full(steps, start), samples, np.full(steps, end)])

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from batcache.features.audio import read_header
-from batcache.features.mel import BandEnergy, band_edges_hz, dead_bands
+from batcache.features.bands import band_edges_hz, dead_bands
+from batcache.features.energy import BandEnergy
 from tests.conftest import noise, tone
 from tests.features.whole import DEFAULT, TARGET, WriteWav, burst_in_noise, features, on_every_engine
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from batcache.config.features import FeatureConfig
 from batcache.features.audio import read_header
+from batcache.features.bands import band_edges_hz, dead_bands
 from batcache.features.frontend import FrontEnd
 from batcache.features.logmel import LogMel
-from batcache.features.mel import ENGINES, band_edges_hz, dead_bands
+from batcache.features.mel import ENGINES
 from batcache.features.pcen import SCALE, rounding_level
 from tests.conftest import noise, tone
 from tests.features.levels import prolong
@@ -88,7 +89,7 @@ def test_silence_is_zero_and_the_level_of_rounding_is_a_third_of_20_db(write_wav
 
 def test_twenty_decibels_are_one(write_wav: WriteWav, front_ends) -> None:
     """Of a tone far above the rounding, in its band; and full scale is what the docstring says."""
-    band = int((band_edges_hz(LOG)[:, 1] - 45_000).abs().argmin())
+    band = int(np.abs(band_edges_hz(LOG)[:, 1] - 45_000).argmin())
     levels = [
         features(front_ends["fft"], write_wav(f"{size}.wav", tone(45_000, 0.2, 384_000, size), subtype="FLOAT"))
         for size in (0.01, 0.1, 1.0)

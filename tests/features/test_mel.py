@@ -13,7 +13,9 @@ from torch import Tensor
 
 from batcache.config.features import FeatureConfig
 from batcache.errors import ConfigError
-from batcache.features.mel import ENGINES, Mel, band_edges_hz, check_bands, dead_bands, stream_spans
+from batcache.features.bands import band_edges_hz, check_bands, dead_bands
+from batcache.features.ends import stream_spans
+from batcache.features.mel import ENGINES, Mel
 from tests.conftest import noise, tone
 from tests.features.levels import prolong
 
@@ -69,7 +71,7 @@ def librosa_bank(config: FeatureConfig) -> np.ndarray:
 def test_band_edges_are_librosas(low, width, bands) -> None:
     config = FeatureConfig(fmin=low, fmax=low + width, n_mels=bands)
     expected = librosa.mel_frequencies(bands + 2, fmin=low, fmax=low + width)
-    edges = band_edges_hz(config).numpy()
+    edges = band_edges_hz(config)
     np.testing.assert_allclose(edges[:, 0], expected[:-2], rtol=1e-9)  # float64 through a logarithm and back
     np.testing.assert_allclose(edges[:, 1], expected[1:-1], rtol=1e-9)
     np.testing.assert_allclose(edges[:, 2], expected[2:], rtol=1e-9)
@@ -181,10 +183,10 @@ def test_frame_i_is_centred_on_i_times_hop(mels, engine, place) -> None:
 @pytest.mark.parametrize("hz", [12_000, 30_000, 45_000, 80_000, 98_000])
 def test_a_tone_lights_the_band_that_holds_it_at_the_level_of_its_amplitude(mels, engine, hz) -> None:
     mel = mel_of(mels[engine], tone(hz, 0.05, RATE, 0.1))[5:-5].mean(0).numpy()
-    lower, _, upper = band_edges_hz(DEFAULT).numpy()[mel.argmax()]
+    lower, _, upper = band_edges_hz(DEFAULT)[mel.argmax()]
     assert lower < hz < upper
     # Far from it there is only what leaks past the Hann window: -60 dB at 5 kHz.
-    edges = band_edges_hz(DEFAULT).numpy()
+    edges = band_edges_hz(DEFAULT)
     far = (edges[:, 0] > hz + 5000) | (edges[:, 2] < hz - 5000)
     assert mel[far].max() < 1e-3 * mel.max()
 

@@ -2,7 +2,7 @@
 
 from functools import cache
 from itertools import pairwise
-from math import ceil
+from math import ceil, gcd
 
 import numpy as np
 import pytest
@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torchaudio.functional import resample as torchaudio_resample
+from torchaudio.transforms import Resample
 
-from batcache.features.resample import SincResampler, stream_soxr, uses_sinc
+from batcache.features.resample import SincKernel, make_kernel, stream_soxr, uses_sinc
+from batcache.features.sinc import SincResampler
 from tests.conftest import noise, tone
 
 TARGET = 256_000
@@ -29,7 +31,8 @@ def sinc(rate: int) -> SincResampler:
 def resample(blocks: list[Tensor], rate: int) -> Tensor:
     if uses_sinc(rate, TARGET):
         return torch.cat([out[0] for out in sinc(rate).stream(block[None] for block in blocks)])
-    return torch.cat([out[0] for out in stream_soxr((block[None] for block in blocks), rate, TARGET)])
+    made = list(stream_soxr((block[None].numpy() for block in blocks), rate, TARGET))
+    return torch.from_numpy(np.concatenate(made, 1)[0])
 
 
 def cut(samples: Tensor, lengths: list[int]) -> list[Tensor]:
@@ -57,7 +60,7 @@ def test_a_sinc_kernel_that_is_used_takes_no_more_than_16_mb(rate) -> None:
     assert sinc(rate).matrix.numel() * 4 <= 16 * 2**20
 
 
-def levels_of(samples: Tensor, kernel: SincResampler) -> tuple[Tensor, Tensor]:
+def levels_of(samples: Tensor, kernel: SincKernel) -> tuple[Tensor, Tensor]:
     """How samples go on before and behind: the mean of as many as the kernel reaches over."""
     ends = samples[: kernel.context], samples[-kernel.context - kernel.stride :]
     return ends[0].mean().round(), ends[1].mean().round()
@@ -66,7 +69,7 @@ def levels_of(samples: Tensor, kernel: SincResampler) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("rate", SINC)
 def test_the_sinc_path_is_torchaudios(rate) -> None:
     samples = torch.from_numpy(noise(0.05, rate, 6000) + 300)  # 16-bit steps
-    kernel = sinc(rate)
+    kernel = sinc(rate).kernel
     before, after, (start, end) = kernel.orig * 100, kernel.stride * 100, levels_of(samples, kernel)
     padded = torch.cat([start.expand(before), samples, end.expand(after)])
     expected = torchaudio_resample(padded, rate, TARGET, lowpass_filter_width=32)[100 * kernel.new :]  # float64
@@ -129,3 +132,19 @@ def test_a_level_stays_that_level_to_both_ends(rate) -> None:
 def test_silence_stays_silent() -> None:
     for rate in (384_000, 214_285):
         assert not resample([torch.zeros(5000)] * 2, rate).any()
+
+
+@pytest.mark.parametrize("rate", [*SINC, 44_100, 220_500, 705_600])
+def test_the_sinc_kernel_is_torchaudios_number_for_number(rate) -> None:
+    step = gcd(rate, TARGET)
+    theirs = Resample(rate // step, TARGET // step, lowpass_filter_width=32).kernel[:, 0].numpy()
+    np.testing.assert_array_equal(make_kernel(rate // step, TARGET // step), theirs)
+
+
+@pytest.mark.parametrize("rate", [312_500, 960_000, 44_100])
+def test_arrays_and_tensors_are_resampled_alike(rate) -> None:
+    samples = torch.from_numpy(noise(0.05, rate, 6000)).float()
+    blocks = cut(samples, [1000, 17, 900])
+    kernel = sinc(rate).kernel
+    made = np.concatenate(list(kernel.stream((block[None].numpy() for block in blocks), kernel)), 1)[0]
+    np.testing.assert_allclose(made, resample(blocks, rate).numpy(), rtol=0, atol=0.03)  # as against torchaudio above

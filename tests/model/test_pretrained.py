@@ -8,7 +8,7 @@ from torch import Tensor
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import ConvLayer, ModelConfig
 from batcache.errors import ConfigError, RunError
-from batcache.features.mel import band_edges_hz
+from batcache.features.bands import band_edges_hz
 from batcache.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from batcache.model.heads import MILHeads
 from batcache.model.pretrained import SIMULATED, Pretrained, PretrainedMILModel, load_pretrained, save_pretrained
@@ -37,9 +37,14 @@ def mask_of(*lengths: int) -> Tensor:
     return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
 
 
+def centres_of(features: FeatureConfig) -> Tensor:
+    """Of the mel bands, in Hz."""
+    return torch.from_numpy(band_edges_hz(features)[:, 1].copy())
+
+
 @pytest.mark.parametrize("features", [FeatureConfig(), FeatureConfig(fmin=15_000.0, n_mels=64), WIDE])
 def test_a_band_is_read_at_its_own_frequency(features: FeatureConfig) -> None:
-    centres, wanted = band_edges_hz(features)[:, 1], band_edges_hz(WIDE)[:, 1]
+    centres, wanted = centres_of(features), centres_of(WIDE)
     read = centres.log().float() @ interpolate_bands(features, WIDE)
     within = (wanted > centres[0]) & (wanted < centres[-1])
     assert within.sum() > 20
@@ -47,7 +52,7 @@ def test_a_band_is_read_at_its_own_frequency(features: FeatureConfig) -> None:
 
 
 def test_bands_that_a_cache_has_not_are_dead() -> None:
-    weights, wanted = interpolate_bands(FeatureConfig(fmin=20_000.0, fmax=80_000.0), WIDE), band_edges_hz(WIDE)[:, 1]
+    weights, wanted = interpolate_bands(FeatureConfig(fmin=20_000.0, fmax=80_000.0), WIDE), centres_of(WIDE)
     assert (weights[:, (wanted > 82_000) | (wanted < 19_000)] == 0).all()
     inside = weights[:, (wanted > 21_000) & (wanted < 79_000)].sum(0)
     torch.testing.assert_close(inside, torch.ones_like(inside))

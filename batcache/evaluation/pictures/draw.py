@@ -15,7 +15,7 @@ from PIL import Image
 from batcache.config.features import FeatureConfig
 from batcache.errors import RunError
 from batcache.evaluation.pictures.panels import Panel, Scores
-from batcache.features.mel import band_edges_hz
+from batcache.features.bands import band_edges_hz
 from batcache.storage.disk import write_file
 
 TICKS_KHZ = (1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 120, 150, 200)
@@ -67,7 +67,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def _draw_spectrogram(axes: Axes, panel: Panel, features: FeatureConfig, marks: Mapping[str, tuple[str, str]]) -> None:
-    centres = band_edges_hz(features)[:, 1].numpy() / 1000
+    centres = band_edges_hz(features)[:, 1] / 1000
     bands = np.arange(features.n_mels)
     end_s = panel.start_s + len(panel.frames) / features.frames_per_second
     values = _thin_out(panel.frames.astype(np.float32)).T

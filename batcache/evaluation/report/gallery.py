@@ -16,7 +16,7 @@ from batcache.errors import AudioError, RunError
 from batcache.evaluation.pictures.draw import TICKS_KHZ, find_range
 from batcache.evaluation.report.choose import Shown, choose_shown
 from batcache.evaluation.report.slow import slow_down
-from batcache.features.mel import band_edges_hz
+from batcache.features.bands import band_edges_hz
 from batcache.inference.predictions import Predictions
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag
@@ -161,7 +161,7 @@ def _png(shades: NDArray[np.float32]) -> str:
 
 
 def _khz_ticks(features: FeatureConfig) -> list[tuple[float, int]]:
-    centres = band_edges_hz(features)[:, 1].numpy() / 1000
+    centres = band_edges_hz(features)[:, 1] / 1000
     ticks = [khz for khz in TICKS_KHZ if centres[0] <= khz <= centres[-1]]
     bands = np.interp(ticks, centres, np.arange(len(centres)))
     return [(1 - (band + 0.5) / len(centres), khz) for band, khz in zip(bands.tolist(), ticks, strict=True)]
