@@ -17,7 +17,7 @@ from importlib.metadata import version as _version
 
 from batcache.errors import BatcacheError
 from batcache.face.caches import build, open_store, simulate
-from batcache.face.models import draw, evaluate, predict, sweep, train
+from batcache.face.models import draw, evaluate, export_model, predict, sweep, train
 from batcache.progress import OnProgress, Progress
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "build",
     "draw",
     "evaluate",
+    "export_model",
     "open_store",
     "predict",
     "simulate",

@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 for group in (cache, models, prediction, comparison, sweep, simulation):
     for command in group.COMMANDS:
-        app.command(command.__name__.removesuffix("_"))(command)
+        app.command(command.__name__.removesuffix("_").replace("_", "-"))(command)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from batcache.cli.terminal import Block, Note, Table
 from batcache.errors import count, list_some
 
 if TYPE_CHECKING:  # --help imports no torch
+    from batcache.inference.onnx.export import ExportedModel
     from batcache.inference.predict import PredictReport, PredictStarted
 
 
@@ -44,3 +45,8 @@ def of_predictions(report: "PredictReport") -> Iterator[Block]:
         yield Note(f"{count(len(report.rejected), 'recording')} rejected; each call tries them again: {named}")
     yield f"a row for each recording {report.table_file}"
     yield f"evidence of each instance {report.instances_file}"
+
+
+def of_exported_model(exported: "ExportedModel") -> Iterator[Block]:
+    """What was written, and for what."""
+    yield f"model {exported.target}: {exported.size / 1e6:.1f} MB, its graph for recordings of {exported.rate:,} Hz"

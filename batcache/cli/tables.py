@@ -35,6 +35,7 @@ _DESCRIBED: dict[str, Callable[[Any], Iterator[Block]]] = {  # by name, so that 
     "SweepReport": sweep_tables.of_sweep,
     "PredictStarted": prediction_tables.of_predict_started,
     "PredictReport": prediction_tables.of_predictions,
+    "ExportedModel": prediction_tables.of_exported_model,
     "Comparison": score_tables.of_comparison,
     "UpToDate": model_tables.of_up_to_date,
     "PipelineReport": model_tables.of_pipeline,

@@ -14,9 +14,10 @@ from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
 from batcache.evaluation.judged import predictions_path, report_path
 from batcache.evaluation.metrics import Metrics, judge
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
+from batcache.inference.bag_scores import BagScores
 from batcache.inference.model_file import require_its_features
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_predictions
-from batcache.inference.score import BagScores, Instances, score_bags
+from batcache.inference.score import Instances, score_bags
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, Model, load_checkpoint
 from batcache.model.heads import MILHeads

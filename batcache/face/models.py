@@ -1,4 +1,4 @@
-"""Caches to models and what they say: train, evaluate, predict, sweep, draw. Each call imports what it needs."""
+"""Caches to models and what they say: train, evaluate, predict, export, sweep, draw. A call imports what it needs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from batcache.progress import OnProgress, ignore_progress
 if TYPE_CHECKING:
     from batcache.evaluation.evaluate import EvalReport
     from batcache.evaluation.sweeps.sweep import SweepReport
+    from batcache.inference.onnx.export import ExportedModel
     from batcache.inference.predict import PredictReport
     from batcache.training.events import TrainReport
 
@@ -108,7 +109,7 @@ def predict(
 
     Args:
         recordings: folders, at any depth, files (WAV, FLAC), or a cache.
-        model: a run's folder or a checkpoint, which needs nothing beside it.
+        model: a run's folder, a checkpoint or an ONNX file, which need nothing beside them.
         out: the folder for ``predictions.csv``, ``instances.npz`` and what is needed to go on.
         threshold: of the scores, at and above which a species counts.
         cache: where to keep the features, for later training.
@@ -124,7 +125,6 @@ def predict(
         RunError: no model, a damaged one, or one of features that are not computed any more.
         StoreError: a cache that is damaged or holds other features.
     """
-    from batcache.device import pick_device
     from batcache.inference.model_file import open_model
     from batcache.inference.predict import predict as judge_recordings
     from batcache.inference.recordings.choose import choose_recordings
@@ -133,7 +133,42 @@ def predict(
     given = [str(recordings)] if isinstance(recordings, str | Path) else [str(one) for one in recordings]
     judge, keep = open_model(Path(model)), None if cache is None else reach_cache(str(cache))
     chosen = choose_recordings(given, judge, keep, device, on_progress=on_progress)
-    return judge_recordings(chosen, judge, Path(out), pick_device(device), threshold=threshold, on_progress=on_progress)
+    return judge_recordings(chosen, judge, Path(out), device, threshold=threshold, on_progress=on_progress)
+
+
+def export_model(model: str | Path, target: str | Path, *, rate: int = 384_000, force: bool = False) -> "ExportedModel":
+    """Write a model as an ONNX file, for other programs, and for ``predict`` without torch.
+
+    Args:
+        model: a run's folder or a checkpoint.
+        target: the file; its name ends in ``.onnx``.
+        rate: Hz: the true rate of the recordings that the graph takes; ``predict`` takes all.
+        force: replace a file that is there.
+
+    Returns:
+        Where it lies, and its size.
+
+    Raises:
+        RunError: no model, a damaged one, or one of features that are not computed any more; a name that ends
+            otherwise, or a file that is there; onnx and onnxruntime are not installed.
+        ConfigError: a rate at which windows are no whole numbers of samples.
+    """
+    from batcache.inference.model_file import ONNX, open_model
+    from batcache.inference.onnx.file import require_onnx
+
+    require_onnx("export-model")
+    from batcache.errors import RunError
+    from batcache.inference.onnx.export import export_model as export
+    from batcache.inference.torch_model import CheckpointFile
+
+    place, opened = Path(target), open_model(Path(model))
+    if place.suffix.lower() != ONNX:
+        raise RunError(place, f"expected a name that ends in {ONNX}", "Correct it")
+    if place.exists() and not force:
+        raise RunError(place, "is there already", "Pass another name, or --force (force=True) to replace it")
+    if not isinstance(opened, CheckpointFile):
+        raise RunError(model, "an ONNX file already", "Pass the checkpoint or run that it was written from")
+    return export(opened, place, rate)
 
 
 def sweep(

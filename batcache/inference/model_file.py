@@ -1,24 +1,56 @@
-"""A model as it is given: a checkpoint's file, which carries all that is needed to judge recordings."""
+"""A model as it is given: a file that carries all that is needed to judge recordings, a checkpoint or an ONNX file."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-from blake3 import blake3
-
-from batcache.config.features import FRONT_END_VERSION
+from batcache.config.features import FRONT_END_VERSION, FeatureConfig
 from batcache.config.settings import BEST_MODEL, DataConfig
 from batcache.errors import RunError, StoreError
-from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.store.reader import Store
+
+if TYPE_CHECKING:  # an ONNX file is judged by without torch
+    from batcache.inference.recordings.judge import Judge
+
+ONNX = ".onnx"
+"""What the name of an ONNX file ends in."""
+
+
+class Known(Protocol):
+    """What a model says of itself; see ``Checkpoint``."""
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """What its scores are of, in their order."""
+
+    @property
+    def is_taught(self) -> tuple[bool, ...]:
+        """Whether each species was taught, in their order."""
+
+    @property
+    def features(self) -> FeatureConfig:
+        """The settings of the features it was trained on."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of these features."""
+
+    @property
+    def front_end_version(self) -> int | None:
+        """Of the front end that computed them."""
+
+    @property
+    def frames_per_instance(self) -> int:
+        """The length of its instances."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A checkpoint, where it lies, and the BLAKE3 of its file."""
+    """A model, where it lies, and the BLAKE3 of its file."""
 
     path: Path
     digest: str
-    checkpoint: Checkpoint
+    checkpoint: Known
 
     @property
     def data(self) -> DataConfig:
@@ -48,21 +80,34 @@ class ModelFile:
         checkpoint = self.checkpoint
         return tuple(name for name, taught in zip(checkpoint.species, checkpoint.is_taught, strict=True) if not taught)
 
+    def judge_on(self, device: str) -> "Judge":
+        """The model ready to score on ``cpu`` or ``cuda``; ``auto`` takes a GPU where there is one.
+
+        Raises:
+            ConfigError: another device, or one that is not there.
+        """
+        raise NotImplementedError
+
 
 def open_model(path: Path) -> ModelFile:
-    """Read a checkpoint; of a run's folder, its best model.
+    """Read a checkpoint or an ONNX file; of a run's folder, its best model.
 
     Raises:
-        RunError: missing, damaged, of another kind or of a newer batcache.
+        RunError: missing, damaged, of another kind or of a newer batcache; or an ONNX file without what reads it.
     """
     file = path / BEST_MODEL if path.is_dir() else path
     if not file.is_file():
-        raise RunError(file, "no such model", "Pass a run's folder or a checkpoint's file (.pt)")
-    checkpoint = load_checkpoint(file)
-    return ModelFile(file, blake3(file.read_bytes()).hexdigest(), checkpoint)
+        raise RunError(file, "no such model", "Pass a run's folder or a model's file (.pt, .onnx)")
+    if file.suffix.lower() == ONNX:
+        from batcache.inference.onnx.model import open_onnx
+
+        return open_onnx(file)
+    from batcache.inference.torch_model import open_checkpoint
+
+    return open_checkpoint(file)
 
 
-def require_its_features(checkpoint: Checkpoint, store: Store) -> None:
+def require_its_features(checkpoint: Known, store: Store) -> None:
     """Check that a store holds features such as a model was trained on.
 
     Raises:

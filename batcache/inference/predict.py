@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from batcache.device import limit_threads
@@ -25,13 +24,16 @@ from batcache.inference.predictions import Predictions, collect, leave_empty, wr
 from batcache.inference.recordings.candidates import Candidates, Recordings
 from batcache.inference.recordings.find import Found
 from batcache.inference.recordings.journal import Header, Journal, Scored
-from batcache.inference.recordings.judge import judge
+from batcache.inference.recordings.judge import Judge, judge
 from batcache.inference.verdicts import NOTHING, columns_of, list_verdicts, write_verdicts
 from batcache.manifest.cells import UNKNOWN
 from batcache.manifest.manifest import Clip
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
 from batcache.storage.exclusive import lock_file
 from batcache.store.format.commit import CachedRecording
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def predict(
     recordings: Recordings,
     model: ModelFile,
     folder: Path,
-    device: torch.device,
+    device: "torch.device | str",
     *,
     threshold: float = 0.5,
     workers: int | None = None,
@@ -112,12 +114,13 @@ def predict(
         recordings: files that were found, or a cache of their features.
         model: that judges.
         folder: for what comes of it; made where it is missing.
-        device: where to compute.
+        device: ``auto``, ``cpu`` or ``cuda``.
         threshold: of the scores, at and above which a species counts.
         workers: threads that decode and, on the CPU, compute; by default one a core.
         on_progress: hears of ``predict``, in recordings; its first result is a ``PredictStarted``.
 
     Raises:
+        ConfigError: a device that is not there, or that the model cannot use.
         RunError: a model whose features cannot be computed any more, or whose scores are not finite.
         StoreError: a cache of other features, or damage in it.
         PredictError: a folder that holds the scores of another model, or cannot be written.
@@ -128,10 +131,11 @@ def predict(
         model.require_present_front_end()
     else:
         require_its_features(model.checkpoint, recordings.store)
+    ready = model.judge_on(str(device))
     with _held(folder), Journal(folder, Header(model.digest, root)) as journal:
         on_progress(Progress("predict", 0, total, PredictStarted(model, total, len(journal.scored))))
         candidates = Candidates(recordings, journal, lambda settled: on_progress(Progress("predict", settled, total)))
-        judged = _judge_all(candidates, model, device, workers or os.cpu_count() or 1)
+        judged = _judge_all(candidates, model, ready, workers or os.cpu_count() or 1)
         rows, rejected = candidates.outcome()
         predictions = _arrange(rows, journal, model, root)
         verdicts = list_verdicts(rows, rejected, predictions, threshold, model.checkpoint.features)
@@ -151,13 +155,13 @@ def predict(
     return report
 
 
-def _judge_all(candidates: Candidates, model: ModelFile, device: torch.device, workers: int) -> list[float]:
+def _judge_all(candidates: Candidates, model: ModelFile, ready: Judge, workers: int) -> list[float]:
     """Judge what is left, into the journal. Returns the true seconds of each recording."""
-    network, seconds = model.checkpoint.restore(device), []
+    seconds: list[float] = []
     with (
         limit_threads(1),
-        closing(candidates.to_judge(model, device, workers)) as framed,
-        closing(judge(network, framed, workers)) as judged,
+        closing(candidates.to_judge(model, ready.front_end, workers)) as framed,
+        closing(judge(ready, framed, workers)) as judged,
     ):
         for one in judged:
             if isinstance(one, Scored):

@@ -10,11 +10,10 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from batcache.errors import RunError, brief
-from batcache.inference.score import BagScores
+from batcache.inference.bag_scores import BagScores
 from batcache.manifest.manifest import Clip
 from batcache.storage.disk import replacing, write_file
 
@@ -76,16 +75,17 @@ def collect(
     starts = np.array([clip.start_s or 0.0 for clip in clips])
     ends = starts + np.array(seconds)
     counts = [len(bag.evidence) for bag in scores]
-    nothing = torch.zeros(0, len(species))
+    nothing = np.zeros((0, len(species)), np.float32)
+    logits = np.concatenate([nothing, *(bag.logits[None] for bag in scores)])
     begins = [start + instance_s * np.arange(count) for start, count in zip(starts, counts, strict=True)]
     return Predictions(
         filenames=np.array([clip.filename for clip in clips], str),
         start_s=starts,
         duration_s=np.array([clip.duration_s for clip in clips], np.float64),  # None is NaN
         species=np.array(species),
-        scores=torch.cat([nothing, *(bag.logits[None] for bag in scores)]).sigmoid().numpy(),
+        scores=as_scores(logits),
         labels=np.array([clip.labels for clip in clips], np.int8).reshape(len(clips), len(species)),
-        evidence=torch.cat([bag.evidence for bag in scores] or [nothing]).numpy(),
+        evidence=np.concatenate([bag.evidence for bag in scores] or [nothing]),
         evidence_start_s=np.concatenate([[], *begins]),
         evidence_end_s=np.concatenate(
             [[], *(np.minimum(begin + instance_s, end) for begin, end in zip(begins, ends, strict=True))]
@@ -93,6 +93,12 @@ def collect(
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         groups=np.array([clip.group or "" for clip in clips], str),
     )
+
+
+def as_scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """0 to 1, for logits of any size."""
+    small = np.exp(-np.abs(logits))
+    return np.where(logits < 0, small, np.float32(1)) / (1 + small)  # type: ignore[no-any-return]
 
 
 def leave_empty(predictions: Predictions, columns: Sequence[bool]) -> Predictions:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from batcache.errors import RunError
+from batcache.inference.bag_scores import BagScores, check_scores
 from batcache.model.checkpoint import Model
 from batcache.model.heads import MILHeads
 
@@ -27,18 +27,6 @@ class Instances:
     name: str
     count: int
     read: Callable[[int, int], Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class BagScores:
-    """What a model says of one bag, in float32 on the CPU.
-
-    Shape:
-        logits: ``[C]``, evidence: ``[N, C]`` in 0..1
-    """
-
-    logits: Tensor
-    evidence: Tensor
 
 
 @torch.inference_mode()
@@ -86,6 +74,4 @@ def _score_long(model: Model | MILHeads, bag: Instances, piece: int, device: tor
 
 
 def _checked(bag: Instances, logits: Tensor, evidence: Tensor) -> BagScores:
-    if not logits.isfinite().all():
-        raise RunError(bag.name, "the model gives scores that are not finite", "Lower learning_rate, train again")
-    return BagScores(logits.float().cpu(), evidence.float().cpu())
+    return check_scores(bag.name, BagScores(logits.float().cpu().numpy(), evidence.float().cpu().numpy()))

@@ -243,7 +243,7 @@ class Trainer:
         scored = score_bags(self.network, self.val_instances, self.batch_size, settings.max_instances)
         outputs: list[Tensor] = []
         for bag in scored:
-            outputs.append(bag.logits)
+            outputs.append(torch.from_numpy(bag.logits))
             on_progress(Progress(f"epoch {self.epoch + 1}, validating", len(outputs), len(self.split.val)))
         loss, ap = None, None
         if outputs:

@@ -6,7 +6,8 @@ import torch
 from batcache.config.load import load_config
 from batcache.config.settings import ModelConfig, PoolingType
 from batcache.errors import RunError
-from batcache.inference.score import BagScores, score_bags
+from batcache.inference.bag_scores import BagScores
+from batcache.inference.score import score_bags
 from batcache.model.crnn import BatMILModel
 from batcache.training.clips.bags import Bag, instances_of, join, read_bag
 from tests.small_world import SmallWorld
@@ -61,15 +62,15 @@ def test_a_verdict_is_the_models_word_on_the_bag_alone(small: SmallWorld, bags: 
         features = read_bag(small.store, bag, CUT).float().unsqueeze(0)
         with torch.inference_mode():
             output = model(features, torch.ones(features.shape[:2], dtype=torch.bool))
-        torch.testing.assert_close(verdict.logits, output.bag_logits[0], **KERNELS)
-        torch.testing.assert_close(verdict.evidence, output.evidence[0], **KERNELS)
+        torch.testing.assert_close(torch.from_numpy(verdict.logits), output.bag_logits[0], **KERNELS)
+        torch.testing.assert_close(torch.from_numpy(verdict.evidence), output.evidence[0], **KERNELS)
 
 
 def test_judging_is_in_eval_mode_and_changes_nothing(small: SmallWorld, bags: tuple[Bag, ...]) -> None:
     model = model_of().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     rng = torch.get_rng_state()
-    first, second = ([v.logits for v in judge(small, model, bags)] for _ in range(2))
+    first, second = ([torch.from_numpy(v.logits) for v in judge(small, model, bags)] for _ in range(2))
     assert not model.training
     assert torch.equal(torch.stack(first), torch.stack(second))
     assert torch.equal(torch.get_rng_state(), rng)

@@ -47,7 +47,7 @@ def scores(small: SmallWorld, checkpoint: Checkpoint) -> Tensor:
     bags = join(small.manifest, small.store).bags
     frames = checkpoint.frames_per_instance
     scored = score_bags(checkpoint.restore(CPU), [instances_of(small.store, bag, frames) for bag in bags], 8, 60)
-    return torch.stack([bag.logits for bag in scored])
+    return torch.stack([torch.from_numpy(bag.logits) for bag in scored])
 
 
 def started(told: list[object]) -> RunStarted:

@@ -221,7 +221,7 @@ def test_validation_scores_are_those_of_the_model_on_features_as_they_are(
     verdicts = score_bags(
         last.restore(CPU), [instances_of(small.store, bag, last.frames_per_instance) for bag in bags], 4, 60
     )
-    logits = torch.stack([verdict.logits for verdict in verdicts])
+    logits = torch.stack([torch.from_numpy(verdict.logits) for verdict in verdicts])
     labels = torch.tensor([bag.clip.labels for bag in bags], dtype=torch.int8)
     outcome = epochs_of(events)[-1]
     assert float(masked_loss(logits, labels, ONES)) == pytest.approx(outcome.val_loss, rel=1e-6)

@@ -94,12 +94,16 @@ def build(
 
 def info(
     cache: Annotated[
-        str, typer.Argument(metavar="CACHE", help="What to look at: a store, a run's folder, or a model's file (.pt).")
+        str,
+        typer.Argument(
+            metavar="CACHE", help="What to look at: a store, a run's folder, or a model's file (.pt, .onnx)."
+        ),
     ] = "features.zarr",
     endpoint: Endpoint = None,
     region: Region = None,
 ) -> None:
-    """Show what a store holds, what a run was and made, or what a model knows: a checkpoint, or a trunk's file.
+    """Show what a store holds, what a run was and made, or what a model knows: a checkpoint, an ONNX file, or a trunk's
+    file.
 
     Example: batcache info features.zarr
     """
@@ -111,6 +115,10 @@ def info(
         from batcache.model.summary import summarise_model
 
         facts = summarise_model(Path(cache))
+    elif cache.endswith(".onnx"):
+        from batcache.inference.onnx.file import read_file
+
+        facts = dict(read_file(Path(cache))[1].summary)
     else:
         from batcache.store.open import open_store
         from batcache.store.summary import summarise

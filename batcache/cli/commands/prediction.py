@@ -18,7 +18,8 @@ def predict(
         typer.Argument(metavar="PATH...", help="Folders, WAV or FLAC files, or one cache.", show_default=False),
     ],
     model: Annotated[
-        Path, typer.Option(metavar="RUN|FILE.pt", help="The model: a run's folder, or its file.", show_default=False)
+        Path,
+        typer.Option(metavar="RUN|FILE", help="The model: a run's folder, or a file (.pt, .onnx).", show_default=False),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="For what comes of it: of one model and place.")] = Path(
         "predictions"
@@ -50,7 +51,6 @@ def predict(
 
     Example: batcache predict night-0412 --model runs/20260412T100000Z-top_share
     """
-    from batcache.device import pick_device
     from batcache.inference.model_file import open_model
     from batcache.inference.predict import predict as judge
     from batcache.inference.recordings.choose import choose_recordings
@@ -61,15 +61,36 @@ def predict(
     given = open_model(model)
     places = [reach(parse_place(path), endpoint, region) for path in paths]
     keep = None if cache is None else reach_cache(cache, endpoint, region)
-    chosen_device = pick_device(device)
     try:
         with show_progress() as listener:
             recordings = choose_recordings(places, given, keep, device.value, on_progress=listener)
-            report = judge(recordings, given, out, chosen_device, threshold=threshold, on_progress=listener)
+            report = judge(recordings, given, out, device.value, threshold=threshold, on_progress=listener)
     except KeyboardInterrupt:
         say(f"stopped: {out} holds the scores of {count(count_scored(out), 'recording')}")
         raise
     show(describe(report))
 
 
-COMMANDS = (predict,)
+def export_model(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A run's folder, or a checkpoint (.pt).", show_default=False)
+    ],
+    target: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.", show_default=False)],
+    rate: Annotated[int, typer.Option(help="Hz: the true rate of the recordings that the graph takes.")] = 384_000,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a model as an ONNX file, for other programs, and for predict without torch; needs pip install
+    'batcache[onnx]'.
+
+    The graph takes samples, -1 to 1, of recordings of one true rate and any length, and gives scores, logits and the
+    evidence of each instance: the front end is in it. predict judges recordings of every rate by it. What the model
+    knows stands in the file.
+
+    Example: batcache export-model runs/20260412T100000Z-top_share model.onnx
+    """
+    from batcache.face.models import export_model as export
+
+    show(describe(export(model, target, rate=rate, force=force)))
+
+
+COMMANDS = (predict, export_model)

@@ -8,7 +8,6 @@ from batcache.inference.recordings.find import Found
 from batcache.manifest.manifest import Clip, Manifest
 from batcache.progress import OnProgress, ignore_progress
 from batcache.storage.place import Place
-from batcache.store.build.build import build
 from batcache.store.open import open_store
 from batcache.store.reader import Store
 
@@ -60,6 +59,8 @@ def build_cached(
         RunError: features that are not computed any more.
         StoreError: as of ``build``.
     """
+    from batcache.store.build.build import build  # by torch, which what lies in a cache does not need
+
     model.require_present_front_end()
     clips = tuple(Clip(name, found.root, 0, ()) for name in found.names)
     report = build(Manifest((), found.root, (), clips), place, model.data, device, on_progress=on_progress)

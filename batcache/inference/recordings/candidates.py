@@ -8,15 +8,13 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 
-import torch
-
 from batcache.errors import AudioError
-from batcache.features.frontend import FrontEnd
 from batcache.inference.model_file import ModelFile
 from batcache.inference.recordings.cached import Cached
 from batcache.inference.recordings.find import Found
 from batcache.inference.recordings.framed import Framed, compute_framed, read_framed
 from batcache.inference.recordings.journal import Journal
+from batcache.store.build.compute import FrameMaker
 from batcache.store.build.plan import Placed
 from batcache.store.build.scan import Known, ScannedFile, describe, scan
 from batcache.store.format.commit import CachedRecording
@@ -55,16 +53,17 @@ class Candidates:
         self.settled += 1
         self.on_settled(self.settled)
 
-    def to_judge(self, model: ModelFile, device: torch.device, workers: int) -> Generator[Framed, None, None]:
+    def to_judge(
+        self, model: ModelFile, front_end: Callable[[], FrameMaker], workers: int
+    ) -> Generator[Framed, None, None]:
         """Yield, in order, each content that is not in the journal, once."""
         frames_per_instance = model.checkpoint.frames_per_instance
         self.rejected |= self.recordings.rejected
         for _ in self.rejected:
             self.settle()
         if isinstance(self.recordings, Found):
-            front_end = FrontEnd(model.checkpoint.features, device, model.data.engine)
             placed = self._look_at_files(self.recordings, model, workers)
-            return compute_framed(placed, self.recordings.root, front_end, workers, frames_per_instance)
+            return compute_framed(placed, self.recordings.root, front_end(), workers, frames_per_instance)
         return read_framed(self.recordings.store, self._look_at_rows(self.recordings), frames_per_instance)
 
     def _look_at_files(self, found: Found, model: ModelFile, workers: int) -> Generator[Placed, None, None]:

@@ -11,14 +11,11 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from batcache.device import use_one_thread
 from batcache.errors import AudioError
-from batcache.features.frontend import FrontEnd
-from batcache.inference.score import Instances
 from batcache.storage.ahead import take_ahead
-from batcache.store.build.compute import Computed, Frames, compute, stream
+from batcache.store.build.compute import Computed, FrameMaker, Frames, compute, stream
 from batcache.store.build.plan import Placed
 from batcache.store.format.commit import CachedRecording
 from batcache.store.reader import Store
@@ -43,18 +40,13 @@ class Framed:
         self.name, self.count, self.shape, self.computed = name, count, shape, computed
         self._left = np.zeros((0, shape[1]), np.float16)
 
-    @property
-    def instances(self) -> Instances:
-        """For whoever scores it: to be read once, from the first instance on, without gaps."""
-        return Instances(self.name, self.count, lambda _, count: self.read(count))
-
-    def read(self, count: int) -> Tensor:
-        """The next instances. Shape: ``[count, T, M]`` float16.
+    def read(self, count: int) -> Frames:
+        """The next instances, which are given once. Shape: ``[count, T, M]``.
 
         Raises:
             AudioError: see ``finish``.
         """
-        cut = torch.zeros(count * self.shape[0], self.shape[1], dtype=torch.float16)
+        cut = np.zeros((count * self.shape[0], self.shape[1]), np.float16)
         done = 0
         while done < len(cut):
             if not len(self._left):
@@ -64,10 +56,10 @@ class Framed:
                     break
                 self._left = block
             taken = self._left[: len(cut) - done]
-            cut[done : done + len(taken)] = torch.from_numpy(taken)
+            cut[done : done + len(taken)] = taken
             self._left = self._left[len(taken) :]
             done += len(taken)
-        return cut.view(count, *self.shape)
+        return cut.reshape(count, *self.shape)
 
     def finish(self) -> CachedRecording:
         """What the index says of the recording. Frames that were not read yet are dropped.
@@ -85,7 +77,7 @@ class Framed:
 
 
 def compute_framed(
-    recordings: Iterable[Placed], root: Path, front_end: FrontEnd, workers: int, frames_per_instance: int
+    recordings: Iterable[Placed], root: Path, front_end: FrameMaker, workers: int, frames_per_instance: int
 ) -> Generator[Framed, None, None]:
     """Yield files in order, as instances of ``frames_per_instance``; threads compute ahead of whoever takes them."""
     shape = frames_per_instance, front_end.config.n_mels
@@ -123,7 +115,7 @@ def _frames_of(store: Store, row: CachedRecording) -> Iterator[Frames]:
 
 def _in_a_thread(frames: Iterator[Frames]) -> Iterator[Frames]:
     """The same frames, computed by a thread of their own."""
-    pool = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(1, initializer=use_one_thread)
     try:
         yield from take_ahead(pool, frames, _BLOCKS_AHEAD)
     finally:

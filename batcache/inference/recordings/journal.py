@@ -13,11 +13,10 @@ from typing import Any, Self
 
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from batcache.errors import PredictError, brief
-from batcache.inference.score import BagScores
+from batcache.inference.bag_scores import BagScores
 from batcache.storage.disk import write_file
 from batcache.store.format.commit import CachedRecording
 
@@ -44,13 +43,13 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
     @classmethod
     def of(cls, row: CachedRecording, scores: BagScores) -> Self:
         """What the journal keeps of a recording's scores."""
-        return cls(row, tuple(scores.logits.tolist()), scores.evidence.numpy().astype("<f2").tobytes())
+        return cls(row, tuple(scores.logits.tolist()), scores.evidence.astype("<f2").tobytes())
 
     @property
     def scores(self) -> BagScores:
         """The scores again, the evidence in half precision."""
         evidence: NDArray[np.float16] = np.frombuffer(self.evidence, "<f2").astype(np.float16)
-        return BagScores(torch.tensor(self.logits), torch.from_numpy(evidence.reshape(-1, len(self.logits))))
+        return BagScores(np.array(self.logits, np.float32), evidence.reshape(-1, len(self.logits)))
 
 
 class Journal:

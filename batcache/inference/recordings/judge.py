@@ -1,24 +1,39 @@
 """Recordings through a model: several at once, each as it would be judged alone, a bad one no end of the others."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Event
+from typing import Protocol
 
-import torch
-from torch import Tensor
-
+from batcache.device import use_one_thread
 from batcache.errors import AudioError
+from batcache.inference.bag_scores import BagScores
 from batcache.inference.recordings.framed import LONGEST_HELD, Framed
 from batcache.inference.recordings.journal import Scored
-from batcache.inference.score import Instances, score_bags
-from batcache.model.checkpoint import Model
 from batcache.storage.ahead import map_ahead
+from batcache.store.build.compute import FrameMaker
 
-_RECORDINGS_AT_ONCE = {"cpu": 1, "cuda": 64}
-"""How many go through the network together: a core is as fast with one as with several, and two cores take two."""
-_INSTANCES_AT_ONCE = {"cpu": 5, "cuda": LONGEST_HELD}
+
+class Judge(Protocol):
+    """A model that is ready to score: a network of torch's, or an ONNX file."""
+
+    recordings_at_once: int
+    """How many go through the network together."""
+
+    def front_end(self) -> FrameMaker:
+        """What makes the frames that it takes."""
+
+    def threads(self, workers: int) -> int:
+        """How many batches it scores at a time, where there are so many workers."""
+
+    def score(self, batch: Sequence[Framed], check: Callable[[], None]) -> list[BagScores]:
+        """Score recordings; ``check`` is called before each read, and raises where nobody waits any more.
+
+        Raises:
+            RunError: the model's scores are not finite.
+        """
 
 
 @dataclass(frozen=True)
@@ -33,7 +48,7 @@ class _StoppedError(Exception):
     """Nobody waits for the scores any more."""
 
 
-def judge(model: Model, recordings: Iterable[Framed], workers: int) -> Generator[Scored | Rejected, None, None]:
+def judge(model: Judge, recordings: Iterable[Framed], workers: int) -> Generator[Scored | Rejected, None, None]:
     """Score recordings in order, ``workers`` of them at a time on a CPU, batches of them on a GPU.
 
     On a CPU a recording's numbers do not depend on the others, on a GPU but for rounding. Left before its end, as by
@@ -43,16 +58,13 @@ def judge(model: Model, recordings: Iterable[Framed], workers: int) -> Generator
         RunError: the model's scores are not finite.
         StoreError: damage, where the frames come from a store.
     """
-    kind = next(model.parameters()).device.type
-    at_once = 1 if kind == "cuda" else workers
-    stopped = Event()
+    at_once, stopped = model.threads(workers), Event()
     with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)))
+        pool = stack.enter_context(ThreadPoolExecutor(at_once, initializer=use_one_thread))
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         stack.callback(stopped.set)
-        batches = _batches(recordings, _RECORDINGS_AT_ONCE[kind])
-        most = _INSTANCES_AT_ONCE[kind]
-        for judged in map_ahead(pool, lambda batch: _judge_batch(model, batch, most, stopped), batches, at_once + 1):
+        batches = _batches(recordings, model.recordings_at_once)
+        for judged in map_ahead(pool, lambda batch: _judge_batch(model, batch, stopped), batches, at_once + 1):
             yield from judged
 
 
@@ -73,17 +85,13 @@ def _batches(recordings: Iterable[Framed], most: int) -> Iterator[list[Framed]]:
         yield batch
 
 
-def _judge_batch(model: Model, batch: list[Framed], most: int, stopped: Event) -> list[Scored | Rejected]:
-    def stoppable(instances: Instances) -> Instances:
-        def read(first: int, count: int) -> Tensor:
-            if stopped.is_set():
-                raise _StoppedError
-            return instances.read(first, count)
-
-        return replace(instances, read=read)
+def _judge_batch(model: Judge, batch: list[Framed], stopped: Event) -> list[Scored | Rejected]:
+    def check() -> None:
+        if stopped.is_set():
+            raise _StoppedError
 
     try:
-        scores = list(score_bags(model, [stoppable(framed.instances) for framed in batch], len(batch), most))
+        scores = model.score(batch, check)
         return [Scored.of(framed.finish(), said) for framed, said in zip(batch, scores, strict=True)]
     except AudioError as error:
         (alone,) = batch

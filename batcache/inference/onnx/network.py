@@ -1,0 +1,118 @@
+"""The network as nodes: instances to embeddings, the embeddings of a bag to one logit a species.
+
+No bag is padded here, so there is no mask: a recording goes through by itself, or with others of equal length.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from batcache.inference.onnx.nodes import Nodes, whole
+from batcache.inference.onnx.pooling import POOLINGS
+from batcache.model.checkpoint import Model
+from batcache.model.crnn import BatMILModel
+from batcache.model.heads import EmbeddingHead
+from batcache.model.pooling import MILPoolingHead
+from batcache.model.trunk import FrozenTrunk, Trunk
+
+
+def embed(nodes: Nodes, instances: str, trunk: Trunk) -> str:
+    """What each instance holds. Shape: ``[K, T, M]`` -> ``[K, feature_dim]``."""
+    if isinstance(trunk, FrozenTrunk) and trunk.bands is not None:
+        instances = nodes.add("MatMul", instances, _array(trunk.bands))
+    maps = nodes.add("Unsqueeze", instances, whole(1))
+    for block in trunk.convolutions:
+        convolution, norm = block[0], block[1]  # type: ignore[index]
+        maps = nodes.add("Conv", maps, *_fold(convolution, norm), **_sizes(convolution))
+        maps = nodes.add("Relu", nodes.add("MaxPool", maps, kernel_shape=[2, 2], strides=[2, 2]))
+    steps = nodes.add("Reshape", nodes.add("Transpose", maps, perm=[0, 2, 3, 1]), whole(0, 0, -1))
+    return nodes.add("ReduceMax", nodes.add("Relu", linear(nodes, steps, trunk.projection)), whole(1), keepdims=0)
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights and bias of a convolution that does what BatchNorm after it does."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    weight = convolution.weight.double() * scale[:, None, None, None]
+    return _array(weight), _array(norm.bias.double() - norm.running_mean.double() * scale)
+
+
+def _sizes(convolution: nn.Conv2d) -> dict[str, list[int]]:
+    padding = [int(size) for size in convolution.padding]
+    return {"strides": list(convolution.stride), "pads": [*padding, *padding]}
+
+
+def score(nodes: Nodes, embeddings: str, model: Model) -> list[str]:
+    """Logits, and how much each instance speaks for each species.
+
+    Shape: ``[B, N, feature_dim]`` -> ``[B, C]``, ``[B, N, C]``.
+    """
+    if isinstance(model, BatMILModel):
+        return _pool(nodes, run_along(nodes, embeddings, model.crnn.rnn), model.head)
+    heads = model.heads
+    scaled = nodes.add("Div", nodes.add("Sub", embeddings, _array(heads.mean)), _array(heads.std))
+    said = [_score_by_head(nodes, scaled, head) for head in heads.heads]  # type: ignore[arg-type]
+    return [nodes.add("Mean", *outputs) for outputs in zip(*said, strict=True)]
+
+
+def _score_by_head(nodes: Nodes, scaled: str, head: EmbeddingHead) -> list[str]:
+    hidden = head.hidden[1]
+    assert isinstance(hidden, nn.Linear)
+    heard = nodes.add("Relu", linear(nodes, scaled, hidden))
+    context = linear(nodes, run_along(nodes, heard, head.rnn), head.context)
+    return _pool(nodes, nodes.add("Add", heard, context), head.pool)
+
+
+def _pool(nodes: Nodes, features: str, head: MILPoolingHead) -> list[str]:
+    logits = linear(nodes, features, head.classifier)
+    bag, weights = POOLINGS[type(head.pooling)](nodes, head.pooling, features, logits)
+    evidence = nodes.add("Sigmoid", logits)
+    if weights is not None:
+        share = nodes.add("Div", weights, nodes.add("ReduceMax", weights, whole(1)))
+        evidence = nodes.add("Mul", evidence, share)
+    return [bag, evidence]
+
+
+def run_along(nodes: Nodes, bags: str, rnn: nn.GRU) -> str:
+    """What a bidirectional GRU hears along each bag. Shape: ``[B, N, D]`` -> ``[B, N, 2 * hidden]``.
+
+    torch multiplies by the reset gate what the recurrent product has come to, bias included. ONNX does so only where
+    ``linear_before_reset`` is set; its default is another network.
+    """
+    along = nodes.add("Transpose", bags, perm=[1, 0, 2])
+    for layer in range(rnn.num_layers):
+        names = [f"l{layer}", f"l{layer}_reverse"]
+        both = nodes.add_many(
+            "GRU",
+            1,
+            along,
+            np.stack([_reorder(getattr(rnn, f"weight_ih_{name}")) for name in names]),
+            np.stack([_reorder(getattr(rnn, f"weight_hh_{name}")) for name in names]),
+            np.stack(
+                [
+                    np.concatenate([_reorder(getattr(rnn, f"bias_{part}_{name}")) for part in ("ih", "hh")])
+                    for name in names
+                ]
+            ),
+            direction="bidirectional",
+            hidden_size=rnn.hidden_size,
+            linear_before_reset=1,
+        )[0]  # [N, 2, B, hidden]
+        along = nodes.add("Reshape", nodes.add("Transpose", both, perm=[0, 2, 1, 3]), whole(0, 0, -1))
+    return nodes.add("Transpose", along, perm=[1, 0, 2])
+
+
+def _reorder(weights: Tensor) -> NDArray[np.float32]:
+    """Gates in ONNX's order, update, reset, new, in place of torch's: reset, update, new."""
+    reset, update, new = _array(weights).reshape(3, -1, *weights.shape[1:])
+    return np.concatenate([update, reset, new])
+
+
+def linear(nodes: Nodes, values: str, layer: nn.Linear) -> str:
+    """A linear layer along the last axis."""
+    product = nodes.add("MatMul", values, _array(layer.weight.T))
+    return product if layer.bias is None else nodes.add("Add", product, _array(layer.bias))
+
+
+def _array(value: Tensor) -> NDArray[np.float32]:
+    return value.detach().cpu().float().numpy()

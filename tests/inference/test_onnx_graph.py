@@ -1,0 +1,144 @@
+"""The graph of an exported model says what torch says, of any recording of its rate."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from batcache.config.features import FeatureConfig
+from batcache.config.settings import ConvLayer, PoolingType
+from batcache.errors import ConfigError
+from batcache.inference.model_file import ModelFile
+from batcache.inference.onnx.export import make_onnx
+from batcache.inference.onnx.model import Functions
+from batcache.inference.predict import predict
+from batcache.inference.recordings.find import find_recordings
+from batcache.inference.torch_model import open_checkpoint
+from batcache.model.checkpoint import save_checkpoint
+from tests.conftest import noise, tone
+from tests.features.whole import WriteWav
+from tests.inference.exported import draw_model, judge_by_graph, open_graph, say_by_torch
+
+RATE = 384_000
+FROM_CHANCE = {"init": "none", "conv_layers": [ConvLayer(8, (5, 3), (2, 1), (2, 1)), ConvLayer(12)], "rnn_layers": 2}
+LENGTHS_S = (0.013, 0.5, 1.234, 2.0, 3.7)
+
+
+def predicted(model: ModelFile, paths: list[Path], out: Path) -> np.ndarray:
+    """Scores by torch, in the order of names."""
+    return predict(find_recordings(paths), model, out, "cpu", workers=1).predictions.scores
+
+
+@pytest.mark.parametrize("pooling", ["top_share", "max", "attention", "gated_attention"])
+def test_it_scores_real_recordings_of_any_length_as_torch_does(real: Path, tmp_path: Path, pooling: str) -> None:
+    with (real / "recordings.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["true_sample_rate"] == str(RATE) and row["channels"] == "1"]
+    rows.sort(key=lambda row: float(row["duration_s"]))
+    chosen = sorted(real / row["filename"] for row in rows[:: len(rows) // 4])
+    assert len({path.stat().st_size for path in chosen}) >= 4
+    model = draw_model(tmp_path / "model.pt", pooling_type=pooling)
+    session, expected = open_graph(model, RATE), predicted(model, chosen, tmp_path / "out")
+    made = np.concatenate([judge_by_graph(session, path)[0] for path in chosen])
+    assert np.ptp(expected) > 0.01, "the recordings are told apart"
+    np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, FROM_CHANCE, {"rnn_layers": 2, "heads": 2}, {"features": FeatureConfig(fmax=120_000.0, n_mels=100)}],
+    ids=["heads", "from chance", "two layers", "other bands"],
+)
+@pytest.mark.parametrize("rate", [RATE, 250_000, 96_000])
+def test_it_scores_made_up_recordings_of_any_length_as_torch_does(
+    write_wav: WriteWav, tmp_path: Path, settings: dict, rate: int
+) -> None:
+    """Also of a rate that leaves bands dead, and with an offset of 3 %."""
+    paths = [
+        write_wav(f"wav/{i}.wav", noise(seconds, rate) + tone(30_000 + 2000 * i, seconds, rate, 0.02) + 0.03, rate)
+        for i, seconds in enumerate(LENGTHS_S)
+    ]
+    model = draw_model(tmp_path / "model.pt", **settings)
+    session, expected = open_graph(model, rate), predicted(model, [tmp_path / "wav"], tmp_path / "out")
+    made = np.concatenate([judge_by_graph(session, path)[0] for path in paths])
+    np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
+
+
+def test_a_model_of_log_mel_frames_is_the_same_too(write_wav: WriteWav, tmp_path: Path) -> None:
+    path = write_wav("wav/a.wav", noise(1.1, RATE) + tone(45_000, 1.1, RATE, 0.01), RATE)
+    model = draw_model(tmp_path / "model.pt", FeatureConfig(compression="log"), **FROM_CHANCE)
+    expected = predicted(model, [path], tmp_path / "out")
+    np.testing.assert_allclose(judge_by_graph(open_graph(model, RATE), path)[0], expected, rtol=0, atol=1e-4)
+
+
+def test_recordings_of_equal_length_go_through_together_as_each_alone(tmp_path: Path) -> None:
+    session = open_graph(draw_model(tmp_path / "model.pt"), RATE)
+    samples = np.stack([noise(1.3, RATE, deviation, seed=i) for i, deviation in enumerate([0.003, 0.03, 0.3])])
+    together = session.run(None, {"samples": samples.astype(np.float32)})
+    for i in range(3):
+        alone = session.run(None, {"samples": samples[i : i + 1].astype(np.float32)})
+        for all_of_them, one in zip(together, alone, strict=True):
+            np.testing.assert_allclose(all_of_them[i], one[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", get_args(PoolingType))
+@pytest.mark.parametrize("instances", [1, 7, 24])
+def test_a_bag_of_any_length_is_scored_as_by_torch_with_every_pooling(
+    tmp_path: Path, pooling: PoolingType, instances: int
+) -> None:
+    model = draw_model(tmp_path / "model.pt", pooling_type=pooling)
+    features = np.random.default_rng(instances).gamma(0.3, 1, (instances, 500, 128)).astype(np.float16)
+    functions = Functions(make_onnx(model, RATE))
+    embeddings = functions.run("embed", features.astype(np.float32))[0][None]
+    logits, evidence = functions.run("score", embeddings)
+    expected_logits, expected_evidence = say_by_torch(model, [features])
+    np.testing.assert_allclose(logits, expected_logits, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(evidence, expected_evidence, rtol=0, atol=1e-4)
+
+
+def gates_of(made: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [node for function in made.functions for node in function.node if node.op_type == "GRU"]
+
+
+def test_every_recurrent_layer_resets_after_its_product_and_it_matters(tmp_path: Path) -> None:
+    """The attribute whose absence has shipped elsewhere: another network, off by little."""
+    model = draw_model(tmp_path / "model.pt", rnn_layers=2)
+    made = make_onnx(model, RATE)
+    embeddings = np.random.default_rng(0).gamma(1, 1, (1, 9, model.checkpoint.trunk.feature_dim)).astype(np.float32)  # type: ignore[union-attr]
+    right = Functions(made).run("score", embeddings)[0]
+    attributes = [attribute for node in gates_of(made) for attribute in node.attribute]
+    resets = [attribute for attribute in attributes if attribute.name == "linear_before_reset"]
+    assert len(gates_of(made)) == len(resets) == 5 * 2 and all(attribute.i == 1 for attribute in resets)
+    assert all(attribute.s == b"bidirectional" for attribute in attributes if attribute.name == "direction")
+    for attribute in resets:
+        attribute.i = 0
+    assert np.abs(Functions(made).run("score", embeddings)[0] - right).max() > 1e-3
+
+
+def test_the_file_is_valid_and_any_version_of_the_runtime_since_2024_reads_it(tmp_path: Path) -> None:
+    made = make_onnx(draw_model(tmp_path / "model.pt"), RATE)
+    onnx.checker.check_model(made, full_check=True)
+    assert made.ir_version <= 9 and {opset.version for opset in made.opset_import} == {18, 1}
+    session = onnxruntime.InferenceSession(made.SerializeToString())
+    assert [value.shape for value in session.get_inputs()] == [["batch", "length"]]
+    assert [value.name for value in session.get_outputs()] == ["scores", "logits", "evidence"]
+
+
+def test_species_that_were_not_taught_have_no_scores(tmp_path: Path) -> None:
+    model = draw_model(tmp_path / "model.pt")
+    save_checkpoint(tmp_path / "two.pt", replace(model.checkpoint, taught=("Low", "Sweep")))
+    session = open_graph(open_checkpoint(tmp_path / "two.pt"), RATE)
+    scores, logits, evidence = session.run(None, {"samples": noise(0.7, RATE)[None].astype(np.float32)})
+    assert np.isnan(scores).tolist() == [[False, True, False]] and np.isnan(evidence[..., 1]).all()
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(("rate", "said"), [(312_500, "no whole number of samples"), (16_000, "below 2 x fmin")])
+def test_a_rate_that_needs_resampling_is_refused(tmp_path: Path, rate: int, said: str) -> None:
+    model = draw_model(tmp_path / "model.pt")
+    with pytest.raises(ConfigError, match=rf"{rate:,} Hz, .*{said}.*\. Pass another, such as 256000"):
+        make_onnx(model, rate)
