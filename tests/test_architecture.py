@@ -108,6 +108,11 @@ def test_only_tracking_knows_wandb() -> None:
     assert modules_importing("wandb") == {"training.tracking"}
 
 
+def test_only_its_room_knows_onnx() -> None:
+    known = modules_importing("onnx") | modules_importing("onnxruntime")
+    assert {name.rpartition(".")[0] for name in known} == {"inference.onnx"}
+
+
 def test_only_the_command_line_knows_typer_and_rich() -> None:
     assert {room_of(name) for name in modules_importing("typer")} == {"cli"}
     assert modules_importing("rich") == {"cli.terminal"}

@@ -28,7 +28,7 @@ def draw_model(path: Path, features: FeatureConfig | None = None, **settings: An
     start = start_model(config, features, SPECIES)
     for name, value in start.model.named_parameters():
         if "trunk." not in name:
-            torch.nn.init.normal_(value, std=0.3)
+            torch.nn.init.normal_(value, std=0.1)  # as large as a training leaves them
     weights = start.model.state_dict()
     frames = round(features.frames_per_second / 2)
     given = config, SPECIES, features, features.fingerprint, frames, 1, "train_loss", 0.5, weights

@@ -57,11 +57,12 @@ def test_it_scores_real_recordings_of_any_length_as_torch_does(real: Path, tmp_p
 def test_it_scores_made_up_recordings_of_any_length_as_torch_does(
     write_wav: WriteWav, tmp_path: Path, settings: dict, rate: int
 ) -> None:
-    """Also of a rate that leaves bands dead, and with an offset of 3 %."""
+    """Also of a rate that leaves bands dead, with an offset, and of a constant."""
     paths = [
-        write_wav(f"wav/{i}.wav", noise(seconds, rate) + tone(30_000 + 2000 * i, seconds, rate, 0.02) + 0.03, rate)
+        write_wav(f"wav/{i}.wav", noise(seconds, rate) + tone(30_000 + 2000 * i, seconds, rate, 0.02) + i / 10, rate)
         for i, seconds in enumerate(LENGTHS_S)
     ]
+    paths.append(write_wav("wav/flat.wav", np.full(rate + rate // 5, 0.9), rate))
     model = draw_model(tmp_path / "model.pt", **settings)
     session, expected = open_graph(model, rate), predicted(model, [tmp_path / "wav"], tmp_path / "out")
     made = np.concatenate([judge_by_graph(session, path)[0] for path in paths])
