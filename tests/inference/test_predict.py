@@ -10,6 +10,7 @@ import torch
 
 from batcache.errors import PredictError, RunError, StoreError
 from batcache.evaluation.evaluate import choose_clips, evaluate
+from batcache.inference import torch_model
 from batcache.inference.model_file import ModelFile, open_model
 from batcache.inference.predict import PredictReport, predict
 from batcache.inference.predictions import read_predictions
@@ -77,7 +78,7 @@ def test_a_long_recording_is_judged_in_pieces_as_it_is_whole(
 ) -> None:
     for module in (framed, judging):
         monkeypatch.setattr(module, "LONGEST_HELD", 1)  # all are long
-    monkeypatch.setitem(judging._INSTANCES_AT_ONCE, "cpu", 1)
+    monkeypatch.setitem(torch_model._INSTANCES_AT_ONCE, "cpu", 1)
     report = judged(folder)
     for name, scores in scores_of(undisturbed).items():
         np.testing.assert_allclose(scores_of(report)[name], scores, **ROUNDING)
