@@ -2,7 +2,7 @@
 
 The samples go on at their own level beyond both ends. A scan along the instances carries the samples that the next
 windows need and the smoother's level, and makes an embedding of each instance; then the bag is scored. So the memory of
-a recording is that of its samples, of some copies of them, and of one instance.
+a recording is that of its samples, of two copies of them, and of one instance.
 """
 
 from dataclasses import dataclass
