@@ -58,3 +58,20 @@ def test_what_cannot_be_judged_is_one_line(done: Path) -> None:
         assert refused.returncode == 1 and said in refused.stderr, refused.stderr
         assert len(refused.stderr.splitlines()) == 1
     assert not (done / "predictions").exists()
+
+
+def test_a_model_is_exported_told_of_and_judged_by(done: Path) -> None:
+    exported = batcache("export-model", str(run_of(done)), "model.onnx", "--rate", "256000", cwd=done)
+    assert exported.returncode == 0, exported.stderr
+    assert "model.onnx" in exported.stdout and "its graph for recordings of 256,000 Hz" in exported.stdout
+    told = batcache("info", "model.onnx", cwd=done)
+    assert "2: Forty-five, Sixty" in told.stdout and "ONNX file" in told.stdout, told.stdout + told.stderr
+    tables = []
+    for model in ("model.onnx", str(run_of(done))):
+        judged = batcache("predict", "wav", "--model", model, "--device", "cpu", "--out", model[-4:], cwd=done)
+        assert judged.returncode == 0 and "judged now: 12" in judged.stdout, judged.stderr
+        with (done / model[-4:] / "predictions.csv").open(encoding="utf-8", newline="") as file:
+            tables.append([(row["path"], row["verdict"], row["species"]) for row in csv.DictReader(file)])
+    assert tables[0] == tables[1]
+    again = batcache("export-model", str(run_of(done)), "model.onnx", cwd=done)
+    assert again.returncode == 1 and "model.onnx: is there already. Pass another name, or --force" in again.stderr
