@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from batcache.inference.onnx.nodes import Nodes, whole
-from batcache.inference.onnx.pooling import POOLINGS
+from batcache.inference.onnx.pooling import POOLINGS, linear
 from batcache.model.checkpoint import Model
 from batcache.model.crnn import BatMILModel
 from batcache.model.heads import EmbeddingHead
@@ -106,12 +106,6 @@ def _reorder(weights: Tensor) -> NDArray[np.float32]:
     """Gates in ONNX's order, update, reset, new, in place of torch's: reset, update, new."""
     reset, update, new = _array(weights).reshape(3, -1, *weights.shape[1:])
     return np.concatenate([update, reset, new])
-
-
-def linear(nodes: Nodes, values: str, layer: nn.Linear) -> str:
-    """A linear layer along the last axis."""
-    product = nodes.add("MatMul", values, _array(layer.weight.T))
-    return product if layer.bias is None else nodes.add("Add", product, _array(layer.bias))
 
 
 def _array(value: Tensor) -> NDArray[np.float32]:

@@ -44,10 +44,10 @@ def pool_by_score(nodes: Nodes, module: Any, features: str, logits: str) -> Pool
     """Logits weighed by the softmax of what a layer says of each instance."""
     said = features
     if isinstance(module, torch_pooling.AttentionPooling | torch_pooling.GatedAttentionPooling):
-        said = nodes.add("Tanh", _linear(nodes, features, module.hidden))
+        said = nodes.add("Tanh", linear(nodes, features, module.hidden))
     if isinstance(module, torch_pooling.GatedAttentionPooling):
-        said = nodes.add("Mul", said, nodes.add("Sigmoid", _linear(nodes, features, module.gate)))
-    weights = nodes.add("Softmax", _linear(nodes, said, module.score), axis=1)
+        said = nodes.add("Mul", said, nodes.add("Sigmoid", linear(nodes, features, module.gate)))
+    weights = nodes.add("Softmax", linear(nodes, said, module.score), axis=1)
     return nodes.add("ReduceSum", nodes.add("Mul", weights, logits), whole(1), keepdims=0), weights
 
 
@@ -67,7 +67,8 @@ def pool_mean(nodes: Nodes, module: Any, features: str, logits: str, score: str)
     return nodes.add("Sub", *sums), nodes.add("Exp", weight)
 
 
-def _linear(nodes: Nodes, values: str, layer: Any) -> str:
+def linear(nodes: Nodes, values: str, layer: Any) -> str:
+    """A linear layer along the last axis."""
     product = nodes.add("MatMul", values, layer.weight.detach().numpy().T)
     return product if layer.bias is None else nodes.add("Add", product, layer.bias.detach().numpy())
 
