@@ -3,16 +3,20 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from batcache.config.settings import Config, to_plain
+from batcache.evaluation.bootstrap import resampling
 from batcache.evaluation.evaluate import log_metrics
 from batcache.evaluation.folds import draw_folds, judge_folds, require_taught
 from batcache.evaluation.judged import predictions_path
 from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import FOLDS, file_outcome
+from batcache.inference.calibration.platt import logits_of
 from batcache.inference.predictions import Predictions, write_predictions
 from batcache.manifest.manifest import Manifest
+from batcache.model.checkpoint import HeldOut, load_checkpoint, save_checkpoint
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.store.reader import Store
 from batcache.training.clips.embeddings import Embeddings
@@ -56,6 +60,8 @@ def cross_validate(
 ) -> FoldsReport:
     """Train a model on all clips but those of split test; judge its recipe on them fold by fold.
 
+    The model of all clips then carries the folds' scores, from which its thresholds are taken.
+
     The folds are whole groups, drawn so that each holds its share of every species. A clip's score is that of the
     model of its fold, which has not heard its group; a species that such a model was not taught leaves it without one.
 
@@ -75,6 +81,7 @@ def cross_validate(
     judged = judge_folds(settings, store, drawn, device, embeddings, on_progress=on_progress)
     place = predictions_path(run, FOLDS)
     write_predictions(place, judged.predictions)
+    keep_out_of_fold(run / BEST, judged.predictions)
     about = {name: read_run(run)[name] for name in ("cache", "csvs", "split_of", "data_dir", "inputs")}
     notes = (*drawn.notes, *judged.notes)
     outcome = about | {"checkpoint": BEST.name, "folds": folds, "notes": list(notes)} | judged.metrics.to_plain()
@@ -86,3 +93,21 @@ def cross_validate(
     tracker.finish()
     notes = (*notes, *tracker.notes)
     return FoldsReport(run, folds, judged.metrics, judged.predictions, place, summary, notes)
+
+
+def keep_out_of_fold(checkpoint: Path, predictions: Predictions) -> None:
+    """Let the model of all clips carry what models of its recipe said of clips that they had not learnt from.
+
+    Thresholds and calibration are taken from there. ``last.pt`` stays as it is: where the training is resumed, other
+    weights come of it, and these scores are not theirs any more.
+
+    Raises:
+        RunError: the checkpoint is gone or damaged.
+    """
+    held_out = HeldOut(
+        source="folds",
+        logits=torch.from_numpy(logits_of(predictions.scores).astype(np.float32)),
+        labels=torch.from_numpy(predictions.labels),
+        groups=torch.from_numpy(resampling(predictions).unit_of.astype(np.int64)),
+    )
+    save_checkpoint(checkpoint, replace(load_checkpoint(checkpoint), held_out=held_out))

@@ -21,7 +21,7 @@ from batcache.device import limit_threads
 from batcache.errors import RunError
 from batcache.inference.score import score_bags
 from batcache.manifest.label_counts import count_labels
-from batcache.model.checkpoint import Checkpoint, save_checkpoint
+from batcache.model.checkpoint import Checkpoint, HeldOut, save_checkpoint
 from batcache.model.pretrained import PretrainedMILModel
 from batcache.model.start import Start
 from batcache.progress import OnProgress, Progress
@@ -32,6 +32,7 @@ from batcache.training.clips.bags import instances_of, read_bag
 from batcache.training.clips.embeddings import Embeddings
 from batcache.training.clips.loader import BagsInMemory, Batch, BatchReader, plan_epoch
 from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport, seconds_left
+from batcache.training.held_out import hold_out
 from batcache.training.inputs import Split
 from batcache.training.loss import class_weights, masked_loss
 from batcache.training.notes import list_notes
@@ -90,10 +91,11 @@ class Trainer:
         bags = (*split.train, *split.val, *split.others)
         self.counts = count_labels((bag.clip for bag in bags), self.species)
         self.untaught = torch.tensor([not row.is_taught for row in self.counts])
+        self.taught = tuple(row.species for row in self.counts if row.is_taught or row.species in self.kept)
+        self.held_out: HeldOut | None = None  # what the last epoch says of the validation clips
         val_labels = torch.tensor([bag.clip.labels for bag in split.val], dtype=torch.int8)
         self.val_labels = self._taught(val_labels.view(len(split.val), len(self.species)))
-        nothing = np.zeros(self.val_labels.shape)
-        self.ranked = macro_average_precision(nothing, self.val_labels.numpy()) is not None
+        self.ranked = macro_average_precision(np.zeros(self.val_labels.shape), self.val_labels.numpy()) is not None
         self.metric: Literal["val_macro_ap", "val_loss", "train_loss"] = (
             "val_macro_ap" if self.ranked else "val_loss" if split.val else "train_loss"
         )
@@ -248,19 +250,17 @@ class Trainer:
         loss, ap = None, None
         if outputs:
             logits = torch.stack(outputs)
+            self.held_out = hold_out(self.split.val, logits, self.species, self.taught)
             loss = float(masked_loss(logits, self.val_labels, self.weights.cpu()))
             ap = macro_average_precision(logits.sigmoid().numpy(), self.val_labels.numpy())
         learnt = self.optimiser.learning_rate, self.optimiser.learning_rates, self.optimiser.take_gradient_norm()
         self.epoch += 1
         shown = train_loss if loss is None else loss
-        improved: bool | None = None
-        if self.heads_alone:
+        improved = None if self.heads_alone else self.best.update(self.epoch, ap, shown)
+        if improved is None:
             self.best.take(self.epoch, ap, shown)
-        else:
-            improved = self.best.update(self.epoch, ap, shown)
         self.optimiser.end_epoch(self.best.epoch)
-        speed = len(self.split.train) / seconds
-        took = time.perf_counter() - began
+        speed, took = len(self.split.train) / seconds, time.perf_counter() - began
         return Epoch(self.epoch, train_loss, loss, ap, *learnt, speed, self.waited_s, took, improved)
 
     def _keep(self, outcome: Epoch) -> None:
@@ -276,15 +276,15 @@ class Trainer:
             score=next(v for v in (outcome.val_macro_ap, outcome.val_loss, outcome.train_loss) if v is not None),
             weights=self.model.state_dict(),
             trunk=self.start.trunk,
-            taught=tuple(row.species for row in self.counts if row.is_taught or row.species in self.kept),
+            taught=self.taught,
             trained_on=self.split.trained_on,
+            held_out=self.held_out,
         )
         if outcome.improved is not False:
             save_checkpoint(self.run / BEST, checkpoint)
         if self.epoch % KEEP_EVERY == 0:
             save_checkpoint(self.run / "checkpoints" / f"epoch_{self.epoch:03d}.pt", checkpoint)
-        state = self.optimiser.to_plain() | self.best.to_plain()
-        save_checkpoint(self.run / LAST, replace(checkpoint, trainer=state))
+        save_checkpoint(self.run / LAST, replace(checkpoint, trainer=self.optimiser.to_plain() | self.best.to_plain()))
 
     def _shown_score(self) -> float:
         return self.best.ap if self.ranked else self.best.loss
@@ -296,5 +296,5 @@ class Trainer:
             notes.append("no species has both labels in split val: the best epoch is the one of least validation loss")
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         clips = len(self.split.train), len(self.split.val)
-        epochs = self.config.training.epochs
-        return RunStarted(self.run, *clips, parameters, self.epoch + 1, epochs, self.counts, tuple(notes))
+        epochs = self.epoch + 1, self.config.training.epochs
+        return RunStarted(self.run, *clips, parameters, *epochs, self.counts, tuple(notes))
