@@ -17,7 +17,7 @@ from importlib.metadata import version as _version
 
 from batcache.errors import BatcacheError
 from batcache.face.caches import build, open_store, simulate
-from batcache.face.models import draw, evaluate, predict, sweep, train
+from batcache.face.models import calibrate, draw, evaluate, predict, sweep, train
 from batcache.progress import OnProgress, Progress
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "OnProgress",
     "Progress",
     "build",
+    "calibrate",
     "draw",
     "evaluate",
     "open_store",

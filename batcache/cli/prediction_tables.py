@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from batcache.cli.calibration_tables import of_basis
 from batcache.cli.terminal import Block, Note, Table
 from batcache.errors import count, list_some
 
@@ -21,13 +22,25 @@ def of_predict_started(started: "PredictStarted") -> Iterator[Block]:
 
 def of_predictions(report: "PredictReport") -> Iterator[Block]:
     """How many recordings hold each species, and what was left without one."""
+    calibration = report.calibration
+    own = dict(zip(calibration.species, calibration.thresholds, strict=True)) if report.threshold is None else {}
     found = sorted(report.found.items(), key=lambda pair: (-pair[1], pair[0]))
-    rows = [(name, f"{number:,}") for name, number in found if number]
-    rows.append(("no species above threshold", f"{report.without_species:,}"))
+    rows: list[tuple[str, ...]] = [
+        (name, f"{number:,}", *((f"{own[name].value:.3f}", own[name].basis) if own else ()))
+        for name, number in found
+        if number
+    ]
+    blank = ("", "") if own else ()
+    rows.append(("no species above threshold", f"{report.without_species:,}", *blank))
     if report.rejected:
-        rows.append(("rejected", f"{len(report.rejected):,}"))
+        rows.append(("rejected", f"{len(report.rejected):,}", *blank))
     total = count(len(report.columns["path"]), "recording")
-    yield Table(f"{total}, scores of {report.threshold:g} and more", rows, ("", "recordings"))
+    counted = "each species at its own threshold" if own else f"scores of {report.threshold:g} and more"
+    header = ("", "recordings", "threshold", "it rests on") if own else ("", "recordings")
+    yield Table(f"{total}, {counted}", rows, header)
+    if own:
+        yield from of_basis(calibration)
+    yield from _of_prevalence(report)
     if report.judged:
         speed = f"{report.audio_s / report.seconds:,.0f} times real time"
         yield f"judged now: {report.judged:,} ({report.audio_s / 3600:.2f} h) in {report.seconds:.1f} s, {speed}"
@@ -43,4 +56,14 @@ def of_predictions(report: "PredictReport") -> Iterator[Block]:
         named = list_some(f"{name} ({reason})" for name, reason in report.rejected.items())
         yield Note(f"{count(len(report.rejected), 'recording')} rejected; each call tries them again: {named}")
     yield f"a row for each recording {report.table_file}"
+    yield f"a row for each species {report.thresholds_file}"
     yield f"evidence of each instance {report.instances_file}"
+
+
+def _of_prevalence(report: "PredictReport") -> Iterator[Block]:
+    """How common each species is in the recordings, beside how common it was before."""
+    if not report.prevalence:
+        return
+    rows = [(name, f"{then:.3f}", f"{now:.3f}") for name, (then, now) in report.prevalence.items()]
+    header = ("", "calibrated on", "here")
+    yield Table("share of clips that hold a species; probabilities are corrected for what it is here", rows, header)

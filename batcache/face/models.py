@@ -10,6 +10,7 @@ from batcache.progress import OnProgress, ignore_progress
 if TYPE_CHECKING:
     from batcache.evaluation.evaluate import EvalReport
     from batcache.evaluation.sweeps.sweep import SweepReport
+    from batcache.inference.calibration.recalibrate import Recalibrated
     from batcache.inference.predict import PredictReport
     from batcache.training.events import TrainReport
 
@@ -99,7 +100,9 @@ def predict(
     model: str | Path,
     out: str | Path = "predictions",
     *,
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    precision: float = 0.9,
+    fit_prevalence: bool = False,
     cache: str | Path | None = None,
     device: str = "auto",
     on_progress: OnProgress = ignore_progress,
@@ -109,15 +112,18 @@ def predict(
     Args:
         recordings: folders, at any depth, files (WAV, FLAC), or a cache.
         model: a run's folder or a checkpoint, which needs nothing beside it.
-        out: the folder for ``predictions.csv``, ``instances.npz`` and what is needed to go on.
-        threshold: of the scores, at and above which a species counts.
+        out: the folder for ``predictions.csv``, ``thresholds.csv``, ``instances.npz`` and what is needed to go on.
+        threshold: of the scores, at and above which any species counts; by default each species has its own, from the
+            clips that the model carries, or was calibrated on.
+        precision: that is wanted of these.
+        fit_prevalence: correct probabilities for how common each species is in these recordings, as they tell.
         cache: where to keep the features, for later training.
         device: ``auto``, ``cpu`` or ``cuda``.
         on_progress: hears of ``predict``, in recordings; with ``cache`` of the stages of ``build`` before.
 
     Returns:
-        What was found, ``predictions`` as arrays, and ``table()``, a row for each recording. A recording that cannot be
-        used is a row too.
+        What was found, ``predictions`` and ``probabilities`` as arrays, the ``calibration`` behind them, and
+        ``table()``, a row for each recording. A recording that cannot be used is a row too.
 
     Raises:
         PredictError: no recordings, or a folder ``out`` that holds the scores of another model.
@@ -133,7 +139,40 @@ def predict(
     given = [str(recordings)] if isinstance(recordings, str | Path) else [str(one) for one in recordings]
     judge, keep = open_model(Path(model)), None if cache is None else reach_cache(str(cache))
     chosen = choose_recordings(given, judge, keep, device, on_progress=on_progress)
-    return judge_recordings(chosen, judge, Path(out), pick_device(device), threshold=threshold, on_progress=on_progress)
+    return judge_recordings(
+        chosen,
+        judge,
+        Path(out),
+        pick_device(device),
+        threshold=threshold,
+        precision=precision,
+        fit_prevalence=fit_prevalence,
+        on_progress=on_progress,
+    )
+
+
+def calibrate(
+    model: str | Path, reviewed: str | Path, predictions: str | Path = "predictions", *, precision: float = 0.9
+) -> "Recalibrated":
+    """Calibrate a model on recordings that a person has reviewed, without training.
+
+    Args:
+        model: a run's folder or a checkpoint, beside which a profile is written that ``predict`` takes from there.
+        reviewed: a CSV with the paths of recordings and a column of 1, 0 or nothing for each species looked at.
+        predictions: the folder that ``predict`` judged these recordings into.
+        precision: that is wanted of thresholds, in what is returned.
+
+    Returns:
+        The profile's path, and the ``calibration`` that comes of it.
+
+    Raises:
+        PredictError: a folder without scores of this model, or recordings that were not judged into it.
+        ManifestError: a CSV that cannot be trusted, or of other species. RunError: too few rows.
+    """
+    from batcache.inference.calibration.recalibrate import recalibrate
+    from batcache.inference.model_file import open_model
+
+    return recalibrate(open_model(Path(model)), Path(reviewed), Path(predictions), precision)
 
 
 def sweep(

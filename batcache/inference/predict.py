@@ -1,7 +1,7 @@
 """New recordings judged by a model: from files or a cache to a table and the evidence of every instance.
 
-What is left in the folder: ``predictions.csv``, see ``verdicts``; ``instances.npz``, see ``predictions``; and
-``scored.jsonl``, see ``journal``, by which the next call knows what is done.
+What is left in the folder: ``predictions.csv``, see ``verdicts``; ``thresholds.csv``, see ``calibration.table``;
+``instances.npz``, see ``predictions``; and ``scored.jsonl``, see ``journal``, by which the next call knows what is left.
 """
 
 import errno
@@ -20,6 +20,12 @@ from numpy.typing import NDArray
 
 from batcache.device import limit_threads
 from batcache.errors import PredictError
+from batcache.inference.calibration.calibrate import Calibration
+from batcache.inference.calibration.of_model import calibrate_model
+from batcache.inference.calibration.platt import Floats, logits_of
+from batcache.inference.calibration.prevalence import estimate_prevalence, shift
+from batcache.inference.calibration.table import columns_of_thresholds
+from batcache.inference.calibration.thresholds import PRECISION
 from batcache.inference.model_file import ModelFile, require_its_features
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_arrays
 from batcache.inference.recordings.candidates import Candidates, Recordings
@@ -50,7 +56,11 @@ class PredictReport:
     Attributes:
         folder: where the files lie.
         model: that judged.
-        threshold: at and above which a species counts.
+        threshold: at and above which a score counts, if one was given for all species.
+        calibration: the threshold of each species, and what it rests on.
+        probabilities: by which each species is there; NaN for those that are not calibrated. Shape: ``[R, C]``
+        prevalence: of each calibrated species, in which share of the clips it was calibrated on it is, and in which
+            share of these recordings, as far as they tell without labels; empty where this was not asked for.
         predictions: scores, and the evidence of each instance, of all that were judged.
         columns: the table, a row for each recording, also for those that were rejected.
         rejected: recordings that could not be judged, and why.
@@ -61,7 +71,10 @@ class PredictReport:
 
     folder: Path
     model: ModelFile
-    threshold: float
+    threshold: float | None
+    calibration: Calibration
+    probabilities: Floats
+    prevalence: Mapping[str, tuple[float, float]]
     predictions: Predictions
     columns: Mapping[str, list[str] | list[float]]
     rejected: Mapping[str, str]
@@ -75,6 +88,11 @@ class PredictReport:
         return self.folder / "predictions.csv"
 
     @property
+    def thresholds_file(self) -> Path:
+        """The CSV with a row for each species: its threshold, and what that rests on."""
+        return self.folder / "thresholds.csv"
+
+    @property
     def instances_file(self) -> Path:
         """The npz with the evidence of each instance."""
         return self.folder / "instances.npz"
@@ -82,12 +100,12 @@ class PredictReport:
     @property
     def found(self) -> dict[str, int]:
         """How many recordings hold each species, by their scores."""
-        held = (self.predictions.scores >= self.threshold).sum(0)
+        held = (self.predictions.scores >= self.calibration.values).sum(0)
         return {str(name): int(count) for name, count in zip(self.predictions.species, held, strict=True)}
 
     @property
     def without_species(self) -> int:
-        """How many recordings have no species at or above the threshold."""
+        """How many recordings have no species at or above its threshold."""
         return Counter(self.columns["verdict"])[NOTHING]
 
     def table(self) -> dict[str, NDArray[Any]]:
@@ -102,7 +120,9 @@ def predict(
     folder: Path,
     device: torch.device,
     *,
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    precision: float = PRECISION,
+    fit_prevalence: bool = False,
     workers: int | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictReport:
@@ -113,17 +133,23 @@ def predict(
         model: that judges.
         folder: for what comes of it; made where it is missing.
         device: where to compute.
-        threshold: of the scores, at and above which a species counts.
+        threshold: of the scores, at and above which any species counts; by default each has its own, from the clips
+            that the model carries or was calibrated on, and 0.5 where there are none.
+        precision: that is wanted of each species' own threshold.
+        fit_prevalence: correct probabilities for how common each species is in these recordings, as they tell.
         workers: threads that decode and, on the CPU, compute; by default one a core.
         on_progress: hears of ``predict``, in recordings; its first result is a ``PredictStarted``.
 
     Raises:
-        RunError: a model whose features cannot be computed any more, or whose scores are not finite.
+        ConfigError: a precision that is not between 0 and 1.
+        RunError: a model whose features cannot be computed any more, or whose scores are not finite; a calibration
+            beside it that is damaged or of another model.
         StoreError: a cache of other features, or damage in it.
         PredictError: a folder that holds the scores of another model, or cannot be written.
     """
     began = time.perf_counter()
     root, total = str(recordings.root), len(recordings.names) + len(recordings.rejected)
+    calibration = calibrate_model(model, precision, threshold)
     if isinstance(recordings, Found):
         model.require_present_front_end()
     else:
@@ -134,21 +160,44 @@ def predict(
         judged = _judge_all(candidates, model, device, workers or os.cpu_count() or 1)
         rows, rejected = candidates.outcome()
         predictions = _arrange(rows, journal, model, root)
-        verdicts = list_verdicts(rows, rejected, predictions, threshold, model.checkpoint.features)
+        probabilities, prevalence = _find_probabilities(predictions, calibration, fit_prevalence)
+        verdicts = list_verdicts(rows, rejected, predictions, calibration.values, model.checkpoint.features)
+        by_path = {
+            name: dict(zip(predictions.filenames.tolist(), probabilities[:, c].tolist(), strict=True))
+            for c, name in enumerate(calibration.species)
+            if calibration.platts[c] is not None
+        }
         report = PredictReport(
             folder=folder,
             model=model,
             threshold=threshold,
+            calibration=calibration,
+            probabilities=probabilities,
+            prevalence=prevalence,
             predictions=predictions,
-            columns=columns_of(verdicts, model.checkpoint.species, threshold, model.name),
+            columns=columns_of(verdicts, model.checkpoint.species, threshold, model.name, by_path),
             rejected=rejected,
             judged=len(judged),
             audio_s=sum(judged),
             seconds=time.perf_counter() - began,
         )
         write_arrays(report.instances_file, predictions)
+        write_verdicts(report.thresholds_file, columns_of_thresholds(calibration))
         write_verdicts(report.table_file, report.columns)  # the last: where it is, all is
     return report
+
+
+def _find_probabilities(
+    predictions: Predictions, calibration: Calibration, fit_prevalence: bool
+) -> tuple[Floats, dict[str, tuple[float, float]]]:
+    """The probabilities of all recordings and, where they were to be corrected, the prevalence of each species."""
+    probabilities, prevalence = calibration.probabilities(logits_of(predictions.scores)), {}
+    for c, then in enumerate(calibration.prevalence if fit_prevalence else ()):
+        column = probabilities[:, c]
+        if then is not None and not np.isnan(column).all():
+            now = estimate_prevalence(column, then)
+            probabilities[:, c], prevalence[calibration.species[c]] = shift(column, then, now), (then, now)
+    return probabilities, prevalence
 
 
 def _judge_all(candidates: Candidates, model: ModelFile, device: torch.device, workers: int) -> list[float]:

@@ -8,10 +8,11 @@ night          the date of the evening, YYYY-MM-DD
 time           when the recording began, by the recorder's clock, with its offset from UTC where the file gives one
 duration_s     true seconds
 verdict        ``species``, ``no species above threshold`` or ``rejected``
-species        those whose score is at or above the threshold, the highest first, separated by ``; ``
+species        those whose score is at or above their threshold, the highest first, separated by ``; ``
 <a species>    its score, 0 to 1; empty where the model was not taught it, and where the recording was rejected
+probability …  of a species, for each that is calibrated: how likely it is there, by its score
 notes          why it was rejected; what is doubtful about it
-threshold      of the scores
+threshold      of the scores, where one was given for all species; empty where each has its own, in ``thresholds.csv``
 model          the file's name and the beginning of its BLAKE3
 format_version of these columns
 """
@@ -31,7 +32,7 @@ from batcache.manifest.night import read_occasion
 from batcache.storage.disk import write_file
 from batcache.store.format.commit import CachedRecording
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the columns of ``predictions.csv``: raised whenever one is renamed, goes, or means something else."""
 SPECIES, NOTHING, REJECTED = "species", "no species above threshold", "rejected"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -55,10 +56,13 @@ def list_verdicts(
     rows: Mapping[str, CachedRecording],
     rejected: Mapping[str, str],
     predictions: Predictions,
-    threshold: float,
+    thresholds: NDArray[np.float64],
     features: FeatureConfig,
 ) -> list[Verdict]:
-    """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected."""
+    """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected.
+
+    ``thresholds`` are those of each species' scores. Shape: ``[C]``
+    """
     place = {str(name): i for i, name in enumerate(predictions.filenames)}
     first: dict[tuple[str, int], str] = {}
     verdicts = []
@@ -70,7 +74,7 @@ def list_verdicts(
         notes = list(_list_notes(row, features))
         if (other := first.setdefault(row.key, name)) != name:
             notes.append(f"the same audio as {other}")
-        found = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= threshold]
+        found = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= thresholds[i]]
         species = tuple(str(predictions.species[i]) for i in found)
         verdict = SPECIES if species else NOTHING
         verdicts.append(Verdict(name, verdict, species, scores, "; ".join(notes), row.duration_s, row.recorded_at))
@@ -96,9 +100,17 @@ def _list_notes(row: CachedRecording, features: FeatureConfig) -> Iterator[str]:
 
 
 def columns_of(
-    verdicts: Sequence[Verdict], species: Sequence[str], threshold: float, model: str
+    verdicts: Sequence[Verdict],
+    species: Sequence[str],
+    threshold: float | None,
+    model: str,
+    probabilities: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, list[str] | list[float]]:
-    """The table by column, texts and numbers; NaN where there is no number."""
+    """The table by column, texts and numbers; NaN where there is no number.
+
+    ``threshold`` is None where each species has its own. ``probabilities`` are those of recordings by their paths, for
+    each species that is calibrated.
+    """
     nothing = np.full(len(species), np.nan, np.float32)
     scores = np.array([nothing if v.scores is None else v.scores for v in verdicts]).reshape(-1, len(species))
     occasions = [read_occasion(v.path, v.recorded_at) for v in verdicts]
@@ -111,8 +123,12 @@ def columns_of(
         "verdict": [v.verdict for v in verdicts],
         "species": ["; ".join(v.species) for v in verdicts],
         **{name: scores[:, i].tolist() for i, name in enumerate(species)},
+        **{
+            f"probability {name}": [of_path.get(v.path, np.nan) for v in verdicts]
+            for name, of_path in (probabilities or {}).items()
+        },
         "notes": [v.notes for v in verdicts],
-        "threshold": [threshold] * len(verdicts),
+        "threshold": [np.nan if threshold is None else threshold] * len(verdicts),
         "model": [model] * len(verdicts),
         "format_version": [float(FORMAT_VERSION)] * len(verdicts),
     }
@@ -135,6 +151,11 @@ def write_verdicts(path: Path, columns: Mapping[str, Sequence[str] | Sequence[fl
 def _as_text(value: str) -> str:
     """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
     return f"'{value}" if value.startswith(_FORMULA) else value
+
+
+def as_written(cell: str) -> str:
+    """The text of a cell without the apostrophe that keeps a spreadsheet from taking it for a formula."""
+    return cell[1:] if cell.startswith(tuple(f"'{sign}" for sign in _FORMULA)) else cell
 
 
 def _as_number(value: float) -> str:

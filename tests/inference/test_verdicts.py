@@ -23,7 +23,7 @@ def table_of(rows: dict[str, CachedRecording], scores: list[list[float]], reject
     says = Predictions(
         **blank | {"filenames": np.array(list(rows)), "species": np.array(SPECIES), "scores": np.array(scores, "f4")}
     )
-    verdicts = list_verdicts(rows, rejected, says, 0.5, FeatureConfig())
+    verdicts = list_verdicts(rows, rejected, says, np.array([0.5, 0.5]), FeatureConfig())
     return dict(columns_of(verdicts, SPECIES, 0.5, "model.pt 12345678"))
 
 
@@ -40,7 +40,7 @@ def test_a_row_says_what_was_found_where_and_when(tmp_path: Path) -> None:
     assert first == {
         "path": "x/MILL_20240413_031003.wav", "site": "MILL", "night": "2024-04-12", "time": "2024-04-13 03:10:03",
         "duration_s": "5", "verdict": "species", "species": "=High; Low", "Low": "0.5", "'=High": "0.9877",
-        "notes": "the same audio as b.wav", "threshold": "0.5", "model": "model.pt 12345678", "format_version": "1",
+        "notes": "the same audio as b.wav", "threshold": "0.5", "model": "model.pt 12345678", "format_version": "2",
     } | {"species": "'=High; Low"}  # fmt: skip
     assert (second["verdict"], second["species"], second["site"]) == ("no species above threshold", "", "")
     assert (third["path"], third["verdict"], third["Low"], third["duration_s"]) == ("c.wav", "rejected", "", "")

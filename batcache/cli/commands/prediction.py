@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from batcache.cli.options import Device, Endpoint, OnDevice, Region
+from batcache.cli.options import Device, Endpoint, OnDevice, Region, refuse
 from batcache.cli.progress import show_progress
 from batcache.cli.tables import describe
 from batcache.cli.terminal import say, show
@@ -13,6 +13,7 @@ from batcache.errors import count
 
 
 def predict(
+    context: typer.Context,
     paths: Annotated[
         list[str],
         typer.Argument(metavar="PATH...", help="Folders, WAV or FLAC files, or one cache.", show_default=False),
@@ -24,8 +25,22 @@ def predict(
         "predictions"
     ),
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the scores, at and above which a species counts.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Of the scores, at and above which any species counts. [default: each species' own, of the model]",
+            show_default=False,
+        ),
+    ] = None,
+    precision: Annotated[float, typer.Option(min=0.01, max=0.999, help="Wanted of the species' own thresholds.")] = 0.9,
+    fit_prevalence: Annotated[
+        bool,
+        typer.Option(
+            "--fit-prevalence",
+            help="Correct probabilities for how common each species is in these recordings, as they tell themselves.",
+        ),
+    ] = False,
     cache: Annotated[
         str | None,
         typer.Option(
@@ -45,8 +60,11 @@ def predict(
     and the exit code is 0 all the same.
 
     In predictions.csv stands a row for each recording: where and when, what was found, every species' score, what is
-    doubtful; in instances.npz the evidence of each instance. A score is no probability, and a threshold that suits one
-    species may not suit another: see what `batcache eval` says of the model.
+    doubtful; in instances.npz the evidence of each instance. A score is no probability: those stand in columns of their
+    own, for species whose scores the model can translate. A species counts from its own threshold on, which
+    thresholds.csv names with what it rests on: where the model carries enough clips that it had not learnt from, the
+    threshold promises --precision on nights like those; else it is that of the best F1; else 0.5, and nothing is
+    promised. A calibration that `batcache calibrate` left beside the model is taken.
 
     Example: batcache predict night-0412 --model runs/20260412T100000Z-top_share
     """
@@ -58,6 +76,8 @@ def predict(
     from batcache.storage.place import parse_place, reach
     from batcache.store.settings import reach_cache
 
+    if threshold is not None:
+        refuse(context, ["precision"], "--threshold is given for all species")
     given = open_model(model)
     places = [reach(parse_place(path), endpoint, region) for path in paths]
     keep = None if cache is None else reach_cache(cache, endpoint, region)
@@ -65,11 +85,50 @@ def predict(
     try:
         with show_progress() as listener:
             recordings = choose_recordings(places, given, keep, device.value, on_progress=listener)
-            report = judge(recordings, given, out, chosen_device, threshold=threshold, on_progress=listener)
+            report = judge(
+                recordings,
+                given,
+                out,
+                chosen_device,
+                threshold=threshold,
+                precision=precision,
+                fit_prevalence=fit_prevalence,
+                on_progress=listener,
+            )
     except KeyboardInterrupt:
         say(f"stopped: {out} holds the scores of {count(count_scored(out), 'recording')}")
         raise
     show(describe(report))
 
 
-COMMANDS = (predict,)
+def calibrate(
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="RUN|FILE.pt", help="The model: a run's folder, or its file.", show_default=False),
+    ],
+    reviewed: Annotated[
+        Path,
+        typer.Argument(metavar="REVIEWED.csv", help="What a person found in recordings.", show_default=False),
+    ],
+    predictions: Annotated[
+        Path, typer.Option(help="The folder that `predict` judged these recordings into (--out).")
+    ] = Path("predictions"),
+    precision: Annotated[float, typer.Option(min=0.01, max=0.999, help="Wanted of thresholds, to be shown.")] = 0.9,
+) -> None:
+    """Calibrate a model on recordings that a person has reviewed, without training.
+
+    The CSV is a corrected predictions.csv: first a column path, then a column for each species that was looked at: 1
+    present, 0 absent, empty not looked at; a column group may name site-nights. Rows should be chosen whatever their
+    score, or thresholds promise nothing for what was left out. What comes of it is written beside the model as
+    <model>.calibration.json, which `predict` takes from there; species of which the rows tell too little keep the
+    model's own thresholds.
+
+    Example: batcache calibrate runs/20260412T100000Z-top_share reviewed.csv --predictions predictions
+    """
+    from batcache.inference.calibration.recalibrate import recalibrate
+    from batcache.inference.model_file import open_model
+
+    show(describe(recalibrate(open_model(model), reviewed, predictions, precision)))
+
+
+COMMANDS = (predict, calibrate)

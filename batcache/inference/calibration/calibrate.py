@@ -24,7 +24,7 @@ class Calibration:
         platts: from scores to probabilities; None where the held-out clips do not tell. Length: C
         thresholds: of each. Length: C
         common_slope: what slopes were drawn towards.
-        source: ``folds``, ``validation``, ``reviewed`` or, where there was nothing, "".
+        sources: ``folds``, ``validation``, ``reviewed`` or, where there was nothing, "". Length: C
         clips: that were held out.
         groups: their site-nights, or recordings where no group is given.
         precision: that was wanted.
@@ -35,11 +35,16 @@ class Calibration:
     platts: tuple[Platt | None, ...]
     thresholds: tuple[Threshold, ...]
     common_slope: float
-    source: str
+    sources: tuple[str, ...]
     clips: int
     groups: int
     precision: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def values(self) -> Floats:
+        """The threshold of each species. Shape: ``[C]``"""
+        return np.array([at.value for at in self.thresholds])
 
     @property
     def prevalence(self) -> tuple[float | None, ...]:
@@ -82,13 +87,15 @@ def calibrate(
         choose_threshold(*column, groups, platt, precision) for column, platt in zip(columns, platts, strict=True)
     )
     units = len(np.unique(groups))
-    return Calibration(tuple(species), platts, thresholds, slope, source, len(groups), units, precision)
+    sources = (source,) * len(platts)
+    return Calibration(tuple(species), platts, thresholds, slope, sources, len(groups), units, precision)
 
 
 def without_calibration(species: Sequence[str], precision: float = PRECISION) -> Calibration:
     """Of a model that carries no held-out scores: 0.5 for all, and nothing promised."""
-    nothing = tuple(Threshold() for _ in species)
-    return Calibration(tuple(species), (None,) * len(nothing), nothing, 1.0, "", 0, 0, precision)
+    thresholds = tuple(Threshold() for _ in species)
+    nothing = (None,) * len(thresholds)
+    return Calibration(tuple(species), nothing, thresholds, 1.0, ("",) * len(thresholds), 0, 0, precision)
 
 
 def cross_calibrate(

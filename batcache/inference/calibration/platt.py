@@ -44,7 +44,8 @@ def logits_of(scores: NDArray[np.floating[Any]]) -> Floats:
     """The logits of scores, at most ``MOST`` from 0; NaN stays NaN. Shape: any -> the same."""
     p = scores.astype(np.float64)
     with np.errstate(divide="ignore"):
-        return np.clip(np.log(p) - np.log1p(-p), -MOST, MOST)
+        logits: Floats = np.clip(np.log(p) - np.log1p(-p), -MOST, MOST)
+    return logits
 
 
 def known_of(

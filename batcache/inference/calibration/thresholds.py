@@ -33,7 +33,7 @@ USUAL = 0.5
 PRECISION = 0.9
 """What is wanted by default."""
 FEWEST = 3
-"""For a best F1, so many groups must hold the species, and so many lack it."""
+"""For a best F1, so many clips must hold the species, and so many lack it."""
 _RISK = 0.05
 _GROWTH = 1.05
 _STEPS = 1e6
@@ -83,8 +83,7 @@ def choose_threshold(
     scores = np.floor(sigmoid(x) * _STEPS) / _STEPS
     if (value := _walk(scores, there, of, precision)) is not None:
         return Threshold(value, PROMISED, *counts, precision)
-    enough = min(len(np.unique(of[there])), len(np.unique(of[~there]))) >= FEWEST
-    if platt is not None and enough:
+    if platt is not None and min(there.sum(), (~there).sum()) >= FEWEST:
         return Threshold(_best_f1(scores, platt.probabilities(x)), BEST_F1, *counts)
     return Threshold(USUAL, NOTHING, *counts)
 

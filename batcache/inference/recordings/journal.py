@@ -144,6 +144,20 @@ def _check_header(path: Path, there: Header, wanted: Header) -> None:
         raise PredictError(path, finding, "Pass another --out, or delete it")
 
 
+def read_header(folder: Path) -> Header:
+    """Whose scores the journal in a folder holds.
+
+    Raises:
+        PredictError: there is none, or it is damaged or of another format.
+    """
+    path = folder / NAME
+    try:
+        with path.open("rb") as file:
+            return _decode_header(path, file.readline())
+    except OSError as error:
+        raise PredictError(path, f"cannot be read ({brief(error)})", "Pass a folder of `batcache predict`") from None
+
+
 def count_scored(folder: Path) -> int:
     """How many recordings were scored into a folder so far; none where there is no journal."""
     try:
