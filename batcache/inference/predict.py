@@ -1,7 +1,7 @@
 """New recordings judged by a model: from files or a cache to a table and the evidence of every instance.
 
 What is left in the folder: ``predictions.csv``, see ``verdicts``; ``thresholds.csv``, see ``calibration.table``;
-``instances.npz``, see ``predictions``; and ``scored.jsonl``, see ``journal``, by which the next call knows what is left.
+``instances.npz``, see ``predictions``; and ``scored.jsonl``, see ``journal``, by which the next call goes on.
 """
 
 import errno

@@ -12,9 +12,10 @@ independent witnesses: a wrong bat may have called all night. In the bound m_1 .
 (sum m)^2 / sum m^2 (Kish's effective number), which is the number of groups where all are alike: clips of one group
 count as one, as if right or wrong together.
 
-**Best F1**, where that promises nothing: the score at which 2 E[right] / (E[reported] + E[present]) is highest, with
-expectations by the species' calibrated probabilities, whose slopes are pooled over species (see ``platt``): else a
-handful of clips would decide alone.
+**Best F1**, where that promises nothing: a clip is reported where its calibrated probability is at least F/2, which is
+best where F is the highest F1 that can be expected (Lipton, Elkan and Naryanaswamy 2014): the maximum over scores of
+2 E[right] / (E[reported] + E[present]), with expectations by these probabilities. Their slopes are pooled over species,
+see ``platt``: else a handful of clips would decide alone.
 """
 
 from dataclasses import dataclass
@@ -80,11 +81,11 @@ def choose_threshold(
     x, there, known = known_of(logits, labels)
     of = groups[known]
     counts = len(x), int(there.sum()), len(np.unique(of))
-    scores = np.floor(sigmoid(x) * _STEPS) / _STEPS
+    scores = _to_steps(sigmoid(x))
     if (value := _walk(scores, there, of, precision)) is not None:
         return Threshold(value, PROMISED, *counts, precision)
     if platt is not None and min(there.sum(), (~there).sum()) >= FEWEST:
-        return Threshold(_best_f1(scores, platt.probabilities(x)), BEST_F1, *counts)
+        return Threshold(_best_f1(x, platt), BEST_F1, *counts)
     return Threshold(USUAL, NOTHING, *counts)
 
 
@@ -124,9 +125,14 @@ def _earlier_of_group(groups: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     return earlier
 
 
-def _best_f1(scores: Floats, probabilities: Floats) -> float:
-    order = np.argsort(-scores, kind="stable")
-    scores, right = scores[order], np.cumsum(probabilities[order])
-    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
-    f1 = 2 * right[ends] / (ends + 1 + right[-1])
-    return float(scores[ends[np.argmax(f1)]])
+def _best_f1(logits: Floats, platt: Platt) -> float:
+    """The score of the best F1, no lower and no higher than the scores that there are."""
+    probabilities = np.sort(platt.probabilities(logits))[::-1]
+    right = np.cumsum(probabilities)
+    best = float((right / (np.arange(1, len(right) + 1) + right[-1])).max())  # half of F
+    logit = (np.log(best / (1 - best)) - platt.intercept) / platt.slope
+    return float(_to_steps(sigmoid(np.clip(logit, logits.min(), logits.max()))))
+
+
+def _to_steps(scores: Floats) -> Floats:
+    return np.floor(scores * _STEPS) / _STEPS
