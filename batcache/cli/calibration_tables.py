@@ -7,7 +7,9 @@ from batcache.cli.terminal import Block, Note, Table
 from batcache.errors import count
 
 if TYPE_CHECKING:  # --help imports no torch
+    from batcache.evaluation.calibration import Calibrated
     from batcache.inference.calibration.calibrate import Calibration
+    from batcache.inference.calibration.measures import Measures
     from batcache.inference.calibration.recalibrate import Recalibrated
 
 _SAID = {
@@ -62,6 +64,27 @@ def of_thresholds(calibration: "Calibration") -> Table:
     ]
     header = ("species", "threshold", "it rests on", "clips", "groups", "logit of probability")
     return Table("thresholds of scores", rows, header, ("logit of probability", "groups"))
+
+
+def of_calibrated(calibrated: "Calibrated") -> Iterator[Block]:
+    """How far scores are from probabilities, before and after they are calibrated."""
+    before, after = calibrated.scores, calibrated.probabilities
+    if before.calibration_error is None:
+        return
+    rows = [("scores", *_measures(before))]
+    if after is not None:
+        rows.append(("probabilities", *_measures(after)))
+    yield Table(
+        f"how far they are from what came true, {before.cells:,} cells",
+        rows,
+        ("", "calibration error", "Brier", "log-loss"),
+    )
+    if after is not None:
+        yield f"probabilities: {calibrated.how}"
+
+
+def _measures(of: "Measures") -> tuple[str, ...]:
+    return tuple("-" if v is None else f"{v:.3f}" for v in (of.calibration_error, of.brier, of.log_loss))
 
 
 def of_recalibrated(report: "Recalibrated") -> Iterator[Block]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from batcache.cli.calibration_tables import of_calibrated
 from batcache.cli.score_tables import of_evidence, of_intervals, of_number
 from batcache.cli.terminal import Block, Note, Table
 from batcache.errors import count
@@ -98,6 +99,7 @@ def of_evaluation(report: "EvalReport") -> Iterator[Block]:
         yield f"report          {report.page}"
         return
     yield from _of_metrics(metrics, f"split {report.split}")
+    yield from of_calibrated(report.calibration)
     yield f"predictions {report.predictions_file}"
     yield f"metrics     {report.metrics_file}"
     yield f"report      {report.page}"
@@ -107,6 +109,7 @@ def of_folds(report: "FoldsReport") -> Iterator[Block]:
     """What cross-validation came to, and the model that was trained on all clips."""
     yield from map(Note, report.notes)
     yield from _of_metrics(report.metrics, f"{report.folds} folds")
+    yield from of_calibrated(report.calibration)
     yield f"predictions {report.predictions_file}"
     yield f"metrics     {report.metrics_file}"
     yield f"model of all clips {report.run / 'checkpoints' / 'best_model.pt'}"

@@ -8,6 +8,7 @@ import torch
 
 from batcache.config.settings import Config, to_plain
 from batcache.evaluation.bootstrap import resampling
+from batcache.evaluation.calibration import Calibrated, judge_calibration
 from batcache.evaluation.evaluate import log_metrics
 from batcache.evaluation.folds import draw_folds, judge_folds, require_taught
 from batcache.evaluation.judged import predictions_path
@@ -34,6 +35,7 @@ class FoldsReport:
         run: the model that was trained on all clips.
         folds: how many parts the clips were judged in.
         metrics: of the out-of-fold predictions, all of them as one.
+        calibration: how far their scores are from probabilities, before and after they are calibrated.
         predictions: out of fold, fold after fold.
         predictions_file: where they lie.
         metrics_file: of the run.
@@ -43,6 +45,7 @@ class FoldsReport:
     run: Path
     folds: int
     metrics: Metrics
+    calibration: Calibrated
     predictions: Predictions
     predictions_file: Path
     metrics_file: Path
@@ -82,9 +85,11 @@ def cross_validate(
     place = predictions_path(run, FOLDS)
     write_predictions(place, judged.predictions)
     keep_out_of_fold(run / BEST, judged.predictions)
+    calibration = judge_calibration(judged.predictions, load_checkpoint(run / BEST), FOLDS)
     about = {name: read_run(run)[name] for name in ("cache", "csvs", "split_of", "data_dir", "inputs")}
     notes = (*drawn.notes, *judged.notes)
     outcome = about | {"checkpoint": BEST.name, "folds": folds, "notes": list(notes)} | judged.metrics.to_plain()
+    outcome |= {"calibration": calibration.to_plain()}
     summary = file_outcome(run, FOLDS, outcome)
     tracker = open_tracker(config.wandb, run, to_plain(config))
     log_metrics(tracker, FOLDS, whole.best_epoch, judged.metrics)
@@ -92,7 +97,7 @@ def cross_validate(
         tracker.save(path)
     tracker.finish()
     notes = (*notes, *tracker.notes)
-    return FoldsReport(run, folds, judged.metrics, judged.predictions, place, summary, notes)
+    return FoldsReport(run, folds, judged.metrics, calibration, judged.predictions, place, summary, notes)
 
 
 def keep_out_of_fold(checkpoint: Path, predictions: Predictions) -> None:

@@ -10,6 +10,7 @@ import torch
 from batcache.config.features import digest
 from batcache.config.settings import to_plain
 from batcache.errors import RunError, count, list_some
+from batcache.evaluation.calibration import Calibrated, judge_calibration
 from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
 from batcache.evaluation.judged import predictions_path, report_path
 from batcache.evaluation.metrics import Metrics, judge
@@ -31,18 +32,22 @@ from batcache.training.lineage import OTHER_NIGHTS, Heard, describe_unknown, rea
 from batcache.training.runs import BEST, read_run, read_run_config
 from batcache.training.tracking import Tracker, open_tracker
 
-EVALUATION_VERSION = 2
+EVALUATION_VERSION = 3
 """Raised whenever code changes what an evaluation makes of the same inputs: it is then not up to date."""
 
 
 @dataclass(frozen=True)
 class EvalReport:
-    """``notes`` say what the user should know of the clips that were judged; ``page`` is the report, if any."""
+    """``notes`` say what the user should know of the clips that were judged; ``page`` is the report, if any.
+
+    ``calibration`` says how far scores are from probabilities, before and after they are calibrated.
+    """
 
     checkpoint: Path
     epoch: int
     split: str
     metrics: Metrics
+    calibration: Calibrated
     predictions: Predictions
     predictions_file: Path
     metrics_file: Path
@@ -153,7 +158,9 @@ def _describe_inputs(
         for bag in bags
     )
     run = read_run(checkpoint_path.parent.parent)["inputs"]
-    return digest([EVALUATION_VERSION, run, checkpoint_path.name, checkpoint.epoch, rows, list_calls(calls)])
+    carried = checkpoint.held_out.source if checkpoint.held_out else ""
+    judged = [checkpoint_path.name, checkpoint.epoch, carried, rows, list_calls(calls)]
+    return digest([EVALUATION_VERSION, run, *judged])
 
 
 def evaluate(
@@ -194,7 +201,8 @@ def evaluate(
     metrics = judge(predictions, judging.calls, intervals=in_full)
     where = predictions_path(run, judging.name)
     write_predictions(where, predictions)
-    outcome = _about(judging) | metrics.to_plain()
+    calibration = judge_calibration(predictions, checkpoint, judging.name)
+    outcome = _about(judging) | metrics.to_plain() | {"calibration": calibration.to_plain()}
     summary = file_outcome(run, judging.name, outcome)
     page = _write_report(judging, outcome, predictions) if in_full else None
     tracker = open_tracker(config.wandb, run, to_plain(config))
@@ -203,10 +211,8 @@ def evaluate(
     for path in filter(None, (where, summary, page)):
         tracker.save(path)
     tracker.finish()
-    notes = (*judging.notes, *tracker.notes)
-    return EvalReport(
-        judging.checkpoint_path, checkpoint.epoch, judging.split, metrics, predictions, where, summary, page, notes
-    )
+    notes, judged = (*judging.notes, *tracker.notes), (metrics, calibration, predictions)
+    return EvalReport(judging.checkpoint_path, checkpoint.epoch, judging.split, *judged, where, summary, page, notes)
 
 
 def log_metrics(tracker: Tracker, name: str, epoch: int, metrics: Metrics) -> None:

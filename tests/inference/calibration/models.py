@@ -14,7 +14,7 @@ from tests.inference.calibration.simulated import draw
 def held_out(source: str = "folds", clips: int = 600, seed: int = 0) -> HeldOut:
     """Clips of as many recordings; Low and High tell their species well, of Sweep one clip alone is known to be."""
     rng = np.random.default_rng(seed)
-    columns = [draw(rng, clips, -1.0, 1.0) for _ in range(2)]
+    columns = [draw(rng, clips, -1.0, 2.0) for _ in range(2)]
     sweep = rng.normal(-3, 1, clips), np.where(np.arange(clips) == 0, 1, 0).astype(np.int8)
     logits, labels = (np.stack([column[i] for column in (*columns, sweep)], 1) for i in (0, 1))
     tensors = torch.from_numpy(logits.astype(np.float32)), torch.from_numpy(labels), torch.arange(clips)
