@@ -20,7 +20,6 @@ _SAID = {
 _RESTS = {
     "folds": "clips scored by models of the same recipe that had not heard their group",
     "validation": "its validation clips",
-    "reviewed": "rows that were reviewed",
 }
 
 
@@ -34,10 +33,12 @@ def of_basis(calibration: "Calibration") -> Iterator[Block]:
             yield f"{said.format(precision=f'{calibration.precision:g}')}: {', '.join(names)}"
     if calibration.clips:
         rests = " and ".join(rest for source, rest in _RESTS.items() if source in calibration.sources)
-        groups = count(calibration.groups, "group")
-        clips = count(calibration.clips, "clip")
-        yield f"thresholds rest on {rests}: {clips} of {groups} (site-nights, or recordings where none is given)"
-    else:
+        groups = f"{count(calibration.groups, 'group')} (site-nights, or recordings where none is given)"
+        yield f"thresholds rest on {rests or 'its own clips'}: {count(calibration.clips, 'clip')} of {groups}"
+    reviewed = [name for name, of in zip(calibration.species, calibration.sources, strict=True) if of == "reviewed"]
+    if reviewed:
+        yield f"those of {', '.join(reviewed)} rest on rows that were reviewed"
+    if not calibration.clips and not reviewed:
         make = "`batcache train --folds 5` or `batcache calibrate` makes some"
         yield f"the model carries no clips that it had not learnt from: {make}"
     yield from map(Note, calibration.notes)
