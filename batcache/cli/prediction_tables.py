@@ -11,6 +11,10 @@ if TYPE_CHECKING:  # --help imports no torch
     from batcache.inference.predict import PredictReport, PredictStarted
 
 
+_FEW = 100
+"""Recordings: fewer hold too few of most species to tell how common these are."""
+
+
 def of_predict_started(started: "PredictStarted") -> Iterator[Block]:
     """Which model judges how many recordings, and what was done before."""
     model = started.model
@@ -67,3 +71,5 @@ def _of_prevalence(report: "PredictReport") -> Iterator[Block]:
     rows = [(name, f"{then:.3f}", f"{now:.3f}") for name, (then, now) in report.prevalence.items()]
     header = ("", "calibrated on", "here")
     yield Table("share of clips that hold a species; probabilities are corrected for what it is here", rows, header)
+    if len(report.predictions.filenames) < _FEW:
+        yield Note("so few recordings tell little of how common a species is: --fit-prevalence is for whole surveys")

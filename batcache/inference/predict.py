@@ -8,7 +8,7 @@ import errno
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,11 +162,7 @@ def predict(
         predictions = _arrange(rows, journal, model, root)
         probabilities, prevalence = _find_probabilities(predictions, calibration, fit_prevalence)
         verdicts = list_verdicts(rows, rejected, predictions, calibration.values, model.checkpoint.features)
-        by_path = {
-            name: dict(zip(predictions.filenames.tolist(), probabilities[:, c].tolist(), strict=True))
-            for c, name in enumerate(calibration.species)
-            if calibration.platts[c] is not None
-        }
+        likely = _list_probabilities([one.path for one in verdicts], predictions, probabilities, calibration)
         report = PredictReport(
             folder=folder,
             model=model,
@@ -175,7 +171,7 @@ def predict(
             probabilities=probabilities,
             prevalence=prevalence,
             predictions=predictions,
-            columns=columns_of(verdicts, model.checkpoint.species, threshold, model.name, by_path),
+            columns=columns_of(verdicts, model.checkpoint.species, threshold, model.name, likely),
             rejected=rejected,
             judged=len(judged),
             audio_s=sum(judged),
@@ -198,6 +194,17 @@ def _find_probabilities(
             now = estimate_prevalence(column, then)
             probabilities[:, c], prevalence[calibration.species[c]] = shift(column, then, now), (then, now)
     return probabilities, prevalence
+
+
+def _list_probabilities(
+    paths: Sequence[str], predictions: Predictions, probabilities: Floats, calibration: Calibration
+) -> dict[str, list[float]]:
+    """Of each calibrated species, the probabilities of these recordings; NaN for those that were rejected."""
+    place = {str(name): i for i, name in enumerate(predictions.filenames)}
+    with_nothing = np.vstack([probabilities, np.full(probabilities.shape[1], np.nan)])
+    listed = with_nothing[np.array([place.get(path, -1) for path in paths], np.intp)]
+    pairs = enumerate(zip(calibration.species, calibration.platts, strict=True))
+    return {name: listed[:, c].tolist() for c, (name, platt) in pairs if platt is not None}
 
 
 def _judge_all(candidates: Candidates, model: ModelFile, device: torch.device, workers: int) -> list[float]:

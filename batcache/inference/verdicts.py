@@ -104,12 +104,12 @@ def columns_of(
     species: Sequence[str],
     threshold: float | None,
     model: str,
-    probabilities: Mapping[str, Mapping[str, float]] | None = None,
+    probabilities: Mapping[str, list[float]] | None = None,
 ) -> dict[str, list[str] | list[float]]:
     """The table by column, texts and numbers; NaN where there is no number.
 
-    ``threshold`` is None where each species has its own. ``probabilities`` are those of recordings by their paths, for
-    each species that is calibrated.
+    ``threshold`` is None where each species has its own. ``probabilities`` are those of the same recordings, for each
+    species that is calibrated.
     """
     nothing = np.full(len(species), np.nan, np.float32)
     scores = np.array([nothing if v.scores is None else v.scores for v in verdicts]).reshape(-1, len(species))
@@ -123,10 +123,7 @@ def columns_of(
         "verdict": [v.verdict for v in verdicts],
         "species": ["; ".join(v.species) for v in verdicts],
         **{name: scores[:, i].tolist() for i, name in enumerate(species)},
-        **{
-            f"probability {name}": [of_path.get(v.path, np.nan) for v in verdicts]
-            for name, of_path in (probabilities or {}).items()
-        },
+        **{f"probability {name}": column for name, column in (probabilities or {}).items()},
         "notes": [v.notes for v in verdicts],
         "threshold": [np.nan if threshold is None else threshold] * len(verdicts),
         "model": [model] * len(verdicts),
