@@ -58,6 +58,7 @@ def evaluate(
     csv: Csv = (),
     cache: str | Path | None = None,
     data_dir: str | Path | None = None,
+    threshold: float = 0.5,
     device: str = "auto",
     on_progress: OnProgress = ignore_progress,
 ) -> "EvalReport":
@@ -69,11 +70,14 @@ def evaluate(
         csv: other clips than the run's.
         cache: where their features lie, if not where they did.
         data_dir: where their filenames start from.
+        threshold: of the scores, at and above which a species counts as reported.
         device: ``auto``, ``cpu`` or ``cuda``.
         on_progress: hears of ``eval``, in clips.
 
     Returns:
-        Metrics by species and averaged, and ``predictions``, whose ``table()`` has a column for each species.
+        ``metrics`` by species and averaged, with their intervals, at every level; ``table()`` has them as columns,
+        ``as_text("json")`` (or ``csv``, ``md``) as text. ``predictions``, whose ``table()`` has a column for each
+        species.
 
     Raises:
         RunError: no run, a damaged one, or clips that the model was trained on.
@@ -90,7 +94,7 @@ def evaluate(
     found, checkpoint = find_checkpoint(named / BEST if named and named.is_dir() else named, Path("runs"))
     store = open_cache(find_cache(found, None if cache is None else str(cache)))
     manifest = find_manifest(found, None if data_dir is None else Path(data_dir), csvs=paths_of(csv))
-    chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv)
+    chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv, threshold=threshold)
     return judge(chosen, pick_device(device), on_progress=on_progress)
 
 
