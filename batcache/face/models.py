@@ -188,24 +188,39 @@ def sweep(
     return compare(combine(grid, *layers), *on, folds=folds, seed=seed, on_progress=on_progress)
 
 
-def draw(target: str | Path, output: str | Path, clips: Sequence[str] = (), *, split: str = "test") -> Path:
-    """Draw clips of a cache or of a run as spectrograms into a PNG; returns its path.
+def draw(
+    target: str | Path,
+    output: str | Path,
+    clips: Sequence[str] = (),
+    *,
+    split: str = "test",
+    start: float | None = None,
+    duration: float | None = None,
+    size: tuple[float, float] | None = None,
+) -> Path:
+    """Draw clips of a cache or of a run as spectrograms into a PNG, PDF or SVG, by its name; returns its path.
 
     Args:
         target: a cache, or a run's folder: then with its scores and evidence.
-        output: the PNG.
+        output: the picture.
         clips: filenames as in the CSV; by default six.
         split: of a run: what was judged.
+        start: from which true second of each recording on.
+        duration: how many true seconds; without ``start`` around the loudest moment.
+        size: width and height in inches.
 
     Raises:
-        RunError: no such clip, or nothing judged. StoreError, ManifestError: the cache or its CSVs are gone or damaged.
+        RunError: no such clip, nothing judged, or nothing to see there.
+        StoreError, ManifestError: the cache or its CSVs are gone or damaged.
     """
     from batcache.evaluation.pictures.pages import draw_run, draw_store
+    from batcache.evaluation.pictures.view import View
     from batcache.store.settings import reach_cache
     from batcache.training.run_inputs import find_cache, is_run
 
+    view = View(start, duration, size)
     if is_run(str(target)):
-        draw_run(Path(target), find_cache(Path(target)), Path(output), split, clips)
+        draw_run(Path(target), find_cache(Path(target)), Path(output), split, clips, view=view)
     else:
-        draw_store(reach_cache(str(target)), Path(output), clips)
+        draw_store(reach_cache(str(target)), Path(output), clips, view=view)
     return Path(output)
