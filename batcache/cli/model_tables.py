@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from batcache.cli.calibration_tables import of_calibrated
-from batcache.cli.score_tables import of_evidence, of_intervals, of_number
+from batcache.cli.score_tables import of_evidence, of_intervals, of_levels, of_number
 from batcache.cli.terminal import Block, Note, Table
 from batcache.errors import count
 
@@ -147,6 +147,7 @@ def _of_metrics(metrics: "Metrics", of: str) -> Iterator[Block]:
             if len(names) == 1:
                 why = "it has too few labels here, or was not taught"
             yield f"{', '.join(averages)} {'leaves' if len(averages) == 1 else 'leave'} out {', '.join(names)}: {why}"
+    yield from of_levels(metrics)
     yield from of_evidence(metrics.evidence)
 
 

@@ -59,6 +59,7 @@ def evaluate(
     csv: Csv = (),
     cache: str | Path | None = None,
     data_dir: str | Path | None = None,
+    threshold: float = 0.5,
     device: str = "auto",
     on_progress: OnProgress = ignore_progress,
 ) -> "EvalReport":
@@ -70,11 +71,14 @@ def evaluate(
         csv: other clips than the run's.
         cache: where their features lie, if not where they did.
         data_dir: where their filenames start from.
+        threshold: of the scores, at and above which a species counts as reported.
         device: ``auto``, ``cpu`` or ``cuda``.
         on_progress: hears of ``eval``, in clips.
 
     Returns:
-        Metrics by species and averaged, and ``predictions``, whose ``table()`` has a column for each species.
+        ``metrics`` by species and averaged, with their intervals, at every level; ``table()`` has them as columns,
+        ``as_text("json")`` (or ``csv``, ``md``) as text. ``predictions``, whose ``table()`` has a column for each
+        species.
 
     Raises:
         RunError: no run, a damaged one, or clips that the model was trained on.
@@ -91,7 +95,7 @@ def evaluate(
     found, checkpoint = find_checkpoint(named / BEST if named and named.is_dir() else named, Path("runs"))
     store = open_cache(find_cache(found, None if cache is None else str(cache)))
     manifest = find_manifest(found, None if data_dir is None else Path(data_dir), csvs=paths_of(csv))
-    chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv)
+    chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv, threshold=threshold)
     return judge(chosen, pick_device(device), on_progress=on_progress)
 
 
@@ -223,24 +227,39 @@ def sweep(
     return compare(combine(grid, *layers), *on, folds=folds, seed=seed, on_progress=on_progress)
 
 
-def draw(target: str | Path, output: str | Path, clips: Sequence[str] = (), *, split: str = "test") -> Path:
-    """Draw clips of a cache or of a run as spectrograms into a PNG; returns its path.
+def draw(
+    target: str | Path,
+    output: str | Path,
+    clips: Sequence[str] = (),
+    *,
+    split: str = "test",
+    start: float | None = None,
+    duration: float | None = None,
+    size: tuple[float, float] | None = None,
+) -> Path:
+    """Draw clips of a cache or of a run as spectrograms into a PNG, PDF or SVG, by its name; returns its path.
 
     Args:
         target: a cache, or a run's folder: then with its scores and evidence.
-        output: the PNG.
+        output: the picture.
         clips: filenames as in the CSV; by default six.
         split: of a run: what was judged.
+        start: from which true second of each recording on.
+        duration: how many true seconds; without ``start`` around the loudest moment.
+        size: width and height in inches.
 
     Raises:
-        RunError: no such clip, or nothing judged. StoreError, ManifestError: the cache or its CSVs are gone or damaged.
+        RunError: no such clip, nothing judged, or nothing to see there.
+        StoreError, ManifestError: the cache or its CSVs are gone or damaged.
     """
     from batcache.evaluation.pictures.pages import draw_run, draw_store
+    from batcache.evaluation.pictures.view import View
     from batcache.store.settings import reach_cache
     from batcache.training.run_inputs import find_cache, is_run
 
+    view = View(start, duration, size)
     if is_run(str(target)):
-        draw_run(Path(target), find_cache(Path(target)), Path(output), split, clips)
+        draw_run(Path(target), find_cache(Path(target)), Path(output), split, clips, view=view)
     else:
-        draw_store(reach_cache(str(target)), Path(output), clips)
+        draw_store(reach_cache(str(target)), Path(output), clips, view=view)
     return Path(output)

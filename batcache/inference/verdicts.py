@@ -30,13 +30,12 @@ from batcache.config.features import FeatureConfig
 from batcache.inference.predictions import Predictions
 from batcache.manifest.night import read_occasion
 from batcache.storage.disk import write_file
+from batcache.storage.spreadsheet import as_text
 from batcache.store.format.commit import CachedRecording
 
 FORMAT_VERSION = 2
 """Of the columns of ``predictions.csv``: raised whenever one is renamed, goes, or means something else."""
 SPECIES, NOTHING, REJECTED = "species", "no species above threshold", "rejected"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes a cell for a formula by."""
 
 
 @dataclass(frozen=True)
@@ -139,20 +138,10 @@ def write_verdicts(path: Path, columns: Mapping[str, Sequence[str] | Sequence[fl
     """
     text = io.StringIO()
     table = csv.writer(text)  # its line ends, \r\n, have a name that holds either quoted
-    table.writerow(map(_as_text, columns))
+    table.writerow(map(as_text, columns))
     for row in zip(*columns.values(), strict=True):
-        table.writerow(_as_text(cell) if isinstance(cell, str) else _as_number(cell) for cell in row)
+        table.writerow(as_text(cell) if isinstance(cell, str) else _as_number(cell) for cell in row)
     write_file(path, text.getvalue().encode())
-
-
-def _as_text(value: str) -> str:
-    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    return f"'{value}" if value.startswith(_FORMULA) else value
-
-
-def as_written(cell: str) -> str:
-    """The text of a cell without the apostrophe that keeps a spreadsheet from taking it for a formula."""
-    return cell[1:] if cell.startswith(tuple(f"'{sign}" for sign in _FORMULA)) else cell
 
 
 def _as_number(value: float) -> str:

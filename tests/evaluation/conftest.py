@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from batcache.config.load import Layer
 from batcache.evaluation.evaluate import choose_clips, evaluate
@@ -36,3 +37,17 @@ def small_heads(small: SmallWorld, trained: Path, tmp_path_factory: pytest.TempP
 def run(trained: Path, tmp_path: Path) -> Path:
     """A copy of the trained run, to write into."""
     return Path(shutil.copytree(trained, tmp_path / "runs" / trained.name))
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were saved, to look into."""
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def note(figure: Figure, *arguments: object, **options: object) -> None:
+        figures.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", note)
+    return figures

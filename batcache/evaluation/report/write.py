@@ -17,6 +17,7 @@ from batcache.evaluation.report.collect import FEW, STEPS, count_at_thresholds, 
 from batcache.evaluation.report.curves import LEFT, SIDE, TOP, draw_curves, draw_reliability
 from batcache.evaluation.report.gallery import colour_stops, hang
 from batcache.evaluation.report.slow import SLOWER
+from batcache.evaluation.report.sure import find_flagged, find_levels, find_sure
 from batcache.inference.predictions import Predictions
 from batcache.model.checkpoint import load_checkpoint
 from batcache.storage.disk import write_file
@@ -80,6 +81,9 @@ def write_report(
         step=round(threshold * STEPS),
         rows=outcome["per_species"],
         few=FEW,
+        flagged=find_flagged(outcome),
+        sure=find_sure(outcome),
+        levels=find_levels(outcome),
         counts=counts,
         counted={
             "steps": STEPS,

@@ -19,8 +19,8 @@ from batcache.inference.calibration.thresholds import FEWEST, PRECISION
 from batcache.inference.model_file import ModelFile
 from batcache.inference.predictions import Predictions, read_predictions
 from batcache.inference.recordings.journal import NAME, read_header
-from batcache.inference.verdicts import as_written
 from batcache.model.checkpoint import HeldOut
+from batcache.storage.spreadsheet import as_written
 
 
 @dataclass(frozen=True)
