@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,10 @@ class PredictReport:
         """Columns by name, a row for each recording, as a DataFrame wants them."""
         return {name: np.array(values) for name, values in self.columns.items()}
 
+    def to_pandas(self) -> Any:
+        """``table`` as a ``pandas.DataFrame``, where pandas is installed; ImportError where it is not."""
+        return import_module("pandas").DataFrame(self.table())
+
 
 @raising_what_listeners_raise
 def predict(
@@ -134,7 +139,9 @@ def predict(
         judged = _judge_all(candidates, model, device, workers or os.cpu_count() or 1)
         rows, rejected = candidates.outcome()
         predictions = _arrange(rows, journal, model, root)
-        verdicts = list_verdicts(rows, rejected, predictions, threshold, model.checkpoint.features)
+        verdicts = list_verdicts(
+            rows, rejected, predictions, threshold, model.checkpoint.features, model.checkpoint.trained_on
+        )
         report = PredictReport(
             folder=folder,
             model=model,
