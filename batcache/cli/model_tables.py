@@ -200,6 +200,7 @@ def of_pipeline(report: "PipelineReport") -> Iterator[Block]:
             ("scores", f"{report.run / 'metrics.json'}"),
             ("predictions", f"{report.run / 'logs' / 'test_predictions.npz'}"),
             ("six clips drawn", f"{report.page}"),
+            *([("new recordings", f"{report.prediction.table_file}")] if report.prediction else []),
         ],
     )
     if report.settings.synth.manifest is not None:

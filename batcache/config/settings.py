@@ -227,6 +227,18 @@ class SynthConfig(Section):
 
 
 @dataclass(frozen=True)
+class PredictConfig(Section):
+    """What ``batcache run`` has the model judge last, if anything: new ``recordings``, a folder.
+
+    With ``clips`` so many are simulated into it first: other nights than those of ``synth``, as ``seed`` decides.
+    """
+
+    recordings: Path | None = None
+    clips: Count | None = None
+    seed: Natural = 1
+
+
+@dataclass(frozen=True)
 class Config(Section):
     """All settings, a section each."""
 
@@ -236,6 +248,7 @@ class Config(Section):
     training: TrainingConfig = field(default_factory=TrainingConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
 
 
 def to_plain(config: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from batcache.evaluation.bootstrap import resampling
+from batcache.evaluation.draws.units import resampling
 from batcache.evaluation.outcomes import FOLDS
 from batcache.inference.calibration.calibrate import VALIDATION, cross_calibrate
 from batcache.inference.calibration.measures import Measures, measure

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from batcache.config.settings import Config, to_plain
-from batcache.evaluation.bootstrap import resampling
 from batcache.evaluation.calibration import Calibrated, judge_calibration
+from batcache.evaluation.draws.units import resampling
 from batcache.evaluation.evaluate import log_metrics
 from batcache.evaluation.folds import draw_folds, judge_folds, require_taught
 from batcache.evaluation.judged import predictions_path

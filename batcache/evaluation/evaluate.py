@@ -45,8 +45,8 @@ class EvalReport:
     """What came of an evaluation.
 
     ``name`` is what ``outcome`` is filed under in ``metrics.json``; ``notes`` say what the user should know of the
-    clips that were judged; ``page`` is the report, if any; ``calibration`` how far scores are from probabilities, before
-    and after they are calibrated.
+    clips that were judged; ``page`` is the report, if any; ``calibration`` how far scores are from probabilities,
+    before and after they are calibrated.
     """
 
     checkpoint: Path

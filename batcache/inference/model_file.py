@@ -53,12 +53,14 @@ def open_model(path: Path) -> ModelFile:
     """Read a checkpoint; of a run's folder, its best model.
 
     Raises:
-        RunError: missing, damaged, of another kind or of a newer batcache.
+        RunError: missing, damaged, of another kind or of a newer batcache; or its weights are not finite.
     """
     file = path / BEST_MODEL if path.is_dir() else path
     if not file.is_file():
         raise RunError(file, "no such model", "Pass a run's folder or a checkpoint's file (.pt)")
     checkpoint = load_checkpoint(file)
+    if not all(bool(value.isfinite().all()) for value in checkpoint.weights.values()):
+        raise RunError(file, "its weights are not finite", "Train again, with a lower learning_rate")
     return ModelFile(file, blake3(file.read_bytes()).hexdigest(), checkpoint)
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,10 @@ class PredictReport:
         """Columns by name, a row for each recording, as a DataFrame wants them."""
         return {name: np.array(values) for name, values in self.columns.items()}
 
+    def to_pandas(self) -> Any:
+        """``table`` as a ``pandas.DataFrame``, where pandas is installed; ImportError where it is not."""
+        return import_module("pandas").DataFrame(self.table())
+
 
 @raising_what_listeners_raise
 def predict(
@@ -161,7 +166,9 @@ def predict(
         rows, rejected = candidates.outcome()
         predictions = _arrange(rows, journal, model, root)
         probabilities, prevalence = _find_probabilities(predictions, calibration, fit_prevalence)
-        verdicts = list_verdicts(rows, rejected, predictions, calibration.values, model.checkpoint.features)
+        checkpoint = model.checkpoint
+        known = calibration.values, checkpoint.features, checkpoint.trained_on
+        verdicts = list_verdicts(rows, rejected, predictions, *known)
         likely = _list_probabilities([one.path for one in verdicts], predictions, probabilities, calibration)
         report = PredictReport(
             folder=folder,

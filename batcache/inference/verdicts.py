@@ -4,12 +4,13 @@ The columns, in the order of ``predictions.csv``:
 
 path           relative to the folder that was judged, POSIX
 site           what stands before the date in the file's name
-night          the date of the evening, YYYY-MM-DD
+night          the date of the evening, YYYY-MM-DD; of a time in UTC by the sun, where the file gives a longitude
 time           when the recording began, by the recorder's clock, with its offset from UTC where the file gives one
 duration_s     true seconds
 verdict        ``species``, ``no species above threshold`` or ``rejected``
 species        those whose score is at or above their threshold, the highest first, separated by ``; ``
-<a species>    its score, 0 to 1; empty where the model was not taught it, and where the recording was rejected
+<a species>    its score, 0 to 1; empty where the model was not taught it, and where the recording was rejected. Of a
+               species that is called as another column is, the column is called ``score of <species>``
 probability …  of a species, for each that is calibrated: how likely it is there, by its score
 notes          why it was rejected; what is doubtful about it
 threshold      of the scores, where one was given for all species; empty where each has its own, in ``thresholds.csv``
@@ -29,13 +30,19 @@ from numpy.typing import NDArray
 from batcache.config.features import FeatureConfig
 from batcache.inference.predictions import Predictions
 from batcache.manifest.night import read_occasion
+from batcache.model.checkpoint import TrainedOn
 from batcache.storage.disk import write_file
 from batcache.storage.spreadsheet import as_text
 from batcache.store.format.commit import CachedRecording
 
 FORMAT_VERSION = 2
 """Of the columns of ``predictions.csv``: raised whenever one is renamed, goes, or means something else."""
+LEARNT = "the model has learnt from this recording: its scores here are better than elsewhere"
 SPECIES, NOTHING, REJECTED = "species", "no species above threshold", "rejected"
+_OTHER_COLUMNS = (
+    "path", "site", "night", "time", "duration_s", "verdict", "species",
+    "notes", "threshold", "model", "format_version",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class Verdict:
     notes: str
     duration_s: float | None = None
     recorded_at: str | None = None
+    longitude: float | None = None
 
 
 def list_verdicts(
@@ -57,6 +65,7 @@ def list_verdicts(
     predictions: Predictions,
     thresholds: NDArray[np.float64],
     features: FeatureConfig,
+    trained_on: TrainedOn | None = None,
 ) -> list[Verdict]:
     """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected.
 
@@ -71,12 +80,15 @@ def list_verdicts(
             continue
         row, scores = rows[name], predictions.scores[place[name]]
         notes = list(_list_notes(row, features))
+        if trained_on is not None and trained_on.has_learnt(row.content):
+            notes.append(LEARNT)
         if (other := first.setdefault(row.key, name)) != name:
             notes.append(f"the same audio as {other}")
         found = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= thresholds[i]]
         species = tuple(str(predictions.species[i]) for i in found)
         verdict = SPECIES if species else NOTHING
-        verdicts.append(Verdict(name, verdict, species, scores, "; ".join(notes), row.duration_s, row.recorded_at))
+        said = row.duration_s, row.recorded_at, row.longitude
+        verdicts.append(Verdict(name, verdict, species, scores, "; ".join(notes), *said))
     return verdicts
 
 
@@ -112,7 +124,7 @@ def columns_of(
     """
     nothing = np.full(len(species), np.nan, np.float32)
     scores = np.array([nothing if v.scores is None else v.scores for v in verdicts]).reshape(-1, len(species))
-    occasions = [read_occasion(v.path, v.recorded_at) for v in verdicts]
+    occasions = [read_occasion(v.path, v.recorded_at, v.longitude) for v in verdicts]
     return {
         "path": [v.path for v in verdicts],
         "site": [o.site or "" for o in occasions],
@@ -121,13 +133,18 @@ def columns_of(
         "duration_s": [np.nan if v.duration_s is None else v.duration_s for v in verdicts],
         "verdict": [v.verdict for v in verdicts],
         "species": ["; ".join(v.species) for v in verdicts],
-        **{name: scores[:, i].tolist() for i, name in enumerate(species)},
+        **{_call_column(name): scores[:, i].tolist() for i, name in enumerate(species)},
         **{f"probability {name}": column for name, column in (probabilities or {}).items()},
         "notes": [v.notes for v in verdicts],
         "threshold": [np.nan if threshold is None else threshold] * len(verdicts),
         "model": [model] * len(verdicts),
         "format_version": [float(FORMAT_VERSION)] * len(verdicts),
     }
+
+
+def _call_column(species: str) -> str:
+    """What the column with a species' scores is called; letters' case counts nothing, as to databases."""
+    return f"score of {species}" if species.lower() in _OTHER_COLUMNS else species
 
 
 def write_verdicts(path: Path, columns: Mapping[str, Sequence[str] | Sequence[float]]) -> None:
@@ -145,5 +162,5 @@ def write_verdicts(path: Path, columns: Mapping[str, Sequence[str] | Sequence[fl
 
 
 def _as_number(value: float) -> str:
-    """With four digits behind the point, or as many as it needs; nothing where there is no number."""
-    return "" if np.isnan(value) else f"{value:.4f}".rstrip("0").rstrip(".")
+    """With as many digits as tell it from the next float32, so that no score is rounded across a threshold."""
+    return "" if np.isnan(value) else np.format_float_positional(np.float32(value), trim="-")

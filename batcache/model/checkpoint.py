@@ -1,5 +1,6 @@
 """Checkpoints: a format number, tensors and plain types, nothing that could run code when loaded."""
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from batcache.config.renamed import rename_keys
 from batcache.config.settings import ModelConfig, to_plain
 from batcache.errors import BatcacheError, RunError, brief, list_some
 from batcache.model.crnn import BatMILModel
+from batcache.model.pretrained import FORMAT as TRUNK
 from batcache.model.pretrained import PretrainedMILModel
 from batcache.model.trunk import TrunkConfig
 from batcache.storage.disk import replacing
@@ -29,13 +31,27 @@ _REMEDY = "Restore it from a copy, or train again"
 class TrainedOn:
     """How many clips a model has learnt from, and how many site-nights or, where no group is given, recordings.
 
-    ``present`` counts for each species the clips that hold it, ``absent`` those known not to.
+    ``present`` counts for each species the clips that hold it, ``absent`` those known not to. ``contents`` are the
+    clips' recordings, each once: the first eight bytes of its content hash, as a number. They are sorted, and empty in
+    files of earlier versions, which do not tell.
     """
 
     clips: int
     groups: int
     present: tuple[int, ...]
     absent: tuple[int, ...]
+    contents: tuple[int, ...] = ()
+
+    def has_learnt(self, content: str) -> bool:
+        """Whether a recording of this content hash was among them: chance says so of one in 2^64 others."""
+        number = shorten_content(content)
+        place = bisect_left(self.contents, number)
+        return place < len(self.contents) and self.contents[place] == number
+
+
+def shorten_content(content: str) -> int:
+    """The first eight bytes of a content hash, given in hexadecimal digits, as a number."""
+    return int(content[:16], 16)
 
 
 @dataclass(frozen=True)
@@ -146,7 +162,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except Exception as error:  # torch raises whatever the damage leads to
         reason = brief(error) if isinstance(error, OSError) else "damaged, or of another kind"
         raise RunError(path, f"not readable as a checkpoint ({reason})", _REMEDY) from None
-    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+    kind = document.pop("format", None) if isinstance(document, dict) else None
+    if kind == TRUNK:
+        remedy = f"Train heads on it: `batcache train --init {path}`"
+        raise RunError(path, "a trunk, which knows no species yet, not a model", remedy)
+    if kind != FORMAT:
         raise RunError(path, "not a batcache checkpoint", _REMEDY)
     version = document.pop("format_version", None)
     if version != FORMAT_VERSION:

@@ -11,7 +11,7 @@ from batcache.config.settings import AugmentationConfig, Config, ConvLayer, Mode
 from batcache.config.unused import drop_unused
 from batcache.errors import count
 from batcache.manifest.manifest import Manifest
-from batcache.model.checkpoint import TrainedOn
+from batcache.model.checkpoint import TrainedOn, shorten_content
 from batcache.model.start import describe_start
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag, Joined, join
@@ -73,6 +73,7 @@ class Split:
             groups=len({bag.clip.group_or_recording for bag in self.train}),
             present=tuple(labels.count(1) for labels in by_species),
             absent=tuple(labels.count(0) for labels in by_species),
+            contents=tuple(sorted({shorten_content(bag.row.content) for bag in self.train})),
         )
 
 

@@ -1,5 +1,6 @@
 """Recordings judged: the numbers of ``build`` and ``eval``, whatever else is in the folder."""
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from batcache.inference.recordings import framed
 from batcache.inference.recordings import judge as judging
 from batcache.inference.recordings.choose import choose_recordings
 from batcache.inference.recordings.find import find_recordings
+from batcache.inference.verdicts import LEARNT
 from batcache.model.checkpoint import save_checkpoint
 from batcache.store.open import open_store
 from tests.conftest import noise
@@ -116,6 +118,23 @@ def test_a_model_file_alone_suffices(
     assert files_of(judged(folder, model=open_model(alone))) == files_of(undisturbed)
 
 
+def test_recordings_that_the_model_has_learnt_from_are_noted(
+    small: SmallWorld, trained: Path, undisturbed: PredictReport
+) -> None:
+    with (trained / "split.csv").open(encoding="utf-8", newline="") as file:
+        learnt = {row["filename"] for row in csv.DictReader(file) if row["split"] == "train"}
+    table = undisturbed.table()
+    noted = {str(p) for p, notes in zip(table["path"], table["notes"], strict=True) if LEARNT in notes}
+    contents = [{row.content for name in names if (row := small.store.find(name))} for names in (noted, learnt)]
+    assert learnt <= noted < {str(p) for p in table["path"]} and contents[0] == contents[1]
+
+
+def test_the_table_is_a_data_frame_where_pandas_is(undisturbed: PredictReport) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = undisturbed.to_pandas()
+    assert isinstance(frame, pandas.DataFrame) and list(frame) == list(undisturbed.columns)
+
+
 def test_species_that_were_not_taught_have_no_scores(
     model: ModelFile, folder: Path, judged: Judge, tmp_path: Path
 ) -> None:
@@ -180,8 +199,13 @@ def test_scores_that_are_not_finite_are_one_line(model: ModelFile, folder: Path,
         for name, value in model.checkpoint.weights.items()
     }
     save_checkpoint(tmp_path / "nan.pt", replace(model.checkpoint, weights=weights))
+    with pytest.raises(RunError, match=r"nan\.pt: its weights are not finite"):
+        open_model(tmp_path / "nan.pt")
+    most = torch.finfo(torch.float32).max
+    huge = {name: value.nan_to_num(most) if value.is_floating_point() else value for name, value in weights.items()}
+    save_checkpoint(tmp_path / "huge.pt", replace(model.checkpoint, weights=huge))
     with pytest.raises(RunError, match="the model gives scores that are not finite"):
-        judged(folder, model=open_model(tmp_path / "nan.pt"))
+        judged(folder, model=open_model(tmp_path / "huge.pt"))
 
 
 @pytest.mark.gpu

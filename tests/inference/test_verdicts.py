@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 
 from batcache.config.features import FeatureConfig
 from batcache.inference.predict import PredictReport
@@ -18,13 +19,15 @@ ROW = CachedRecording(
 SPECIES = ("Low", "=High")
 
 
-def table_of(rows: dict[str, CachedRecording], scores: list[list[float]], rejected: dict[str, str]) -> dict[str, list]:
+def table_of(
+    rows: dict[str, CachedRecording], scores: list[list[float]], rejected: dict[str, str], threshold: float = 0.5
+) -> dict[str, list]:
     blank = {name: np.array([]) for name in Predictions.__dataclass_fields__}
     says = Predictions(
         **blank | {"filenames": np.array(list(rows)), "species": np.array(SPECIES), "scores": np.array(scores, "f4")}
     )
-    verdicts = list_verdicts(rows, rejected, says, np.array([0.5, 0.5]), FeatureConfig())
-    return dict(columns_of(verdicts, SPECIES, 0.5, "model.pt 12345678"))
+    verdicts = list_verdicts(rows, rejected, says, np.full(len(SPECIES), threshold), FeatureConfig())
+    return dict(columns_of(verdicts, SPECIES, threshold, "model.pt 12345678"))
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -39,12 +42,35 @@ def test_a_row_says_what_was_found_where_and_when(tmp_path: Path) -> None:
     second, third, first = read(tmp_path / "predictions.csv")
     assert first == {
         "path": "x/MILL_20240413_031003.wav", "site": "MILL", "night": "2024-04-12", "time": "2024-04-13 03:10:03",
-        "duration_s": "5", "verdict": "species", "species": "=High; Low", "Low": "0.5", "'=High": "0.9877",
+        "duration_s": "5", "verdict": "species", "species": "=High; Low", "Low": "0.5", "'=High": "0.987654",
         "notes": "the same audio as b.wav", "threshold": "0.5", "model": "model.pt 12345678", "format_version": "2",
     } | {"species": "'=High; Low"}  # fmt: skip
     assert (second["verdict"], second["species"], second["site"]) == ("no species above threshold", "", "")
     assert (third["path"], third["verdict"], third["Low"], third["duration_s"]) == ("c.wav", "rejected", "", "")
     assert third["notes"] == "empty file (0 bytes)"
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7, 0.3, 0.123])
+def test_no_score_is_rounded_across_the_threshold(tmp_path: Path, threshold: float) -> None:
+    at = np.float32(threshold)
+    near = [at, np.nextafter(at, np.float32(0)), np.nextafter(at, np.float32(1)), at - np.float32(4e-5)]
+    rows = {f"{i}.wav": msgspec.structs.replace(ROW, path=f"{i}.wav", content=f"{i}") for i in range(len(near))}
+    table = table_of(rows, [[float(score), 0.0] for score in near], {}, threshold)
+    write_verdicts(tmp_path / "t.csv", table)
+    for row in read(tmp_path / "t.csv"):
+        assert (float(row["Low"]) >= float(row["threshold"])) == (row["verdict"] == "species"), row
+
+
+def test_a_species_that_is_called_as_a_column_has_one_of_its_own(tmp_path: Path) -> None:
+    species = ("Time", "notes", "Noctule")
+    blank = {name: np.array([]) for name in Predictions.__dataclass_fields__}
+    scores = np.array([[0.25, 0.75, 0.125]], "f4")
+    given = {"filenames": np.array(["a.wav"]), "species": np.array(species), "scores": scores}
+    verdicts = list_verdicts({"a.wav": ROW}, {}, Predictions(**blank | given), 0.5, FeatureConfig())
+    write_verdicts(tmp_path / "t.csv", columns_of(verdicts, species, 0.5, "model"))
+    (row,) = read(tmp_path / "t.csv")
+    assert (row["time"], row["notes"], row["species"]) == ("", "", "notes")
+    assert (row["score of Time"], row["score of notes"], row["Noctule"]) == ("0.25", "0.75", "0.125")
 
 
 def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 ``scored.jsonl``, a line a recording in the order in which they were done; the first line says whose scores these are.
 Lines are only ever added. A process that is killed may leave half a line at the end: from the first line on that is not
-whole, what follows is dropped, and scored again.
+whole, what follows is dropped, and scored again. Lines reach the disk itself every ten seconds, and at the end: no more
+is lost where the power fails.
 """
 
 import json
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +27,7 @@ from batcache.store.format.commit import CachedRecording
 NAME = "scored.jsonl"
 FORMAT = "batcache-scored"
 FORMAT_VERSION = 1
+_SYNC_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,14 @@ class Journal:
         else:
             write_file(self.path, _encode_header(header))
         self._file = self.path.open("ab", buffering=0)
+        self._synced = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with self._file:
+            self._sync()
 
     def add(self, scored: Sequence[Scored]) -> None:
         """Keep what was scored.
@@ -90,10 +96,16 @@ class Journal:
         try:
             while left:  # a disk that is nearly full takes a part
                 left = left[self._file.write(left) :]
+            if time.monotonic() > self._synced + _SYNC_EVERY_S:
+                self._sync()
         except OSError as error:
             error.filename = error.filename or str(self.path)
             raise
         self.scored.update((one.row.key, one) for one in scored)
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
 
     def _read(self, header: Header) -> None:
         with self.path.open("rb") as file:

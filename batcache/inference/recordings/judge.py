@@ -15,6 +15,7 @@ from batcache.inference.recordings.journal import Scored
 from batcache.inference.score import Instances, score_bags
 from batcache.model.checkpoint import Model
 from batcache.storage.ahead import map_ahead
+from batcache.storage.memory import give_back_freed_memory
 
 _RECORDINGS_AT_ONCE = {"cpu": 1, "cuda": 64}
 """How many go through the network together: a core is as fast with one as with several, and two cores take two."""
@@ -78,6 +79,8 @@ def _judge_batch(model: Model, batch: list[Framed], most: int, stopped: Event) -
         def read(first: int, count: int) -> Tensor:
             if stopped.is_set():
                 raise _StoppedError
+            if first and first % LONGEST_HELD < count:  # of a long recording
+                give_back_freed_memory()
             return instances.read(first, count)
 
         return replace(instances, read=read)
