@@ -23,9 +23,7 @@ def of_predictions(report: "PredictReport") -> Iterator[Block]:
     """How many recordings hold each species, and what was left without one."""
     found = sorted(report.found.items(), key=lambda pair: (-pair[1], pair[0]))
     rows = [(name, f"{number:,}") for name, number in found if number]
-    rows.append(("no species above threshold", f"{report.without_species:,}"))
-    if report.rejected:
-        rows.append(("rejected", f"{len(report.rejected):,}"))
+    rows += [(verdict, f"{number:,}") for verdict, number in sorted(report.verdicts.items()) if verdict != "species"]
     total = count(len(report.columns["path"]), "recording")
     yield Table(f"{total}, scores of {report.threshold:g} and more", rows, ("", "recordings"))
     if report.judged:

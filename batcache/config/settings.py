@@ -169,7 +169,7 @@ class TrainingConfig(Section):
     grad_clip: Positive = 1.0
     max_instances: Count = 60
     validation_share: Annotated[Real, Field(gt=0, lt=1)] = 0.15
-    simulated_sounds: Natural = 192
+    simulated_sounds: Natural = 96
     workers: Natural = 1
     keep_on_gpu: KeepOnGpu = "auto"
     seed: Natural = 0

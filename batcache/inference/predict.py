@@ -26,7 +26,7 @@ from batcache.inference.recordings.candidates import Candidates, Recordings
 from batcache.inference.recordings.find import Found
 from batcache.inference.recordings.journal import Header, Journal, Scored
 from batcache.inference.recordings.judge import judge
-from batcache.inference.verdicts import NOTHING, columns_of, list_verdicts, write_verdicts
+from batcache.inference.verdicts import columns_of, list_verdicts, write_verdicts
 from batcache.manifest.cells import UNKNOWN
 from batcache.manifest.manifest import Clip
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
@@ -86,9 +86,9 @@ class PredictReport:
         return {str(name): int(count) for name, count in zip(self.predictions.species, held, strict=True)}
 
     @property
-    def without_species(self) -> int:
-        """How many recordings have no species at or above the threshold."""
-        return Counter(self.columns["verdict"])[NOTHING]
+    def verdicts(self) -> dict[str, int]:
+        """How many recordings got each verdict."""
+        return dict(Counter(map(str, self.columns["verdict"])))
 
     def table(self) -> dict[str, NDArray[Any]]:
         """Columns by name, a row for each recording, as a DataFrame wants them."""
@@ -134,7 +134,8 @@ def predict(
         judged = _judge_all(candidates, model, device, workers or os.cpu_count() or 1)
         rows, rejected = candidates.outcome()
         predictions = _arrange(rows, journal, model, root)
-        verdicts = list_verdicts(rows, rejected, predictions, threshold, model.checkpoint.features)
+        pulses = {name: journal.scored[row.key].pulses for name, row in rows.items()}
+        verdicts = list_verdicts(rows, rejected, predictions, threshold, model.checkpoint.features, pulses)
         report = PredictReport(
             folder=folder,
             model=model,

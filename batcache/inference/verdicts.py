@@ -7,8 +7,11 @@ site           what stands before the date in the file's name
 night          the date of the evening, YYYY-MM-DD
 time           when the recording began, by the recorder's clock, with its offset from UTC where the file gives one
 duration_s     true seconds
-verdict        ``species``, ``no species above threshold`` or ``rejected``
+verdict        ``species``; without one ``unknown bat`` or ``no bat``, by the column ``bat``, or, where the model does
+               not say that, ``no species above threshold``; ``rejected``
 species        those whose score is at or above the threshold, the highest first, separated by ``; ``
+bat            the score that there is a bat at all, 0 to 1, where the model says so; where it is low, species score low
+pulses         how many short sounds stand out of the background: calls, but also insects and clicks
 <a species>    its score, 0 to 1; empty where the model was not taught it, and where the recording was rejected
 notes          why it was rejected; what is doubtful about it
 threshold      of the scores
@@ -34,13 +37,18 @@ from batcache.store.format.commit import CachedRecording
 FORMAT_VERSION = 1
 """Of the columns of ``predictions.csv``: raised whenever one is renamed, goes, or means something else."""
 SPECIES, NOTHING, REJECTED = "species", "no species above threshold", "rejected"
+UNKNOWN_BAT, NO_BAT = "unknown bat", "no bat"
+BAT_THRESHOLD = 0.5
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes a cell for a formula by."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One recording: ``scores`` are None where it was rejected. Shape: ``[C]``."""
+    """One recording: ``scores`` are None where it was rejected. Shape: ``[C]``
+
+    ``bat`` and ``pulses`` are None where they are not known.
+    """
 
     path: str
     verdict: str
@@ -49,6 +57,8 @@ class Verdict:
     notes: str
     duration_s: float | None = None
     recorded_at: str | None = None
+    bat: float | None = None
+    pulses: int | None = None
 
 
 def list_verdicts(
@@ -57,6 +67,7 @@ def list_verdicts(
     predictions: Predictions,
     threshold: float,
     features: FeatureConfig,
+    pulses: Mapping[str, int | None],
 ) -> list[Verdict]:
     """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected."""
     place = {str(name): i for i, name in enumerate(predictions.filenames)}
@@ -72,9 +83,19 @@ def list_verdicts(
             notes.append(f"the same audio as {other}")
         found = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= threshold]
         species = tuple(str(predictions.species[i]) for i in found)
-        verdict = SPECIES if species else NOTHING
-        verdicts.append(Verdict(name, verdict, species, scores, "; ".join(notes), row.duration_s, row.recorded_at))
+        bat = float(predictions.bats[place[name]])
+        known = None if np.isnan(bat) else bat
+        of_row = "; ".join(notes), row.duration_s, row.recorded_at
+        verdicts.append(Verdict(name, _decide(species, known), species, scores, *of_row, known, pulses.get(name)))
     return verdicts
+
+
+def _decide(species: Sequence[str], bat: float | None) -> str:
+    if species:
+        return SPECIES
+    if bat is None:
+        return NOTHING
+    return UNKNOWN_BAT if bat >= BAT_THRESHOLD else NO_BAT
 
 
 def _list_notes(row: CachedRecording, features: FeatureConfig) -> Iterator[str]:
@@ -110,6 +131,8 @@ def columns_of(
         "duration_s": [np.nan if v.duration_s is None else v.duration_s for v in verdicts],
         "verdict": [v.verdict for v in verdicts],
         "species": ["; ".join(v.species) for v in verdicts],
+        "bat": [np.nan if v.bat is None else v.bat for v in verdicts],
+        "pulses": [np.nan if v.pulses is None else float(v.pulses) for v in verdicts],
         **{name: scores[:, i].tolist() for i, name in enumerate(species)},
         "notes": [v.notes for v in verdicts],
         "threshold": [threshold] * len(verdicts),

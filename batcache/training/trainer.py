@@ -32,6 +32,7 @@ from batcache.training.clips.augment import augment
 from batcache.training.clips.bags import instances_of, read_bag
 from batcache.training.clips.embeddings import Embeddings
 from batcache.training.clips.loader import BagsInMemory, Batch, BatchReader, plan_epoch
+from batcache.training.clips.simulated import simulate_sounds
 from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport, seconds_left
 from batcache.training.inputs import Split
 from batcache.training.loss import class_weights, masked_loss
@@ -162,15 +163,16 @@ class Trainer:
     def _embed(self, on_progress: OnProgress) -> tuple[Tensor, ...]:
         """Embed all bags and return those to train on; new heads are told what they are like, and of bats."""
         assert isinstance(self.model, PretrainedMILModel)
-        train, val, frames, trunk = self.split.train, self.split.val, self.frames_per_instance, self.model.trunk
+        settings, train, val = self.config.training, self.split.train, self.split.val
+        frames, trunk = self.frames_per_instance, self.model.trunk
         embedded = self.embeddings.embed(trunk, self.store, (*train, *val), frames, self.device, on_progress)
         self.val_instances = embedded.instances()[len(train) :]
         contents = embedded.embeddings[: len(train)]
         if self.standardises:
             self.model.heads.standardise_by(torch.cat(contents))
         if self.model.heads.bats and not self.epoch:
-            sounds = self.embeddings.simulate(self.config, self.store.features, on_progress)
-            teach_bat_heads(self.model, self.store, train, contents, sounds, frames, self.config.training.seed)
+            sounds = simulate_sounds(settings.simulated_sounds, self.store.features, self.config.data.sample_rate)
+            teach_bat_heads(self.model, self.store, train, contents, sounds, frames, settings.seed)
         return contents
 
     def _run_epoch(self, source: BatchReader | BagsInMemory, on_progress: OnProgress) -> Epoch:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from batcache.config.features import FeatureConfig
-from batcache.config.settings import Config
 from batcache.errors import RunError
 from batcache.inference.score import Instances
 from batcache.model.trunk import FrozenTrunk
@@ -16,7 +14,6 @@ from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
 from batcache.training.clips.adapt import adapt_trunk
 from batcache.training.clips.bags import Bag, read_bag
-from batcache.training.clips.simulated import Sound, simulate_sounds
 
 _PIECE = 64  # instances that pass a trunk at once
 
@@ -72,14 +69,13 @@ def embed_bags(
 class Embeddings:
     """Embeddings that several trainings share: what a trunk makes of a clip is computed once, and kept in memory.
 
-    So are trunks that were adapted to clips, and sounds that were simulated beside them.
+    So are trunks that were adapted to clips.
     """
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str, str, int, int, int], Tensor] = {}
         self._adapted: dict[tuple[object, ...], dict[str, Tensor]] = {}
         self._asked: set[tuple[object, ...]] = set()
-        self._sounds: dict[tuple[object, ...], tuple[Sound, ...]] = {}
 
     def adapt(
         self,
@@ -100,13 +96,6 @@ class Embeddings:
             self._adapted[key] = {name: value.clone() for name, value in trunk.named_buffers()}
         for name, value in trunk.named_buffers():
             value.copy_(self._adapted[key][name])
-
-    def simulate(self, config: Config, features: FeatureConfig, on_progress: OnProgress) -> tuple[Sound, ...]:
-        """As ``simulate_sounds``, with these settings, simulated once."""
-        of = config.training.simulated_sounds, features, config.data.sample_rate
-        if of not in self._sounds:
-            self._sounds = {of: simulate_sounds(*of, on_progress)}
-        return self._sounds[of]
 
     def embed(
         self,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from torch import Tensor
 
 from batcache.config.features import FeatureConfig
 from batcache.features.frontend import FrontEnd
-from batcache.progress import OnProgress, Progress
 from batcache.storage.ahead import map_ahead
 from batcache.synth.no_bats import draw_no_bats
 from batcache.synth.render import DURATION_S, generator, render
@@ -42,11 +42,12 @@ class Sound:
         return padded.view(count, frames_per_instance, -1)
 
 
-def simulate_sounds(count: int, features: FeatureConfig, rate_hz: int, on_progress: OnProgress) -> tuple[Sound, ...]:
+@lru_cache(1)
+def simulate_sounds(count: int, features: FeatureConfig, rate_hz: int) -> tuple[Sound, ...]:
     """Simulate sounds and compute their features: every third holds bats of virtual species, the others no bats.
 
-    The same ones for the same arguments. ``rate_hz`` is that of the user's recorders; ones that the simulator does not
-    know are replaced by the nearest that it does.
+    The same ones for the same arguments; the last ones asked for are kept, some 50 MB, for trainings that follow.
+    ``rate_hz`` is that of the user's recorders; one that the simulator does not know gives way to the nearest it does.
     """
     rate = min(max(rate_hz, _RATES_HZ[0]), _RATES_HZ[1])
     front_end = FrontEnd(features)
@@ -57,7 +58,6 @@ def simulate_sounds(count: int, features: FeatureConfig, rate_hz: int, on_progre
             blocks = iter([torch.from_numpy(samples)[None]])
             frames = torch.cat([block[0] for block in front_end.stream_batch(blocks, rate)])
             sounds.append(Sound(frames, _has_bats(number)))
-            on_progress(Progress("simulate", len(sounds), count))
     return tuple(sounds)
 
 
