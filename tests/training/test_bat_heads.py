@@ -30,6 +30,7 @@ def test_species_are_doubted_as_much_as_a_bat_is() -> None:
     model, bags = heads(), 3 * torch.randn(6, 4, 5, generator=torch.Generator().manual_seed(1))
     for head in model.bats:
         head.pool.classifier.weight.data *= 20  # else all are doubted about as much
+        head.pool.classifier.bias.data += 4
     said, alone = model(bags, MASK), torch.stack([one.bag_logits for one in model.each(bags, MASK)]).mean(0)
     bats = said.bat_logits
     assert (bats < 0).any() and (bats > 0).any(), "both cases are there"
