@@ -35,9 +35,8 @@ def of_predictions(report: "PredictReport") -> Iterator[Block]:
         if number
     ]
     blank = ("", "") if own else ()
-    rows.append(("no species above threshold", f"{report.without_species:,}", *blank))
-    if report.rejected:
-        rows.append(("rejected", f"{len(report.rejected):,}", *blank))
+    others = sorted((verdict, number) for verdict, number in report.verdicts.items() if verdict != "species")
+    rows += [(verdict, f"{number:,}", *blank) for verdict, number in others]
     total = count(len(report.columns["path"]), "recording")
     counted = "each species at its own threshold" if own else f"scores of {report.threshold:g} and more"
     header = ("", "recordings", "threshold", "it rests on") if own else ("", "recordings")

@@ -155,7 +155,8 @@ class TrainingConfig(Section):
     ``class_weights`` weigh a species' positive labels: ``balanced`` (negatives over positives, at most 100), one
     number a species in CSV order, or a mapping from species to number (the others get 1). ``keep_on_gpu``: ``auto``
     keeps all training bags in a GPU's memory where they take less than half of what is free there. ``batch_size`` left
-    out is 8 clips, or as many as make fifty batches of all, but at most 64.
+    out is 8 clips, or as many as make fifty batches of all, but at most 64. ``simulated_sounds``, a third of them with
+    bats, teach heads on a trunk beside the clips what is no bat at all; with none, they do not say.
     """
 
     batch_size: Count | None = None
@@ -168,6 +169,7 @@ class TrainingConfig(Section):
     grad_clip: Positive = 1.0
     max_instances: Count = 60
     validation_share: Annotated[Real, Field(gt=0, lt=1)] = 0.15
+    simulated_sounds: Natural = 96
     workers: Natural = 1
     keep_on_gpu: KeepOnGpu = "auto"
     seed: Natural = 0

@@ -33,7 +33,7 @@ from batcache.inference.recordings.candidates import Candidates, Recordings
 from batcache.inference.recordings.find import Found
 from batcache.inference.recordings.journal import Header, Journal, Scored
 from batcache.inference.recordings.judge import judge
-from batcache.inference.verdicts import NOTHING, columns_of, list_verdicts, write_verdicts
+from batcache.inference.verdicts import columns_of, list_verdicts, write_verdicts
 from batcache.manifest.cells import UNKNOWN
 from batcache.manifest.manifest import Clip
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
@@ -105,9 +105,9 @@ class PredictReport:
         return {str(name): int(count) for name, count in zip(self.predictions.species, held, strict=True)}
 
     @property
-    def without_species(self) -> int:
-        """How many recordings have no species at or above its threshold."""
-        return Counter(self.columns["verdict"])[NOTHING]
+    def verdicts(self) -> dict[str, int]:
+        """How many recordings got each verdict."""
+        return dict(Counter(map(str, self.columns["verdict"])))
 
     def table(self) -> dict[str, NDArray[Any]]:
         """Columns by name, a row for each recording, as a DataFrame wants them."""
@@ -166,8 +166,8 @@ def predict(
         rows, rejected = candidates.outcome()
         predictions = _arrange(rows, journal, model, root)
         probabilities, prevalence = _find_probabilities(predictions, calibration, fit_prevalence)
-        checkpoint = model.checkpoint
-        known = calibration.values, checkpoint.features, checkpoint.trained_on
+        checkpoint, pulses = model.checkpoint, {name: journal.scored[row.key].pulses for name, row in rows.items()}
+        known = calibration.values, checkpoint.features, pulses, checkpoint.trained_on
         verdicts = list_verdicts(rows, rejected, predictions, *known)
         likely = _list_probabilities([one.path for one in verdicts], predictions, probabilities, calibration)
         report = PredictReport(

@@ -12,6 +12,7 @@ from torch import Tensor
 from batcache.errors import RunError
 from batcache.model.checkpoint import Model
 from batcache.model.heads import MILHeads
+from batcache.model.pooling import BagOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Instances:
 
 @dataclass(frozen=True, slots=True)
 class BagScores:
-    """What a model says of one bag, in float32 on the CPU.
+    """What a model says of one bag, in float32 on the CPU; ``bat`` is the logit that there is one, where it says so.
 
     Shape:
         logits: ``[C]``, evidence: ``[N, C]`` in 0..1
@@ -39,6 +40,7 @@ class BagScores:
 
     logits: Tensor
     evidence: Tensor
+    bat: float | None = None
 
 
 @torch.inference_mode()
@@ -75,17 +77,18 @@ def _score_batch(model: Model | MILHeads, bags: Sequence[Instances], device: tor
     mask = torch.arange(features.shape[1]) < torch.tensor([len(instances) for instances in read])[:, None]
     output = model(features.to(device).float(), mask)
     for i, bag in enumerate(bags):
-        yield _checked(bag, output.bag_logits[i], output.evidence[i, : bag.count])
+        yield _checked(bag, output, i)
 
 
 def _score_long(model: Model | MILHeads, bag: Instances, piece: int, device: torch.device) -> BagScores:
     starts = range(0, bag.count, piece)
     pieces = (bag.read(start, min(piece, bag.count - start)).to(device).float() for start in starts)
-    output = model.score_pieces(pieces)
-    return _checked(bag, output.bag_logits[0], output.evidence[0])
+    return _checked(bag, model.score_pieces(pieces), 0)
 
 
-def _checked(bag: Instances, logits: Tensor, evidence: Tensor) -> BagScores:
+def _checked(bag: Instances, output: BagOutput, place: int) -> BagScores:
+    logits, evidence = output.bag_logits[place], output.evidence[place, : bag.count]
+    bat = None if output.bat_logits is None else float(output.bat_logits[place])
     if not logits.isfinite().all():
         raise RunError(bag.name, "the model gives scores that are not finite", "Lower learning_rate, train again")
-    return BagScores(logits.float().cpu(), evidence.float().cpu())
+    return BagScores(logits.float().cpu(), evidence.float().cpu(), bat)

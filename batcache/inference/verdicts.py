@@ -7,8 +7,11 @@ site           what stands before the date in the file's name
 night          the date of the evening, YYYY-MM-DD; of a time in UTC by the sun, where the file gives a longitude
 time           when the recording began, by the recorder's clock, with its offset from UTC where the file gives one
 duration_s     true seconds
-verdict        ``species``, ``no species above threshold`` or ``rejected``
+verdict        ``species``; without one ``unknown bat`` or ``no bat``, by the column ``bat``, or, where the model does
+               not say that, ``no species above threshold``; ``rejected``
 species        those whose score is at or above their threshold, the highest first, separated by ``; ``
+bat            the score that there is a bat at all, 0 to 1, where the model says so; where it is low, species score low
+pulses         how many short sounds stand out of the background: calls, but also insects and clicks
 <a species>    its score, 0 to 1; empty where the model was not taught it, and where the recording was rejected. Of a
                species that is called as another column is, the column is called ``score of <species>``
 probability …  of a species, for each that is calibrated: how likely it is there, by its score
@@ -39,15 +42,20 @@ FORMAT_VERSION = 2
 """Of the columns of ``predictions.csv``: raised whenever one is renamed, goes, or means something else."""
 LEARNT = "the model has learnt from this recording: its scores here are better than elsewhere"
 SPECIES, NOTHING, REJECTED = "species", "no species above threshold", "rejected"
+UNKNOWN_BAT, NO_BAT = "unknown bat", "no bat"
+BAT_THRESHOLD = 0.5
 _OTHER_COLUMNS = (
-    "path", "site", "night", "time", "duration_s", "verdict", "species",
+    "path", "site", "night", "time", "duration_s", "verdict", "species", "bat", "pulses",
     "notes", "threshold", "model", "format_version",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One recording: ``scores`` are None where it was rejected. Shape: ``[C]``."""
+    """One recording: ``scores`` are None where it was rejected. Shape: ``[C]``
+
+    ``bat`` and ``pulses`` are None where they are not known.
+    """
 
     path: str
     verdict: str
@@ -57,6 +65,8 @@ class Verdict:
     duration_s: float | None = None
     recorded_at: str | None = None
     longitude: float | None = None
+    bat: float | None = None
+    pulses: int | None = None
 
 
 def list_verdicts(
@@ -65,6 +75,7 @@ def list_verdicts(
     predictions: Predictions,
     thresholds: NDArray[np.float64],
     features: FeatureConfig,
+    pulses: Mapping[str, int | None],
     trained_on: TrainedOn | None = None,
 ) -> list[Verdict]:
     """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected.
@@ -86,10 +97,19 @@ def list_verdicts(
             notes.append(f"the same audio as {other}")
         found = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= thresholds[i]]
         species = tuple(str(predictions.species[i]) for i in found)
-        verdict = SPECIES if species else NOTHING
-        said = row.duration_s, row.recorded_at, row.longitude
-        verdicts.append(Verdict(name, verdict, species, scores, "; ".join(notes), *said))
+        bat = predictions.bats[place[name]] if len(predictions.bats) else np.nan
+        heard = None if np.isnan(bat) else float(bat)
+        said = row.duration_s, row.recorded_at, row.longitude, heard, pulses.get(name)
+        verdicts.append(Verdict(name, _decide(species, heard), species, scores, "; ".join(notes), *said))
     return verdicts
+
+
+def _decide(species: Sequence[str], bat: float | None) -> str:
+    if species:
+        return SPECIES
+    if bat is None:
+        return NOTHING
+    return UNKNOWN_BAT if bat >= BAT_THRESHOLD else NO_BAT
 
 
 def _list_notes(row: CachedRecording, features: FeatureConfig) -> Iterator[str]:
@@ -133,6 +153,8 @@ def columns_of(
         "duration_s": [np.nan if v.duration_s is None else v.duration_s for v in verdicts],
         "verdict": [v.verdict for v in verdicts],
         "species": ["; ".join(v.species) for v in verdicts],
+        "bat": [np.nan if v.bat is None else v.bat for v in verdicts],
+        "pulses": [np.nan if v.pulses is None else float(v.pulses) for v in verdicts],
         **{_call_column(name): scores[:, i].tolist() for i, name in enumerate(species)},
         **{f"probability {name}": column for name, column in (probabilities or {}).items()},
         "notes": [v.notes for v in verdicts],

@@ -122,6 +122,11 @@ class Checkpoint:
         return tuple(self.taught is None or name in self.taught for name in self.species)
 
     @property
+    def hears_bats(self) -> bool:
+        """Whether it says of each bag if there is a bat at all."""
+        return any(name.startswith("heads.bats.") for name in self.weights)
+
+    @property
     def front_end_version(self) -> int | None:
         """Of the front end whose features it was trained on; None where it is not known here."""
         return self.features.find_version(self.fingerprint)
@@ -132,7 +137,8 @@ class Checkpoint:
         if self.trunk is None:
             model = BatMILModel(self.model, self.features.n_mels, len(self.species))
         else:
-            model = PretrainedMILModel(self.model, self.trunk, self.features, len(self.species))
+            bats = self.hears_bats
+            model = PretrainedMILModel(self.model, self.trunk, self.features, len(self.species), hears_bats=bats)
         model.load_state_dict(dict(self.weights))
         return model.to(device).eval()
 

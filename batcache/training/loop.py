@@ -53,7 +53,8 @@ def train(
     """
     runs, split = config.training.run_dir, choose_taught_split(config, store, manifest)
     torch.manual_seed(config.training.seed)
-    start = start_model(config.model, store.features, manifest.species)
+    hears_bats = config.model.trains_heads_alone and config.training.simulated_sounds > 0
+    start = start_model(config.model, store.features, manifest.species, hears_bats=hears_bats)
     heard = Heard()
     if start.transfer is not None:
         heard = find_heard(config.model.init, start.transfer)

@@ -26,6 +26,7 @@ from batcache.model.pretrained import PretrainedMILModel
 from batcache.model.start import Start
 from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
+from batcache.training.bat_heads import teach_bat_heads
 from batcache.training.best import Best
 from batcache.training.clips.augment import augment
 from batcache.training.clips.bags import instances_of, read_bag
@@ -161,7 +162,7 @@ class Trainer:
         return BatchReader(self.store, bags, frames, settings.max_instances, bag_size, pin=on_gpu)
 
     def _embed(self, on_progress: OnProgress) -> tuple[Tensor, ...]:
-        """Embed all bags, and return those to train on; heads that start from chance are told what they are like."""
+        """Embed all bags and return those to train on; new heads are told what they are like, and of bats."""
         assert isinstance(self.model, PretrainedMILModel)
         train, val, frames, trunk = self.split.train, self.split.val, self.frames_per_instance, self.model.trunk
         embedded = self.embeddings.embed(trunk, self.store, (*train, *val), frames, self.device, on_progress)
@@ -169,6 +170,8 @@ class Trainer:
         contents = embedded.embeddings[: len(train)]
         if self.standardises:
             self.model.heads.standardise_by(torch.cat(contents))
+        if self.model.heads.bats and not self.epoch:
+            teach_bat_heads(self.model, self.store, train, contents, self.config)
         return contents
 
     def _run_epoch(self, source: BatchReader | BagsInMemory, on_progress: OnProgress) -> Epoch:
@@ -295,6 +298,5 @@ class Trainer:
         if not self.ranked and self.split.val and not self.heads_alone:
             notes.append("no species has both labels in split val: the best epoch is the one of least validation loss")
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
-        clips = len(self.split.train), len(self.split.val)
-        epochs = self.epoch + 1, self.config.training.epochs
-        return RunStarted(self.run, *clips, parameters, *epochs, self.counts, tuple(notes))
+        of = len(self.split.train), len(self.split.val), parameters, self.epoch + 1, self.config.training.epochs
+        return RunStarted(self.run, *of, self.counts, tuple(notes))

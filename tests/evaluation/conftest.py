@@ -30,7 +30,7 @@ def small_heads(small: SmallWorld, trained: Path, tmp_path_factory: pytest.TempP
     save_pretrained(trunk, find_trunk(trained))  # a trunk's file does not say what it has heard
     data = {**SETTINGS["data"], "cache": str(small.folder / "features.zarr")}
     model = {"init": str(trunk), "pooling_type": "max", "heads": 1, "head_size": 4, "rnn_hidden_size": 4}
-    return {"data": data, "model": model, "training": {"epochs": 1}}
+    return {"data": data, "model": model, "training": {"epochs": 1, "simulated_sounds": 3}}
 
 
 @pytest.fixture

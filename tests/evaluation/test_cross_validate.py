@@ -152,7 +152,11 @@ def test_that_nobody_knows_what_the_first_model_has_learnt_from_is_told(
     small: SmallWorld, settings: Config, trained: Path, tmp_path: Path
 ) -> None:
     init, told = Path(shutil.copy(trained / BEST, tmp_path / "alone.pt")), list[Progress]()
-    config = tweak(settings, model={"init": init, "conv_layers": None}, training={"run_dir": tmp_path / "runs"})
+    config = tweak(
+        settings,
+        model={"init": init, "conv_layers": None},
+        training={"run_dir": tmp_path / "runs", "simulated_sounds": 0},
+    )
     cross_validate(config, small.store, small.manifest, CPU, 2, on_progress=told.append)
     notes = [note for progress in told if isinstance(progress.result, RunStarted) for note in progress.result.notes]
     assert any(note.startswith(f"not every clip that {init} has learnt from is known") for note in notes)

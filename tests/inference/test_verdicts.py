@@ -26,7 +26,7 @@ def table_of(
     says = Predictions(
         **blank | {"filenames": np.array(list(rows)), "species": np.array(SPECIES), "scores": np.array(scores, "f4")}
     )
-    verdicts = list_verdicts(rows, rejected, says, np.full(len(SPECIES), threshold), FeatureConfig())
+    verdicts = list_verdicts(rows, rejected, says, np.full(len(SPECIES), threshold), FeatureConfig(), {})
     return dict(columns_of(verdicts, SPECIES, threshold, "model.pt 12345678"))
 
 
@@ -42,7 +42,8 @@ def test_a_row_says_what_was_found_where_and_when(tmp_path: Path) -> None:
     second, third, first = read(tmp_path / "predictions.csv")
     assert first == {
         "path": "x/MILL_20240413_031003.wav", "site": "MILL", "night": "2024-04-12", "time": "2024-04-13 03:10:03",
-        "duration_s": "5", "verdict": "species", "species": "=High; Low", "Low": "0.5", "'=High": "0.987654",
+        "duration_s": "5", "verdict": "species", "species": "=High; Low", "bat": "", "pulses": "",
+        "Low": "0.5", "'=High": "0.987654",
         "notes": "the same audio as b.wav", "threshold": "0.5", "model": "model.pt 12345678", "format_version": "2",
     } | {"species": "'=High; Low"}  # fmt: skip
     assert (second["verdict"], second["species"], second["site"]) == ("no species above threshold", "", "")

@@ -39,22 +39,29 @@ class Header:
 
 
 class Scored(msgspec.Struct, frozen=True, gc=False):
-    """A recording and what the model says of it: a logit a species, and the evidence ``[N, C]`` as float16 bytes."""
+    """A recording and what the model says of it: a logit a species, and the evidence ``[N, C]`` as float16 bytes.
+
+    ``bat`` is the logit that there is one, ``pulses`` count what is short and stands out; None where it is not known.
+    """
 
     row: CachedRecording
     logits: tuple[float, ...]
     evidence: bytes
+    bat: float | None = None
+    pulses: int | None = None
 
     @classmethod
-    def of(cls, row: CachedRecording, scores: BagScores) -> Self:
+    def of(cls, row: CachedRecording, scores: BagScores, pulses: int | None = None) -> Self:
         """What the journal keeps of a recording's scores."""
-        return cls(row, tuple(scores.logits.tolist()), scores.evidence.numpy().astype("<f2").tobytes())
+        evidence = scores.evidence.numpy().astype("<f2").tobytes()
+        return cls(row, tuple(scores.logits.tolist()), evidence, scores.bat, pulses)
 
     @property
     def scores(self) -> BagScores:
         """The scores again, the evidence in half precision."""
         evidence: NDArray[np.float16] = np.frombuffer(self.evidence, "<f2").astype(np.float16)
-        return BagScores(torch.tensor(self.logits), torch.from_numpy(evidence.reshape(-1, len(self.logits))))
+        said = torch.tensor(self.logits), torch.from_numpy(evidence.reshape(-1, len(self.logits)))
+        return BagScores(*said, self.bat)
 
 
 class Journal:

@@ -87,7 +87,7 @@ def _judge_batch(model: Model, batch: list[Framed], most: int, stopped: Event) -
 
     try:
         scores = list(score_bags(model, [stoppable(framed.instances) for framed in batch], len(batch), most))
-        return [Scored.of(framed.finish(), said) for framed, said in zip(batch, scores, strict=True)]
+        return [Scored.of(framed.finish(), said, framed.pulses) for framed, said in zip(batch, scores, strict=True)]
     except AudioError as error:
         (alone,) = batch
         return [Rejected(alone.name, error.reason)]
