@@ -130,10 +130,12 @@ class Trainer:
         finally:
             tracker.finish()
         write_run(self.run, read_run(self.run) | {"finished": True})
-        stopped_early = self.epoch < settings.epochs
-        score, notes = self._shown_score(), tuple(note for note in tracker.notes if note not in started.notes)
-        epochs = self.epoch, self.best.epoch
-        return TrainReport(self.run, *epochs, self.metric, score, stopped_early, notes, keeps_last=self.heads_alone)
+        notes, epochs = (
+            tuple(note for note in tracker.notes if note not in started.notes),
+            (self.epoch, self.best.epoch),
+        )
+        outcome = *epochs, self.metric, self._shown_score(), self.epoch < settings.epochs, notes
+        return TrainReport(self.run, *outcome, keeps_last=self.heads_alone)
 
     def _open_source(self, on_progress: OnProgress) -> BatchReader | BagsInMemory:
         """Training bags, ready to be drawn from; the validation bags too are ready then.
@@ -178,8 +180,7 @@ class Trainer:
         settings, began = self.config.training, time.perf_counter()
         counts = [bag.instances(self.frames_per_instance) for bag in self.split.train]
         draws = plan_epoch(counts, settings.max_instances, self.batch_size, settings.seed, self.epoch)
-        stage = f"epoch {self.epoch + 1}"
-        losses: list[float] = []
+        stage, losses = f"epoch {self.epoch + 1}", list[float]()
         with closing(source.batches(draws, settings.workers)) as batches:
             for done, loss in enumerate(self._train_epoch(batches), 1):
                 losses.append(loss)
@@ -288,9 +289,6 @@ class Trainer:
         if self.epoch % KEEP_EVERY == 0:
             save_checkpoint(self.run / "checkpoints" / f"epoch_{self.epoch:03d}.pt", checkpoint)
         save_checkpoint(self.run / LAST, replace(checkpoint, trainer=self.optimiser.to_plain() | self.best.to_plain()))
-
-    def _shown_score(self) -> float:
-        return self.best.ap if self.ranked else self.best.loss
 
     def _started(self, tracker: Tracker) -> RunStarted:
         told = self.config, self.store, self.split, self.counts
