@@ -130,12 +130,10 @@ class Trainer:
         finally:
             tracker.finish()
         write_run(self.run, read_run(self.run) | {"finished": True})
-        notes, epochs = (
-            tuple(note for note in tracker.notes if note not in started.notes),
-            (self.epoch, self.best.epoch),
-        )
-        outcome = *epochs, self.metric, self._shown_score(), self.epoch < settings.epochs, notes
-        return TrainReport(self.run, *outcome, keeps_last=self.heads_alone)
+        notes = tuple(note for note in tracker.notes if note not in started.notes)
+        score, stopped_early = self.best.ap if self.ranked else self.best.loss, self.epoch < settings.epochs
+        epochs = self.epoch, self.best.epoch
+        return TrainReport(self.run, *epochs, self.metric, score, stopped_early, notes, keeps_last=self.heads_alone)
 
     def _open_source(self, on_progress: OnProgress) -> BatchReader | BagsInMemory:
         """Training bags, ready to be drawn from; the validation bags too are ready then.
