@@ -96,8 +96,16 @@ class PredictReport:
         return {name: np.array(values) for name, values in self.columns.items()}
 
     def to_pandas(self) -> Any:
-        """``table`` as a ``pandas.DataFrame``, where pandas is installed; ImportError where it is not."""
-        return import_module("pandas").DataFrame(self.table())
+        """``table`` as a ``pandas.DataFrame``.
+
+        Raises:
+            PredictError: pandas is not installed.
+        """
+        try:
+            pandas = import_module("pandas")
+        except ImportError:
+            raise PredictError("to_pandas", "pandas is not installed", "Install it, or take table()") from None
+        return pandas.DataFrame(self.table())
 
 
 @raising_what_listeners_raise
