@@ -27,7 +27,7 @@ from batcache.inference.recordings.candidates import Candidates, Recordings
 from batcache.inference.recordings.find import Found
 from batcache.inference.recordings.journal import Header, Journal, Scored
 from batcache.inference.recordings.judge import judge
-from batcache.inference.verdicts import NOTHING, columns_of, list_verdicts, write_verdicts
+from batcache.inference.verdicts import LEARNT, NOTHING, columns_of, list_verdicts, write_verdicts
 from batcache.manifest.cells import UNKNOWN
 from batcache.manifest.manifest import Clip
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
@@ -90,6 +90,11 @@ class PredictReport:
     def without_species(self) -> int:
         """How many recordings have no species at or above the threshold."""
         return Counter(self.columns["verdict"])[NOTHING]
+
+    @property
+    def learnt(self) -> int:
+        """How many of the recordings the model has learnt from, as far as its checkpoint tells."""
+        return sum(LEARNT in str(notes) for notes in self.columns["notes"])
 
     def table(self) -> dict[str, NDArray[Any]]:
         """Columns by name, a row for each recording, as a DataFrame wants them."""

@@ -127,6 +127,7 @@ def test_recordings_that_the_model_has_learnt_from_are_noted(
     table = undisturbed.table()
     noted = {str(p) for p, notes in zip(table["path"], table["notes"], strict=True) if LEARNT in notes}
     contents = [{row.content for name in names if (row := small.store.find(name))} for names in (noted, learnt)]
+    assert undisturbed.learnt == len(noted)
     assert learnt <= noted < {str(p) for p in table["path"]} and contents[0] == contents[1]
 
 
