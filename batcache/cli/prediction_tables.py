@@ -55,6 +55,10 @@ def of_predictions(report: "PredictReport") -> Iterator[Block]:
         yield Note(
             f"{count(noted, 'recording')} noted in the column notes: a factor or a rate that is doubtful, and the like"
         )
+    if report.learnt:
+        yield Note(
+            f"the model has learnt from {count(report.learnt, 'recording')} of these: they tell little of its worth"
+        )
     if report.rejected:
         named = list_some(f"{name} ({reason})" for name, reason in report.rejected.items())
         yield Note(f"{count(len(report.rejected), 'recording')} rejected; each call tries them again: {named}")

@@ -127,7 +127,8 @@ def predict(
 
     Returns:
         What was found, ``predictions`` and ``probabilities`` as arrays, the ``calibration`` behind them, and
-        ``table()``, a row for each recording. A recording that cannot be used is a row too.
+        ``table()``, a row for each recording, as arrays; ``to_pandas()`` as a DataFrame. A recording that cannot be
+        used is a row too.
 
     Raises:
         PredictError: no recordings, or a folder ``out`` that holds the scores of another model.

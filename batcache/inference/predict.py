@@ -33,7 +33,7 @@ from batcache.inference.recordings.candidates import Candidates, Recordings
 from batcache.inference.recordings.find import Found
 from batcache.inference.recordings.journal import Header, Journal, Scored
 from batcache.inference.recordings.judge import judge
-from batcache.inference.verdicts import columns_of, list_verdicts, write_verdicts
+from batcache.inference.verdicts import LEARNT, columns_of, list_verdicts, write_verdicts
 from batcache.manifest.cells import UNKNOWN
 from batcache.manifest.manifest import Clip
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
@@ -109,13 +109,26 @@ class PredictReport:
         """How many recordings got each verdict."""
         return dict(Counter(map(str, self.columns["verdict"])))
 
+    @property
+    def learnt(self) -> int:
+        """How many of the recordings the model has learnt from, as far as its checkpoint tells."""
+        return sum(LEARNT in str(notes) for notes in self.columns["notes"])
+
     def table(self) -> dict[str, NDArray[Any]]:
         """Columns by name, a row for each recording, as a DataFrame wants them."""
         return {name: np.array(values) for name, values in self.columns.items()}
 
     def to_pandas(self) -> Any:
-        """``table`` as a ``pandas.DataFrame``, where pandas is installed; ImportError where it is not."""
-        return import_module("pandas").DataFrame(self.table())
+        """``table`` as a ``pandas.DataFrame``.
+
+        Raises:
+            PredictError: pandas is not installed.
+        """
+        try:
+            pandas = import_module("pandas")
+        except ImportError:
+            raise PredictError("to_pandas", "pandas is not installed", "Install it, or take table()") from None
+        return pandas.DataFrame(self.table())
 
 
 @raising_what_listeners_raise

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,7 @@ def test_recordings_that_the_model_has_learnt_from_are_noted(
     table = undisturbed.table()
     noted = {str(p) for p, notes in zip(table["path"], table["notes"], strict=True) if LEARNT in notes}
     contents = [{row.content for name in names if (row := small.store.find(name))} for names in (noted, learnt)]
+    assert undisturbed.learnt == len(noted)
     assert learnt <= noted < {str(p) for p in table["path"]} and contents[0] == contents[1]
 
 
@@ -133,6 +135,12 @@ def test_the_table_is_a_data_frame_where_pandas_is(undisturbed: PredictReport) -
     pandas = pytest.importorskip("pandas")
     frame = undisturbed.to_pandas()
     assert isinstance(frame, pandas.DataFrame) and list(frame) == list(undisturbed.columns)
+
+
+def test_without_pandas_there_is_the_table_alone(undisturbed: PredictReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(PredictError, match="pandas is not installed"):
+        undisturbed.to_pandas()
 
 
 def test_species_that_were_not_taught_have_no_scores(
