@@ -28,7 +28,7 @@ from batcache.storage.ahead import take_ahead
 
 _CELLS_AT_ONCE = 1 << 18  # clips x draws: arrays of 2 MB, which caches hold
 _COMPILED_FROM = 1 << 28  # cells of all species: numpy takes about as long for them as compiling takes
-_WEIGHTS_AT_ONCE = 1 << 26  # bytes
+_WEIGHTS_AT_ONCE = 1 << 27  # bytes
 _MOST_DRAWS = 512
 
 Interval = tuple[float, float]

@@ -6,7 +6,8 @@ as unknown.
 
 An instance (half a second) holds the species whose known calls it overlaps; calls of which nothing is known are no
 ground to say that a species is absent, so that in a clip that holds a species the other instances lack it only where
-calls of that species are known in the clip. In a clip that lacks a species, all lack it.
+calls of that species are known in the clip. In a clip that lacks a species, all lack it. Where only some of a clip's
+calls are marked, instances with the others count as lacking the species, and the figures are too low.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

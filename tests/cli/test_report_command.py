@@ -42,6 +42,7 @@ def test_eval_writes_its_numbers_alone_to_stdout_in_the_form_that_was_asked_for(
     assert [one.returncode for one in written.values()] == [0, 0, 0], [one.stderr for one in written.values()]
     filed = json.loads((run_of(done) / "metrics.json").read_text())["test"]
     assert json.loads(written["json"].stdout) == filed and filed["threshold"] == 0.3
+    assert not written["csv"].stdout.endswith("\n\n") and written["csv"].stdout.startswith("level,kind,name,")
     rows = list(csv.DictReader(io.StringIO(written["csv"].stdout)))
     assert [row["name"] for row in rows if row["level"] == "clip"][:2] == ["Forty-five", "Sixty"]
     assert float(rows[0]["precision"]) == filed["per_species"][0]["precision"]

@@ -242,7 +242,7 @@ def eval_(
     if as_ is None:
         show(describe(report))
     else:
-        show([*map(Note, report.notes), report.as_text(as_.value)])
+        show([*map(Note, report.notes), report.as_text(as_.value).rstrip("\n")])
 
 
 def run(
