@@ -35,6 +35,8 @@ from batcache.store.format.commit import CachedRecording
 FORMAT_VERSION = 2
 """Of the columns of ``predictions.csv``: raised whenever one is renamed, goes, or means something else."""
 SPECIES, NOTHING, REJECTED = "species", "no species above threshold", "rejected"
+SAME_AUDIO = "the same audio as"
+"""Begins the note of a recording that is a copy of another."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes a cell for a formula by."""
 
@@ -73,7 +75,7 @@ def list_verdicts(
         row, scores = rows[name], predictions.scores[place[name]]
         notes = list(_list_notes(row, features))
         if (other := first.setdefault(row.key, name)) != name:
-            notes.append(f"the same audio as {other}")
+            notes.append(f"{SAME_AUDIO} {other}")
         found = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= thresholds[i]]
         species = tuple(str(predictions.species[i]) for i in found)
         verdict = SPECIES if species else NOTHING
