@@ -35,6 +35,7 @@ def of_predictions(report: "PredictReport") -> Iterator[Block]:
         for name, number in found
         if number
     ]
+    rows += _of_groups(report)
     blank = ("", "") if own else ()
     rows.append(("no species above threshold", f"{report.without_species:,}", *blank))
     if report.rejected:
@@ -63,6 +64,13 @@ def of_predictions(report: "PredictReport") -> Iterator[Block]:
     yield f"a row for each recording {report.table_file}"
     yield f"a row for each species {report.thresholds_file}"
     yield f"evidence of each instance {report.instances_file}"
+
+
+def _of_groups(report: "PredictReport") -> Iterator[tuple[str, ...]]:
+    """A row for each group that recordings hold without it being said which of its species."""
+    for name, at in zip(report.found_groups, report.group_calibration.thresholds, strict=True):
+        if number := report.found_groups[name]:
+            yield f"{name}, not said which", f"{number:,}", f"{at.value:.3f}", at.basis
 
 
 def _of_prevalence(report: "PredictReport") -> Iterator[Block]:

@@ -12,9 +12,11 @@ from batcache.config.settings import to_plain
 from batcache.errors import RunError, count, list_some
 from batcache.evaluation.calibration import Calibrated, judge_calibration
 from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
+from batcache.evaluation.groups import GroupMetrics, groups_to_plain, judge_groups
 from batcache.evaluation.judged import predictions_path, report_path
 from batcache.evaluation.metrics import Metrics, judge
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
+from batcache.inference.groups import groups_of
 from batcache.inference.model_file import require_its_features
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_predictions
 from batcache.inference.score import BagScores, Instances, score_bags
@@ -40,7 +42,8 @@ EVALUATION_VERSION = 3
 class EvalReport:
     """``notes`` say what the user should know of the clips that were judged; ``page`` is the report, if any.
 
-    ``calibration`` says how far scores are from probabilities, before and after they are calibrated.
+    ``calibration`` says how far scores are from probabilities, before and after they are calibrated. ``groups`` are
+    genera and complexes, judged as species are.
     """
 
     checkpoint: Path
@@ -53,6 +56,7 @@ class EvalReport:
     metrics_file: Path
     page: Path | None
     notes: tuple[str, ...]
+    groups: tuple[GroupMetrics, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,9 @@ def evaluate(
     where = predictions_path(run, judging.name)
     write_predictions(where, predictions)
     calibration = judge_calibration(predictions, checkpoint, judging.name)
+    groups = judge_groups(predictions, groups_of(checkpoint))
     outcome = _about(judging) | metrics.to_plain() | {"calibration": calibration.to_plain()}
+    outcome |= {"groups": groups_to_plain(groups)}
     summary = file_outcome(run, judging.name, outcome)
     page = _write_report(judging, outcome, predictions) if in_full else None
     tracker = open_tracker(config.wandb, run, to_plain(config))
@@ -211,8 +217,8 @@ def evaluate(
     for path in filter(None, (where, summary, page)):
         tracker.save(path)
     tracker.finish()
-    notes, judged = (*judging.notes, *tracker.notes), (metrics, calibration, predictions)
-    return EvalReport(judging.checkpoint_path, checkpoint.epoch, judging.split, *judged, where, summary, page, notes)
+    notes, judged, files = (*judging.notes, *tracker.notes), (metrics, calibration, predictions), (where, summary, page)
+    return EvalReport(judging.checkpoint_path, checkpoint.epoch, judging.split, *judged, *files, notes, groups)
 
 
 def log_metrics(tracker: Tracker, name: str, epoch: int, metrics: Metrics) -> None:

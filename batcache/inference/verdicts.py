@@ -7,10 +7,11 @@ site           what stands before the date in the file's name
 night          the date of the evening, YYYY-MM-DD
 time           when the recording began, by the recorder's clock, with its offset from UTC where the file gives one
 duration_s     true seconds
-verdict        ``species``, ``no species above threshold`` or ``rejected``
+verdict        ``species``, ``group``, ``no species above threshold`` or ``rejected``
 species        those whose score is at or above their threshold, the highest first, separated by ``; ``
+group          groups at or above theirs of which no member is: one of the group is there, but not said which
 <a species>    its score, 0 to 1; empty where the model was not taught it, and where the recording was rejected
-probability …  of a species, for each that is calibrated: how likely it is there, by its score
+probability …  of a species or a group, for each that is calibrated: how likely it is there, by its score
 notes          why it was rejected; what is doubtful about it
 threshold      of the scores, where one was given for all species; empty where each has its own, in ``thresholds.csv``
 model          the file's name and the beginning of its BLAKE3
@@ -27,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.config.features import FeatureConfig
+from batcache.inference.groups import SpeciesGroup, back_off
 from batcache.inference.predictions import Predictions
 from batcache.manifest.night import read_occasion
 from batcache.storage.disk import write_file
@@ -34,7 +36,7 @@ from batcache.store.format.commit import CachedRecording
 
 FORMAT_VERSION = 2
 """Of the columns of ``predictions.csv``: raised whenever one is renamed, goes, or means something else."""
-SPECIES, NOTHING, REJECTED = "species", "no species above threshold", "rejected"
+SPECIES, GROUP, NOTHING, REJECTED = "species", "group", "no species above threshold", "rejected"
 SAME_AUDIO = "the same audio as"
 """Begins the note of a recording that is a copy of another."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -52,6 +54,7 @@ class Verdict:
     notes: str
     duration_s: float | None = None
     recorded_at: str | None = None
+    groups: tuple[str, ...] = ()
 
 
 def list_verdicts(
@@ -60,10 +63,12 @@ def list_verdicts(
     predictions: Predictions,
     thresholds: NDArray[np.float64],
     features: FeatureConfig,
+    groups: Sequence[SpeciesGroup] = (),
+    group_thresholds: Sequence[float] = (),
 ) -> list[Verdict]:
     """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected.
 
-    ``thresholds`` are those of each species' scores. Shape: ``[C]``
+    ``thresholds`` are those of each species' scores, ``group_thresholds`` of each group's. Shapes: ``[C]``, ``[G]``
     """
     place = {str(name): i for i, name in enumerate(predictions.filenames)}
     first: dict[tuple[str, int], str] = {}
@@ -78,8 +83,10 @@ def list_verdicts(
             notes.append(f"{SAME_AUDIO} {other}")
         found = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= thresholds[i]]
         species = tuple(str(predictions.species[i]) for i in found)
-        verdict = SPECIES if species else NOTHING
-        verdicts.append(Verdict(name, verdict, species, scores, "; ".join(notes), row.duration_s, row.recorded_at))
+        named = back_off(scores, scores >= thresholds, groups, group_thresholds)
+        verdict = SPECIES if species else GROUP if named else NOTHING
+        about = "; ".join(notes), row.duration_s, row.recorded_at, tuple(group.name for group in named)
+        verdicts.append(Verdict(name, verdict, species, scores, *about))
     return verdicts
 
 
@@ -111,7 +118,7 @@ def columns_of(
     """The table by column, texts and numbers; NaN where there is no number.
 
     ``threshold`` is None where each species has its own. ``probabilities`` are those of the same recordings, for each
-    species that is calibrated.
+    species and group that is calibrated.
     """
     nothing = np.full(len(species), np.nan, np.float32)
     scores = np.array([nothing if v.scores is None else v.scores for v in verdicts]).reshape(-1, len(species))
@@ -124,6 +131,7 @@ def columns_of(
         "duration_s": [np.nan if v.duration_s is None else v.duration_s for v in verdicts],
         "verdict": [v.verdict for v in verdicts],
         "species": ["; ".join(v.species) for v in verdicts],
+        "group": ["; ".join(v.groups) for v in verdicts],
         **{name: scores[:, i].tolist() for i, name in enumerate(species)},
         **{f"probability {name}": column for name, column in (probabilities or {}).items()},
         "notes": [v.notes for v in verdicts],

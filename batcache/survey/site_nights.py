@@ -1,7 +1,7 @@
 """The recordings of each site and night, from the folder that ``batcache predict`` has written.
 
 ``predictions.csv`` says which recordings there are, where and when, ``thresholds.csv`` from which score on a species
-counts, and ``instances.npz`` holds the scores. Rows may be deleted from the first, and sites and nights corrected in it,
+counts, and ``instances.npz`` holds the scores. Rows may be deleted from the first, sites and nights corrected in it,
 also by a spreadsheet that writes semicolons.
 """
 

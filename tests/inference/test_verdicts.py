@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from batcache.config.features import FeatureConfig
+from batcache.inference.groups import SpeciesGroup
 from batcache.inference.predict import PredictReport
 from batcache.inference.predictions import Predictions
 from batcache.inference.verdicts import columns_of, list_verdicts, write_verdicts
@@ -39,12 +40,26 @@ def test_a_row_says_what_was_found_where_and_when(tmp_path: Path) -> None:
     second, third, first = read(tmp_path / "predictions.csv")
     assert first == {
         "path": "x/MILL_20240413_031003.wav", "site": "MILL", "night": "2024-04-12", "time": "2024-04-13 03:10:03",
-        "duration_s": "5", "verdict": "species", "species": "=High; Low", "Low": "0.5", "'=High": "0.9877",
+        "duration_s": "5", "verdict": "species", "species": "=High; Low", "group": "", "Low": "0.5", "'=High": "0.9877",
         "notes": "the same audio as b.wav", "threshold": "0.5", "model": "model.pt 12345678", "format_version": "2",
     } | {"species": "'=High; Low"}  # fmt: skip
     assert (second["verdict"], second["species"], second["site"]) == ("no species above threshold", "", "")
     assert (third["path"], third["verdict"], third["Low"], third["duration_s"]) == ("c.wav", "rejected", "", "")
     assert third["notes"] == "empty file (0 bytes)"
+
+
+def test_a_group_stands_where_none_of_its_species_does() -> None:
+    blank = {name: np.array([]) for name in Predictions.__dataclass_fields__}
+    scores = np.array([[0.45, 0.3], [0.6, 0.3], [0.1, 0.2]], "f4")
+    names = np.array(["a.wav", "b.wav", "c.wav"])
+    says = Predictions(**blank | {"filenames": names, "species": np.array(SPECIES), "scores": scores})
+    rows = {name: msgspec.structs.replace(ROW, path=name, content=name) for name in names.tolist()}
+    group = SpeciesGroup("both", (0, 1))
+    verdicts = list_verdicts(rows, {}, says, np.array([0.5, 0.5]), FeatureConfig(), [group], [0.4])
+    table = columns_of(verdicts, SPECIES, None, "model.pt 12345678", {"both": [0.8, 0.9, np.nan]})
+    assert table["verdict"] == ["group", "species", "no species above threshold"]
+    assert table["group"] == ["both", "", ""] and table["species"] == ["", "Low", ""]
+    np.testing.assert_array_equal(table["probability both"], [0.8, 0.9, np.nan])
 
 
 def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:
