@@ -18,6 +18,7 @@ from importlib.metadata import version as _version
 from batcache.errors import BatcacheError
 from batcache.face.caches import build, open_store, simulate
 from batcache.face.models import calibrate, draw, evaluate, predict, sweep, train
+from batcache.face.surveys import presence
 from batcache.progress import OnProgress, Progress
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "evaluate",
     "open_store",
     "predict",
+    "presence",
     "simulate",
     "sweep",
     "train",

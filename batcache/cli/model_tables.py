@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from batcache.cli.calibration_tables import of_calibrated
-from batcache.cli.score_tables import of_evidence, of_intervals, of_levels, of_number
+from batcache.cli.score_tables import of_evidence, of_groups, of_intervals, of_levels, of_number
 from batcache.cli.terminal import Block, Note, Table
 from batcache.errors import count
 
@@ -100,6 +100,7 @@ def of_evaluation(report: "EvalReport") -> Iterator[Block]:
         return
     yield from _of_metrics(metrics, f"split {report.split}")
     yield from of_calibrated(report.calibration)
+    yield from of_groups(report.groups)
     yield f"predictions {report.predictions_file}"
     yield f"metrics     {report.metrics_file}"
     yield f"report      {report.page}"
@@ -110,6 +111,7 @@ def of_folds(report: "FoldsReport") -> Iterator[Block]:
     yield from map(Note, report.notes)
     yield from _of_metrics(report.metrics, f"{report.folds} folds")
     yield from of_calibrated(report.calibration)
+    yield from of_groups(report.groups)
     yield f"predictions {report.predictions_file}"
     yield f"metrics     {report.metrics_file}"
     yield f"model of all clips {report.run / 'checkpoints' / 'best_model.pt'}"

@@ -9,6 +9,7 @@ from batcache.errors import count, list_some
 
 if TYPE_CHECKING:  # --help imports no torch
     from batcache.inference.predict import PredictReport, PredictStarted
+    from batcache.survey.presence_table import PresenceReport
 
 
 _FEW = 100
@@ -34,6 +35,7 @@ def of_predictions(report: "PredictReport") -> Iterator[Block]:
         for name, number in found
         if number
     ]
+    rows += _of_groups(report)
     blank = ("", "") if own else ()
     others = sorted((verdict, number) for verdict, number in report.verdicts.items() if verdict != "species")
     rows += [(verdict, f"{number:,}", *blank) for verdict, number in others]
@@ -67,6 +69,13 @@ def of_predictions(report: "PredictReport") -> Iterator[Block]:
     yield f"evidence of each instance {report.instances_file}"
 
 
+def _of_groups(report: "PredictReport") -> Iterator[tuple[str, ...]]:
+    """A row for each group that recordings hold without it being said which of its species."""
+    for name, at in zip(report.found_groups, report.group_calibration.thresholds, strict=True):
+        if number := report.found_groups[name]:
+            yield f"{name}, not said which", f"{number:,}", f"{at.value:.3f}", at.basis
+
+
 def _of_prevalence(report: "PredictReport") -> Iterator[Block]:
     """How common each species is in the recordings, beside how common it was before."""
     if not report.prevalence:
@@ -76,3 +85,30 @@ def _of_prevalence(report: "PredictReport") -> Iterator[Block]:
     yield Table("share of clips that hold a species; probabilities are corrected for what it is here", rows, header)
     if len(report.predictions.filenames) < _FEW:
         yield Note("so few recordings tell little of how common a species is: --fit-prevalence is for whole surveys")
+
+
+def of_presence(report: "PresenceReport") -> Iterator[Block]:
+    """In how many nights each species was there, by both definitions, and what to know before it is believed."""
+    table = report.table()
+    rows = []
+    for name in report.confusion.species:
+        here = table["species"] == name
+        low, p_low = (here & (table[column] < 0.05) for column in ("likelihood_ratio", "p_value"))
+        sums = (here & (table["files_identified"] > 0), p_low, p_low & (table["flags"] == ""), low)
+        rows.append((name, *(f"{cells.sum():,}" for cells in sums)))
+    header = ("", "with files", "p-value < 0.05", "of them without a flag", "likelihood ratio < 0.05")
+    yield Table(f"{count(report.site_nights, 'site-night')}, and those with each species", rows, header)
+    clips = f"{report.confusion.counts.sum():,.0f}"
+    how = "scored in folds" if report.source == "folds" else "of its validation"
+    yield f"how often a species is taken for another is known from {clips} clips {how}"
+    if not report.confusion.knows_others:
+        yield Note("none of these clips is without any of the species: false alarms of noise are not accounted for")
+    if report.untested:
+        yield Note(f"not tested, as no held-out clip holds them: {', '.join(report.untested)}")
+    if report.unplaced:
+        what = f"{count(report.unplaced, 'recording')} without site or night, in no site-night"
+        yield Note(f"{what}: pass --site, or fill in the columns of predictions.csv")
+    if report.copies:
+        yield Note(f"{count(report.copies, 'recording')} left out, as another holds the same audio")
+    yield "no approved program (USFWS): look at the recordings before a presence is reported"
+    yield f"a row for each site-night and species {report.table_file}"

@@ -1,6 +1,6 @@
 """How sure scores are, where the evidence lies, and two runs beside each other, as tables and lines."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batcache.cli.terminal import Block, Table
@@ -9,6 +9,7 @@ from batcache.errors import count
 if TYPE_CHECKING:  # --help imports no torch
     from batcache.evaluation.bootstrap import AverageIntervals, Interval, SpeciesIntervals
     from batcache.evaluation.compare import Comparison, Difference
+    from batcache.evaluation.groups import GroupMetrics
     from batcache.evaluation.localise import CallShares, Localisation
     from batcache.evaluation.metrics import Metrics
 
@@ -102,6 +103,25 @@ def _shares(shares: "CallShares") -> Iterator[str]:
         yield of_number(share)
     for share in (shares.on_the_strongest, shares.on_the_strongest_by_chance):
         yield of_number(share)
+
+
+def of_groups(groups: "Sequence[GroupMetrics]") -> Iterator[Block]:
+    """How well each group of species is recognised, beside its members; nothing where there is none."""
+    rows = [
+        (
+            group.group,
+            f"{group.support}/{group.known}",
+            of_number(group.average_precision),
+            of_number(group.roc_auc),
+            of_number(group.members_average_precision),
+            ", ".join(group.members),
+        )
+        for group in groups
+        if group.support
+    ]
+    if rows:
+        header = ("group", "clips", "AP", "ROC-AUC", "members' AP", "members")
+        yield Table("groups: any of their species, by the highest of its scores", rows, header, ("members",))
 
 
 def of_comparison(report: "Comparison") -> Iterator[Block]:

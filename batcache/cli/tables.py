@@ -37,6 +37,7 @@ _DESCRIBED: dict[str, Callable[[Any], Iterator[Block]]] = {  # by name, so that 
     "Calibration": calibration_tables.of_calibration,
     "Recalibrated": calibration_tables.of_recalibrated,
     "PredictReport": prediction_tables.of_predictions,
+    "PresenceReport": prediction_tables.of_presence,
     "Comparison": score_tables.of_comparison,
     "UpToDate": model_tables.of_up_to_date,
     "PipelineReport": model_tables.of_pipeline,

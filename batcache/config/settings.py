@@ -123,7 +123,8 @@ class ModelConfig(Section):
     ``conv_layers`` are given, else ``simulated``: a trunk has layers of its own. ``train`` says what learns on a trunk:
     its ``head`` alone, or ``all``. What one head has: a hidden layer of ``head_size``, a recurrent network, a pooling;
     several are averaged. ``adapt``: before heads learn, a trunk's statistics of BatchNorm go this share of the way to
-    those of the training clips, without their labels.
+    those of the training clips, without their labels. ``species_groups``: species that cannot be told apart, by name of
+    their group, beside genera, which are groups by themselves.
     """
 
     pooling_type: PoolingType = "top_share"
@@ -136,6 +137,7 @@ class ModelConfig(Section):
     heads: Count = 5
     head_size: Count = 64
     adapt: Share = 0.5
+    species_groups: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = field(default_factory=dict)
 
     @property
     def starts_from_trunk(self) -> bool:

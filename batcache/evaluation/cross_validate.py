@@ -11,10 +11,12 @@ from batcache.evaluation.calibration import Calibrated, judge_calibration
 from batcache.evaluation.draws.units import resampling
 from batcache.evaluation.evaluate import log_metrics
 from batcache.evaluation.folds import draw_folds, judge_folds, require_taught
+from batcache.evaluation.groups import GroupMetrics, groups_to_plain, judge_groups
 from batcache.evaluation.judged import predictions_path
 from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import FOLDS, file_outcome
 from batcache.inference.calibration.platt import logits_of
+from batcache.inference.groups import find_groups
 from batcache.inference.predictions import Predictions, write_predictions
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import HeldOut, load_checkpoint, save_checkpoint
@@ -40,6 +42,7 @@ class FoldsReport:
         predictions_file: where they lie.
         metrics_file: of the run.
         notes: which clips are not judged, why some species are judged on fewer than others, and what befell wandb.
+        groups: genera and complexes, judged as species are.
     """
 
     run: Path
@@ -50,6 +53,7 @@ class FoldsReport:
     predictions_file: Path
     metrics_file: Path
     notes: tuple[str, ...] = ()
+    groups: tuple[GroupMetrics, ...] = ()
 
 
 def cross_validate(
@@ -88,8 +92,10 @@ def cross_validate(
     calibration = judge_calibration(judged.predictions, load_checkpoint(run / BEST), FOLDS)
     about = {name: read_run(run)[name] for name in ("cache", "csvs", "split_of", "data_dir", "inputs")}
     notes = (*drawn.notes, *judged.notes)
+    species, named = judged.predictions.species.tolist(), config.model.species_groups
+    groups = judge_groups(judged.predictions, find_groups(species, [True] * len(species), named))
     outcome = about | {"checkpoint": BEST.name, "folds": folds, "notes": list(notes)} | judged.metrics.to_plain()
-    outcome |= {"calibration": calibration.to_plain()}
+    outcome |= {"calibration": calibration.to_plain(), "groups": groups_to_plain(groups)}
     summary = file_outcome(run, FOLDS, outcome)
     tracker = open_tracker(config.wandb, run, to_plain(config))
     log_metrics(tracker, FOLDS, whole.best_epoch, judged.metrics)
@@ -97,7 +103,8 @@ def cross_validate(
         tracker.save(path)
     tracker.finish()
     notes = (*notes, *tracker.notes)
-    return FoldsReport(run, folds, judged.metrics, calibration, judged.predictions, place, summary, notes)
+    judged_by = judged.metrics, calibration, judged.predictions
+    return FoldsReport(run, folds, *judged_by, place, summary, notes, groups)
 
 
 def keep_out_of_fold(checkpoint: Path, predictions: Predictions) -> None:

@@ -14,11 +14,13 @@ from batcache.errors import count
 from batcache.evaluation.calibration import Calibrated, judge_calibration
 from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
 from batcache.evaluation.eligible import in_order, refuse_trained, with_splits
+from batcache.evaluation.groups import GroupMetrics, groups_to_plain, judge_groups
 from batcache.evaluation.judge import judge
 from batcache.evaluation.judged import predictions_path, report_path
 from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
 from batcache.evaluation.tables import as_csv, as_markdown, columns_of
+from batcache.inference.groups import groups_of
 from batcache.inference.model_file import require_its_features
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_predictions
 from batcache.inference.score import BagScores, Instances, score_bags
@@ -46,7 +48,7 @@ class EvalReport:
 
     ``name`` is what ``outcome`` is filed under in ``metrics.json``; ``notes`` say what the user should know of the
     clips that were judged; ``page`` is the report, if any; ``calibration`` how far scores are from probabilities,
-    before and after they are calibrated.
+    before and after they are calibrated. ``groups`` are genera and complexes, judged as species are.
     """
 
     checkpoint: Path
@@ -61,6 +63,7 @@ class EvalReport:
     notes: tuple[str, ...]
     name: str
     outcome: Mapping[str, Any]
+    groups: tuple[GroupMetrics, ...] = ()
 
     def table(self) -> dict[str, list[str] | list[float]]:
         """Columns by name, as a DataFrame wants them: a row a level and species or average, with 95 % intervals."""
@@ -229,7 +232,9 @@ def evaluate(
     where = predictions_path(run, judging.name)
     write_predictions(where, predictions)
     calibration = judge_calibration(predictions, checkpoint, judging.name)
+    groups = judge_groups(predictions, groups_of(checkpoint))
     outcome = _about(judging) | metrics.to_plain() | {"calibration": calibration.to_plain()}
+    outcome |= {"groups": groups_to_plain(groups)}
     summary = file_outcome(run, judging.name, outcome)
     page = _write_report(judging, outcome, predictions) if in_full else None
     tracker = open_tracker(config.wandb, run, to_plain(config))
@@ -240,7 +245,7 @@ def evaluate(
     tracker.finish()
     notes, judged = (*judging.notes, *tracker.notes), (metrics, calibration, predictions)
     about = judging.checkpoint_path, checkpoint.epoch, judging.split
-    return EvalReport(*about, *judged, where, summary, page, notes, judging.name, outcome)
+    return EvalReport(*about, *judged, where, summary, page, notes, judging.name, outcome, groups)
 
 
 def log_metrics(tracker: Tracker, name: str, epoch: int, metrics: Metrics) -> None:

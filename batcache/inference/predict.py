@@ -22,18 +22,20 @@ from numpy.typing import NDArray
 from batcache.device import limit_threads
 from batcache.errors import PredictError
 from batcache.inference.calibration.calibrate import Calibration
+from batcache.inference.calibration.of_groups import calibrate_groups, offered_thresholds
 from batcache.inference.calibration.of_model import calibrate_model
 from batcache.inference.calibration.platt import Floats, logits_of
 from batcache.inference.calibration.prevalence import estimate_prevalence, shift
 from batcache.inference.calibration.table import columns_of_thresholds
 from batcache.inference.calibration.thresholds import PRECISION
+from batcache.inference.groups import group_scores, groups_of
 from batcache.inference.model_file import ModelFile, require_its_features
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_arrays
 from batcache.inference.recordings.candidates import Candidates, Recordings
 from batcache.inference.recordings.find import Found
 from batcache.inference.recordings.journal import Header, Journal, Scored
 from batcache.inference.recordings.judge import judge
-from batcache.inference.verdicts import LEARNT, columns_of, list_verdicts, write_verdicts
+from batcache.inference.verdicts import LEARNT, Thresholds, columns_of, list_verdicts, write_verdicts
 from batcache.manifest.cells import UNKNOWN
 from batcache.manifest.manifest import Clip
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
@@ -59,6 +61,7 @@ class PredictReport:
         model: that judged.
         threshold: at and above which a score counts, if one was given for all species.
         calibration: the threshold of each species, and what it rests on.
+        group_calibration: the same of groups of species.
         probabilities: by which each species is there; NaN for those that are not calibrated. Shape: ``[R, C]``
         prevalence: of each calibrated species, in which share of the clips it was calibrated on it is, and in which
             share of these recordings, as far as they tell without labels; empty where this was not asked for.
@@ -74,6 +77,7 @@ class PredictReport:
     model: ModelFile
     threshold: float | None
     calibration: Calibration
+    group_calibration: Calibration
     probabilities: Floats
     prevalence: Mapping[str, tuple[float, float]]
     predictions: Predictions
@@ -113,6 +117,12 @@ class PredictReport:
     def learnt(self) -> int:
         """How many of the recordings the model has learnt from, as far as its checkpoint tells."""
         return sum(LEARNT in str(notes) for notes in self.columns["notes"])
+
+    @property
+    def found_groups(self) -> dict[str, int]:
+        """How many recordings hold a species of each group without it being said which."""
+        named = Counter(name for cell in self.columns["group"] for name in str(cell).split("; ") if name)
+        return {name: named[name] for name in self.group_calibration.species}
 
     def table(self) -> dict[str, NDArray[Any]]:
         """Columns by name, a row for each recording, as a DataFrame wants them."""
@@ -167,7 +177,8 @@ def predict(
     """
     began = time.perf_counter()
     root, total = str(recordings.root), len(recordings.names) + len(recordings.rejected)
-    calibration = calibrate_model(model, precision, threshold)
+    calibration, groups = calibrate_model(model, precision, threshold), groups_of(model.checkpoint)
+    group_calibration = calibrate_groups(model, groups, precision, calibration.common_slope)
     if isinstance(recordings, Found):
         model.require_present_front_end()
     else:
@@ -178,16 +189,21 @@ def predict(
         judged = _judge_all(candidates, model, device, workers or os.cpu_count() or 1)
         rows, rejected = candidates.outcome()
         predictions = _arrange(rows, journal, model, root)
-        probabilities, prevalence = _find_probabilities(predictions, calibration, fit_prevalence)
-        checkpoint, pulses = model.checkpoint, {name: journal.scored[row.key].pulses for name, row in rows.items()}
-        known = calibration.values, checkpoint.features, pulses, checkpoint.trained_on
-        verdicts = list_verdicts(rows, rejected, predictions, *known)
-        likely = _list_probabilities([one.path for one in verdicts], predictions, probabilities, calibration)
+        probabilities, prevalence = _find_probabilities(predictions.scores, calibration, fit_prevalence)
+        of_groups, _ = _find_probabilities(group_scores(predictions.scores, groups), group_calibration, fit_prevalence)
+        thresholds = Thresholds(calibration.values, groups, offered_thresholds(group_calibration, threshold))
+        pulses, checkpoint = {name: journal.scored[row.key].pulses for name, row in rows.items()}, model.checkpoint
+        known = checkpoint.features, pulses, checkpoint.trained_on
+        verdicts = list_verdicts(rows, rejected, predictions, thresholds, *known)
+        paths = [one.path for one in verdicts]
+        likely = _list_probabilities(paths, predictions, probabilities, calibration)
+        likely |= _list_probabilities(paths, predictions, of_groups, group_calibration)
         report = PredictReport(
             folder=folder,
             model=model,
             threshold=threshold,
             calibration=calibration,
+            group_calibration=group_calibration,
             probabilities=probabilities,
             prevalence=prevalence,
             predictions=predictions,
@@ -198,16 +214,16 @@ def predict(
             seconds=time.perf_counter() - began,
         )
         write_arrays(report.instances_file, predictions)
-        write_verdicts(report.thresholds_file, columns_of_thresholds(calibration))
+        write_verdicts(report.thresholds_file, columns_of_thresholds(calibration, group_calibration))
         write_verdicts(report.table_file, report.columns)  # the last: where it is, all is
     return report
 
 
 def _find_probabilities(
-    predictions: Predictions, calibration: Calibration, fit_prevalence: bool
+    scores: NDArray[np.floating[Any]], calibration: Calibration, fit_prevalence: bool
 ) -> tuple[Floats, dict[str, tuple[float, float]]]:
     """The probabilities of all recordings and, where they were to be corrected, the prevalence of each species."""
-    probabilities, prevalence = calibration.probabilities(logits_of(predictions.scores)), {}
+    probabilities, prevalence = calibration.probabilities(logits_of(scores)), {}
     for c, then in enumerate(calibration.prevalence if fit_prevalence else ()):
         column = probabilities[:, c]
         if then is not None and not np.isnan(column).all():

@@ -7,14 +7,15 @@ site           what stands before the date in the file's name
 night          the date of the evening, YYYY-MM-DD; of a time in UTC by the sun, where the file gives a longitude
 time           when the recording began, by the recorder's clock, with its offset from UTC where the file gives one
 duration_s     true seconds
-verdict        ``species``; without one ``unknown bat`` or ``no bat``, by the column ``bat``, or, where the model does
-               not say that, ``no species above threshold``; ``rejected``
+verdict        ``species``; without one ``group``; without either ``unknown bat`` or ``no bat``, by the column ``bat``,
+               or, where the model does not say that, ``no species above threshold``; ``rejected``
 species        those whose score is at or above their threshold, the highest first, separated by ``; ``
+group          groups at or above theirs of which no member is: one of the group is there, but not said which
 bat            the score that there is a bat at all, 0 to 1, where the model says so; where it is low, species score low
 pulses         how many short sounds stand out of the background: calls, but also insects and clicks
 <a species>    its score, 0 to 1; empty where the model was not taught it, and where the recording was rejected. Of a
                species that is called as another column is, the column is called ``score of <species>``
-probability …  of a species, for each that is calibrated: how likely it is there, by its score
+probability …  of a species or a group, for each that is calibrated: how likely it is there, by its score
 notes          why it was rejected; what is doubtful about it
 threshold      of the scores, where one was given for all species; empty where each has its own, in ``thresholds.csv``
 model          the file's name and the beginning of its BLAKE3
@@ -31,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.config.features import FeatureConfig
+from batcache.inference.groups import SpeciesGroup, back_off
 from batcache.inference.predictions import Predictions
 from batcache.manifest.night import read_occasion
 from batcache.model.checkpoint import TrainedOn
@@ -41,13 +43,24 @@ from batcache.store.format.commit import CachedRecording
 FORMAT_VERSION = 2
 """Of the columns of ``predictions.csv``: raised whenever one is renamed, goes, or means something else."""
 LEARNT = "the model has learnt from this recording: its scores here are better than elsewhere"
-SPECIES, NOTHING, REJECTED = "species", "no species above threshold", "rejected"
+SAME_AUDIO = "the same audio as"
+"""Begins the note of a recording that is a copy of another."""
+SPECIES, GROUP, NOTHING, REJECTED = "species", "group", "no species above threshold", "rejected"
 UNKNOWN_BAT, NO_BAT = "unknown bat", "no bat"
 BAT_THRESHOLD = 0.5
 _OTHER_COLUMNS = (
-    "path", "site", "night", "time", "duration_s", "verdict", "species", "bat", "pulses",
+    "path", "site", "night", "time", "duration_s", "verdict", "species", "group", "bat", "pulses",
     "notes", "threshold", "model", "format_version",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """At and above which a score counts: that of each species, shape ``[C]``, and that of each group."""
+
+    species: NDArray[np.float64]
+    groups: Sequence[SpeciesGroup] = ()
+    of_groups: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -67,20 +80,21 @@ class Verdict:
     longitude: float | None = None
     bat: float | None = None
     pulses: int | None = None
+    groups: tuple[str, ...] = ()
 
 
 def list_verdicts(
     rows: Mapping[str, CachedRecording],
     rejected: Mapping[str, str],
     predictions: Predictions,
-    thresholds: NDArray[np.float64],
+    thresholds: Thresholds,
     features: FeatureConfig,
     pulses: Mapping[str, int | None],
     trained_on: TrainedOn | None = None,
 ) -> list[Verdict]:
     """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected.
 
-    ``thresholds`` are those of each species' scores. Shape: ``[C]``
+    ``thresholds`` are those of each species' scores, ``group_thresholds`` of each group's. Shapes: ``[C]``, ``[G]``
     """
     place = {str(name): i for i, name in enumerate(predictions.filenames)}
     first: dict[tuple[str, int], str] = {}
@@ -94,19 +108,21 @@ def list_verdicts(
         if trained_on is not None and trained_on.has_learnt(row.content):
             notes.append(LEARNT)
         if (other := first.setdefault(row.key, name)) != name:
-            notes.append(f"the same audio as {other}")
-        found = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= thresholds[i]]
+            notes.append(f"{SAME_AUDIO} {other}")
+        found = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= thresholds.species[i]]
         species = tuple(str(predictions.species[i]) for i in found)
+        named = back_off(scores, scores >= thresholds.species, thresholds.groups, thresholds.of_groups)
         bat = predictions.bats[place[name]] if len(predictions.bats) else np.nan
         heard = None if np.isnan(bat) else float(bat)
-        said = row.duration_s, row.recorded_at, row.longitude, heard, pulses.get(name)
-        verdicts.append(Verdict(name, _decide(species, heard), species, scores, "; ".join(notes), *said))
+        of_row = "; ".join(notes), row.duration_s, row.recorded_at, row.longitude, heard, pulses.get(name)
+        of_groups = tuple(group.name for group in named)
+        verdicts.append(Verdict(name, _decide(species, of_groups, heard), species, scores, *of_row, of_groups))
     return verdicts
 
 
-def _decide(species: Sequence[str], bat: float | None) -> str:
-    if species:
-        return SPECIES
+def _decide(species: Sequence[str], groups: Sequence[str], bat: float | None) -> str:
+    if species or groups:
+        return SPECIES if species else GROUP
     if bat is None:
         return NOTHING
     return UNKNOWN_BAT if bat >= BAT_THRESHOLD else NO_BAT
@@ -140,7 +156,7 @@ def columns_of(
     """The table by column, texts and numbers; NaN where there is no number.
 
     ``threshold`` is None where each species has its own. ``probabilities`` are those of the same recordings, for each
-    species that is calibrated.
+    species and group that is calibrated.
     """
     nothing = np.full(len(species), np.nan, np.float32)
     scores = np.array([nothing if v.scores is None else v.scores for v in verdicts]).reshape(-1, len(species))
@@ -153,6 +169,7 @@ def columns_of(
         "duration_s": [np.nan if v.duration_s is None else v.duration_s for v in verdicts],
         "verdict": [v.verdict for v in verdicts],
         "species": ["; ".join(v.species) for v in verdicts],
+        "group": ["; ".join(v.groups) for v in verdicts],
         "bat": [np.nan if v.bat is None else v.bat for v in verdicts],
         "pulses": [np.nan if v.pulses is None else float(v.pulses) for v in verdicts],
         **{_call_column(name): scores[:, i].tolist() for i, name in enumerate(species)},

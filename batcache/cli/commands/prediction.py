@@ -1,4 +1,4 @@
-"""The command that judges new recordings: predict."""
+"""Commands on new recordings: predict, calibrate by reviewed ones, presence of species at a site in a night."""
 
 from pathlib import Path
 from typing import Annotated
@@ -131,4 +131,37 @@ def calibrate(
     show(describe(recalibrate(open_model(model), reviewed, predictions, precision)))
 
 
-COMMANDS = (predict, calibrate)
+def presence(
+    model: Annotated[
+        Path, typer.Option(metavar="RUN|FILE.pt", help="The model that judged the recordings.", show_default=False)
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What predict has written.")] = Path("predictions"),
+    site: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of recordings whose row has none.", show_default=False)
+    ] = None,
+    draws: Annotated[int, typer.Option(min=0, help="Confusions to draw, to see what they leave open.")] = 200,
+) -> None:
+    """Say which species were at which site in which night, by maximum likelihood, from what predict has written.
+
+    The model's own held-out clips tell how often it takes a species for another; they come with train --folds 5, or
+    with validation rows. The shares of the species that make a night's files likeliest are found, then again without
+    one species after the other. In presence.csv stand, for each, the ratio of the two likelihoods, which programs in
+    use (Kaleidoscope) call the P-value, and apart from it the p-value: how often a species that is not there has so low
+    a ratio. A file counts for one species, that of the highest score
+    among those at or above their thresholds, as predict used them.
+
+    Flags: "few files", identified as the species in fewer than 15; "swamped", in less than a quarter of the identified.
+    There such tests are often wrong. batcache is on no authority's list of approved programs (USFWS): look at the
+    recordings before a presence is reported. Of a hundred species that are absent, five have a p-value below 0.05.
+
+    Site and night are read from predictions.csv, where they may be corrected, and rows deleted, beforehand.
+
+    Example: batcache presence predictions --model runs/20260412T100000Z-top_share
+    """
+    from batcache.inference.model_file import open_model
+    from batcache.survey.presence_table import presence as test_nights
+
+    show(describe(test_nights(folder, open_model(model), site=site, draws=draws)))
+
+
+COMMANDS = (predict, calibrate, presence)

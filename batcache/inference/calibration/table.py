@@ -1,6 +1,6 @@
-"""``thresholds.csv`` beside predictions: a row for each species.
+"""``thresholds.csv`` beside predictions: a row for each species, and for each group of species.
 
-species             as in ``predictions.csv``
+species             as in ``predictions.csv``, or the name of a group
 threshold           of the scores, at and above which it counts
 basis               ``promised precision``, ``best F1``, ``no threshold can be promised`` (0.5 is taken), or ``given``
 clips               held-out clips that the threshold rests on
@@ -16,17 +16,17 @@ from batcache.inference.calibration.calibrate import Calibration
 FORMAT_VERSION = 1
 
 
-def columns_of_thresholds(calibration: Calibration) -> dict[str, list[str] | list[float]]:
+def columns_of_thresholds(*calibrations: Calibration) -> dict[str, list[str] | list[float]]:
     """The table by column; NaN where there is no number."""
-    rows = calibration.thresholds
+    rows = [at for calibration in calibrations for at in calibration.thresholds]
     return {
-        "species": list(calibration.species),
+        "species": [name for calibration in calibrations for name in calibration.species],
         "threshold": [f"{at.value:.6f}".rstrip("0").rstrip(".") for at in rows],
         "basis": [at.basis for at in rows],
         "clips": [float(at.clips) for at in rows],
         "positives": [float(at.positives) for at in rows],
         "groups": [float(at.groups) for at in rows],
         "promised precision": [float("nan") if at.promised is None else at.promised for at in rows],
-        "source": list(calibration.sources),
+        "source": [source for calibration in calibrations for source in calibration.sources],
         "format_version": [float(FORMAT_VERSION)] * len(rows),
     }
