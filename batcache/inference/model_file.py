@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from batcache.config.features import FRONT_END_VERSION, FeatureConfig
-from batcache.config.settings import BEST_MODEL, DataConfig
+from batcache.config.settings import BEST_MODEL, DataConfig, ModelConfig
 from batcache.errors import RunError, StoreError
+from batcache.model.provenance import HeldOut, TrainedOn
 from batcache.store.reader import Store
 
 if TYPE_CHECKING:  # an ONNX file is judged by without torch
@@ -42,6 +43,18 @@ class Known(Protocol):
     @property
     def frames_per_instance(self) -> int:
         """The length of its instances."""
+
+    @property
+    def model(self) -> ModelConfig:
+        """The network's settings."""
+
+    @property
+    def trained_on(self) -> TrainedOn | None:
+        """The clips that it was trained on; None where that is not known."""
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """What was said of clips that had not been learnt from; None where there were none."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,8 @@ def open_model(path: Path) -> ModelFile:
     """Read a checkpoint or an ONNX file; of a run's folder, its best model.
 
     Raises:
-        RunError: missing, damaged, of another kind or of a newer batcache; or an ONNX file without what reads it.
+        RunError: missing, damaged, of another kind or of a newer batcache; its weights are not finite; or an ONNX file
+            without what reads it.
     """
     file = path / BEST_MODEL if path.is_dir() else path
     if not file.is_file():

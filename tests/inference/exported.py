@@ -21,11 +21,16 @@ SPECIES = ("Low", "High", "Sweep")
 CPU = torch.device("cpu")
 
 
-def draw_model(path: Path, features: FeatureConfig | None = None, **settings: Any) -> CheckpointFile:
-    """A model from chance, heads on the trunk that ships unless told otherwise. No weight in it is 0."""
+def draw_model(
+    path: Path, features: FeatureConfig | None = None, *, hears_bats: bool = True, **settings: Any
+) -> CheckpointFile:
+    """A model from chance, heads on the trunk that ships unless told otherwise. No weight in it is 0.
+
+    A model with a trunk ``hears_bats`` unless told otherwise.
+    """
     features, config = features or FeatureConfig(), ModelConfig(**settings)
     torch.manual_seed(0)
-    start = start_model(config, features, SPECIES)
+    start = start_model(config, features, SPECIES, hears_bats=hears_bats)
     for name, value in start.model.named_parameters():
         if "trunk." not in name:
             torch.nn.init.normal_(value, std=0.1)  # as large as a training leaves them

@@ -7,14 +7,14 @@ magnitudes   samples ``[B, (frames - 1) * hop + size]`` in 16-bit steps -> ``[B,
 start        magnitudes of the first half second, or of more -> the smoother's level ``[B, bands]``
 compress     magnitudes, level -> features ``[B, frames, bands]``, with dead bands as they come; the last level
 embed        instances ``[K, frames, bands]`` -> embeddings ``[K, feature_dim]``
-score        embeddings ``[B, N, feature_dim]`` -> logits ``[B, C]``, evidence ``[B, N, C]``
+score        embeddings ``[B, N, feature_dim]`` -> logits ``[B, C]``, evidence ``[B, N, C]`` and, of a model that hears
+             whether there is a bat at all, the logit of that, ``[B]``
 
 What the file says of its model stands in its metadata, see ``facts``.
 """
 
 import json
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,14 @@ from onnx import ModelProto, checker, helper
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import to_plain
 from batcache.errors import ConfigError
-from batcache.inference.onnx.facts import FORMAT_VERSION, KEY
+from batcache.inference.onnx.facts import FORMAT_VERSION, KEY, pack_held_out
 from batcache.inference.onnx.file import digest_of
 from batcache.inference.onnx.front_end import FrontEndNodes
 from batcache.inference.onnx.network import embed, score
 from batcache.inference.onnx.nodes import DOMAIN, IR_VERSION, OPSET, make_function
 from batcache.inference.onnx.recording import Parts, RecordingGraph
 from batcache.inference.torch_model import CheckpointFile
-from batcache.model.checkpoint import Checkpoint, HeldOut
+from batcache.model.checkpoint import Checkpoint
 from batcache.model.crnn import BatMILModel
 from batcache.model.summary import summarise_model
 from batcache.storage.disk import write_file
@@ -100,25 +100,18 @@ def _require_rate(features: FeatureConfig, true_rate: int) -> None:
 
 def _write_functions(front_end: FrontEndNodes, checkpoint: Checkpoint) -> Parts:
     network = checkpoint.restore(torch.device("cpu"))
+    said = ["logits", "evidence", *(["bat"] if checkpoint.hears_bats else [])]
     trunk = network.crnn if isinstance(network, BatMILModel) else network.trunk
     return Parts(
         make_function("magnitudes", ["samples"], ["magnitudes"], front_end.magnitudes),
         make_function("start", ["magnitudes"], ["level"], front_end.start),
         make_function("compress", ["magnitudes", "level"], ["features", "last_level"], front_end.compress),
         make_function("embed", ["instances"], ["embeddings"], lambda nodes, given: [embed(nodes, given, trunk)]),
-        make_function(
-            "score", ["embeddings"], ["logits", "evidence"], lambda nodes, given: score(nodes, given, network)
-        ),
+        make_function("score", ["embeddings"], said, lambda nodes, given: score(nodes, given, network)),
     )
 
 
 def _describe(checkpoint: Checkpoint) -> dict[str, Any]:
     """What a checkpoint says of itself, as JSON takes it."""
     plain = {name: to_plain(value) for name, value in vars(checkpoint).items() if name not in _WEIGHTS}
-    return plain | {"held_out": checkpoint.held_out and _describe_held_out(checkpoint.held_out)}
-
-
-def _describe_held_out(held_out: HeldOut) -> dict[str, Any]:
-    logits = [[None if isnan(value) else value for value in row] for row in held_out.logits.tolist()]
-    labels, groups = held_out.labels.tolist(), held_out.groups.tolist()
-    return {"source": held_out.source, "logits": logits, "labels": labels, "groups": groups}
+    return plain | {"held_out": checkpoint.held_out and pack_held_out(checkpoint.held_out)}

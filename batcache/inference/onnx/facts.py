@@ -6,12 +6,14 @@ format_version   of this document
 rate             Hz: the true rate of the recordings that the graph takes
 bins             [first, end]: the bins of a spectrum that ``start`` and ``compress`` take
 checkpoint       what the checkpoint says of itself, without its weights: species, taught, features and their
-                 fingerprint, frames_per_instance, trained_on, held_out, model, trunk, epoch, metric, score
+                 fingerprint, frames_per_instance, trained_on, held_out (arrays in base64), model, trunk, epoch,
+                 metric, score
 summary          the same in words, as ``batcache info`` shows it
 digest           BLAKE3 of the graph and the functions
 """
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -21,19 +23,11 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from batcache.config.features import FeatureConfig
+from batcache.config.settings import ModelConfig
+from batcache.model.provenance import HeldOut, TrainedOn
 
 KEY = "batcache"
 FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class OnnxHeldOut:
-    """As ``model.checkpoint.HeldOut``, in arrays."""
-
-    source: str
-    logits: NDArray[np.float32]
-    labels: NDArray[np.int8]
-    groups: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,9 @@ class OnnxFacts:
     features: FeatureConfig
     fingerprint: str
     frames_per_instance: int
-    held_out: OnnxHeldOut | None
+    model: ModelConfig
+    trained_on: TrainedOn | None
+    held_out: HeldOut | None
     rate: int
     bins: tuple[int, int]
     summary: Mapping[str, str]
@@ -83,13 +79,16 @@ class OnnxFacts:
             ValueError, KeyError, TypeError, BatcacheError: it does not fit.
         """
         document = json.loads(text)
-        checkpoint, held = document["checkpoint"], document["checkpoint"].get("held_out")
+        checkpoint = document["checkpoint"]
+        learnt, held = checkpoint["trained_on"], checkpoint["held_out"]
         return cls(
             species=tuple(checkpoint["species"]),
             taught=None if checkpoint["taught"] is None else tuple(checkpoint["taught"]),
             features=TypeAdapter(FeatureConfig).validate_python(checkpoint["features"]),
             fingerprint=checkpoint["fingerprint"],
             frames_per_instance=int(checkpoint["frames_per_instance"]),
+            model=TypeAdapter(ModelConfig).validate_python(checkpoint["model"]),
+            trained_on=None if learnt is None else TypeAdapter(TrainedOn).validate_python(learnt),
             held_out=held and _read_held_out(held, len(checkpoint["species"])),
             rate=int(document["rate"]),
             bins=(int(document["bins"][0]), int(document["bins"][1])),
@@ -97,7 +96,23 @@ class OnnxFacts:
         )
 
 
-def _read_held_out(plain: Mapping[str, Any], species: int) -> OnnxHeldOut:
-    arrays = (np.array(plain[name], kind) for name, kind in (("logits", "f4"), ("labels", "i1"), ("groups", "i8")))
-    logits, labels, groups = arrays  # null is NaN
-    return OnnxHeldOut(plain["source"], logits.reshape(-1, species), labels.reshape(-1, species), groups)
+def pack_held_out(held_out: HeldOut) -> dict[str, Any]:
+    """Held-out clips as the document holds them: arrays as their kind, their shape and their bytes in base64."""
+    return {name: _pack(value) if isinstance(value, np.ndarray) else value for name, value in vars(held_out).items()}
+
+
+def _pack(array: NDArray[Any]) -> dict[str, Any]:
+    kind = array.dtype.newbyteorder("<")
+    return {"kind": kind.str, "shape": list(array.shape), "base64": b64encode(array.astype(kind).tobytes()).decode()}
+
+
+def _unpack(plain: Mapping[str, Any]) -> NDArray[Any]:
+    little = np.frombuffer(b64decode(plain["base64"], validate=True), plain["kind"]).reshape(plain["shape"])
+    return little.astype(little.dtype.newbyteorder("="))
+
+
+def _read_held_out(plain: Mapping[str, Any], species: int) -> HeldOut:
+    held_out = HeldOut(plain["source"], *(_unpack(plain[name]) for name in ("logits", "labels", "groups")))
+    if held_out.logits.shape[1] != species:
+        raise ValueError(f"held-out scores of {held_out.logits.shape[1]} species, the model knows {species}")
+    return held_out

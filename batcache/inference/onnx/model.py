@@ -121,8 +121,8 @@ class OnnxJudge:
             check()
             instances = framed.read(min(_INSTANCES_AT_ONCE, framed.count - start))
             embeddings += self.functions.run("embed", instances.astype(np.float32))
-        logits, evidence = self.functions.run("score", np.concatenate(embeddings)[None])
-        return check_scores(framed.name, BagScores(logits[0], evidence[0]))
+        logits, evidence, *bat = self.functions.run("score", np.concatenate(embeddings)[None])
+        return check_scores(framed.name, BagScores(logits[0], evidence[0], *(float(one[0]) for one in bat)))
 
 
 @dataclass(frozen=True)

@@ -43,15 +43,23 @@ def _sizes(convolution: nn.Conv2d) -> dict[str, list[int]]:
 
 
 def score(nodes: Nodes, embeddings: str, model: Model) -> list[str]:
-    """Logits, and how much each instance speaks for each species.
+    """Logits, how much each instance speaks for each species and, where the model hears it, whether there is a bat.
 
-    Shape: ``[B, N, feature_dim]`` -> ``[B, C]``, ``[B, N, C]``.
+    Shape: ``[B, N, feature_dim]`` -> ``[B, C]``, ``[B, N, C]``, ``[B]``.
     """
     if isinstance(model, BatMILModel):
         return _pool(nodes, run_along(nodes, embeddings, model.crnn.rnn), model.head)
     heads = model.heads
     scaled = nodes.add("Div", nodes.add("Sub", embeddings, _array(heads.mean)), _array(heads.std))
-    said = [_score_by_head(nodes, scaled, head) for head in heads.heads]  # type: ignore[arg-type]
+    logits, evidence = _average(nodes, scaled, heads.heads)
+    if not heads.bats:
+        return [logits, evidence]
+    bat = _average(nodes, scaled, heads.bats)[0]  # [B, 1]
+    return [nodes.add("Add", logits, nodes.add("Min", bat, 0.0)), evidence, nodes.add("Squeeze", bat, whole(1))]
+
+
+def _average(nodes: Nodes, scaled: str, heads: nn.ModuleList) -> list[str]:
+    said = [_score_by_head(nodes, scaled, head) for head in heads]  # type: ignore[arg-type]
     return [nodes.add("Mean", *outputs) for outputs in zip(*said, strict=True)]
 
 

@@ -44,13 +44,15 @@ class RecordingGraph:
     def build(self) -> GraphProto:
         """Samples in -1..1 ``[B, n]`` to scores and logits ``[B, C]`` and evidence ``[B, N, C]``.
 
-        Scores and evidence of species that were not taught are NaN.
+        Scores and evidence of species that were not taught are NaN. A model that hears whether there is a bat at all
+        says so in ``bat``, in 0..1. Shape: ``[B]``
         """
         species = len(self.untaught)
         outputs = [
             typed("scores", FLOAT, ["batch", species]),
             typed("logits", FLOAT, ["batch", species]),
             typed("evidence", FLOAT, ["batch", "instances", species]),
+            *([typed("bat", FLOAT, ["batch"])] if "bat" in self.parts.score.output else []),
         ]
         return make_graph("batcache", [typed("samples", FLOAT, ["batch", "length"])], outputs, self._score)
 
@@ -60,9 +62,9 @@ class RecordingGraph:
         begun = nodes.add("Div", nodes.add("Add", frames, whole(self.frames - 1)), whole(self.frames))
         instances = nodes.add("Max", begun, whole(1))  # a recording that is shorter is one instance all the same
         embeddings = self._embed_instances(nodes, self._continue(nodes, steps), frames, instances)
-        logits, evidence = nodes.call(self.parts.score, embeddings)
+        logits, evidence, *bat = nodes.call(self.parts.score, embeddings)
         scores = nodes.add("Add", nodes.add("Sigmoid", logits), self.untaught)
-        return [scores, logits, nodes.add("Add", evidence, self.untaught)]
+        return [scores, logits, nodes.add("Add", evidence, self.untaught), *(nodes.add("Sigmoid", one) for one in bat)]
 
     def _continue(self, nodes: Nodes, steps: str) -> str:
         """The samples between half a window of their level on each side, see ``features.ends``, and zeros behind."""

@@ -92,7 +92,7 @@ def _judge_batch(model: Judge, batch: list[Framed], stopped: Event) -> list[Scor
 
     try:
         scores = model.score(batch, check)
-        return [Scored.of(framed.finish(), said) for framed, said in zip(batch, scores, strict=True)]
+        return [Scored.of(framed.finish(), said, framed.pulses) for framed, said in zip(batch, scores, strict=True)]
     except AudioError as error:
         (alone,) = batch
         return [Rejected(alone.name, error.reason)]
