@@ -17,7 +17,8 @@ from importlib.metadata import version as _version
 
 from batcache.errors import BatcacheError
 from batcache.face.caches import build, open_store, simulate
-from batcache.face.models import draw, evaluate, export_model, predict, sweep, train
+from batcache.face.models import calibrate, draw, evaluate, export_model, predict, sweep, train
+from batcache.face.surveys import presence
 from batcache.progress import OnProgress, Progress
 
 __all__ = [
@@ -25,11 +26,13 @@ __all__ = [
     "OnProgress",
     "Progress",
     "build",
+    "calibrate",
     "draw",
     "evaluate",
     "export_model",
     "open_store",
     "predict",
+    "presence",
     "simulate",
     "sweep",
     "train",

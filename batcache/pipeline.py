@@ -19,11 +19,13 @@ if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from batcache.config.load import Layer
     from batcache.config.settings import Config
     from batcache.evaluation.evaluate import EvalReport
+    from batcache.inference.predict import PredictReport
     from batcache.manifest.manifest import Manifest
     from batcache.store.build.report import BuildReport
     from batcache.store.reader import Store
 
 PAGE = "test_page.png"
+PREDICTIONS = "predictions"
 TRUNK = "trunk.pt"
 
 
@@ -37,13 +39,17 @@ class UpToDate:
 
 @dataclass(frozen=True)
 class PipelineReport:
-    """What a pipeline made, or found made; ``evaluation`` is None where it was up to date."""
+    """What a pipeline made, or found made.
+
+    ``evaluation`` is None where it was up to date, ``prediction`` where there are no new recordings to judge.
+    """
 
     settings: "Config"
     build: "BuildReport"
     run: Path
     evaluation: "EvalReport | None"
     page: Path
+    prediction: "PredictReport | None" = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ def run_pipeline(
 
     flags = flags or {}
     settings = load_settings(file, flags)
+    if settings.predict.recordings is None and settings.predict.clips is not None:
+        raise ConfigError("predict.recordings", "not given", "Say where the simulated recordings go")
     if settings.synth.instance_labels and (settings.model.starts_from_trunk or settings.synth.clips is None):
         raise ConfigError("synth.instance_labels", "teaches a trunk", "Write synth.clips and model.init: none")
     if settings.synth.manifest is not None or settings.synth.clips is not None:
@@ -106,7 +114,8 @@ def run_pipeline(
     start_unheard(settings.model, store.features, manifest.species, judging)
     run = train_if_needed(settings, store, manifest, pick_device(device), on_progress)
     evaluation = _evaluate_if_needed(run, store, manifest, pick_device(device), on_progress)
-    return PipelineReport(settings, built, run, evaluation, run / PAGE)
+    prediction = _predict(settings, run, pick_device(device), on_progress)
+    return PipelineReport(settings, built, run, evaluation, run / PAGE, prediction)
 
 
 def _simulate(settings: "Config", on_progress: OnProgress) -> None:
@@ -185,4 +194,23 @@ def _evaluate_if_needed(
     report = evaluate(judging, device, on_progress=on_progress)
     on_progress(Progress("eval", result=report))
     draw_run(run, store.path, run / PAGE)
+    return report
+
+
+def _predict(settings: "Config", run: Path, device: "torch.device", on_progress: OnProgress) -> "PredictReport | None":
+    """Judge new recordings by a run's best model, those of them that it has not judged before."""
+    from batcache.inference.model_file import open_model
+    from batcache.inference.predict import predict
+    from batcache.inference.recordings.find import find_recordings
+    from batcache.manifest.manifest import read_manifest
+    from batcache.synth.create import create, write_plan
+
+    place, clips = settings.predict.recordings, settings.predict.clips
+    if place is None:
+        return None
+    if clips is not None:
+        manifest = read_manifest([write_plan(place, clips, (), settings.predict.seed, force=False)])
+        on_progress(Progress("synth", result=create(manifest, place, on_progress=on_progress)))
+    report = predict(find_recordings([place]), open_model(run), run / PREDICTIONS, device, on_progress=on_progress)
+    on_progress(Progress("predict", result=report))
     return report

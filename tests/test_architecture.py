@@ -24,11 +24,12 @@ MAY_IMPORT = {room: set(below) for room, below in BASEMENT.items()} | {
         "model": set(),
         "inference": {"features", "store", "model"},
         "synth": set(),
-        "training": {"features", "store", "model", "inference"},
-        "evaluation": {"features", "store", "model", "inference", "training"},
+        "training": {"features", "store", "model", "inference", "synth"},
+        "evaluation": {"features", "store", "model", "inference", "training", "synth"},
+        "survey": {"features", "store", "model", "inference", "training", "evaluation"},
         "bench": {"features", "store", "model", "inference", "training", "evaluation", "synth"},
         "pipeline": {"features", "store", "model", "inference", "training", "evaluation", "synth"},
-        "face": {"features", "store", "model", "inference", "training", "evaluation", "synth"},
+        "face": {"features", "store", "model", "inference", "training", "evaluation", "survey", "synth"},
     }.items()
 }
 COMMAND_LINE = "cli"
@@ -137,7 +138,15 @@ def run_python(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["build", "--help"], ["train", "--help"], ["eval", "--help"], ["predict", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["build", "--help"],
+        ["train", "--help"],
+        ["eval", "--help"],
+        ["predict", "--help"],
+        ["presence", "--help"],
+    ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     loaded = run_python(

@@ -47,7 +47,10 @@ def test_a_taught_trunk_starts_a_training(tmp_path: Path) -> None:
         tmp_path / "recordings" / "instances.csv",
         tmp_path / "features.zarr",
         data_dir=tmp_path / "recordings",
-        config={"model": {"init": report.trunk}, "training": {"epochs": 1, "run_dir": tmp_path / "heads"}},
+        config={
+            "model": {"init": report.trunk},
+            "training": {"epochs": 1, "run_dir": tmp_path / "heads", "simulated_sounds": 0},
+        },
         device="cpu",
     )
     assert load_checkpoint(trained.run / BEST).trunk == trunk.config

@@ -49,6 +49,10 @@ class Sample:
         """The first recordings, or all where there are no more."""
         return _keep(self.manifest, self.files[:count])
 
+    def without_expanded(self) -> "Sample":
+        """The recordings whose headers say their true rates."""
+        return _keep(self.manifest, tuple(file for file in self.files if file.time_expansion == 1))
+
 
 def choose(manifest: Manifest, count: int, config: DataConfig) -> Sample:
     """Choose up to ``count`` recordings of a manifest, evenly spaced; what a build would reject is left out.

@@ -12,6 +12,7 @@ from batcache.bench.epochs import measure_epoch_data
 from batcache.bench.machine import describe_machine, describe_versions
 from batcache.bench.memory import measure_disk, measure_memory
 from batcache.bench.planning import planning_rows
+from batcache.bench.predicting import Peer, find_peer, measure_predict
 from batcache.bench.reading import measure_reading
 from batcache.bench.recordings import Sample, choose, simulate
 from batcache.bench.rows import Report, Row
@@ -48,26 +49,27 @@ def bench(
     config: Config,
     effort: Effort | None = None,
     device: str = "auto",
+    batdetect2: Path | None = None,
     *,
     on_progress: OnProgress = ignore_progress,
 ) -> Report:
     """Measure this machine on recordings of a manifest, or on simulated ones.
 
-    On a GPU too, unless ``device`` is ``cpu``.
+    On a GPU too, unless ``device`` is ``cpu``. ``batdetect2`` is the Python of an environment that has this peer.
 
     ``on_progress`` hears what is being measured as the stage; the result of a step is the rows that it gave.
 
     Raises:
-        ManifestError, AudioError: recordings that cannot be used.
+        ManifestError, AudioError: recordings that cannot be used. ConfigError: no BatDetect2 where it is said to be.
     """
-    effort = effort or Effort()
+    effort, peer = effort or Effort(), find_peer(batdetect2)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="batcache-bench-") as place:
         folder = Path(place)
         on_progress(Progress("simulating recordings" if manifest is None else "choosing recordings"))
         chosen = manifest or simulate(folder / "simulated", effort.clips)
         sample = choose(chosen, effort.clips, config.data)
-        parts = _parts(sample, config, effort, device, folder)
+        parts = _parts(sample, config, effort, device, folder, peer)
         for done, (what, measure) in enumerate(parts.items()):
             on_progress(Progress(what, done, len(parts)))
             measured = tuple(measure())
@@ -88,7 +90,7 @@ def bench(
 
 
 def _parts(
-    sample: Sample, config: Config, effort: Effort, device: str, folder: Path
+    sample: Sample, config: Config, effort: Effort, device: str, folder: Path, peer: Peer | None = None
 ) -> dict[str, Callable[[], Iterator[Row]]]:
     """What is measured, in order, by name. The second part leaves the store that later ones read."""
     data, rounds = config.data, effort.rounds
@@ -109,6 +111,7 @@ def _parts(
         "reading bags": lambda: measure_reading(read, store, folder, rounds, effort.read_seconds),
         "data of an epoch": lambda: measure_epoch_data(read, store, config, rounds, effort.read_seconds),
         "training": lambda: training("cpu"),
+        "predict": lambda: measure_predict(read, config, folder / "predict", 1, effort.long_minutes, peer),
         "memory": lambda: measure_memory(
             read, data, "cpu", folder / "memory", effort.few, effort.many, effort.long_minutes
         ),

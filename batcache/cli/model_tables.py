@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from batcache.cli.score_tables import of_evidence, of_intervals, of_number
+from batcache.cli.calibration_tables import of_calibrated
+from batcache.cli.score_tables import of_evidence, of_groups, of_intervals, of_levels, of_number
 from batcache.cli.terminal import Block, Note, Table
 from batcache.errors import count
 
@@ -98,6 +99,8 @@ def of_evaluation(report: "EvalReport") -> Iterator[Block]:
         yield f"report          {report.page}"
         return
     yield from _of_metrics(metrics, f"split {report.split}")
+    yield from of_calibrated(report.calibration)
+    yield from of_groups(report.groups)
     yield f"predictions {report.predictions_file}"
     yield f"metrics     {report.metrics_file}"
     yield f"report      {report.page}"
@@ -107,6 +110,8 @@ def of_folds(report: "FoldsReport") -> Iterator[Block]:
     """What cross-validation came to, and the model that was trained on all clips."""
     yield from map(Note, report.notes)
     yield from _of_metrics(report.metrics, f"{report.folds} folds")
+    yield from of_calibrated(report.calibration)
+    yield from of_groups(report.groups)
     yield f"predictions {report.predictions_file}"
     yield f"metrics     {report.metrics_file}"
     yield f"model of all clips {report.run / 'checkpoints' / 'best_model.pt'}"
@@ -144,6 +149,7 @@ def _of_metrics(metrics: "Metrics", of: str) -> Iterator[Block]:
             if len(names) == 1:
                 why = "it has too few labels here, or was not taught"
             yield f"{', '.join(averages)} {'leaves' if len(averages) == 1 else 'leave'} out {', '.join(names)}: {why}"
+    yield from of_levels(metrics)
     yield from of_evidence(metrics.evidence)
 
 
@@ -196,6 +202,7 @@ def of_pipeline(report: "PipelineReport") -> Iterator[Block]:
             ("scores", f"{report.run / 'metrics.json'}"),
             ("predictions", f"{report.run / 'logs' / 'test_predictions.npz'}"),
             ("six clips drawn", f"{report.page}"),
+            *([("new recordings", f"{report.prediction.table_file}")] if report.prediction else []),
         ],
     )
     if report.settings.synth.manifest is not None:

@@ -24,6 +24,14 @@ class Engine(StrEnum):
     fft = "fft"
 
 
+class Format(StrEnum):
+    """How numbers are written."""
+
+    json = "json"
+    csv = "csv"
+    md = "md"
+
+
 class KeepOnGpu(StrEnum):
     """Whether training bags may stay in a GPU's memory."""
 

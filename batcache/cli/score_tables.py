@@ -1,23 +1,24 @@
 """How sure scores are, where the evidence lies, and two runs beside each other, as tables and lines."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batcache.cli.terminal import Block, Table
 from batcache.errors import count
 
 if TYPE_CHECKING:  # --help imports no torch
-    from batcache.evaluation.bootstrap import Interval
+    from batcache.evaluation.bootstrap import AverageIntervals, Interval, SpeciesIntervals
     from batcache.evaluation.compare import Comparison, Difference
+    from batcache.evaluation.groups import GroupMetrics
     from batcache.evaluation.localise import CallShares, Localisation
     from batcache.evaluation.metrics import Metrics
 
-_FEW = 30
-"""With fewer groups than so many, percentile intervals are too narrow."""
+FEWEST_UNITS, FEW_UNITS, _SOME_UNITS = 5, 10, 30
+"""With fewer groups than so many there are no intervals; they are far too narrow; they are too narrow."""
 
 
 def of_intervals(metrics: "Metrics") -> Iterator[Block]:
-    """The macro averages with their intervals, or why there are none."""
+    """The figures with their intervals, or why there are none."""
     if (sure := metrics.intervals) is None:
         return
     averages = (
@@ -25,10 +26,63 @@ def of_intervals(metrics: "Metrics") -> Iterator[Block]:
         ("macro ROC-AUC", metrics.macro_roc_auc, sure.macro_roc_auc),
     )
     named = [f"{name} {of_number(value)} ({_span(interval)})" for name, value, interval in averages if interval]
+    few = [name for name, one in sure.per_species.items() if one.few and one.holding]
     if sure.refusal:
         yield f"no intervals: {sure.refusal}"
-    elif named:
+        return
+    if named:
         yield f"{', '.join(named)}: {_drawn(sure.draws, sure.units, sure.unit)}"
+    rows = [(name, f"{one.holding}", *_spans(one)) for name, one in sure.per_species.items() if not one.few]
+    for name in ("macro", "micro", "weighted"):
+        ends = _spans(getattr(sure, name))
+        whole = (sure.macro_average_precision, sure.macro_roc_auc) if name == "macro" else (None, None)
+        rows.append((f"{name} average", "", *list(ends)[:3], *map(_span_or_none, whole)))
+    header = ("species", f"{sure.unit}s", "precision", "recall", "F1", "AP", "ROC-AUC")
+    yield Table("between which values 95 % of the draws lie", rows, header, ("ROC-AUC", "precision", "recall"))
+    if few:
+        which = f"of few {sure.unit}s: fewer than {FEWEST_UNITS} hold the species, or lack it"
+        yield f"{which}; its figures mean little and have no interval: {', '.join(few)}"
+
+
+_FIGURES = ("precision", "recall", "f1", "average_precision", "roc_auc")
+
+
+def _spans(of: "SpeciesIntervals | AverageIntervals") -> Iterator[str]:
+    yield from (_span_or_none(getattr(of, name, None)) for name in _FIGURES)
+
+
+def _span_or_none(interval: "Interval | None") -> str:
+    return "-" if interval is None else _span(interval)
+
+
+def of_levels(metrics: "Metrics") -> Iterator[Block]:
+    """The same judged at other levels than clips, and whether any species is there at all."""
+    if metrics.any_species is None:
+        return
+    rows = []
+    for name, level in (("clip", metrics), *metrics.levels.items()):
+        sure, any_species = level.intervals, level.any_species
+        sure_of_any = sure.any_species if sure else None
+        rows.append(
+            (
+                name,
+                f"{level.clips:,}",
+                _with_span(level, "macro_average_precision", sure),
+                _with_span(level.macro, "f1", sure.macro if sure else None),
+                f"{any_species.support}/{any_species.known}" if any_species else "",
+                _with_span(any_species, "average_precision", sure_of_any),
+                _with_span(any_species, "f1", sure_of_any),
+            )
+        )
+    header = ("level", "judged", "macro AP", "macro F1", "any species", "AP", "F1")
+    yield Table("judged as a whole: does it hold a species, does it hold any of them", rows, header, ("F1", "judged"))
+
+
+def _with_span(of: object, figure: str, sure: object) -> str:
+    """A figure with its interval, where they are there."""
+    interval: Interval | None = getattr(sure, figure, None)
+    value = of_number(getattr(of, figure, None))
+    return f"{value} ({_span(interval)})" if interval else value
 
 
 def of_evidence(evidence: "Localisation | None") -> Iterator[Block]:
@@ -51,10 +105,27 @@ def _shares(shares: "CallShares") -> Iterator[str]:
         yield of_number(share)
 
 
+def of_groups(groups: "Sequence[GroupMetrics]") -> Iterator[Block]:
+    """How well each group of species is recognised, beside its members; nothing where there is none."""
+    rows = [
+        (
+            group.group,
+            f"{group.support}/{group.known}",
+            of_number(group.average_precision),
+            of_number(group.roc_auc),
+            of_number(group.members_average_precision),
+            ", ".join(group.members),
+        )
+        for group in groups
+        if group.support
+    ]
+    if rows:
+        header = ("group", "clips", "AP", "ROC-AUC", "members' AP", "members")
+        yield Table("groups: any of their species, by the highest of its scores", rows, header, ("members",))
+
+
 def of_comparison(report: "Comparison") -> Iterator[Block]:
     """Average precision of two runs by species and averaged, and how sure their difference is."""
-    from batcache.evaluation.bootstrap import FEWEST_GROUPS  # --help imports no torch
-
     rows = [
         (name, f"{report.positives[name]}/{report.known[name]}", *_difference(difference))
         for name, difference in report.per_species.items()
@@ -75,7 +146,7 @@ def of_comparison(report: "Comparison") -> Iterator[Block]:
         drawn = _drawn(report.draws, report.units, report.unit)
         yield f"intervals: {drawn}; A better: in what share of them, ties as a half"
     if few:
-        yield f"of few {report.unit}s: fewer than {FEWEST_GROUPS} hold the species, or lack it; it has no interval"
+        yield f"of few {report.unit}s: fewer than {FEWEST_UNITS} hold the species, or lack it; it has no interval"
 
 
 def _difference(of: "Difference") -> Iterator[str]:
@@ -86,7 +157,8 @@ def _difference(of: "Difference") -> Iterator[str]:
 
 
 def _drawn(draws: int, units: int, unit: str) -> str:
-    few = ", too narrow with so few" if units < _FEW else ""
+    few = f", few {unit}s: far too narrow" if units < FEW_UNITS else ", too narrow with so few"
+    few = "" if units >= _SOME_UNITS else few
     return f"95 % of {draws:,} draws of the {count(units, unit)}{few}"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from batcache.cli import model_tables, prediction_tables, score_tables, store_tables, sweep_tables
+from batcache.cli import calibration_tables, model_tables, prediction_tables, score_tables, store_tables, sweep_tables
 from batcache.cli.terminal import Block
 
 
@@ -34,8 +34,11 @@ _DESCRIBED: dict[str, Callable[[Any], Iterator[Block]]] = {  # by name, so that 
     "Outcome": sweep_tables.of_outcome,
     "SweepReport": sweep_tables.of_sweep,
     "PredictStarted": prediction_tables.of_predict_started,
+    "Calibration": calibration_tables.of_calibration,
+    "Recalibrated": calibration_tables.of_recalibrated,
     "PredictReport": prediction_tables.of_predictions,
     "ExportedModel": prediction_tables.of_exported_model,
+    "PresenceReport": prediction_tables.of_presence,
     "Comparison": score_tables.of_comparison,
     "UpToDate": model_tables.of_up_to_date,
     "PipelineReport": model_tables.of_pipeline,

@@ -123,7 +123,8 @@ class ModelConfig(Section):
     ``conv_layers`` are given, else ``simulated``: a trunk has layers of its own. ``train`` says what learns on a trunk:
     its ``head`` alone, or ``all``. What one head has: a hidden layer of ``head_size``, a recurrent network, a pooling;
     several are averaged. ``adapt``: before heads learn, a trunk's statistics of BatchNorm go this share of the way to
-    those of the training clips, without their labels.
+    those of the training clips, without their labels. ``species_groups``: species that cannot be told apart, by name of
+    their group, beside genera, which are groups by themselves.
     """
 
     pooling_type: PoolingType = "top_share"
@@ -136,6 +137,7 @@ class ModelConfig(Section):
     heads: Count = 5
     head_size: Count = 64
     adapt: Share = 0.5
+    species_groups: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = field(default_factory=dict)
 
     @property
     def starts_from_trunk(self) -> bool:
@@ -155,7 +157,8 @@ class TrainingConfig(Section):
     ``class_weights`` weigh a species' positive labels: ``balanced`` (negatives over positives, at most 100), one
     number a species in CSV order, or a mapping from species to number (the others get 1). ``keep_on_gpu``: ``auto``
     keeps all training bags in a GPU's memory where they take less than half of what is free there. ``batch_size`` left
-    out is 8 clips, or as many as make fifty batches of all, but at most 64.
+    out is 8 clips, or as many as make fifty batches of all, but at most 64. ``simulated_sounds``, a third of them with
+    bats, teach heads on a trunk beside the clips what is no bat at all; with none, they do not say.
     """
 
     batch_size: Count | None = None
@@ -168,6 +171,7 @@ class TrainingConfig(Section):
     grad_clip: Positive = 1.0
     max_instances: Count = 60
     validation_share: Annotated[Real, Field(gt=0, lt=1)] = 0.15
+    simulated_sounds: Natural = 96
     workers: Natural = 1
     keep_on_gpu: KeepOnGpu = "auto"
     seed: Natural = 0
@@ -227,6 +231,18 @@ class SynthConfig(Section):
 
 
 @dataclass(frozen=True)
+class PredictConfig(Section):
+    """What ``batcache run`` has the model judge last, if anything: new ``recordings``, a folder.
+
+    With ``clips`` so many are simulated into it first: other nights than those of ``synth``, as ``seed`` decides.
+    """
+
+    recordings: Path | None = None
+    clips: Count | None = None
+    seed: Natural = 1
+
+
+@dataclass(frozen=True)
 class Config(Section):
     """All settings, a section each."""
 
@@ -236,6 +252,7 @@ class Config(Section):
     training: TrainingConfig = field(default_factory=TrainingConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
 
 
 def to_plain(config: Any) -> Any:

@@ -14,9 +14,9 @@ def drop_unused(config: Config) -> Config:
     Heads that learn alone see embeddings, which are not augmented. Each epoch is their best, so the schedule
     ``plateau`` never lowers the rate.
     """
-    if not config.model.trains_heads_alone:
-        return config
     usual = TrainingConfig()
+    if not config.model.trains_heads_alone:  # only heads that learn alone say whether there is a bat
+        return replace(config, training=replace(config.training, simulated_sounds=usual.simulated_sounds))
     training = replace(config.training, **{name: getattr(usual, name) for name in _UNUSED_BY_HEADS})
     if training.scheduler == "plateau":
         training = replace(training, scheduler="none")

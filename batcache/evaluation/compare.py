@@ -9,19 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from batcache.errors import RunError, count, list_some
-from batcache.evaluation.bootstrap import (
-    DRAWS,
-    FEWEST_GROUPS,
-    Floats,
-    Interval,
-    Ranking,
-    mean_over_species,
-    percentile_interval,
-    resampling,
-)
+from batcache.evaluation.bootstrap import Interval, count_units, judge_draws, mean_over_species, percentile_interval
+from batcache.evaluation.draws.ranking import Floats, Ranking
+from batcache.evaluation.draws.units import DRAWS, resampling
 from batcache.evaluation.judged import read_judged
 from batcache.inference.predictions import Predictions
 
@@ -60,7 +52,7 @@ class Comparison:
         known: clips where both runs have a score and the label is known, by species.
         per_species: average precision by species.
         macro: its plain mean over the species that have one.
-        of_few_groups: the species in that mean that fewer than ``FEWEST_GROUPS`` units hold, or lack; empty where
+        of_few_groups: the species in that mean that fewer than ``FEWEST_UNITS`` units hold, or lack; empty where
             ``refusal`` says that there are no intervals at all.
         unit: what was drawn: ``group``, or ``recording`` where no group is known.
         units: how many there are to draw from.
@@ -102,14 +94,15 @@ def compare(run_a: Path, run_b: Path, outcome: str = "test") -> Comparison:
         raise RunError(run_b, f"has other labels than {run_a} in {count(len(unlike), 'clip')}: {names}", remedy)
     labels = np.where(has_scores, a.labels, np.int8(-1))
     drawn = resampling(a if len(a.groups) or not len(b.groups) else replace(a, groups=b.groups[rows]))
-    rankings = [[Ranking(s[:, c], labels[:, c]) for c in range(labels.shape[1])] for s in (a.scores, scores_b)]
-    once = _judge(rankings, np.ones((len(labels), 1), np.int64))[..., 0]
-    if drawn.refusal:
-        draws = np.full((*once.shape, 0), np.nan)
-    else:
-        draws = np.concatenate([_judge(rankings, weights) for weights in drawn.draw()], axis=2)
+    runs = (a.scores, scores_b)
+    rankings = [Ranking(scores[:, c], labels[:, c], drawn.unit_of) for scores in runs for c in range(labels.shape[1])]
+    shape = len(runs), labels.shape[1], -1
+    every_clip_once = np.ones((drawn.units, 1), np.uint8)
+    once = np.reshape([ranking.judge(every_clip_once).average_precision for ranking in rankings], shape)[..., 0]
+    judged = [] if drawn.refusal else judge_draws(rankings, drawn)
+    draws = np.reshape([one.average_precision for one in judged], shape) if judged else np.empty((*once.shape, 0))
     species = _species(a)
-    few = [not drawn.refusal and _count_units(drawn.unit_of, labels[:, c]) < FEWEST_GROUPS for c in range(len(species))]
+    few = [not drawn.refusal and count_units(drawn, labels[:, c])[2] for c in range(len(species))]
     return Comparison(
         run_a,
         run_b,
@@ -127,16 +120,6 @@ def compare(run_a: Path, run_b: Path, outcome: str = "test") -> Comparison:
         draws=0 if drawn.refusal else DRAWS,
         refusal=drawn.refusal,
     )
-
-
-def _judge(rankings: Sequence[Sequence[Ranking]], weights: NDArray[np.int64]) -> Floats:
-    """Average precision of both runs. Shape: weights ``[R, D]`` -> ``[2, C, D]``"""
-    return np.array([[ranking.judge(weights)[0] for ranking in of_run] for of_run in rankings])
-
-
-def _count_units(unit_of: NDArray[np.intp], labels: NDArray[np.int8]) -> int:
-    """How many units hold a species, or lack it, whichever are fewer. Shape: ``[R]`` each"""
-    return min(len(np.unique(unit_of[labels == value])) for value in (0, 1))
 
 
 def _difference(once: Floats, draws: Floats) -> Difference:

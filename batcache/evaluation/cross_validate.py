@@ -3,16 +3,24 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from batcache.config.settings import Config, to_plain
+from batcache.evaluation.calibration import Calibrated, judge_calibration
+from batcache.evaluation.draws.units import resampling
 from batcache.evaluation.evaluate import log_metrics
 from batcache.evaluation.folds import draw_folds, judge_folds, require_taught
+from batcache.evaluation.groups import GroupMetrics, groups_to_plain, judge_groups
 from batcache.evaluation.judged import predictions_path
 from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import FOLDS, file_outcome
+from batcache.inference.calibration.platt import logits_of
+from batcache.inference.groups import find_groups
 from batcache.inference.predictions import Predictions, write_predictions
 from batcache.manifest.manifest import Manifest
+from batcache.model.checkpoint import load_checkpoint, save_checkpoint
+from batcache.model.provenance import HeldOut
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.store.reader import Store
 from batcache.training.clips.embeddings import Embeddings
@@ -30,19 +38,23 @@ class FoldsReport:
         run: the model that was trained on all clips.
         folds: how many parts the clips were judged in.
         metrics: of the out-of-fold predictions, all of them as one.
+        calibration: how far their scores are from probabilities, before and after they are calibrated.
         predictions: out of fold, fold after fold.
         predictions_file: where they lie.
         metrics_file: of the run.
         notes: which clips are not judged, why some species are judged on fewer than others, and what befell wandb.
+        groups: genera and complexes, judged as species are.
     """
 
     run: Path
     folds: int
     metrics: Metrics
+    calibration: Calibrated
     predictions: Predictions
     predictions_file: Path
     metrics_file: Path
     notes: tuple[str, ...] = ()
+    groups: tuple[GroupMetrics, ...] = ()
 
 
 def cross_validate(
@@ -55,6 +67,8 @@ def cross_validate(
     on_progress: OnProgress = ignore_progress,
 ) -> FoldsReport:
     """Train a model on all clips but those of split test; judge its recipe on them fold by fold.
+
+    The model of all clips then carries the folds' scores, from which its thresholds are taken.
 
     The folds are whole groups, drawn so that each holds its share of every species. A clip's score is that of the
     model of its fold, which has not heard its group; a species that such a model was not taught leaves it without one.
@@ -75,9 +89,14 @@ def cross_validate(
     judged = judge_folds(settings, store, drawn, device, embeddings, on_progress=on_progress)
     place = predictions_path(run, FOLDS)
     write_predictions(place, judged.predictions)
+    keep_out_of_fold(run / BEST, judged.predictions)
+    calibration = judge_calibration(judged.predictions, load_checkpoint(run / BEST), FOLDS)
     about = {name: read_run(run)[name] for name in ("cache", "csvs", "split_of", "data_dir", "inputs")}
     notes = (*drawn.notes, *judged.notes)
+    species, named = judged.predictions.species.tolist(), config.model.species_groups
+    groups = judge_groups(judged.predictions, find_groups(species, [True] * len(species), named))
     outcome = about | {"checkpoint": BEST.name, "folds": folds, "notes": list(notes)} | judged.metrics.to_plain()
+    outcome |= {"calibration": calibration.to_plain(), "groups": groups_to_plain(groups)}
     summary = file_outcome(run, FOLDS, outcome)
     tracker = open_tracker(config.wandb, run, to_plain(config))
     log_metrics(tracker, FOLDS, whole.best_epoch, judged.metrics)
@@ -85,4 +104,23 @@ def cross_validate(
         tracker.save(path)
     tracker.finish()
     notes = (*notes, *tracker.notes)
-    return FoldsReport(run, folds, judged.metrics, judged.predictions, place, summary, notes)
+    judged_by = judged.metrics, calibration, judged.predictions
+    return FoldsReport(run, folds, *judged_by, place, summary, notes, groups)
+
+
+def keep_out_of_fold(checkpoint: Path, predictions: Predictions) -> None:
+    """Let the model of all clips carry what models of its recipe said of clips that they had not learnt from.
+
+    Thresholds and calibration are taken from there. ``last.pt`` stays as it is: where the training is resumed, other
+    weights come of it, and these scores are not theirs any more.
+
+    Raises:
+        RunError: the checkpoint is gone or damaged.
+    """
+    held_out = HeldOut(
+        source="folds",
+        logits=logits_of(predictions.scores).astype(np.float32),
+        labels=predictions.labels,
+        groups=resampling(predictions).unit_of.astype(np.int64),
+    )
+    save_checkpoint(checkpoint, replace(load_checkpoint(checkpoint), held_out=held_out))

@@ -1,20 +1,27 @@
 """Judging a trained model: on which clips it may be judged, what it says of them, and what that is worth."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from batcache.config.features import digest
 from batcache.config.settings import to_plain
-from batcache.errors import RunError, count, list_some
+from batcache.errors import count
+from batcache.evaluation.calibration import Calibrated, judge_calibration
 from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
+from batcache.evaluation.eligible import in_order, refuse_trained, with_splits
+from batcache.evaluation.groups import GroupMetrics, groups_to_plain, judge_groups
+from batcache.evaluation.judge import judge
 from batcache.evaluation.judged import predictions_path, report_path
-from batcache.evaluation.metrics import Metrics, judge
+from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
+from batcache.evaluation.tables import as_csv, as_markdown, columns_of
 from batcache.inference.bag_scores import BagScores
+from batcache.inference.groups import groups_of
 from batcache.inference.model_file import require_its_features
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_predictions
 from batcache.inference.score import Instances, score_bags
@@ -27,35 +34,55 @@ from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag, instances_of, join
 from batcache.training.clips.embeddings import Embeddings
-from batcache.training.clips.splits import ClipKey, SplitRow, clip_key, read_splits, require_split
-from batcache.training.lineage import OTHER_NIGHTS, Heard, describe_unknown, read_heard
+from batcache.training.clips.splits import clip_key, read_splits, require_split
+from batcache.training.lineage import describe_unknown, read_heard
 from batcache.training.runs import BEST, read_run, read_run_config
 from batcache.training.tracking import Tracker, open_tracker
 
-EVALUATION_VERSION = 2
+EVALUATION_VERSION = 3
 """Raised whenever code changes what an evaluation makes of the same inputs: it is then not up to date."""
 
 
 @dataclass(frozen=True)
 class EvalReport:
-    """``notes`` say what the user should know of the clips that were judged; ``page`` is the report, if any."""
+    """What came of an evaluation.
+
+    ``name`` is what ``outcome`` is filed under in ``metrics.json``; ``notes`` say what the user should know of the
+    clips that were judged; ``page`` is the report, if any; ``calibration`` how far scores are from probabilities,
+    before and after they are calibrated. ``groups`` are genera and complexes, judged as species are.
+    """
 
     checkpoint: Path
     epoch: int
     split: str
     metrics: Metrics
+    calibration: Calibrated
     predictions: Predictions
     predictions_file: Path
     metrics_file: Path
     page: Path | None
     notes: tuple[str, ...]
+    name: str
+    outcome: Mapping[str, Any]
+    groups: tuple[GroupMetrics, ...] = ()
+
+    def table(self) -> dict[str, list[str] | list[float]]:
+        """Columns by name, as a DataFrame wants them: a row a level and species or average, with 95 % intervals."""
+        return columns_of(self.metrics)
+
+    def as_text(self, form: Literal["json", "csv", "md"]) -> str:
+        """The numbers as text: ``json`` is the outcome, ``csv`` and ``md`` are tables with 95 % intervals."""
+        if form == "json":
+            return json.dumps(self.outcome, indent=1, ensure_ascii=False)
+        return as_csv(self.metrics) if form == "csv" else as_markdown(self.metrics)
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """A checkpoint, the clips on which it may be judged, and the calls that are known in their recordings.
 
-    ``inputs`` is a digest of all these, of the labels and the code.
+    ``threshold`` is that of the scores at which species are counted. ``inputs`` is a digest of all these, of the labels
+    and the code.
     ``name`` is what the outcome is filed under: the split, and what is not the run's own (another CSV or checkpoint).
     """
 
@@ -69,6 +96,7 @@ class Evaluation:
     calls: Mapping[str, Sequence[Call]]
     notes: tuple[str, ...]
     inputs: str
+    threshold: float = 0.5
 
     @property
     def run(self) -> Path:
@@ -90,12 +118,13 @@ def choose_clips(
     *,
     as_trained: bool,
     calls: Mapping[str, Sequence[Call]] | None = None,
+    threshold: float = 0.5,
 ) -> Evaluation:
     """Find the clips of a split on which a run's checkpoint may be judged.
 
     ``as_trained`` takes the clips' splits from the run's ``split.csv``; otherwise the manifest's splits hold, or, where
     it names none at all, every clip is judged. ``calls`` are those that are known in the data dir, where they have been
-    read already.
+    read already. A species counts as reported where its score is ``threshold`` or more.
 
     Raises:
         RunError: no checkpoint, or clips whose content or group the model was trained on.
@@ -104,9 +133,9 @@ def choose_clips(
     """
     checkpoint = load_checkpoint(checkpoint_path)
     require_its_features(checkpoint, store)
-    joined = join(_in_order(manifest, checkpoint.species), store)
+    joined = join(in_order(manifest, checkpoint.species), store)
     splits = read_splits(checkpoint_path.parent.parent / "split.csv")
-    bags = _with_splits(joined.bags, splits) if as_trained else joined.bags
+    bags = with_splits(joined.bags, splits) if as_trained else joined.bags
     notes = joined.notes()
     if not as_trained and not manifest.splits:
         notes.append("the CSV names no split: every clip is judged")
@@ -114,7 +143,7 @@ def choose_clips(
         bags = tuple(bag for bag in bags if bag.clip.split == split)
     require_split(bags, manifest, split)
     heard = read_heard(checkpoint_path.parent.parent)
-    _refuse_trained(bags, heard, checkpoint_path)
+    refuse_trained(bags, heard, checkpoint_path)
     if chose := heard.validated.among(bags):
         who = f"{len(chose):,} of {count(len(bags), 'clip')}, or others of the same groups,"
         notes.append(f"{who} validated while this model, or one before it, was trained: scores on them are too good")
@@ -131,8 +160,10 @@ def choose_clips(
     if known and not _marks_any(calls, bags, checkpoint.species):
         lies = "where the evidence lies is not judged"
         notes.append(f"{EVENTS} marks no call of a species in any of these clips that holds it: {lies}")
-    inputs = _describe_inputs(checkpoint_path, checkpoint, bags, calls)
-    return Evaluation(checkpoint_path, checkpoint, store, manifest, split, name, bags, calls, tuple(notes), inputs)
+    inputs = _describe_inputs(checkpoint_path, checkpoint, bags, calls, threshold)
+    return Evaluation(
+        checkpoint_path, checkpoint, store, manifest, split, name, bags, calls, tuple(notes), inputs, threshold
+    )
 
 
 def _marks_any(calls: Mapping[str, Sequence[Call]], bags: Sequence[Bag], species: Sequence[str]) -> bool:
@@ -146,7 +177,11 @@ def _marks_any(calls: Mapping[str, Sequence[Call]], bags: Sequence[Bag], species
 
 
 def _describe_inputs(
-    checkpoint_path: Path, checkpoint: Checkpoint, bags: Sequence[Bag], calls: Mapping[str, Sequence[Call]]
+    checkpoint_path: Path,
+    checkpoint: Checkpoint,
+    bags: Sequence[Bag],
+    calls: Mapping[str, Sequence[Call]],
+    threshold: float,
 ) -> str:
     """Digest of all that decides an evaluation's outcome, to tell whether it is up to date."""
     rows = sorted(
@@ -154,7 +189,9 @@ def _describe_inputs(
         for bag in bags
     )
     run = read_run(checkpoint_path.parent.parent)["inputs"]
-    return digest([EVALUATION_VERSION, run, checkpoint_path.name, checkpoint.epoch, rows, list_calls(calls)])
+    carried = checkpoint.held_out.source if checkpoint.held_out else ""
+    judged = [checkpoint_path.name, checkpoint.epoch, carried, rows, list_calls(calls), threshold]
+    return digest([EVALUATION_VERSION, run, *judged])
 
 
 def evaluate(
@@ -192,10 +229,13 @@ def evaluate(
         [bag.clip for bag in judging.bags], [bag.seconds for bag in judging.bags], scores, checkpoint.species, seconds
     )
     predictions = leave_empty(predictions, [not taught for taught in checkpoint.is_taught])
-    metrics = judge(predictions, judging.calls, intervals=in_full)
+    metrics = judge(predictions, judging.calls, intervals=in_full, threshold=judging.threshold)
     where = predictions_path(run, judging.name)
     write_predictions(where, predictions)
-    outcome = _about(judging) | metrics.to_plain()
+    calibration = judge_calibration(predictions, checkpoint, judging.name)
+    groups = judge_groups(predictions, groups_of(checkpoint))
+    outcome = _about(judging) | metrics.to_plain() | {"calibration": calibration.to_plain()}
+    outcome |= {"groups": groups_to_plain(groups)}
     summary = file_outcome(run, judging.name, outcome)
     page = _write_report(judging, outcome, predictions) if in_full else None
     tracker = open_tracker(config.wandb, run, to_plain(config))
@@ -204,10 +244,9 @@ def evaluate(
     for path in filter(None, (where, summary, page)):
         tracker.save(path)
     tracker.finish()
-    notes = (*judging.notes, *tracker.notes)
-    return EvalReport(
-        judging.checkpoint_path, checkpoint.epoch, judging.split, metrics, predictions, where, summary, page, notes
-    )
+    notes, judged = (*judging.notes, *tracker.notes), (metrics, calibration, predictions)
+    about = judging.checkpoint_path, checkpoint.epoch, judging.split
+    return EvalReport(*about, *judged, where, summary, page, notes, judging.name, outcome, groups)
 
 
 def log_metrics(tracker: Tracker, name: str, epoch: int, metrics: Metrics) -> None:
@@ -257,33 +296,3 @@ def _flat(split: str, metrics: Metrics) -> dict[str, float | None]:
     for row in metrics.per_species:
         flat |= {f"{split}/{row.species}/{name}": value for name, value in vars(row).items() if name != "species"}
     return flat
-
-
-def _in_order(manifest: Manifest, species: Sequence[str]) -> Manifest:
-    """The manifest with its species in the model's order."""
-    if set(manifest.species) != set(species):
-        only_csv, only_model = set(manifest.species) - set(species), set(species) - set(manifest.species)
-        finding = f"species differ: only in the CSV {_listed(only_csv)}; only in the model {_listed(only_model)}"
-        raise RunError(manifest.csvs[0], finding, "Pass the CSV that the model was trained with, or train again")
-    place = [manifest.species.index(name) for name in species]
-    clips = tuple(replace(clip, labels=tuple(clip.labels[i] for i in place)) for clip in manifest.clips)
-    return replace(manifest, species=tuple(species), clips=clips)
-
-
-def _listed(names: set[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
-
-
-def _with_splits(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow]) -> tuple[Bag, ...]:
-    """Give bags the split that the run gave them; clips that it did not know keep their own."""
-    return tuple(
-        replace(bag, clip=replace(bag.clip, split=splits[clip_key(bag)].split)) if clip_key(bag) in splits else bag
-        for bag in bags
-    )
-
-
-def _refuse_trained(bags: Sequence[Bag], heard: Heard, checkpoint_path: Path) -> None:
-    if seen := heard.among(bags):
-        names = list_some(bag.clip.filename for bag in seen)
-        finding = f"trained on {len(seen):,} of {count(len(bags), 'clip')}, or on others of the same groups: {names}"
-        raise RunError(checkpoint_path, finding, f"Judge it on clips of other groups, {OTHER_NIGHTS}")

@@ -10,7 +10,8 @@ from batcache.config.settings import Config
 from batcache.errors import ConfigError, ManifestError, count
 from batcache.evaluation.calls import Call, read_calls
 from batcache.evaluation.evaluate import choose_clips, evaluate
-from batcache.evaluation.metrics import Metrics, judge
+from batcache.evaluation.judge import judge
+from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import FOLDS
 from batcache.inference.predictions import Predictions
 from batcache.manifest.draw_splits import draw_names

@@ -53,6 +53,8 @@ def localise(predictions: Predictions, calls: Mapping[str, Sequence[Call]]) -> L
 
     None where no clip has a known call of a species that is present in it.
     """
+    if not calls:
+        return None
     found: dict[str, list[CallShares]] = {}
     for r, c in zip(*np.nonzero(predictions.labels == 1), strict=True):
         name = str(predictions.species[c])
@@ -73,7 +75,7 @@ def _judge_cell(predictions: Predictions, r: int, c: int, calls: Sequence[Call])
     part = slice(int(predictions.offsets[r]), int(predictions.offsets[r + 1]))
     evidence = predictions.evidence[part, c]
     holders = [
-        _instances_holding(call, predictions.evidence_start_s[part], predictions.evidence_end_s[part]) for call in calls
+        instances_holding(call, predictions.evidence_start_s[part], predictions.evidence_end_s[part]) for call in calls
     ]
     within = [(call, held) for call, held in zip(calls, holders, strict=True) if held]
     if not within or np.isnan(evidence).any():
@@ -83,7 +85,7 @@ def _judge_cell(predictions: Predictions, r: int, c: int, calls: Sequence[Call])
     return CallShares(1, *_hits(evidence, [held for _, held in within]), *_hits(evidence, strongest))
 
 
-def _instances_holding(call: Call, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> range:
+def instances_holding(call: Call, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> range:
     """The instances that a call overlaps; for a call without duration, the one that it lies in."""
     first = int(np.searchsorted(ends, call.start_s, side="right"))
     stop = int(np.searchsorted(starts, call.end_s, side="left"))

@@ -11,19 +11,17 @@ model falsely reports of an absent species is not lost: it lowers the micro prec
 0.0 in that species' own row.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
-from batcache.evaluation.bootstrap import Intervals, bootstrap, resampling
-from batcache.evaluation.calls import Call
-from batcache.evaluation.localise import Localisation, localise
-from batcache.inference.predictions import Predictions
-from batcache.training.ranking import average_precision, checked_scores, mean_defined
+from batcache.evaluation.bootstrap import Intervals
+from batcache.evaluation.draws.ranking import Ranking
+from batcache.evaluation.localise import Localisation
+from batcache.training.ranking import checked_scores, mean_defined
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,17 @@ class Average:
 
 @dataclass(frozen=True)
 class Metrics:
-    """All numbers of one evaluation; `left_out` names, for each average, the species it does not cover.
+    """All numbers of one evaluation, at one level.
 
-    `intervals` say how sure the macro averages are, None where nothing was drawn. `evidence` says how often it lies on
-    a call, None where no clip has a known call of a species that is present in it.
+    Attributes:
+        clips: how many were judged; at other levels recordings, site-nights or half seconds.
+        threshold: of the scores, at and above which a species counts as reported.
+        per_species: a row each; the averages over them follow, as ``compute_metrics`` defines them.
+        left_out: for each average, the species it does not cover.
+        any_species: whether any of the species is there, by the highest score of all; None where it was not judged.
+        intervals: how sure the figures are; None where nothing was drawn.
+        evidence: how often it lies on a call; None where no clip has a known call of a species that is present in it.
+        levels: the same of other things than clips, by name; theirs have none themselves.
     """
 
     clips: int
@@ -66,30 +71,22 @@ class Metrics:
     macro_roc_auc: float | None
     macro_average_precision: float | None
     left_out: dict[str, tuple[str, ...]]
+    any_species: SpeciesMetrics | None = None
     intervals: Intervals | None = None
     evidence: Localisation | None = None
+    levels: dict[str, "Metrics"] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, strings and finite numbers, as JSON holds them; what is undefined stays None."""
         return asdict(self) | {
             "per_species": [asdict(row) for row in self.per_species],
             "left_out": {average: list(names) for average, names in self.left_out.items()},
+            "levels": {name: _without(level.to_plain(), "evidence", "levels") for name, level in self.levels.items()},
         }
 
 
-def judge(predictions: Predictions, calls: Mapping[str, Sequence[Call]], *, intervals: bool = True) -> Metrics:
-    """All numbers of predictions: of their scores, how sure the averages are, and where the evidence lies.
-
-    ``intervals`` says whether to draw how sure they are.
-
-    A score may be NaN in clips whose model was not taught a species that others were: its label there is unknown.
-    """
-    missing = np.isnan(predictions.scores)
-    scores = np.where(missing & ~missing.all(axis=0), 0, predictions.scores)
-    metrics = compute_metrics(scores, predictions.labels, [str(name) for name in predictions.species])
-    labels = np.where(missing, np.int8(-1), predictions.labels)
-    sure = bootstrap(predictions.scores, labels, resampling(predictions)) if intervals else None
-    return replace(metrics, intervals=sure, evidence=localise(predictions, calls))
+def _without(plain: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in plain.items() if key not in keys}
 
 
 def compute_metrics(
@@ -145,8 +142,7 @@ def compute_metrics(
             known[c],
             support[c],
             *_precision_recall_f1(true_positives[c], predicted[c], judged[c]),
-            _roc_auc(scores[:, c], labels[:, c]),
-            average_precision(scores[:, c], labels[:, c]),
+            *_orders(scores[:, c], labels[:, c]),
         )
         for c, name in enumerate(species)
     )
@@ -174,12 +170,11 @@ def _precision_recall_f1(
     return precision, recall, 2 * true_positives / (predicted + support)
 
 
-def _roc_auc(scores: NDArray[np.float64], labels: NDArray[np.int8]) -> float | None:
-    """ROC-AUC of one species, scores and labels ``[R]``, over its known clips; None unless both labels occur."""
-    known = labels >= 0
-    if len(np.unique(labels[known])) < 2:
-        return None
-    return float(roc_auc_score(labels[known], scores[known]))
+def _orders(scores: NDArray[np.float64], labels: NDArray[np.int8]) -> tuple[float | None, float | None]:
+    """ROC-AUC and average precision of one species, scores and labels ``[R]``; None unless both labels occur."""
+    once = Ranking(scores, labels, np.zeros(len(labels), np.intp)).judge(np.ones((1, 1), np.uint8))
+    values = float(once.roc_auc[0]), float(once.average_precision[0])
+    return (None, None) if np.isnan(values[0]) else values
 
 
 def _average(per_species: Sequence[SpeciesMetrics], weights: Sequence[int]) -> Average:

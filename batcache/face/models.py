@@ -10,6 +10,7 @@ from batcache.progress import OnProgress, ignore_progress
 if TYPE_CHECKING:
     from batcache.evaluation.evaluate import EvalReport
     from batcache.evaluation.sweeps.sweep import SweepReport
+    from batcache.inference.calibration.recalibrate import Recalibrated
     from batcache.inference.onnx.export import ExportedModel
     from batcache.inference.predict import PredictReport
     from batcache.training.events import TrainReport
@@ -59,6 +60,7 @@ def evaluate(
     csv: Csv = (),
     cache: str | Path | None = None,
     data_dir: str | Path | None = None,
+    threshold: float = 0.5,
     device: str = "auto",
     on_progress: OnProgress = ignore_progress,
 ) -> "EvalReport":
@@ -70,11 +72,14 @@ def evaluate(
         csv: other clips than the run's.
         cache: where their features lie, if not where they did.
         data_dir: where their filenames start from.
+        threshold: of the scores, at and above which a species counts as reported.
         device: ``auto``, ``cpu`` or ``cuda``.
         on_progress: hears of ``eval``, in clips.
 
     Returns:
-        Metrics by species and averaged, and ``predictions``, whose ``table()`` has a column for each species.
+        ``metrics`` by species and averaged, with their intervals, at every level; ``table()`` has them as columns,
+        ``as_text("json")`` (or ``csv``, ``md``) as text. ``predictions``, whose ``table()`` has a column for each
+        species.
 
     Raises:
         RunError: no run, a damaged one, or clips that the model was trained on.
@@ -91,7 +96,7 @@ def evaluate(
     found, checkpoint = find_checkpoint(named / BEST if named and named.is_dir() else named, Path("runs"))
     store = open_cache(find_cache(found, None if cache is None else str(cache)))
     manifest = find_manifest(found, None if data_dir is None else Path(data_dir), csvs=paths_of(csv))
-    chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv)
+    chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv, threshold=threshold)
     return judge(chosen, pick_device(device), on_progress=on_progress)
 
 
@@ -100,7 +105,9 @@ def predict(
     model: str | Path,
     out: str | Path = "predictions",
     *,
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    precision: float = 0.9,
+    fit_prevalence: bool = False,
     cache: str | Path | None = None,
     device: str = "auto",
     on_progress: OnProgress = ignore_progress,
@@ -110,14 +117,18 @@ def predict(
     Args:
         recordings: folders, at any depth, files (WAV, FLAC), or a cache.
         model: a run's folder, a checkpoint or an ONNX file, which need nothing beside them.
-        out: the folder for ``predictions.csv``, ``instances.npz`` and what is needed to go on.
-        threshold: of the scores, at and above which a species counts.
+        out: the folder for ``predictions.csv``, ``thresholds.csv``, ``instances.npz`` and what is needed to go on.
+        threshold: of the scores, at and above which any species counts; by default each species has its own, from the
+            clips that the model carries, or was calibrated on.
+        precision: that is wanted of these.
+        fit_prevalence: correct probabilities for how common each species is in these recordings, as they tell.
         cache: where to keep the features, for later training.
         device: ``auto``, ``cpu`` or ``cuda``.
         on_progress: hears of ``predict``, in recordings; with ``cache`` of the stages of ``build`` before.
 
     Returns:
-        What was found, ``predictions`` as arrays, and ``table()``, a row for each recording. A recording that cannot be
+        What was found, ``predictions`` and ``probabilities`` as arrays, the ``calibration`` behind them, and
+        ``table()``, a row for each recording, as arrays; ``to_pandas()`` as a DataFrame. A recording that cannot be
         used is a row too.
 
     Raises:
@@ -133,7 +144,40 @@ def predict(
     given = [str(recordings)] if isinstance(recordings, str | Path) else [str(one) for one in recordings]
     judge, keep = open_model(Path(model)), None if cache is None else reach_cache(str(cache))
     chosen = choose_recordings(given, judge, keep, device, on_progress=on_progress)
-    return judge_recordings(chosen, judge, Path(out), device, threshold=threshold, on_progress=on_progress)
+    return judge_recordings(
+        chosen,
+        judge,
+        Path(out),
+        device,
+        threshold=threshold,
+        precision=precision,
+        fit_prevalence=fit_prevalence,
+        on_progress=on_progress,
+    )
+
+
+def calibrate(
+    model: str | Path, reviewed: str | Path, predictions: str | Path = "predictions", *, precision: float = 0.9
+) -> "Recalibrated":
+    """Calibrate a model on recordings that a person has reviewed, without training.
+
+    Args:
+        model: a run's folder or a checkpoint, beside which a profile is written that ``predict`` takes from there.
+        reviewed: a CSV with the paths of recordings and a column of 1, 0 or nothing for each species looked at.
+        predictions: the folder that ``predict`` judged these recordings into.
+        precision: that is wanted of thresholds, in what is returned.
+
+    Returns:
+        The profile's path, and the ``calibration`` that comes of it.
+
+    Raises:
+        PredictError: a folder without scores of this model, or recordings that were not judged into it.
+        ManifestError: a CSV that cannot be trusted, or of other species. RunError: too few rows.
+    """
+    from batcache.inference.calibration.recalibrate import recalibrate
+    from batcache.inference.model_file import open_model
+
+    return recalibrate(open_model(Path(model)), Path(reviewed), Path(predictions), precision)
 
 
 def export_model(model: str | Path, target: str | Path, *, rate: int = 384_000, force: bool = False) -> "ExportedModel":
@@ -219,24 +263,39 @@ def sweep(
     return compare(combine(grid, *layers), *on, folds=folds, seed=seed, on_progress=on_progress)
 
 
-def draw(target: str | Path, output: str | Path, clips: Sequence[str] = (), *, split: str = "test") -> Path:
-    """Draw clips of a cache or of a run as spectrograms into a PNG; returns its path.
+def draw(
+    target: str | Path,
+    output: str | Path,
+    clips: Sequence[str] = (),
+    *,
+    split: str = "test",
+    start: float | None = None,
+    duration: float | None = None,
+    size: tuple[float, float] | None = None,
+) -> Path:
+    """Draw clips of a cache or of a run as spectrograms into a PNG, PDF or SVG, by its name; returns its path.
 
     Args:
         target: a cache, or a run's folder: then with its scores and evidence.
-        output: the PNG.
+        output: the picture.
         clips: filenames as in the CSV; by default six.
         split: of a run: what was judged.
+        start: from which true second of each recording on.
+        duration: how many true seconds; without ``start`` around the loudest moment.
+        size: width and height in inches.
 
     Raises:
-        RunError: no such clip, or nothing judged. StoreError, ManifestError: the cache or its CSVs are gone or damaged.
+        RunError: no such clip, nothing judged, or nothing to see there.
+        StoreError, ManifestError: the cache or its CSVs are gone or damaged.
     """
     from batcache.evaluation.pictures.pages import draw_run, draw_store
+    from batcache.evaluation.pictures.view import View
     from batcache.store.settings import reach_cache
     from batcache.training.run_inputs import find_cache, is_run
 
+    view = View(start, duration, size)
     if is_run(str(target)):
-        draw_run(Path(target), find_cache(Path(target)), Path(output), split, clips)
+        draw_run(Path(target), find_cache(Path(target)), Path(output), split, clips, view=view)
     else:
-        draw_store(reach_cache(str(target)), Path(output), clips)
+        draw_store(reach_cache(str(target)), Path(output), clips, view=view)
     return Path(output)

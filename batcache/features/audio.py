@@ -108,7 +108,7 @@ def content_hash(path: Path, header: AudioHeader) -> str:
     except OSError as error:
         raise AudioError(path, f"cannot be read ({error.strerror})", "Check the disk and the permissions") from None
     if left:
-        raise AudioError(path, f"ended {left} bytes before its audio does", "Let the copy finish, then build again")
+        raise AudioError(path, f"ended {left} bytes before its audio does", "Let the copy finish, then run it again")
     return digest.hexdigest()
 
 

@@ -19,7 +19,7 @@ def hann_magnitudes(spectra: NDArray[np.complex64], magnitudes: NDArray[np.float
 
     Shape: spectra ``[frames, N / 2 + 1]``; magnitudes ``[frames, bins]``, of the lowest bins. Both contiguous.
     """
-    _compiled(_hann_magnitudes, "void(complex64[:,::1], float32[:,::1])")(spectra, magnitudes)
+    compiled(_hann_magnitudes, "void(complex64[:,::1], float32[:,::1])")(spectra, magnitudes)
 
 
 def smooth(energy: NDArray[np.float32], s: float, level: NDArray[np.float32], levels: NDArray[np.float32]) -> None:
@@ -27,12 +27,15 @@ def smooth(energy: NDArray[np.float32], s: float, level: NDArray[np.float32], le
 
     Shape: energy and levels ``[frames, bands]``; level ``[bands]``. All contiguous.
     """
-    _compiled(_smooth, "void(float32[:,::1], float32, float32[::1], float32[:,::1])")(energy, s, level, levels)
+    compiled(_smooth, "void(float32[:,::1], float32, float32[::1], float32[:,::1])")(energy, s, level, levels)
 
 
-def _compiled(loop: Callable[..., None], signature: str) -> Callable[..., None]:
-    """Compile for this machine, once a process. It is not kept on disk: numba's files carry no checksum."""
-    import numba  # only where a CPU computes features
+def compiled(loop: Callable[..., None], signature: str) -> Callable[..., None]:
+    """Compile a loop for this machine, once a process; it runs without the GIL.
+
+    It is not kept on disk: numba's files carry no checksum.
+    """
+    import numba  # only where it is needed: it takes a second
 
     with _COMPILING:
         if loop not in _LOOPS:

@@ -13,7 +13,6 @@ Recordings of equal length go through together, ``B`` of them.
 
 import numpy as np
 import torch
-from nnAudio.features import STFT
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
@@ -54,6 +53,8 @@ class NnAudioMagnitude(nn.Module):
     """The same by nnAudio's convolutions."""
 
     def __init__(self, windows: StftWindow, bins: int) -> None:
+        from nnAudio.features import STFT  # it brings scipy, 70 MB that the FFT never needs
+
         super().__init__()
         self.stft = STFT(
             n_fft=windows.size,

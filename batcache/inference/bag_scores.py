@@ -10,7 +10,7 @@ from batcache.errors import RunError
 
 @dataclass(frozen=True, slots=True)
 class BagScores:
-    """What a model says of one bag.
+    """What a model says of one bag; ``bat`` is the logit that there is one, where it says so.
 
     Shape:
         logits: ``[C]``, evidence: ``[N, C]`` in 0..1
@@ -18,6 +18,7 @@ class BagScores:
 
     logits: NDArray[np.float32]
     evidence: NDArray[np.float32] | NDArray[np.float16]
+    bat: float | None = None
 
 
 def check_scores(name: str, scores: BagScores) -> BagScores:

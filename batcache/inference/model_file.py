@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from batcache.config.features import FRONT_END_VERSION, FeatureConfig
-from batcache.config.settings import BEST_MODEL, DataConfig
+from batcache.config.settings import BEST_MODEL, DataConfig, ModelConfig
 from batcache.errors import RunError, StoreError
+from batcache.model.provenance import HeldOut, TrainedOn
 from batcache.store.reader import Store
 
 if TYPE_CHECKING:  # an ONNX file is judged by without torch
@@ -42,6 +43,18 @@ class Known(Protocol):
     @property
     def frames_per_instance(self) -> int:
         """The length of its instances."""
+
+    @property
+    def model(self) -> ModelConfig:
+        """The network's settings."""
+
+    @property
+    def trained_on(self) -> TrainedOn | None:
+        """The clips that it was trained on, where that is told."""
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """What was said of clips that had not been learnt from, if there were any."""
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,17 @@
 """New recordings judged by a model: from files or a cache to a table and the evidence of every instance.
 
-What is left in the folder: ``predictions.csv``, see ``verdicts``; ``instances.npz``, see ``predictions``; and
-``scored.jsonl``, see ``journal``, by which the next call knows what is done.
+What is left in the folder: ``predictions.csv``, see ``verdicts``; ``thresholds.csv``, see ``calibration.table``;
+``instances.npz``, see ``predictions``; and ``scored.jsonl``, see ``journal``, by which the next call goes on.
 """
 
 import errno
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,21 @@ from numpy.typing import NDArray
 
 from batcache.device import limit_threads
 from batcache.errors import PredictError
+from batcache.inference.calibration.calibrate import Calibration
+from batcache.inference.calibration.of_groups import calibrate_groups, offered_thresholds
+from batcache.inference.calibration.of_model import calibrate_model
+from batcache.inference.calibration.platt import Floats, logits_of
+from batcache.inference.calibration.prevalence import estimate_prevalence, shift
+from batcache.inference.calibration.table import columns_of_thresholds
+from batcache.inference.calibration.thresholds import PRECISION
+from batcache.inference.groups import group_scores, groups_of
 from batcache.inference.model_file import ModelFile, require_its_features
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_arrays
 from batcache.inference.recordings.candidates import Candidates, Recordings
 from batcache.inference.recordings.find import Found
 from batcache.inference.recordings.journal import Header, Journal, Scored
 from batcache.inference.recordings.judge import Judge, judge
-from batcache.inference.verdicts import NOTHING, columns_of, list_verdicts, write_verdicts
+from batcache.inference.verdicts import LEARNT, Thresholds, columns_of, list_verdicts, write_verdicts
 from batcache.manifest.cells import UNKNOWN
 from batcache.manifest.manifest import Clip
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
@@ -52,7 +61,12 @@ class PredictReport:
     Attributes:
         folder: where the files lie.
         model: that judged.
-        threshold: at and above which a species counts.
+        threshold: at and above which a score counts, if one was given for all species.
+        calibration: the threshold of each species, and what it rests on.
+        group_calibration: the same of groups of species.
+        probabilities: by which each species is there; NaN for those that are not calibrated. Shape: ``[R, C]``
+        prevalence: of each calibrated species, in which share of the clips it was calibrated on it is, and in which
+            share of these recordings, as far as they tell without labels; empty where this was not asked for.
         predictions: scores, and the evidence of each instance, of all that were judged.
         columns: the table, a row for each recording, also for those that were rejected.
         rejected: recordings that could not be judged, and why.
@@ -63,7 +77,11 @@ class PredictReport:
 
     folder: Path
     model: ModelFile
-    threshold: float
+    threshold: float | None
+    calibration: Calibration
+    group_calibration: Calibration
+    probabilities: Floats
+    prevalence: Mapping[str, tuple[float, float]]
     predictions: Predictions
     columns: Mapping[str, list[str] | list[float]]
     rejected: Mapping[str, str]
@@ -77,6 +95,11 @@ class PredictReport:
         return self.folder / "predictions.csv"
 
     @property
+    def thresholds_file(self) -> Path:
+        """The CSV with a row for each species: its threshold, and what that rests on."""
+        return self.folder / "thresholds.csv"
+
+    @property
     def instances_file(self) -> Path:
         """The npz with the evidence of each instance."""
         return self.folder / "instances.npz"
@@ -84,17 +107,40 @@ class PredictReport:
     @property
     def found(self) -> dict[str, int]:
         """How many recordings hold each species, by their scores."""
-        held = (self.predictions.scores >= self.threshold).sum(0)
+        held = (self.predictions.scores >= self.calibration.values).sum(0)
         return {str(name): int(count) for name, count in zip(self.predictions.species, held, strict=True)}
 
     @property
-    def without_species(self) -> int:
-        """How many recordings have no species at or above the threshold."""
-        return Counter(self.columns["verdict"])[NOTHING]
+    def verdicts(self) -> dict[str, int]:
+        """How many recordings got each verdict."""
+        return dict(Counter(map(str, self.columns["verdict"])))
+
+    @property
+    def learnt(self) -> int:
+        """How many of the recordings the model has learnt from, as far as its checkpoint tells."""
+        return sum(LEARNT in str(notes) for notes in self.columns["notes"])
+
+    @property
+    def found_groups(self) -> dict[str, int]:
+        """How many recordings hold a species of each group without it being said which."""
+        named = Counter(name for cell in self.columns["group"] for name in str(cell).split("; ") if name)
+        return {name: named[name] for name in self.group_calibration.species}
 
     def table(self) -> dict[str, NDArray[Any]]:
         """Columns by name, a row for each recording, as a DataFrame wants them."""
         return {name: np.array(values) for name, values in self.columns.items()}
+
+    def to_pandas(self) -> Any:
+        """``table`` as a ``pandas.DataFrame``.
+
+        Raises:
+            PredictError: pandas is not installed.
+        """
+        try:
+            pandas = import_module("pandas")
+        except ImportError:
+            raise PredictError("to_pandas", "pandas is not installed", "Install it, or take table()") from None
+        return pandas.DataFrame(self.table())
 
 
 @raising_what_listeners_raise
@@ -104,7 +150,9 @@ def predict(
     folder: Path,
     device: "torch.device | str",
     *,
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    precision: float = PRECISION,
+    fit_prevalence: bool = False,
     workers: int | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictReport:
@@ -115,18 +163,24 @@ def predict(
         model: that judges.
         folder: for what comes of it; made where it is missing.
         device: ``auto``, ``cpu`` or ``cuda``.
-        threshold: of the scores, at and above which a species counts.
+        threshold: of the scores, at and above which any species counts; by default each has its own, from the clips
+            that the model carries or was calibrated on, and 0.5 where there are none.
+        precision: that is wanted of each species' own threshold.
+        fit_prevalence: correct probabilities for how common each species is in these recordings, as they tell.
         workers: threads that decode and, on the CPU, compute; by default one a core.
         on_progress: hears of ``predict``, in recordings; its first result is a ``PredictStarted``.
 
     Raises:
-        ConfigError: a device that is not there, or that the model cannot use.
-        RunError: a model whose features cannot be computed any more, or whose scores are not finite.
+        ConfigError: a precision that is not between 0 and 1; a device that is not there, or that the model cannot use.
+        RunError: a model whose features cannot be computed any more, or whose scores are not finite; a calibration
+            beside it that is damaged or of another model.
         StoreError: a cache of other features, or damage in it.
         PredictError: a folder that holds the scores of another model, or cannot be written.
     """
     began = time.perf_counter()
     root, total = str(recordings.root), len(recordings.names) + len(recordings.rejected)
+    calibration, groups = calibrate_model(model, precision, threshold), groups_of(model.checkpoint)
+    group_calibration = calibrate_groups(model, groups, precision, calibration.common_slope)
     if isinstance(recordings, Found):
         model.require_present_front_end()
     else:
@@ -138,21 +192,58 @@ def predict(
         judged = _judge_all(candidates, model, ready, workers or os.cpu_count() or 1)
         rows, rejected = candidates.outcome()
         predictions = _arrange(rows, journal, model, root)
-        verdicts = list_verdicts(rows, rejected, predictions, threshold, model.checkpoint.features)
+        probabilities, prevalence = _find_probabilities(predictions.scores, calibration, fit_prevalence)
+        of_groups, _ = _find_probabilities(group_scores(predictions.scores, groups), group_calibration, fit_prevalence)
+        thresholds = Thresholds(calibration.values, groups, offered_thresholds(group_calibration, threshold))
+        pulses, checkpoint = {name: journal.scored[row.key].pulses for name, row in rows.items()}, model.checkpoint
+        known = checkpoint.features, pulses, checkpoint.trained_on
+        verdicts = list_verdicts(rows, rejected, predictions, thresholds, *known)
+        paths = [one.path for one in verdicts]
+        likely = _list_probabilities(paths, predictions, probabilities, calibration)
+        likely |= _list_probabilities(paths, predictions, of_groups, group_calibration)
         report = PredictReport(
             folder=folder,
             model=model,
             threshold=threshold,
+            calibration=calibration,
+            group_calibration=group_calibration,
+            probabilities=probabilities,
+            prevalence=prevalence,
             predictions=predictions,
-            columns=columns_of(verdicts, model.checkpoint.species, threshold, model.name),
+            columns=columns_of(verdicts, model.checkpoint.species, threshold, model.name, likely),
             rejected=rejected,
             judged=len(judged),
             audio_s=sum(judged),
             seconds=time.perf_counter() - began,
         )
         write_arrays(report.instances_file, predictions)
+        write_verdicts(report.thresholds_file, columns_of_thresholds(calibration, group_calibration))
         write_verdicts(report.table_file, report.columns)  # the last: where it is, all is
     return report
+
+
+def _find_probabilities(
+    scores: NDArray[np.floating[Any]], calibration: Calibration, fit_prevalence: bool
+) -> tuple[Floats, dict[str, tuple[float, float]]]:
+    """The probabilities of all recordings and, where they were to be corrected, the prevalence of each species."""
+    probabilities, prevalence = calibration.probabilities(logits_of(scores)), {}
+    for c, then in enumerate(calibration.prevalence if fit_prevalence else ()):
+        column = probabilities[:, c]
+        if then is not None and not np.isnan(column).all():
+            now = estimate_prevalence(column, then)
+            probabilities[:, c], prevalence[calibration.species[c]] = shift(column, then, now), (then, now)
+    return probabilities, prevalence
+
+
+def _list_probabilities(
+    paths: Sequence[str], predictions: Predictions, probabilities: Floats, calibration: Calibration
+) -> dict[str, list[float]]:
+    """Of each calibrated species, the probabilities of these recordings; NaN for those that were rejected."""
+    place = {str(name): i for i, name in enumerate(predictions.filenames)}
+    with_nothing = np.vstack([probabilities, np.full(probabilities.shape[1], np.nan)])
+    listed = with_nothing[np.array([place.get(path, -1) for path in paths], np.intp)]
+    pairs = enumerate(zip(calibration.species, calibration.platts, strict=True))
+    return {name: listed[:, c].tolist() for c, (name, platt) in pairs if platt is not None}
 
 
 def _judge_all(candidates: Candidates, model: ModelFile, ready: Judge, workers: int) -> list[float]:

@@ -36,6 +36,8 @@ class Predictions:
         evidence_end_s: where its real frames end. Shape: ``[I]``
         offsets: the first instance of each clip, and behind the last one I. Shape: ``[R + 1]``
         groups: the clips' site-nights, "" where the manifest names none; nothing at all in older files. Shape: ``[R]``
+        bats: 0 to 1, that there is a bat at all; NaN where the model does not say; nothing in older files. Shape:
+            ``[R]``
     """
 
     filenames: NDArray[np.str_]
@@ -49,6 +51,7 @@ class Predictions:
     evidence_end_s: NDArray[np.float64]
     offsets: NDArray[np.int64]
     groups: NDArray[np.str_] = field(default_factory=lambda: np.array([], str))
+    bats: NDArray[np.float32] = field(default_factory=lambda: np.array([], np.float32))
 
     def table(self) -> dict[str, NDArray[Any]]:
         """Columns by name, a row for each clip, as a DataFrame wants them: the clip and a score for each species."""
@@ -92,6 +95,7 @@ def collect(
         ),
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         groups=np.array([clip.group or "" for clip in clips], str),
+        bats=as_scores(np.array([np.nan if bag.bat is None else bag.bat for bag in scores], np.float32)),
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from batcache.inference.bag_scores import BagScores, check_scores
 from batcache.model.checkpoint import Model
 from batcache.model.heads import MILHeads
+from batcache.model.pooling import BagOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +64,16 @@ def _score_batch(model: Model | MILHeads, bags: Sequence[Instances], device: tor
     mask = torch.arange(features.shape[1]) < torch.tensor([len(instances) for instances in read])[:, None]
     output = model(features.to(device).float(), mask)
     for i, bag in enumerate(bags):
-        yield _checked(bag, output.bag_logits[i], output.evidence[i, : bag.count])
+        yield _checked(bag, output, i)
 
 
 def _score_long(model: Model | MILHeads, bag: Instances, piece: int, device: torch.device) -> BagScores:
     starts = range(0, bag.count, piece)
     pieces = (bag.read(start, min(piece, bag.count - start)).to(device).float() for start in starts)
-    output = model.score_pieces(pieces)
-    return _checked(bag, output.bag_logits[0], output.evidence[0])
+    return _checked(bag, model.score_pieces(pieces), 0)
 
 
-def _checked(bag: Instances, logits: Tensor, evidence: Tensor) -> BagScores:
-    return check_scores(bag.name, BagScores(logits.float().cpu().numpy(), evidence.float().cpu().numpy()))
+def _checked(bag: Instances, output: BagOutput, place: int) -> BagScores:
+    logits, evidence = output.bag_logits[place].float().cpu(), output.evidence[place, : bag.count].float().cpu()
+    bat = None if output.bat_logits is None else float(output.bat_logits[place])
+    return check_scores(bag.name, BagScores(logits.numpy(), evidence.numpy(), bat))

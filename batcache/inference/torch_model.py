@@ -11,6 +11,7 @@ from torch import Tensor
 
 from batcache.config.settings import Engine
 from batcache.device import pick_device
+from batcache.errors import RunError
 from batcache.features.frontend import FrontEnd
 from batcache.inference.bag_scores import BagScores
 from batcache.inference.model_file import ModelFile
@@ -39,11 +40,11 @@ class TorchJudge:
         """One where a GPU takes batches."""
         return 1 if self.device.type == "cuda" else workers
 
-    def score(self, batch: Sequence[Framed], check: Callable[[], None]) -> list[BagScores]:
+    def score(self, batch: Sequence[Framed], check: Callable[[int, int], None]) -> list[BagScores]:
         """Score recordings together; ``check`` is called before each read."""
 
         def read(framed: Framed, first: int, count: int) -> Tensor:
-            check()
+            check(first, count)
             return torch.from_numpy(framed.read(count))
 
         bags = [Instances(framed.name, framed.count, partial(read, framed)) for framed in batch]
@@ -69,6 +70,9 @@ def open_checkpoint(file: Path) -> CheckpointFile:
     """Read a checkpoint's file.
 
     Raises:
-        RunError: missing, damaged, of another kind or of a newer batcache.
+        RunError: missing, damaged, of another kind or of a newer batcache; or its weights are not finite.
     """
-    return CheckpointFile(file, blake3(file.read_bytes()).hexdigest(), load_checkpoint(file))
+    checkpoint = load_checkpoint(file)
+    if not all(bool(value.isfinite().all()) for value in checkpoint.weights.values()):
+        raise RunError(file, "its weights are not finite", "Train again, with a lower learning_rate")
+    return CheckpointFile(file, blake3(file.read_bytes()).hexdigest(), checkpoint)

@@ -4,14 +4,20 @@ The columns, in the order of ``predictions.csv``:
 
 path           relative to the folder that was judged, POSIX
 site           what stands before the date in the file's name
-night          the date of the evening, YYYY-MM-DD
+night          the date of the evening, YYYY-MM-DD; of a time in UTC by the sun, where the file gives a longitude
 time           when the recording began, by the recorder's clock, with its offset from UTC where the file gives one
 duration_s     true seconds
-verdict        ``species``, ``no species above threshold`` or ``rejected``
-species        those whose score is at or above the threshold, the highest first, separated by ``; ``
-<a species>    its score, 0 to 1; empty where the model was not taught it, and where the recording was rejected
+verdict        ``species``; without one ``group``; without either ``unknown bat`` or ``no bat``, by the column ``bat``,
+               or, where the model does not say that, ``no species above threshold``; ``rejected``
+species        those whose score is at or above their threshold, the highest first, separated by ``; ``
+group          groups at or above theirs of which no member is: one of the group is there, but not said which
+bat            the score that there is a bat at all, 0 to 1, where the model says so; where it is low, species score low
+pulses         how many short sounds stand out of the background: calls, but also insects and clicks
+<a species>    its score, 0 to 1; empty where the model was not taught it, and where the recording was rejected. Of a
+               species that is called as another column is, the column is called ``score of <species>``
+probability …  of a species or a group, for each that is calibrated: how likely it is there, by its score
 notes          why it was rejected; what is doubtful about it
-threshold      of the scores
+threshold      of the scores, where one was given for all species; empty where each has its own, in ``thresholds.csv``
 model          the file's name and the beginning of its BLAKE3
 format_version of these columns
 """
@@ -26,21 +32,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.config.features import FeatureConfig
+from batcache.inference.groups import SpeciesGroup, back_off
 from batcache.inference.predictions import Predictions
 from batcache.manifest.night import read_occasion
+from batcache.model.provenance import TrainedOn
 from batcache.storage.disk import write_file
+from batcache.storage.spreadsheet import as_text
 from batcache.store.format.commit import CachedRecording
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the columns of ``predictions.csv``: raised whenever one is renamed, goes, or means something else."""
-SPECIES, NOTHING, REJECTED = "species", "no species above threshold", "rejected"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes a cell for a formula by."""
+LEARNT = "the model has learnt from this recording: its scores here are better than elsewhere"
+SAME_AUDIO = "the same audio as"
+"""Begins the note of a recording that is a copy of another."""
+SPECIES, GROUP, NOTHING, REJECTED = "species", "group", "no species above threshold", "rejected"
+UNKNOWN_BAT, NO_BAT = "unknown bat", "no bat"
+BAT_THRESHOLD = 0.5
+_OTHER_COLUMNS = (
+    "path", "site", "night", "time", "duration_s", "verdict", "species", "group", "bat", "pulses",
+    "notes", "threshold", "model", "format_version",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """At and above which a score counts: that of each species, shape ``[C]``, and that of each group."""
+
+    species: NDArray[np.float64]
+    groups: Sequence[SpeciesGroup] = ()
+    of_groups: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One recording: ``scores`` are None where it was rejected. Shape: ``[C]``."""
+    """One recording: ``scores`` are None where it was rejected. Shape: ``[C]``
+
+    ``bat`` and ``pulses`` are None where they are not known.
+    """
 
     path: str
     verdict: str
@@ -49,16 +77,25 @@ class Verdict:
     notes: str
     duration_s: float | None = None
     recorded_at: str | None = None
+    longitude: float | None = None
+    bat: float | None = None
+    pulses: int | None = None
+    groups: tuple[str, ...] = ()
 
 
 def list_verdicts(
     rows: Mapping[str, CachedRecording],
     rejected: Mapping[str, str],
     predictions: Predictions,
-    threshold: float,
+    thresholds: Thresholds,
     features: FeatureConfig,
+    pulses: Mapping[str, int | None],
+    trained_on: TrainedOn | None = None,
 ) -> list[Verdict]:
-    """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected."""
+    """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected.
+
+    ``thresholds`` are those of each species' scores, ``group_thresholds`` of each group's. Shapes: ``[C]``, ``[G]``
+    """
     place = {str(name): i for i, name in enumerate(predictions.filenames)}
     first: dict[tuple[str, int], str] = {}
     verdicts = []
@@ -68,13 +105,27 @@ def list_verdicts(
             continue
         row, scores = rows[name], predictions.scores[place[name]]
         notes = list(_list_notes(row, features))
+        if trained_on is not None and trained_on.has_learnt(row.content):
+            notes.append(LEARNT)
         if (other := first.setdefault(row.key, name)) != name:
-            notes.append(f"the same audio as {other}")
-        found = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= threshold]
+            notes.append(f"{SAME_AUDIO} {other}")
+        found = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= thresholds.species[i]]
         species = tuple(str(predictions.species[i]) for i in found)
-        verdict = SPECIES if species else NOTHING
-        verdicts.append(Verdict(name, verdict, species, scores, "; ".join(notes), row.duration_s, row.recorded_at))
+        named = back_off(scores, scores >= thresholds.species, thresholds.groups, thresholds.of_groups)
+        bat = predictions.bats[place[name]] if len(predictions.bats) else np.nan
+        heard = None if np.isnan(bat) else float(bat)
+        of_row = "; ".join(notes), row.duration_s, row.recorded_at, row.longitude, heard, pulses.get(name)
+        of_groups = tuple(group.name for group in named)
+        verdicts.append(Verdict(name, _decide(species, of_groups, heard), species, scores, *of_row, of_groups))
     return verdicts
+
+
+def _decide(species: Sequence[str], groups: Sequence[str], bat: float | None) -> str:
+    if species or groups:
+        return SPECIES if species else GROUP
+    if bat is None:
+        return NOTHING
+    return UNKNOWN_BAT if bat >= BAT_THRESHOLD else NO_BAT
 
 
 def _list_notes(row: CachedRecording, features: FeatureConfig) -> Iterator[str]:
@@ -96,12 +147,20 @@ def _list_notes(row: CachedRecording, features: FeatureConfig) -> Iterator[str]:
 
 
 def columns_of(
-    verdicts: Sequence[Verdict], species: Sequence[str], threshold: float, model: str
+    verdicts: Sequence[Verdict],
+    species: Sequence[str],
+    threshold: float | None,
+    model: str,
+    probabilities: Mapping[str, list[float]] | None = None,
 ) -> dict[str, list[str] | list[float]]:
-    """The table by column, texts and numbers; NaN where there is no number."""
+    """The table by column, texts and numbers; NaN where there is no number.
+
+    ``threshold`` is None where each species has its own. ``probabilities`` are those of the same recordings, for each
+    species and group that is calibrated.
+    """
     nothing = np.full(len(species), np.nan, np.float32)
     scores = np.array([nothing if v.scores is None else v.scores for v in verdicts]).reshape(-1, len(species))
-    occasions = [read_occasion(v.path, v.recorded_at) for v in verdicts]
+    occasions = [read_occasion(v.path, v.recorded_at, v.longitude) for v in verdicts]
     return {
         "path": [v.path for v in verdicts],
         "site": [o.site or "" for o in occasions],
@@ -110,12 +169,21 @@ def columns_of(
         "duration_s": [np.nan if v.duration_s is None else v.duration_s for v in verdicts],
         "verdict": [v.verdict for v in verdicts],
         "species": ["; ".join(v.species) for v in verdicts],
-        **{name: scores[:, i].tolist() for i, name in enumerate(species)},
+        "group": ["; ".join(v.groups) for v in verdicts],
+        "bat": [np.nan if v.bat is None else v.bat for v in verdicts],
+        "pulses": [np.nan if v.pulses is None else float(v.pulses) for v in verdicts],
+        **{_call_column(name): scores[:, i].tolist() for i, name in enumerate(species)},
+        **{f"probability {name}": column for name, column in (probabilities or {}).items()},
         "notes": [v.notes for v in verdicts],
-        "threshold": [threshold] * len(verdicts),
+        "threshold": [np.nan if threshold is None else threshold] * len(verdicts),
         "model": [model] * len(verdicts),
         "format_version": [float(FORMAT_VERSION)] * len(verdicts),
     }
+
+
+def _call_column(species: str) -> str:
+    """What the column with a species' scores is called; letters' case counts nothing, as to databases."""
+    return f"score of {species}" if species.lower() in _OTHER_COLUMNS else species
 
 
 def write_verdicts(path: Path, columns: Mapping[str, Sequence[str] | Sequence[float]]) -> None:
@@ -126,17 +194,12 @@ def write_verdicts(path: Path, columns: Mapping[str, Sequence[str] | Sequence[fl
     """
     text = io.StringIO()
     table = csv.writer(text)  # its line ends, \r\n, have a name that holds either quoted
-    table.writerow(map(_as_text, columns))
+    table.writerow(map(as_text, columns))
     for row in zip(*columns.values(), strict=True):
-        table.writerow(_as_text(cell) if isinstance(cell, str) else _as_number(cell) for cell in row)
+        table.writerow(as_text(cell) if isinstance(cell, str) else _as_number(cell) for cell in row)
     write_file(path, text.getvalue().encode())
 
 
-def _as_text(value: str) -> str:
-    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    return f"'{value}" if value.startswith(_FORMULA) else value
-
-
 def _as_number(value: float) -> str:
-    """With four digits behind the point, or as many as it needs; nothing where there is no number."""
-    return "" if np.isnan(value) else f"{value:.4f}".rstrip("0").rstrip(".")
+    """With as many digits as tell it from the next float32, so that no score is rounded across a threshold."""
+    return "" if np.isnan(value) else np.format_float_positional(np.float32(value), trim="-")

@@ -53,6 +53,27 @@ def open_table(csv: Path, split_of: Mapping[Path, str]) -> Table:
     return Table(csv, _find_columns(csv, names), delimiter, rows, split)
 
 
+def read_table(csv: Path) -> tuple[dict[str, int], str, Iterator[tuple[int, list[str]]]]:
+    """The position of each column, the delimiter, and the rows with their lines, of a CSV that need be no manifest.
+
+    Raises:
+        ManifestError: it cannot be read, has no header, or two columns of one name; also while the rows are read.
+    """
+    lines = _read_lines(csv)
+    first_line = next(lines, "")
+    if not first_line.strip():
+        raise ManifestError(place_of(csv, 1), "no header", "Name the columns in the first line")
+    delimiter = _find_delimiter(first_line)
+    rows = _read_rows(csv, chain([first_line], lines), delimiter)
+    _, cells = next(rows, (1, [""]))
+    columns: dict[str, int] = {}
+    for position, name in enumerate(" ".join(cell.split()) for cell in cells):
+        if name and name in columns:
+            raise ManifestError(place_of(csv, 1), f"two columns are named {quote(name)}", "Rename or delete one")
+        columns[name] = position
+    return columns, delimiter, rows
+
+
 def _read_lines(csv: Path) -> Iterator[str]:
     try:
         with csv.open(encoding="utf-8-sig", newline="") as file:

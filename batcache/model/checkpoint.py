@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor
@@ -14,7 +15,9 @@ from batcache.config.renamed import rename_keys
 from batcache.config.settings import ModelConfig, to_plain
 from batcache.errors import BatcacheError, RunError, brief, list_some
 from batcache.model.crnn import BatMILModel
+from batcache.model.pretrained import FORMAT as TRUNK
 from batcache.model.pretrained import PretrainedMILModel
+from batcache.model.provenance import HeldOut, TrainedOn
 from batcache.model.trunk import TrunkConfig
 from batcache.storage.disk import replacing
 
@@ -23,43 +26,6 @@ Model = BatMILModel | PretrainedMILModel
 FORMAT = "batcache-checkpoint"
 FORMAT_VERSION = 1
 _REMEDY = "Restore it from a copy, or train again"
-
-
-@dataclass(frozen=True)
-class TrainedOn:
-    """How many clips a model has learnt from, and how many site-nights or, where no group is given, recordings.
-
-    ``present`` counts for each species the clips that hold it, ``absent`` those known not to.
-    """
-
-    clips: int
-    groups: int
-    present: tuple[int, ...]
-    absent: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What was said of clips that had not been learnt from: what thresholds and calibration are taken from.
-
-    Attributes:
-        source: ``validation``, clips that this model has not learnt from, or ``folds``, each clip scored by a model of
-            the same recipe that had not learnt from its group.
-        logits: of the scores; NaN where a species had not been taught. Shape: ``[R, C]`` float32
-        labels: 1 present, 0 absent, -1 unknown. Shape: ``[R, C]`` int8
-        groups: a number for each clip's site-night or, where no group is given, recording. Shape: ``[R]`` int64
-    """
-
-    source: str
-    logits: Tensor
-    labels: Tensor
-    groups: Tensor
-
-    def __post_init__(self) -> None:
-        rows, kinds = len(self.groups), (self.logits.dtype, self.labels.dtype, self.groups.dtype)
-        fits = self.logits.shape == self.labels.shape and self.logits.ndim == 2 and self.groups.shape == (rows,)
-        if not fits or len(self.logits) != rows or kinds != (torch.float32, torch.int8, torch.int64):
-            raise ValueError("held-out scores, labels and groups do not fit each other")
 
 
 @dataclass(frozen=True)
@@ -106,6 +72,11 @@ class Checkpoint:
         return tuple(self.taught is None or name in self.taught for name in self.species)
 
     @property
+    def hears_bats(self) -> bool:
+        """Whether it says of each bag if there is a bat at all."""
+        return any(name.startswith("heads.bats.") for name in self.weights)
+
+    @property
     def front_end_version(self) -> int | None:
         """Of the front end whose features it was trained on; None where it is not known here."""
         return self.features.find_version(self.fingerprint)
@@ -116,7 +87,8 @@ class Checkpoint:
         if self.trunk is None:
             model = BatMILModel(self.model, self.features.n_mels, len(self.species))
         else:
-            model = PretrainedMILModel(self.model, self.trunk, self.features, len(self.species))
+            bats = self.hears_bats
+            model = PretrainedMILModel(self.model, self.trunk, self.features, len(self.species), hears_bats=bats)
         model.load_state_dict(dict(self.weights))
         return model.to(device).eval()
 
@@ -126,7 +98,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     of_tensors = ("weights", "trainer", "held_out")
     document = {name: to_plain(value) for name, value in vars(checkpoint).items() if name not in of_tensors}
     document |= {"weights": dict(checkpoint.weights), "trainer": dict(checkpoint.trainer)}
-    document |= {"held_out": dict(vars(checkpoint.held_out)) if checkpoint.held_out else None}
+    held_out = checkpoint.held_out and {
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in vars(checkpoint.held_out).items()
+    }
+    document |= {"held_out": held_out}
     head = {"format": FORMAT, "format_version": FORMAT_VERSION}
     with replacing(path) as file:
         torch.save({**head, **document}, file)
@@ -146,7 +122,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except Exception as error:  # torch raises whatever the damage leads to
         reason = brief(error) if isinstance(error, OSError) else "damaged, or of another kind"
         raise RunError(path, f"not readable as a checkpoint ({reason})", _REMEDY) from None
-    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+    kind = document.pop("format", None) if isinstance(document, dict) else None
+    if kind == TRUNK:
+        remedy = f"Train heads on it: `batcache train --init {path}`"
+        raise RunError(path, "a trunk, which knows no species yet, not a model", remedy)
+    if kind != FORMAT:
         raise RunError(path, "not a batcache checkpoint", _REMEDY)
     version = document.pop("format_version", None)
     if version != FORMAT_VERSION:

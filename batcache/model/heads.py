@@ -5,6 +5,7 @@ mean is steadier than any of them.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,10 @@ from batcache.model.alongside import run_alongside
 from batcache.model.pooling import BagOutput, MILPoolingHead
 
 INPUT_DROPOUT = 0.3
+_LONG = 1024
+"""Instances. Along a bag that is as long, five heads at once would take 70 MB an hour; there they run one by one."""
+BAT_HEADS = 2
+"""Heads that say whether there is a bat at all."""
 
 
 class EmbeddingHead(nn.Module):
@@ -71,6 +76,9 @@ def score_alongside(heads: Sequence[EmbeddingHead], embeddings: Tensor, mask: Te
 class MILHeads(nn.Module):
     """Several ``EmbeddingHead``s on standardised embeddings; what they say is averaged.
 
+    Where it ``hears_bats``, heads of their own say whether there is a bat at all. Where they doubt it, the species are
+    doubted as much: ``min(0, bat logit)`` is added to their logits.
+
     Shape:
         embeddings: ``[B, N, feature_dim]``, mask: ``[B, N]``, true at real instances, which come first in each bag
         returns: a ``BagOutput`` with ``num_classes`` species
@@ -79,11 +87,13 @@ class MILHeads(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: ModelConfig, feature_dim: int, num_classes: int) -> None:
+    def __init__(self, config: ModelConfig, feature_dim: int, num_classes: int, *, hears_bats: bool = False) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(feature_dim))
         self.register_buffer("std", torch.ones(feature_dim))
         self.heads = nn.ModuleList(EmbeddingHead(config, feature_dim, num_classes) for _ in range(config.heads))
+        of_bats = replace(config, pooling_type="top_share")
+        self.bats = nn.ModuleList(EmbeddingHead(of_bats, feature_dim, 1) for _ in range(BAT_HEADS * hears_bats))
 
     def standardise_by(self, embeddings: Tensor) -> None:
         """Take mean and spread of these embeddings as those of all. Shape: ``[K, feature_dim]``."""
@@ -91,21 +101,38 @@ class MILHeads(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-3, std, 1.0))  # a dead feature stays what it is
 
+    def standardise(self, embeddings: Tensor) -> Tensor:
+        """Embeddings as the heads want them. Shape: ``[..., feature_dim]`` -> the same, float32"""
+        return (embeddings.float() - self.mean) / self.std
+
     def each(self, embeddings: Tensor, mask: Tensor) -> list[BagOutput]:
-        """What each head says of a batch of bags. Shapes as the class says."""
-        scaled = (embeddings.float() - self.mean) / self.std
-        return score_alongside(list(self.heads), scaled, mask)  # type: ignore[arg-type]
+        """What each head of species says of a batch of bags, whatever the heads of bats say. Shapes as the class."""
+        return score_alongside(list(self.heads), self.standardise(embeddings), mask)  # type: ignore[arg-type]
 
     def forward(self, embeddings: Tensor, mask: Tensor) -> BagOutput:
         """Score a batch of bags. Shapes as the class says."""
-        return average(self.each(embeddings, mask))
+        scaled = self.standardise(embeddings)
+        of_bats = score_alongside(list(self.bats), scaled, mask) if self.bats else []  # type: ignore[arg-type]
+        return doubt(average(score_alongside(list(self.heads), scaled, mask)), of_bats)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def score_pieces(self, pieces: Iterable[Tensor]) -> BagOutput:
         """Judge one bag given as consecutive pieces. Shape: ``[K_i, feature_dim]`` each."""
-        embeddings = torch.cat(list(pieces))
-        output: BagOutput = self(embeddings[None], torch.ones(1, len(embeddings), dtype=torch.bool))
-        return output
+        embeddings = torch.cat(list(pieces))[None]
+        mask = torch.ones(embeddings.shape[:2], dtype=torch.bool)
+        if embeddings.shape[1] < _LONG:
+            output: BagOutput = self(embeddings, mask)
+            return output
+        scaled = self.standardise(embeddings)
+        return doubt(average([head(scaled, mask) for head in self.heads]), [head(scaled, mask) for head in self.bats])
+
+
+def doubt(said: BagOutput, of_bats: list[BagOutput]) -> BagOutput:
+    """What is said of species, doubted as much as heads of bats, if any, doubt that there is one."""
+    if not of_bats:
+        return said
+    bats = average(of_bats).bag_logits.squeeze(1)
+    return replace(said, bag_logits=said.bag_logits + bats.clamp(max=0).unsqueeze(1), bat_logits=bats)
 
 
 def average(outputs: list[BagOutput]) -> BagOutput:

@@ -21,16 +21,18 @@ class BagOutput:
     ``attention`` sums to 1 over a bag's instances: one weight an instance (``attention``), or one for each species
     (``linear_softmax`` and those that weigh probabilities); ``max``, ``top_share`` and ``noisy_or`` have none.
     ``evidence`` lies in 0..1: how much each instance speaks for each species, its own probability times its attention
-    relative to the largest in the bag.
+    relative to the largest in the bag. ``bat_logits`` say whether there is a bat at all, where the model hears that.
 
     Shape:
-        bag_logits: ``[B, C]``, instance_logits and evidence: ``[B, N, C]``, attention: ``[B, N]`` or ``[B, N, C]``
+        bag_logits: ``[B, C]``, instance_logits and evidence: ``[B, N, C]``, attention: ``[B, N]`` or ``[B, N, C]``,
+        bat_logits: ``[B]``
     """
 
     bag_logits: Tensor
     instance_logits: Tensor
     attention: Tensor | None
     evidence: Tensor
+    bat_logits: Tensor | None = None
 
 
 class MaxPooling(nn.Module):

@@ -18,7 +18,7 @@ from batcache.config.features import FeatureConfig
 from batcache.config.settings import ModelConfig, to_plain
 from batcache.errors import BatcacheError, RunError, brief
 from batcache.model.crnn import places, spread
-from batcache.model.heads import MILHeads, average
+from batcache.model.heads import MILHeads
 from batcache.model.pooling import BagOutput
 from batcache.model.trunk import FrozenTrunk, Trunk, TrunkConfig
 from batcache.storage.disk import replacing
@@ -37,21 +37,33 @@ class PretrainedMILModel(nn.Module):
         returns: a ``BagOutput`` with ``num_classes`` species
     """
 
-    def __init__(self, config: ModelConfig, trunk: TrunkConfig, features: FeatureConfig, num_classes: int) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        trunk: TrunkConfig,
+        features: FeatureConfig,
+        num_classes: int,
+        *,
+        hears_bats: bool = False,
+    ) -> None:
         super().__init__()
         self.trunk = FrozenTrunk(trunk, features)
-        self.heads = MILHeads(config, trunk.feature_dim, num_classes)
+        self.heads = MILHeads(config, trunk.feature_dim, num_classes, hears_bats=hears_bats)
 
     def each(self, features: Tensor, mask: Tensor) -> list[BagOutput]:
-        """What each head says of a batch of bags. Shapes as the class says."""
-        real = features.flatten(0, 1)
-        if not mask.all():
-            real = real[places(mask, features.device)]
-        return self.heads.each(spread(self.trunk.embed(real), mask), mask)
+        """What each head of species says of a batch of bags. Shapes as the class says."""
+        return self.heads.each(self._embed(features, mask), mask)
 
     def forward(self, features: Tensor, mask: Tensor) -> BagOutput:
         """Score a batch of bags. Shapes as the class says."""
-        return average(self.each(features, mask))
+        output: BagOutput = self.heads(self._embed(features, mask), mask)
+        return output
+
+    def _embed(self, features: Tensor, mask: Tensor) -> Tensor:
+        real = features.flatten(0, 1)
+        if not mask.all():
+            real = real[places(mask, features.device)]
+        return spread(self.trunk.embed(real), mask)
 
     @torch.no_grad()
     def score_pieces(self, pieces: Iterable[Tensor]) -> BagOutput:

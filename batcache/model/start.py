@@ -35,8 +35,12 @@ class Start:
     digest: str | None = None
 
 
-def start_model(config: ModelConfig, features: FeatureConfig, species: Sequence[str]) -> Start:
+def start_model(
+    config: ModelConfig, features: FeatureConfig, species: Sequence[str], *, hears_bats: bool = False
+) -> Start:
     """Make the model that ``model.init`` asks for: from chance, on a trunk, or from where an earlier model stood.
+
+    On a trunk it ``hears_bats`` if asked to: says whether there is a bat at all.
 
     Raises:
         ConfigError: layers of its own beside a trunk's; features that the trunk cannot read.
@@ -48,7 +52,7 @@ def start_model(config: ModelConfig, features: FeatureConfig, species: Sequence[
         finding = f"given beside init: {config.init}, whose trunk has layers of its own"
         raise ConfigError("model.conv_layers", finding, "Leave them out, or write init: none")
     trunk, transfer = _find_start(config, species)
-    model = PretrainedMILModel(config, trunk.config, features, len(species))
+    model = PretrainedMILModel(config, trunk.config, features, len(species), hears_bats=hears_bats)
     model.trunk.load_state_dict(dict(trunk.weights))
     if transfer is not None:
         transfer.load_into(model.heads)

@@ -25,8 +25,6 @@ def summarise_model(path: Path) -> dict[str, str]:
 
 def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
     features, model = checkpoint.features, checkpoint.model
-    pairs = zip(checkpoint.species, checkpoint.is_taught, strict=True)
-    untaught = [name for name, is_taught in pairs if not is_taught]
     if checkpoint.trunk is None:
         trunk, network = "its own, from chance", f"recurrent network of {model.rnn_hidden_size} x {model.rnn_layers}"
     else:
@@ -36,9 +34,9 @@ def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
         network = f"{model.heads} of {model.head_size}, recurrent network of {model.rnn_hidden_size}"
     return {
         "kind": "checkpoint",
-        "species": f"{len(checkpoint.species)}: {', '.join(checkpoint.species)}",
-        "taught": f"all but {', '.join(untaught)}" if untaught else "all",
         "trained on": _describe_clips(checkpoint),
+        "species": f"{len(checkpoint.species)}, {sum(checkpoint.is_taught)} of them taught",
+        **_describe_species(checkpoint),
         "epoch": f"{checkpoint.epoch}",
         checkpoint.metric: f"{checkpoint.score:.4f}",
         "features": features.in_words,
@@ -51,13 +49,24 @@ def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def _describe_clips(checkpoint: Checkpoint) -> str:
-    """How many clips taught it; of each species those that hold it, of all where that is known."""
+    """How many clips taught it."""
     if (clips := checkpoint.trained_on) is None:
         return "not said by the earlier version that wrote it"
-    counts = zip(checkpoint.species, clips.present, clips.absent, strict=True)
-    by_species = ", ".join(f"{name} in {present:,} of {present + absent:,}" for name, present, absent in counts)
     groups = "groups (site-nights, or recordings where none is given)"
-    return f"{count(clips.clips, 'clip')} of {clips.groups:,} {groups}: {by_species}"
+    return f"{count(clips.clips, 'clip')} of {clips.groups:,} {groups}"
+
+
+def _describe_species(checkpoint: Checkpoint) -> dict[str, str]:
+    """Of each species, indented, the clips that hold it, of all where that is known; and whether it was taught."""
+    clips = checkpoint.trained_on
+    told = {}
+    for i, (name, is_taught) in enumerate(zip(checkpoint.species, checkpoint.is_taught, strict=True)):
+        taught = "taught" if is_taught else "not taught"
+        if clips is not None:
+            present, known = clips.present[i], clips.present[i] + clips.absent[i]
+            taught = f"in {present:,} of {known:,} clips" + ("" if is_taught else ", not taught")
+        told[f"  {name}"] = taught
+    return told
 
 
 def _of_trunk(trunk: Pretrained) -> dict[str, str]:

@@ -111,6 +111,8 @@ def _is_taken(name: str, parts: tuple[str, ...], heads: int) -> bool:
     """Whether a weight of ``MILHeads`` is of the standardisation, or of these parts of the first ``heads`` heads."""
     if name in ("mean", "std"):
         return True
+    if not name.startswith("heads."):
+        return False  # heads of bats are taught anew
     return int(name.split(".")[1]) < heads and _within_head(name).startswith(parts)
 
 

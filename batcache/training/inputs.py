@@ -11,7 +11,7 @@ from batcache.config.settings import AugmentationConfig, Config, ConvLayer, Mode
 from batcache.config.unused import drop_unused
 from batcache.errors import count
 from batcache.manifest.manifest import Manifest
-from batcache.model.checkpoint import TrainedOn
+from batcache.model.provenance import TrainedOn, shorten_content
 from batcache.model.start import describe_start
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag, Joined, join
@@ -21,7 +21,7 @@ from batcache.training.runs import LAST, list_runs
 
 TRAINING_VERSION = 2
 """Raised whenever code changes what a training makes of the same inputs: finished runs are then not up to date."""
-HEADS_VERSION = 4
+HEADS_VERSION = 5
 """Raised in its stead where the code changes for heads on a trunk."""
 LEFT_OUT = "left out"
 """The split of training clips from which a run does not learn, as it was told to learn from few."""
@@ -73,6 +73,7 @@ class Split:
             groups=len({bag.clip.group_or_recording for bag in self.train}),
             present=tuple(labels.count(1) for labels in by_species),
             absent=tuple(labels.count(0) for labels in by_species),
+            contents=tuple(sorted({shorten_content(bag.row.content) for bag in self.train})),
         )
 
 

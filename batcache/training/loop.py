@@ -7,6 +7,7 @@ import torch
 
 from batcache.config.settings import Config
 from batcache.errors import ManifestError, RunError
+from batcache.inference.groups import find_groups
 from batcache.manifest.label_counts import count_labels
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
@@ -53,13 +54,15 @@ def train(
     """
     runs, split = config.training.run_dir, choose_taught_split(config, store, manifest)
     torch.manual_seed(config.training.seed)
-    start = start_model(config.model, store.features, manifest.species)
+    hears_bats = config.model.trains_heads_alone and config.training.simulated_sounds > 0
+    start = start_model(config.model, store.features, manifest.species, hears_bats=hears_bats)
     heard = Heard()
     if start.transfer is not None:
         heard = find_heard(config.model.init, start.transfer)
         notes = list_heard_notes(config.model.init, heard, (*split.val, *split.others))
         split = replace(split, notes=(*split.notes, *notes))
     class_weights(config, split.train, manifest.species)  # a wrong setting stops here, before there is a run
+    find_groups(manifest.species, [True] * len(manifest.species), config.model.species_groups)  # so does this one
     about = {
         "cache": portable(store.path, runs / "run"),
         "csvs": [portable(csv, runs / "run") for csv in manifest.csvs],

@@ -51,6 +51,11 @@ def list_notes(
             f"{cropped:,} of {count(len(split.train), 'training clip')} last longer than {seconds:g} s: each epoch "
             f"sees another {seconds:g} s of them, which may lack the call (training.max_instances {most})"
         )
+    if config.model.trains_heads_alone and (sounds := config.training.simulated_sounds):
+        notes.append(
+            f"{sounds:,} simulated sounds, a third of them with bats, teach beside the clips what is no bat at all "
+            "(training.simulated_sounds)"
+        )
     if unused := list_unused(config):
         notes.append(f"without effect on heads alone: {', '.join(unused)}")
     cut = warn_of_cut_calls([row.species for row in species if any(row.present.values())], store.features.fmax)

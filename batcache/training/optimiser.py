@@ -34,7 +34,7 @@ class Optimiser:
             self.adam: torch.optim.Adam = torch.optim.AdamW(groups, rate, weight_decay=decay, fused=fused)
         elif isinstance(model, MILHeads):
             self.groups = ("heads",)
-            self.adam = torch.optim.AdamW(model.parameters(), rate, weight_decay=decay, fused=fused)
+            self.adam = torch.optim.AdamW(model.heads.parameters(), rate, weight_decay=decay, fused=fused)
         else:
             self.groups = ("model",)
             self.adam = torch.optim.Adam(model.parameters(), rate, weight_decay=decay, fused=fused)

@@ -23,15 +23,18 @@ from batcache.inference.score import score_bags
 from batcache.manifest.label_counts import count_labels
 from batcache.model.checkpoint import Checkpoint, save_checkpoint
 from batcache.model.pretrained import PretrainedMILModel
+from batcache.model.provenance import HeldOut
 from batcache.model.start import Start
 from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
+from batcache.training.bat_heads import teach_bat_heads
 from batcache.training.best import Best
 from batcache.training.clips.augment import augment
 from batcache.training.clips.bags import instances_of, read_bag
 from batcache.training.clips.embeddings import Embeddings
 from batcache.training.clips.loader import BagsInMemory, Batch, BatchReader, plan_epoch
 from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport, seconds_left
+from batcache.training.held_out import hold_out
 from batcache.training.inputs import Split
 from batcache.training.loss import class_weights, masked_loss
 from batcache.training.notes import list_notes
@@ -90,10 +93,11 @@ class Trainer:
         bags = (*split.train, *split.val, *split.others)
         self.counts = count_labels((bag.clip for bag in bags), self.species)
         self.untaught = torch.tensor([not row.is_taught for row in self.counts])
+        self.taught = tuple(row.species for row in self.counts if row.is_taught or row.species in self.kept)
+        self.held_out: HeldOut | None = None  # what the last epoch says of the validation clips
         val_labels = torch.tensor([bag.clip.labels for bag in split.val], dtype=torch.int8)
         self.val_labels = self._taught(val_labels.view(len(split.val), len(self.species)))
-        nothing = np.zeros(self.val_labels.shape)
-        self.ranked = macro_average_precision(nothing, self.val_labels.numpy()) is not None
+        self.ranked = macro_average_precision(np.zeros(self.val_labels.shape), self.val_labels.numpy()) is not None
         self.metric: Literal["val_macro_ap", "val_loss", "train_loss"] = (
             "val_macro_ap" if self.ranked else "val_loss" if split.val else "train_loss"
         )
@@ -127,8 +131,8 @@ class Trainer:
         finally:
             tracker.finish()
         write_run(self.run, read_run(self.run) | {"finished": True})
-        stopped_early = self.epoch < settings.epochs
-        score, notes = self._shown_score(), tuple(note for note in tracker.notes if note not in started.notes)
+        notes = tuple(note for note in tracker.notes if note not in started.notes)
+        score, stopped_early = self.best.ap if self.ranked else self.best.loss, self.epoch < settings.epochs
         epochs = self.epoch, self.best.epoch
         return TrainReport(self.run, *epochs, self.metric, score, stopped_early, notes, keeps_last=self.heads_alone)
 
@@ -159,7 +163,7 @@ class Trainer:
         return BatchReader(self.store, bags, frames, settings.max_instances, bag_size, pin=on_gpu)
 
     def _embed(self, on_progress: OnProgress) -> tuple[Tensor, ...]:
-        """Embed all bags, and return those to train on; heads that start from chance are told what they are like."""
+        """Embed all bags and return those to train on; new heads are told what they are like, and of bats."""
         assert isinstance(self.model, PretrainedMILModel)
         train, val, frames, trunk = self.split.train, self.split.val, self.frames_per_instance, self.model.trunk
         embedded = self.embeddings.embed(trunk, self.store, (*train, *val), frames, self.device, on_progress)
@@ -167,14 +171,15 @@ class Trainer:
         contents = embedded.embeddings[: len(train)]
         if self.standardises:
             self.model.heads.standardise_by(torch.cat(contents))
+        if self.model.heads.bats and not self.epoch:
+            teach_bat_heads(self.model, self.store, train, contents, self.config)
         return contents
 
     def _run_epoch(self, source: BatchReader | BagsInMemory, on_progress: OnProgress) -> Epoch:
         settings, began = self.config.training, time.perf_counter()
         counts = [bag.instances(self.frames_per_instance) for bag in self.split.train]
         draws = plan_epoch(counts, settings.max_instances, self.batch_size, settings.seed, self.epoch)
-        stage = f"epoch {self.epoch + 1}"
-        losses: list[float] = []
+        stage, losses = f"epoch {self.epoch + 1}", list[float]()
         with closing(source.batches(draws, settings.workers)) as batches:
             for done, loss in enumerate(self._train_epoch(batches), 1):
                 losses.append(loss)
@@ -248,19 +253,17 @@ class Trainer:
         loss, ap = None, None
         if outputs:
             logits = torch.stack(outputs)
+            self.held_out = hold_out(self.split.val, logits, self.species, self.taught)
             loss = float(masked_loss(logits, self.val_labels, self.weights.cpu()))
             ap = macro_average_precision(logits.sigmoid().numpy(), self.val_labels.numpy())
         learnt = self.optimiser.learning_rate, self.optimiser.learning_rates, self.optimiser.take_gradient_norm()
         self.epoch += 1
         shown = train_loss if loss is None else loss
-        improved: bool | None = None
-        if self.heads_alone:
+        improved = None if self.heads_alone else self.best.update(self.epoch, ap, shown)
+        if improved is None:
             self.best.take(self.epoch, ap, shown)
-        else:
-            improved = self.best.update(self.epoch, ap, shown)
         self.optimiser.end_epoch(self.best.epoch)
-        speed = len(self.split.train) / seconds
-        took = time.perf_counter() - began
+        speed, took = len(self.split.train) / seconds, time.perf_counter() - began
         return Epoch(self.epoch, train_loss, loss, ap, *learnt, speed, self.waited_s, took, improved)
 
     def _keep(self, outcome: Epoch) -> None:
@@ -276,18 +279,15 @@ class Trainer:
             score=next(v for v in (outcome.val_macro_ap, outcome.val_loss, outcome.train_loss) if v is not None),
             weights=self.model.state_dict(),
             trunk=self.start.trunk,
-            taught=tuple(row.species for row in self.counts if row.is_taught or row.species in self.kept),
+            taught=self.taught,
             trained_on=self.split.trained_on,
+            held_out=self.held_out,
         )
         if outcome.improved is not False:
             save_checkpoint(self.run / BEST, checkpoint)
         if self.epoch % KEEP_EVERY == 0:
             save_checkpoint(self.run / "checkpoints" / f"epoch_{self.epoch:03d}.pt", checkpoint)
-        state = self.optimiser.to_plain() | self.best.to_plain()
-        save_checkpoint(self.run / LAST, replace(checkpoint, trainer=state))
-
-    def _shown_score(self) -> float:
-        return self.best.ap if self.ranked else self.best.loss
+        save_checkpoint(self.run / LAST, replace(checkpoint, trainer=self.optimiser.to_plain() | self.best.to_plain()))
 
     def _started(self, tracker: Tracker) -> RunStarted:
         told = self.config, self.store, self.split, self.counts
@@ -295,6 +295,5 @@ class Trainer:
         if not self.ranked and self.split.val and not self.heads_alone:
             notes.append("no species has both labels in split val: the best epoch is the one of least validation loss")
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
-        clips = len(self.split.train), len(self.split.val)
-        epochs = self.config.training.epochs
-        return RunStarted(self.run, *clips, parameters, self.epoch + 1, epochs, self.counts, tuple(notes))
+        of = len(self.split.train), len(self.split.val), parameters, self.epoch + 1, self.config.training.epochs
+        return RunStarted(self.run, *of, self.counts, tuple(notes))

@@ -241,7 +241,7 @@ def test_every_promise_is_measured(measured) -> None:
     """The marks that this project sets itself, each with its limit."""
     promised = sorted((row.mark.of, row.mark.sign, row.mark.limit) for row in measured[1].rows if row.mark)
     peaks = [*[("ours", "<", 1.5)] * 4, ("ours", "<", 1.25)]
-    values = [("ours", "<", 0.4), *peaks, ("ours", "<", 3)]
+    values = [("ours", "<", 0.4), *peaks, ("ours", "<", 3), ("ours", ">=", 20), ("ours", "<", 1)]
     ratios = [("ratio", ">=", limit) for limit in (0.4, 3, 4, 5, 100)]
     assert promised == sorted(values + ratios)
     assert all(row.is_met is not None for row in measured[1].rows if row.mark)

@@ -50,7 +50,8 @@ def test_folds_judge_all_clips_but_those_of_test(done: Path) -> None:
 def test_a_models_file_is_told_of(finished: Path) -> None:
     run = run_of(finished)
     shown = batcache("info", f"runs/{run.name}/checkpoints/best_model.pt", cwd=finished)
-    assert shown.returncode == 0 and "2: Forty-five, Sixty" in shown.stdout and "from chance" in shown.stdout
+    assert shown.returncode == 0 and "2, 2 of them taught" in shown.stdout and "from chance" in shown.stdout
+    assert "  Forty-five" in shown.stdout and "  Sixty" in shown.stdout
 
 
 @pytest.mark.parametrize(

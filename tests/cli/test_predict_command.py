@@ -1,9 +1,14 @@
 """New recordings are judged by the command line."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
+import soundfile
+import torch
+
+from batcache.model.pretrained import SIMULATED
 from tests.cli.conftest import run_of
 from tests.command import batcache
 
@@ -36,6 +41,7 @@ def test_features_are_kept_and_then_judged_without_the_recordings(done: Path) ->
     kept = batcache("predict", "wav", *model, "--cache", "kept.zarr", cwd=done)
     assert kept.returncode == 0, kept.stderr
     assert "recordings: 12 to compute" in kept.stdout
+    assert json.loads((done / "kept.zarr/last_build.json").read_text())["csvs"] == []
     shutil.rmtree(done / "wav")
     cached = batcache("predict", "kept.zarr", *model, "--out", "cached", cwd=done)
     assert cached.returncode == 0, cached.stderr
@@ -43,15 +49,40 @@ def test_features_are_kept_and_then_judged_without_the_recordings(done: Path) ->
     assert tables[0] == tables[1]
 
 
+def test_features_kept_in_a_training_cache_leave_it_one_to_train_from(done: Path) -> None:
+    (done / "new").mkdir()
+    samples, rate = soundfile.read(done / "wav/03.wav")
+    soundfile.write(done / "new/03.wav", -samples, rate)
+    before = (done / "features.zarr/last_build.json").read_bytes()
+    command = ("predict", "new", "--model", str(run_of(done)), "--device", "cpu", "--cache", "features.zarr")
+    kept = batcache(*command, cwd=done)
+    assert kept.returncode == 0 and "recordings: 1 to compute" in kept.stdout, kept.stderr
+    assert (done / "features.zarr/last_build.json").read_bytes() == before
+    trained = batcache("train", "--config", "small.yaml", "--epochs", "1", "--device", "cpu", cwd=done)
+    assert trained.returncode == 0, trained.stderr
+    (done / "new/wav").mkdir()
+    (done / "new/03.wav").rename(done / "new/wav/02.wav")  # another recording by the name of one in the cache
+    clash = batcache(*command, "--out", "elsewhere", cwd=done)
+    assert clash.returncode == 1 and clash.stderr.rstrip().endswith("Pass another --cache."), clash.stderr
+
+
 def test_what_cannot_be_judged_is_one_line(done: Path) -> None:
     (done / "empty").mkdir()
     (done / "torn.pt").write_bytes((run_of(done) / "checkpoints/best_model.pt").read_bytes()[:1000])
     run = str(run_of(done))
+    document = torch.load(run_of(done) / "checkpoints/best_model.pt", weights_only=True)
+    torch.save({**document, "format_version": 2}, done / "newer.pt")
+    shutil.copy(SIMULATED, done / "trunk.pt")
     for arguments, said in (
         (("empty", "--model", run), "empty: no recording in it, at any depth"),
         (("gone", "--model", run), "gone: no such file or folder"),
         (("wav", "--model", "torn.pt"), "torn.pt: not readable as a checkpoint"),
         (("wav", "--model", "none"), "none: no such model"),
+        (
+            ("wav", "--model", "trunk.pt"),
+            "trunk.pt: a trunk, which knows no species yet, not a model. Train heads on it",
+        ),
+        (("wav", "--model", "newer.pt"), "newer.pt: format version 2, this batcache reads 1. Upgrade batcache"),
         (("wav", "--model", run, "--cache", "features.zarr/zarr.json"), "features.zarr/zarr.json: "),
     ):
         refused = batcache("predict", *arguments, cwd=done)

@@ -1,5 +1,8 @@
 """A run's report is written by the command line, with the audio of the recordings that are still there."""
 
+import csv
+import io
+import json
 from pathlib import Path
 
 import pytest
@@ -29,3 +32,20 @@ def test_a_report_of_what_was_not_judged_is_refused_and_names_what_was(done: Pat
     refused = batcache("report", f"runs/{run_of(done).name}", "--split", "tst", cwd=done)
     assert refused.returncode == 1
     assert "tst has not been judged (there is: test). Did you mean test?" in refused.stderr
+
+
+def test_eval_writes_its_numbers_alone_to_stdout_in_the_form_that_was_asked_for(done: Path) -> None:
+    written = {
+        form: batcache("eval", "--format", form, "--threshold", "0.3", "--device", "cpu", cwd=done)
+        for form in ("json", "csv", "md")
+    }
+    assert [one.returncode for one in written.values()] == [0, 0, 0], [one.stderr for one in written.values()]
+    filed = json.loads((run_of(done) / "metrics.json").read_text())["test"]
+    assert json.loads(written["json"].stdout) == filed and filed["threshold"] == 0.3
+    assert not written["csv"].stdout.endswith("\n\n") and written["csv"].stdout.startswith("level,kind,name,")
+    rows = list(csv.DictReader(io.StringIO(written["csv"].stdout)))
+    assert [row["name"] for row in rows if row["level"] == "clip"][:2] == ["Forty-five", "Sixty"]
+    assert float(rows[0]["precision"]) == filed["per_species"][0]["precision"]
+    assert written["md"].stdout.startswith("**clip**: ") and "| Sixty † |" in written["md"].stdout
+    assert "report      " in batcache("eval", "--device", "cpu", cwd=done).stdout
+    assert batcache("eval", "--format", "json", "--threshold", "2", cwd=done).returncode == 2

@@ -180,6 +180,15 @@ def test_a_cache_and_a_run_can_be_drawn(done: Path) -> None:
         shown = batcache("show", *arguments, cwd=done)
         assert shown.returncode == 0 and shown.stdout == f"drawn: {arguments[-1]}\n", shown.stderr
         assert (done / arguments[-1]).read_bytes().startswith(b"\x89PNG")
+    zoom = ("--start", "0.2", "--duration", "0.1", "--size", "9x7")
+    for name, begin in (("zoom.pdf", b"%PDF"), ("zoom.svg", b"<?xml")):
+        shown = batcache("show", run, *zoom, "-o", name, cwd=done)
+        assert shown.returncode == 0 and (done / name).read_bytes().startswith(begin), shown.stderr
+    for size in ("9", "0x7", "9x700", "axb"):
+        wrong = batcache("show", run, "--size", size, "-o", "no.png", cwd=done)
+        assert wrong.returncode == 2 and f"--size {size}: expected inches as in 12x5" in wrong.stderr
+    wrong = batcache("show", run, "--start", "9", "-o", "no.png", cwd=done)
+    assert wrong.returncode == 1 and "lies from 0 to 0.6 s, and nothing of it in what is asked for" in wrong.stderr
     wrong = batcache("show", run, "--clip", "wav/1.wav", "-o", "no.png", cwd=done)
     assert wrong.returncode == 1 and "wav/1.wav is not among the judged clips. Did you mean wav/11.wav?" in wrong.stderr
     wrong = batcache("show", run, "--split", "val", "-o", "no.png", cwd=done)

@@ -86,7 +86,7 @@ def test_wrong_usage_is_exit_code_2(project: Path) -> None:
     assert batcache("synth", "--clips", "4", cwd=project).returncode == 2
     assert batcache("show", "features.zarr", cwd=project).returncode == 2, "without -o"
     drawn = batcache("show", "features.zarr", "-o", "page.jpg", cwd=project)
-    assert drawn.returncode == 2 and "page.jpg: a PNG is written, expected a name that ends in .png" in drawn.stderr
+    assert drawn.returncode == 2 and "page.jpg: expected a name that ends in .png, .pdf, .svg" in drawn.stderr
     assert batcache("build", "--device", "tpu", cwd=project).returncode == 2
 
 

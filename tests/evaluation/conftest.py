@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from batcache.config.load import Layer
 from batcache.evaluation.evaluate import choose_clips, evaluate
@@ -29,10 +30,24 @@ def small_heads(small: SmallWorld, trained: Path, tmp_path_factory: pytest.TempP
     save_pretrained(trunk, find_trunk(trained))  # a trunk's file does not say what it has heard
     data = {**SETTINGS["data"], "cache": str(small.folder / "features.zarr")}
     model = {"init": str(trunk), "pooling_type": "max", "heads": 1, "head_size": 4, "rnn_hidden_size": 4}
-    return {"data": data, "model": model, "training": {"epochs": 1}}
+    return {"data": data, "model": model, "training": {"epochs": 1, "simulated_sounds": 3}}
 
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
     """A copy of the trained run, to write into."""
     return Path(shutil.copytree(trained, tmp_path / "runs" / trained.name))
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were saved, to look into."""
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def note(figure: Figure, *arguments: object, **options: object) -> None:
+        figures.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", note)
+    return figures

@@ -10,8 +10,8 @@ import pytest
 from batcache.cli.tables import describe
 from batcache.cli.terminal import Table
 from batcache.errors import RunError
-from batcache.evaluation.bootstrap import FEWEST_GROUPS
 from batcache.evaluation.compare import Comparison, compare
+from batcache.evaluation.draws.units import FEWEST_UNITS
 from batcache.evaluation.outcomes import file_outcome
 from batcache.inference.predictions import Predictions, write_predictions
 from tests.evaluation.judging import chosen, judge
@@ -67,7 +67,7 @@ def test_a_model_that_knows_more_is_better_in_nearly_all_draws(tmp_path: Path) -
 
 def test_what_is_hard_for_both_makes_their_difference_no_less_sure(tmp_path: Path) -> None:
     """B is A with one clip's score worse: the difference's interval is much narrower than either figure's."""
-    from batcache.evaluation.metrics import judge as judge_predictions
+    from batcache.evaluation.judge import judge as judge_predictions
 
     a = some(2, 1)
     scores = a.scores.copy()
@@ -126,7 +126,7 @@ def test_a_species_that_few_groups_lack_has_no_interval_either(tmp_path: Path) -
     table = describe(report)[1]
     assert isinstance(table, Table) and table.rows[-1][0] == "macro average, 1 species of few groups"
     assert describe(report)[-1] == (
-        f"of few groups: fewer than {FEWEST_GROUPS} hold the species, or lack it; it has no interval"
+        f"of few groups: fewer than {FEWEST_UNITS} hold the species, or lack it; it has no interval"
     )
 
 

@@ -13,11 +13,13 @@ from batcache.evaluation.cross_validate import FoldsReport, cross_validate
 from batcache.evaluation.folds import draw_folds, judge_folds
 from batcache.evaluation.outcomes import FOLDS, read_outcomes
 from batcache.inference.predictions import read_predictions
+from batcache.model.checkpoint import load_checkpoint
 from batcache.progress import Progress
 from batcache.training.clips.embeddings import Embeddings
 from batcache.training.clips.splits import read_splits
 from batcache.training.events import RunStarted
-from batcache.training.runs import BEST, list_runs
+from batcache.training.loop import resume
+from batcache.training.runs import BEST, LAST, list_runs
 from tests.small_world import CPU, SmallWorld, tweak
 from tests.training.test_tracking import FakeRun
 
@@ -150,7 +152,11 @@ def test_that_nobody_knows_what_the_first_model_has_learnt_from_is_told(
     small: SmallWorld, settings: Config, trained: Path, tmp_path: Path
 ) -> None:
     init, told = Path(shutil.copy(trained / BEST, tmp_path / "alone.pt")), list[Progress]()
-    config = tweak(settings, model={"init": init, "conv_layers": None}, training={"run_dir": tmp_path / "runs"})
+    config = tweak(
+        settings,
+        model={"init": init, "conv_layers": None},
+        training={"run_dir": tmp_path / "runs", "simulated_sounds": 0},
+    )
     cross_validate(config, small.store, small.manifest, CPU, 2, on_progress=told.append)
     notes = [note for progress in told if isinstance(progress.result, RunStarted) for note in progress.result.notes]
     assert any(note.startswith(f"not every clip that {init} has learnt from is known") for note in notes)
@@ -165,3 +171,41 @@ def test_clips_that_the_first_model_has_learnt_from_are_not_judged_in_folds(
     with pytest.raises(RunError, match="has learnt from 12 of 18 clips to judge"):
         cross_validate(config, small.store, small.manifest, CPU, 3)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_model_of_all_clips_carries_the_scores_of_the_folds(small: SmallWorld, report: FoldsReport) -> None:
+    held_out, last = load_checkpoint(report.run / BEST).held_out, load_checkpoint(report.run / LAST).held_out
+    assert held_out is not None and held_out.source == FOLDS
+    kept = report.predictions
+    np.testing.assert_allclose(held_out.logits.sigmoid().numpy(), kept.scores, atol=1e-6)
+    assert np.array_equal(held_out.labels.numpy(), kept.labels) and (kept.labels == -1).any()
+    nights = {group: held_out.groups[kept.groups == group].unique().tolist() for group in set(kept.groups.tolist())}
+    assert sorted(nights.values()) == [[i] for i in range(6)], "a number for each night"
+    assert last is not None and last.source == "validation", "last.pt is as the training left it"
+
+
+def test_a_model_of_all_clips_is_resumed_and_then_carries_scores_of_its_own(
+    small: SmallWorld, settings: Config, tmp_path: Path
+) -> None:
+    config = tweak(settings, training={"run_dir": tmp_path})
+    run = cross_validate(config, small.store, small.manifest, CPU, 2).run
+    before = (run / BEST).read_bytes()
+    resume(run, small.store, small.manifest, CPU, epochs=1)
+    assert (run / BEST).read_bytes() == before, "nothing was left to train"
+    resume(run, small.store, small.manifest, CPU, epochs=4)
+    best = load_checkpoint(run / BEST)
+    assert best.held_out is not None
+    assert best.held_out.source == (FOLDS if best.epoch == 1 else "validation")
+
+
+def test_species_and_clips_that_folds_do_not_score_are_held_out_without_score(
+    small: SmallWorld, settings: Config, tmp_path: Path
+) -> None:
+    rows = [row.split(",") for row in small.rows()]
+    once = [[*r[:3], r[3] if r[5] == "night 0" and r[3] == "1" else "0", *r[4:]] for r in rows]
+    config = tweak(settings, training={"run_dir": tmp_path})
+    report = cross_validate(config, small.store, small.read([",".join(row) for row in once]), CPU, 3)
+    held_out = load_checkpoint(report.run / BEST).held_out
+    assert held_out is not None
+    np.testing.assert_array_equal(held_out.logits.isnan().numpy(), np.isnan(report.predictions.scores))
+    assert (held_out.labels[held_out.logits.isnan()] == -1).all()

@@ -13,9 +13,9 @@ import torch
 
 from batcache.errors import RunError
 from batcache.evaluation.evaluate import choose_clips, evaluate
+from batcache.evaluation.judge import judge as judge_predictions
 from batcache.evaluation.judged import read_judged
 from batcache.evaluation.metrics import compute_metrics
-from batcache.evaluation.metrics import judge as judge_predictions
 from batcache.inference.predictions import Predictions, read_predictions, write_predictions
 from batcache.progress import Progress
 from batcache.store.format.last_build import portable
@@ -108,7 +108,8 @@ def test_metrics_are_those_of_the_predictions_keyed_by_split(run: Path, small: S
         predictions = read_predictions(run / "logs" / f"{split}_predictions.npz")
         metrics = judge_predictions(predictions, {})
         assert report.metrics == metrics
-        assert replace(metrics, intervals=None) == compute_metrics(predictions.scores, predictions.labels, SPECIES)
+        alone = replace(metrics, intervals=None, any_species=None, levels={})
+        assert alone == compute_metrics(predictions.scores, predictions.labels, SPECIES)
         assert document[split] == {
             "checkpoint": "best_model.pt",
             "epoch": report.epoch,
@@ -119,6 +120,7 @@ def test_metrics_are_those_of_the_predictions_keyed_by_split(run: Path, small: S
             "data_dir": portable(small.manifest.data_dir, run),
             "notes": list(chosen(run, small, split=split).notes),
             **json.loads(json.dumps(metrics.to_plain())),
+            "calibration": report.calibration.to_plain(),
         }
 
 

@@ -198,3 +198,16 @@ def test_an_evaluation_without_its_report_is_not_done(judged_run: Path, small: S
     assert chosen(run, small).is_done()
     (run / "report.html").unlink()
     assert not chosen(run, small).is_done()
+
+
+def test_intervals_and_levels_stand_on_the_page_where_there_are_any(run: Path, small: SmallWorld) -> None:
+    rows = [row.rpartition(",")[0] for row in small.rows()[18:]]  # without groups, each recording is drawn
+    made = judge(chosen(run, small, small.read(rows, "filename,Low,High,Sweep,split")))
+    assert made.page is not None and made.metrics.intervals is not None
+    page, sure = read_page(made.page), made.metrics.intervals
+    found = {row[0]: row[1:] for row in page.rows if row and row[0].endswith(("average", "clip"))}
+    spans = [sure.macro.precision, sure.macro.recall, sure.macro.f1, sure.macro_average_precision, sure.macro_roc_auc]
+    assert found["macro average"] == ["", *(f"{span[0]:.3f} to {span[1]:.3f}" for span in spans if span)]
+    (clip,) = (values for name, values in found.items() if name == "clip")
+    assert clip[0] == "6" and clip[1].startswith(f"{made.metrics.macro_average_precision:.3f}")
+    assert "few recordings, they are far too narrow" in " ".join(" ".join(page.words).split())

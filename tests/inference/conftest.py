@@ -55,5 +55,6 @@ def undisturbed(sounds: Path, model: ModelFile, tmp_path_factory: pytest.TempPat
 
 def files_of(report: PredictReport) -> list[bytes]:
     """All that a call leaves, but for what is only needed to go on."""
-    assert {p.name for p in report.folder.iterdir()} == {".lock", "instances.npz", "predictions.csv", "scored.jsonl"}
-    return [report.table_file.read_bytes(), report.instances_file.read_bytes()]
+    named = {".lock", "instances.npz", "predictions.csv", "scored.jsonl", "thresholds.csv"}
+    assert {p.name for p in report.folder.iterdir()} == named
+    return [f.read_bytes() for f in (report.table_file, report.thresholds_file, report.instances_file)]

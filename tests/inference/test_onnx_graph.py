@@ -95,7 +95,7 @@ def test_a_bag_of_any_length_is_scored_as_by_torch_with_every_pooling(
     features = np.random.default_rng(instances).gamma(0.3, 1, (instances, 500, 128)).astype(np.float16)
     functions = Functions(make_onnx(model, RATE))
     embeddings = functions.run("embed", features.astype(np.float32))[0][None]
-    logits, evidence = functions.run("score", embeddings)
+    logits, evidence, _ = functions.run("score", embeddings)
     expected_logits, expected_evidence = say_by_torch(model, [features])
     np.testing.assert_allclose(logits, expected_logits, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(evidence, expected_evidence, rtol=0, atol=1e-4)
@@ -126,14 +126,14 @@ def test_the_file_is_valid_and_any_version_of_the_runtime_since_2024_reads_it(tm
     assert made.ir_version <= 9 and {opset.version for opset in made.opset_import} == {18, 1}
     session = onnxruntime.InferenceSession(made.SerializeToString())
     assert [value.shape for value in session.get_inputs()] == [["batch", "length"]]
-    assert [value.name for value in session.get_outputs()] == ["scores", "logits", "evidence"]
+    assert [value.name for value in session.get_outputs()] == ["scores", "logits", "evidence", "bat"]
 
 
 def test_species_that_were_not_taught_have_no_scores(tmp_path: Path) -> None:
     model = draw_model(tmp_path / "model.pt")
     save_checkpoint(tmp_path / "two.pt", replace(model.checkpoint, taught=("Low", "Sweep")))
     session = open_graph(open_checkpoint(tmp_path / "two.pt"), RATE)
-    scores, logits, evidence = session.run(None, {"samples": noise(0.7, RATE)[None].astype(np.float32)})
+    scores, logits, evidence, _ = session.run(None, {"samples": noise(0.7, RATE)[None].astype(np.float32)})
     assert np.isnan(scores).tolist() == [[False, True, False]] and np.isnan(evidence[..., 1]).all()
     assert np.isfinite(logits).all()
 

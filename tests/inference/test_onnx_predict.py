@@ -22,7 +22,8 @@ from batcache.inference.predict import PredictReport, predict
 from batcache.inference.recordings.choose import choose_recordings
 from batcache.inference.recordings.find import find_recordings
 from batcache.inference.torch_model import CheckpointFile, open_checkpoint
-from batcache.model.checkpoint import HeldOut, save_checkpoint
+from batcache.model.checkpoint import save_checkpoint
+from batcache.model.provenance import HeldOut
 from tests.conftest import noise, tone
 from tests.features.whole import WriteWav
 from tests.inference.exported import draw_model

@@ -1,6 +1,8 @@
 """Recordings judged: the numbers of ``build`` and ``eval``, whatever else is in the folder."""
 
+import csv
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from batcache.inference.recordings import framed
 from batcache.inference.recordings import judge as judging
 from batcache.inference.recordings.choose import choose_recordings
 from batcache.inference.recordings.find import find_recordings
+from batcache.inference.verdicts import LEARNT
 from batcache.model.checkpoint import save_checkpoint
 from batcache.store.open import open_store
 from tests.conftest import noise
@@ -117,6 +120,30 @@ def test_a_model_file_alone_suffices(
     assert files_of(judged(folder, model=open_model(alone))) == files_of(undisturbed)
 
 
+def test_recordings_that_the_model_has_learnt_from_are_noted(
+    small: SmallWorld, trained: Path, undisturbed: PredictReport
+) -> None:
+    with (trained / "split.csv").open(encoding="utf-8", newline="") as file:
+        learnt = {row["filename"] for row in csv.DictReader(file) if row["split"] == "train"}
+    table = undisturbed.table()
+    noted = {str(p) for p, notes in zip(table["path"], table["notes"], strict=True) if LEARNT in notes}
+    contents = [{row.content for name in names if (row := small.store.find(name))} for names in (noted, learnt)]
+    assert undisturbed.learnt == len(noted)
+    assert learnt <= noted < {str(p) for p in table["path"]} and contents[0] == contents[1]
+
+
+def test_the_table_is_a_data_frame_where_pandas_is(undisturbed: PredictReport) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = undisturbed.to_pandas()
+    assert isinstance(frame, pandas.DataFrame) and list(frame) == list(undisturbed.columns)
+
+
+def test_without_pandas_there_is_the_table_alone(undisturbed: PredictReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(PredictError, match="pandas is not installed"):
+        undisturbed.to_pandas()
+
+
 def test_species_that_were_not_taught_have_no_scores(
     model: ModelFile, folder: Path, judged: Judge, tmp_path: Path
 ) -> None:
@@ -142,7 +169,7 @@ def test_what_is_written_is_what_is_returned(undisturbed: PredictReport) -> None
 def test_a_threshold_decides_verdicts_and_no_score(undisturbed: PredictReport, folder: Path, judged: Judge) -> None:
     none, everything = judged(folder, threshold=1.0), judged(folder, threshold=0.0)
     assert (none.judged, everything.judged) == (25, 0)  # the second call judges nothing anew
-    assert none.without_species == 26 and everything.without_species == 0
+    assert none.verdicts == {"no species above threshold": 26} and everything.verdicts == {"species": 26}
     assert everything.found == {"Low": 26, "High": 26, "Sweep": 26}
     np.testing.assert_array_equal(none.predictions.scores, undisturbed.predictions.scores)
     row = everything.table()
@@ -181,8 +208,13 @@ def test_scores_that_are_not_finite_are_one_line(model: ModelFile, folder: Path,
         for name, value in model.checkpoint.weights.items()
     }
     save_checkpoint(tmp_path / "nan.pt", replace(model.checkpoint, weights=weights))
+    with pytest.raises(RunError, match=r"nan\.pt: its weights are not finite"):
+        open_model(tmp_path / "nan.pt")
+    most = torch.finfo(torch.float32).max
+    huge = {name: value.nan_to_num(most) if value.is_floating_point() else value for name, value in weights.items()}
+    save_checkpoint(tmp_path / "huge.pt", replace(model.checkpoint, weights=huge))
     with pytest.raises(RunError, match="the model gives scores that are not finite"):
-        judged(folder, model=open_model(tmp_path / "nan.pt"))
+        judged(folder, model=open_model(tmp_path / "huge.pt"))
 
 
 @pytest.mark.gpu

@@ -94,6 +94,41 @@ def test_a_disk_that_is_full_is_one_line_and_nothing_is_lost(
     assert files_of(report) == files_of(undisturbed)
 
 
+def test_a_disk_that_fills_up_at_the_end_loses_no_score(
+    undisturbed: PredictReport, folder: Path, judged: Judge, tmp_path: Path
+) -> None:
+    out = judged(folder).folder
+    (out / "predictions.csv").unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        with pytest.raises(PredictError, match=r"instances\.npz: .*run it again: what was judged stays"):
+            judged(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (out / "predictions.csv").exists()
+    report = judged(folder)
+    assert report.judged == 0 and files_of(report) == files_of(undisturbed)
+
+
+def test_what_was_judged_is_on_the_disk_itself_at_the_end_and_not_at_every_line(
+    folder: Path, judged: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, synced = os.fsync, []
+
+    def note(number: int) -> None:
+        synced.append(os.fstat(number).st_size)
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", note)
+    whole = (judged(folder).folder / NAME).stat().st_size
+    assert whole in synced and len(synced) < SOUND
+    monkeypatch.setattr("batcache.inference.recordings.journal._SYNC_EVERY_S", 0.0)
+    synced.clear()
+    judged(folder, out="other")
+    assert len(synced) >= SOUND
+
+
 def test_only_what_is_new_or_changed_is_judged(folder: Path, judged: Judge) -> None:
     judged(folder)
     (folder / "night0" / "0.wav").rename(folder / "renamed.wav")
@@ -125,7 +160,7 @@ def test_a_card_of_the_same_names_sizes_and_times_is_judged_anew(folder: Path, j
 def test_copies_are_judged_once_and_said_to_be_copies(undisturbed: PredictReport) -> None:
     table = undisturbed.table()
     (copy,), (first,) = (np.flatnonzero(table["path"] == name) for name in ("copy.wav", "night0/0.wav"))
-    assert table["notes"][first] == "the same audio as copy.wav" and not table["notes"][copy]
+    assert "the same audio as copy.wav" in table["notes"][first] and "same audio" not in table["notes"][copy]
     assert table["Low"][copy] == table["Low"][first]
     assert undisturbed.judged == SOUND
 

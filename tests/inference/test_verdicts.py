@@ -5,11 +5,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 
 from batcache.config.features import FeatureConfig
+from batcache.inference.groups import SpeciesGroup
 from batcache.inference.predict import PredictReport
 from batcache.inference.predictions import Predictions
-from batcache.inference.verdicts import columns_of, list_verdicts, write_verdicts
+from batcache.inference.verdicts import Thresholds, columns_of, list_verdicts, write_verdicts
 from batcache.store.format.commit import CachedRecording
 
 ROW = CachedRecording(
@@ -18,13 +20,15 @@ ROW = CachedRecording(
 SPECIES = ("Low", "=High")
 
 
-def table_of(rows: dict[str, CachedRecording], scores: list[list[float]], rejected: dict[str, str]) -> dict[str, list]:
+def table_of(
+    rows: dict[str, CachedRecording], scores: list[list[float]], rejected: dict[str, str], threshold: float = 0.5
+) -> dict[str, list]:
     blank = {name: np.array([]) for name in Predictions.__dataclass_fields__}
     says = Predictions(
         **blank | {"filenames": np.array(list(rows)), "species": np.array(SPECIES), "scores": np.array(scores, "f4")}
     )
-    verdicts = list_verdicts(rows, rejected, says, 0.5, FeatureConfig())
-    return dict(columns_of(verdicts, SPECIES, 0.5, "model.pt 12345678"))
+    verdicts = list_verdicts(rows, rejected, says, Thresholds(np.full(len(SPECIES), threshold)), FeatureConfig(), {})
+    return dict(columns_of(verdicts, SPECIES, threshold, "model.pt 12345678"))
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -39,12 +43,52 @@ def test_a_row_says_what_was_found_where_and_when(tmp_path: Path) -> None:
     second, third, first = read(tmp_path / "predictions.csv")
     assert first == {
         "path": "x/MILL_20240413_031003.wav", "site": "MILL", "night": "2024-04-12", "time": "2024-04-13 03:10:03",
-        "duration_s": "5", "verdict": "species", "species": "=High; Low", "Low": "0.5", "'=High": "0.9877",
-        "notes": "the same audio as b.wav", "threshold": "0.5", "model": "model.pt 12345678", "format_version": "1",
+        "duration_s": "5", "verdict": "species", "species": "=High; Low", "group": "", "bat": "", "pulses": "",
+        "Low": "0.5", "'=High": "0.987654",
+        "notes": "the same audio as b.wav", "threshold": "0.5", "model": "model.pt 12345678", "format_version": "2",
     } | {"species": "'=High; Low"}  # fmt: skip
     assert (second["verdict"], second["species"], second["site"]) == ("no species above threshold", "", "")
     assert (third["path"], third["verdict"], third["Low"], third["duration_s"]) == ("c.wav", "rejected", "", "")
     assert third["notes"] == "empty file (0 bytes)"
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7, 0.3, 0.123])
+def test_no_score_is_rounded_across_the_threshold(tmp_path: Path, threshold: float) -> None:
+    at = np.float32(threshold)
+    near = [at, np.nextafter(at, np.float32(0)), np.nextafter(at, np.float32(1)), at - np.float32(4e-5)]
+    rows = {f"{i}.wav": msgspec.structs.replace(ROW, path=f"{i}.wav", content=f"{i}") for i in range(len(near))}
+    table = table_of(rows, [[float(score), 0.0] for score in near], {}, threshold)
+    write_verdicts(tmp_path / "t.csv", table)
+    for row in read(tmp_path / "t.csv"):
+        assert (float(row["Low"]) >= float(row["threshold"])) == (row["verdict"] == "species"), row
+
+
+def test_a_species_that_is_called_as_a_column_has_one_of_its_own(tmp_path: Path) -> None:
+    species = ("Time", "notes", "Noctule")
+    blank = {name: np.array([]) for name in Predictions.__dataclass_fields__}
+    scores = np.array([[0.25, 0.75, 0.125]], "f4")
+    given = {"filenames": np.array(["a.wav"]), "species": np.array(species), "scores": scores}
+    verdicts = list_verdicts(
+        {"a.wav": ROW}, {}, Predictions(**blank | given), Thresholds(np.full(3, 0.5)), FeatureConfig(), {}
+    )
+    write_verdicts(tmp_path / "t.csv", columns_of(verdicts, species, 0.5, "model"))
+    (row,) = read(tmp_path / "t.csv")
+    assert (row["time"], row["notes"], row["species"]) == ("", "", "notes")
+    assert (row["score of Time"], row["score of notes"], row["Noctule"]) == ("0.25", "0.75", "0.125")
+
+
+def test_a_group_stands_where_none_of_its_species_does() -> None:
+    blank = {name: np.array([]) for name in Predictions.__dataclass_fields__}
+    scores = np.array([[0.45, 0.3], [0.6, 0.3], [0.1, 0.2]], "f4")
+    names = np.array(["a.wav", "b.wav", "c.wav"])
+    says = Predictions(**blank | {"filenames": names, "species": np.array(SPECIES), "scores": scores})
+    rows = {name: msgspec.structs.replace(ROW, path=name, content=name) for name in names.tolist()}
+    group = SpeciesGroup("both", (0, 1))
+    verdicts = list_verdicts(rows, {}, says, Thresholds(np.array([0.5, 0.5]), [group], [0.4]), FeatureConfig(), {})
+    table = columns_of(verdicts, SPECIES, None, "model.pt 12345678", {"both": [0.8, 0.9, np.nan]})
+    assert table["verdict"] == ["group", "species", "no species above threshold"]
+    assert table["group"] == ["both", "", ""] and table["species"] == ["", "Low", ""]
+    np.testing.assert_array_equal(table["probability both"], [0.8, 0.9, np.nan])
 
 
 def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:

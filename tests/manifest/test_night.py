@@ -1,5 +1,7 @@
 """Site, night and time, as file names and metadata tell them."""
 
+from datetime import timedelta
+
 import pytest
 
 from batcache.manifest.night import read_occasion
@@ -40,6 +42,29 @@ def test_a_file_name_tells_site_and_time(path: str, site: str | None, time: str 
 )
 def test_a_night_has_the_date_of_its_evening(time: str, night: str) -> None:
     assert str(read_occasion("a.wav", time).night) == night
+
+
+@pytest.mark.parametrize(
+    ("place", "time", "longitude", "night"),
+    [
+        ("Sydney, 20:00 there", "2024-01-10T09:00:00+00:00", 151.2, "2024-01-10"),
+        ("Sydney, 04:30 there", "2024-01-10T17:30:00Z", 151.2, "2024-01-10"),
+        ("Tucson, 21:00 there", "2024-07-02T04:00:00Z", -110.9, "2024-07-01"),
+        ("Tucson, 04:00 there", "2024-07-02T11:00:00Z", -110.9, "2024-07-01"),
+        ("Tucson, 05:45 there", "2024-07-02T12:45:00Z", -110.9, "2024-07-01"),
+        ("Norwich", "2024-07-02T03:00:00Z", 1.3, "2024-07-01"),
+    ],
+)
+def test_the_night_of_a_clock_in_utc_is_that_of_the_sun(place: str, time: str, longitude: float, night: str) -> None:
+    occasion = read_occasion("a.wav", time, longitude)
+    assert str(occasion.night) == night, place
+    assert occasion.time and occasion.time.utcoffset() == timedelta(), "the clock's time stays"
+
+
+def test_the_night_of_a_clock_with_an_offset_is_its_own() -> None:
+    assert str(read_occasion("a.wav", "2024-01-10T20:00:00+11:00", 151.2).night) == "2024-01-10"
+    assert str(read_occasion("a.wav", "2024-01-10T20:00:00", 151.2).night) == "2024-01-10"
+    assert read_occasion("a.wav", "9999-12-31T23:00:00Z", 180.0).night is not None
 
 
 def test_metadata_know_better_than_the_name() -> None:

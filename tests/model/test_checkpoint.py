@@ -10,8 +10,9 @@ from batcache.config.features import FRONT_END_VERSION, FeatureConfig
 from batcache.config.renamed import RENAMED
 from batcache.config.settings import ConvLayer, ModelConfig
 from batcache.errors import RunError
-from batcache.model.checkpoint import Checkpoint, HeldOut, load_checkpoint, save_checkpoint
+from batcache.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from batcache.model.crnn import BatMILModel
+from batcache.model.provenance import HeldOut
 
 CPU = torch.device("cpu")
 MODEL = ModelConfig("linear_softmax", (ConvLayer(4, (3, 5), 1, (1, 2)), ConvLayer(8)), 8, 1, 0.25)

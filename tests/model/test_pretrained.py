@@ -131,6 +131,15 @@ def test_padding_and_pieces_change_no_score() -> None:
         torch.testing.assert_close(pieces.bag_logits, whole.bag_logits)
 
 
+def test_heads_that_run_one_after_the_other_along_a_long_bag_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, embeddings = model_on(WIDE), torch.randn(50, TRUNK.feature_dim)
+    together = model.heads.score_pieces(embeddings.split(20))
+    monkeypatch.setattr("batcache.model.heads._LONG", 50)
+    one_by_one = model.heads.score_pieces(embeddings.split(20))
+    for part in ("bag_logits", "instance_logits", "evidence"):
+        torch.testing.assert_close(getattr(one_by_one, part), getattr(together, part))
+
+
 def test_a_trunk_is_read_as_it_was_written_but_for_half_precision(tmp_path: Path) -> None:
     trunk = made_trunk()
     save_pretrained(tmp_path / "trunk.pt", trunk)

@@ -7,8 +7,9 @@ import pytest
 
 from batcache.config.features import FeatureConfig
 from batcache.errors import RunError
-from batcache.model.checkpoint import TrainedOn, load_checkpoint, save_checkpoint
+from batcache.model.checkpoint import load_checkpoint, save_checkpoint
 from batcache.model.pretrained import SIMULATED, load_pretrained, save_pretrained
+from batcache.model.provenance import TrainedOn
 from batcache.model.start import extract_trunk
 from batcache.model.summary import summarise_model
 from tests.model.test_transfer import CONFIG, TRUNK, earlier
@@ -18,7 +19,8 @@ def test_a_checkpoint_tells_its_species_and_what_it_stands_on(tmp_path: Path) ->
     save_checkpoint(tmp_path / "model.pt", earlier(taught=("a", "c")))
     save_pretrained(tmp_path / "trunk.pt", extract_trunk(earlier(), "by a test"))
     facts, trunk = summarise_model(tmp_path / "model.pt"), summarise_model(tmp_path / "trunk.pt")
-    assert (facts["kind"], facts["species"], facts["taught"]) == ("checkpoint", "3: a, b, c", "all but b")
+    assert (facts["kind"], facts["species"]) == ("checkpoint", "3, 2 of them taught")
+    assert [facts[f"  {name}"] for name in "abc"] == ["taught", "not taught", "taught"]
     assert (facts["epoch"], facts["train_loss"], facts["instances"]) == ("3", "0.5000", "of 0.02 s")
     assert facts["features"] == trunk["features"] == "16 mel bands, 10 to 100 kHz, PCEN; 1000 frames a second"
     assert facts["layers"] == trunk["layers"] == "convolutions of 3 filters, 6 features an instance"
@@ -30,9 +32,9 @@ def test_a_checkpoint_tells_in_words_what_it_was_trained_on(tmp_path: Path) -> N
     clips = TrainedOn(1200, 31, (900, 4, 0), (300, 1196, 1200))
     save_checkpoint(tmp_path / "model.pt", earlier(trained_on=clips))
     assert load_checkpoint(tmp_path / "model.pt").trained_on == clips
-    told = summarise_model(tmp_path / "model.pt")["trained on"]
-    assert told.startswith("1,200 clips of 31 groups")
-    assert told.endswith(": a in 900 of 1,200, b in 4 of 1,200, c in 0 of 1,200")
+    told = summarise_model(tmp_path / "model.pt")
+    assert told["trained on"].startswith("1,200 clips of 31 groups")
+    assert [told[f"  {name}"] for name in "abc"] == [f"in {held} of 1,200 clips" for held in (900, 4, 0)]
     save_checkpoint(tmp_path / "older.pt", earlier())
     assert "not said" in summarise_model(tmp_path / "older.pt")["trained on"]
 

@@ -16,7 +16,7 @@ from batcache.store.build import scan as facts
 from tests.store.project import RATE, Built, Project, noise
 
 SECONDS = {"short.wav": 0.3, "long.wav": 0.93}
-CHANGED = "changed while it was being read. Build again."
+CHANGED = "changed while it was being read. Run it again."
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_recording_that_goes_while_it_is_read_is_rejected_and_built_once_it_is
     with monkeypatch.context() as patch:
         while_reading(patch, name, Path.unlink, 1)
         built = project.build()
-    assert_rejected(project, built, name, "gone while it was being read. Build again.")
+    assert_rejected(project, built, name, "gone while it was being read. Run it again.")
     assert project.build().computed == set()
     assert rejects(project)[name].startswith("no such file")
     (project.root / name).write_bytes(whole)

@@ -12,6 +12,7 @@ from torch import Tensor
 from batcache.config.settings import Config
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import load_checkpoint
+from batcache.model.provenance import HeldOut
 from batcache.progress import Progress
 from batcache.training.events import Epoch, RunStarted
 from batcache.training.loop import train
@@ -34,8 +35,11 @@ def metrics_of(run: Path) -> list[dict[str, Any]]:
 
 def assert_equal(one: Any, other: Any, place: str = "") -> None:
     """Equal bit for bit, in nested mappings and lists too."""
-    if isinstance(one, Tensor):
-        assert torch.equal(one, other), place
+    if isinstance(one, HeldOut):
+        assert_equal(vars(one), vars(other), place)
+    elif isinstance(one, Tensor):
+        assert one.dtype == other.dtype and one.shape == other.shape, place
+        assert torch.allclose(one, other, rtol=0, atol=0, equal_nan=True), place
     elif isinstance(one, Mapping):
         assert one.keys() == other.keys(), place
         for key in one:

@@ -81,7 +81,9 @@ def test_a_share_of_none_leaves_the_trunk(small: SmallWorld, trunk: FrozenTrunk)
 def test_a_run_hears_of_its_training_clips_alone(
     small: SmallWorld, trunk: FrozenTrunk, trained: Path, tmp_path: Path
 ) -> None:
-    config: Config = tweak(small.config, model={"init": trained, "conv_layers": None}, training={"epochs": 1})
+    config: Config = tweak(
+        small.config, model={"init": trained, "conv_layers": None}, training={"epochs": 1, "simulated_sounds": 0}
+    )
     run, _ = train_fully(config, small.store, small.manifest, tmp_path)
     train = [bag for bag in join(small.manifest, small.store).bags if bag.clip.split == "train"]
     adapt_trunk(trunk, small.store, train, config.data.frames_per_instance, config.model.adapt, CPU)

@@ -35,7 +35,10 @@ def config(small: SmallWorld, trunk_run: Path) -> Config:
     model = ModelConfig("max", init=trunk_run, heads=2, head_size=8, rnn_hidden_size=4)
     settings = load_config(base={"data": SETTINGS["data"]})
     return replace(
-        settings, data=small.config.data, model=model, training=replace(settings.training, epochs=3, batch_size=4)
+        settings,
+        data=small.config.data,
+        model=model,
+        training=replace(settings.training, epochs=3, batch_size=4, simulated_sounds=3),
     )
 
 

@@ -105,26 +105,34 @@ def info(
     """Show what a store holds, what a run was and made, or what a model knows: a checkpoint, an ONNX file, or a trunk's
     file.
 
+    Of a model it says which species are safe at which threshold, which are not, and on what this rests.
+
     Example: batcache info features.zarr
     """
     from batcache.training.run_inputs import is_run, summarise_run
 
+    calibration = None
     if is_run(cache, "cache, run or model"):
         facts = summarise_run(Path(cache))
     elif cache.endswith(".pt"):
+        from batcache.inference.calibration.of_model import find_calibration
         from batcache.model.summary import summarise_model
 
-        facts = summarise_model(Path(cache))
+        facts, calibration = summarise_model(Path(cache)), find_calibration(Path(cache))
     elif cache.endswith(".onnx"):
-        from batcache.inference.onnx.file import read_file
+        from batcache.inference.calibration.of_model import calibrate_model
+        from batcache.inference.onnx.model import open_onnx
 
-        facts = dict(read_file(Path(cache))[1].summary)
+        opened = open_onnx(Path(cache))
+        facts, calibration = dict(opened.checkpoint.summary), calibrate_model(opened)
     else:
         from batcache.store.open import open_store
         from batcache.store.summary import summarise
 
         facts = summarise(open_store(reach_cache(cache, endpoint, region)))
     show_table(Table(f"{cache}", list(facts.items())))
+    if calibration is not None:
+        show(describe(calibration))
 
 
 def verify(

@@ -1,11 +1,11 @@
-"""The command that judges new recordings: predict."""
+"""Commands on new recordings: predict, calibrate by reviewed ones, presence of species at a site in a night."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from batcache.cli.options import Device, Endpoint, OnDevice, Region
+from batcache.cli.options import Device, Endpoint, OnDevice, Region, refuse
 from batcache.cli.progress import show_progress
 from batcache.cli.tables import describe
 from batcache.cli.terminal import say, show
@@ -13,6 +13,7 @@ from batcache.errors import count
 
 
 def predict(
+    context: typer.Context,
     paths: Annotated[
         list[str],
         typer.Argument(metavar="PATH...", help="Folders, WAV or FLAC files, or one cache.", show_default=False),
@@ -25,8 +26,22 @@ def predict(
         "predictions"
     ),
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the scores, at and above which a species counts.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Of the scores, at and above which any species counts. [default: each species' own, of the model]",
+            show_default=False,
+        ),
+    ] = None,
+    precision: Annotated[float, typer.Option(min=0.01, max=0.999, help="Wanted of the species' own thresholds.")] = 0.9,
+    fit_prevalence: Annotated[
+        bool,
+        typer.Option(
+            "--fit-prevalence",
+            help="Correct probabilities for how common each species is in these recordings, as they tell themselves.",
+        ),
+    ] = False,
     cache: Annotated[
         str | None,
         typer.Option(
@@ -46,8 +61,11 @@ def predict(
     and the exit code is 0 all the same.
 
     In predictions.csv stands a row for each recording: where and when, what was found, every species' score, what is
-    doubtful; in instances.npz the evidence of each instance. A score is no probability, and a threshold that suits one
-    species may not suit another: see what `batcache eval` says of the model.
+    doubtful; in instances.npz the evidence of each instance. A score is no probability: those stand in columns of their
+    own, for species whose scores the model can translate. A species counts from its own threshold on, which
+    thresholds.csv names with what it rests on: where the model carries enough clips that it had not learnt from, the
+    threshold promises --precision on nights like those; else it is that of the best F1; else 0.5, and nothing is
+    promised. A calibration that `batcache calibrate` left beside the model is taken.
 
     Example: batcache predict night-0412 --model runs/20260412T100000Z-top_share
     """
@@ -58,13 +76,24 @@ def predict(
     from batcache.storage.place import parse_place, reach
     from batcache.store.settings import reach_cache
 
+    if threshold is not None:
+        refuse(context, ["precision"], "--threshold is given for all species")
     given = open_model(model)
     places = [reach(parse_place(path), endpoint, region) for path in paths]
     keep = None if cache is None else reach_cache(cache, endpoint, region)
     try:
         with show_progress() as listener:
             recordings = choose_recordings(places, given, keep, device.value, on_progress=listener)
-            report = judge(recordings, given, out, device.value, threshold=threshold, on_progress=listener)
+            report = judge(
+                recordings,
+                given,
+                out,
+                device.value,
+                threshold=threshold,
+                precision=precision,
+                fit_prevalence=fit_prevalence,
+                on_progress=listener,
+            )
     except KeyboardInterrupt:
         say(f"stopped: {out} holds the scores of {count(count_scored(out), 'recording')}")
         raise
@@ -93,4 +122,67 @@ def export_model(
     show(describe(export(model, target, rate=rate, force=force)))
 
 
-COMMANDS = (predict, export_model)
+def calibrate(
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="RUN|FILE.pt", help="The model: a run's folder, or its file.", show_default=False),
+    ],
+    reviewed: Annotated[
+        Path,
+        typer.Argument(metavar="REVIEWED.csv", help="What a person found in recordings.", show_default=False),
+    ],
+    predictions: Annotated[
+        Path, typer.Option(help="The folder that `predict` judged these recordings into (--out).")
+    ] = Path("predictions"),
+    precision: Annotated[float, typer.Option(min=0.01, max=0.999, help="Wanted of thresholds, to be shown.")] = 0.9,
+) -> None:
+    """Calibrate a model on recordings that a person has reviewed, without training.
+
+    The CSV is a corrected predictions.csv: first a column path, then a column for each species that was looked at: 1
+    present, 0 absent, empty not looked at; a column group may name site-nights. Rows should be chosen whatever their
+    score, or thresholds promise nothing for what was left out. What comes of it is written beside the model as
+    <model>.calibration.json, which `predict` takes from there; species of which the rows tell too little keep the
+    model's own thresholds.
+
+    Example: batcache calibrate runs/20260412T100000Z-top_share reviewed.csv --predictions predictions
+    """
+    from batcache.inference.calibration.recalibrate import recalibrate
+    from batcache.inference.model_file import open_model
+
+    show(describe(recalibrate(open_model(model), reviewed, predictions, precision)))
+
+
+def presence(
+    model: Annotated[
+        Path, typer.Option(metavar="RUN|FILE.pt", help="The model that judged the recordings.", show_default=False)
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What predict has written.")] = Path("predictions"),
+    site: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of recordings whose row has none.", show_default=False)
+    ] = None,
+    draws: Annotated[int, typer.Option(min=0, help="Confusions to draw, to see what they leave open.")] = 200,
+) -> None:
+    """Say which species were at which site in which night, by maximum likelihood, from what predict has written.
+
+    The model's own held-out clips tell how often it takes a species for another; they come with train --folds 5, or
+    with validation rows. The shares of the species that make a night's files likeliest are found, then again without
+    one species after the other. In presence.csv stand, for each, the ratio of the two likelihoods, which programs in
+    use (Kaleidoscope) call the P-value, and apart from it the p-value: how often a species that is not there has so low
+    a ratio. A file counts for one species, that of the highest score
+    among those at or above their thresholds, as predict used them.
+
+    Flags: "few files", identified as the species in fewer than 15; "swamped", in less than a quarter of the identified.
+    There such tests are often wrong. batcache is on no authority's list of approved programs (USFWS): look at the
+    recordings before a presence is reported. Of a hundred species that are absent, five have a p-value below 0.05.
+
+    Site and night are read from predictions.csv, where they may be corrected, and rows deleted, beforehand.
+
+    Example: batcache presence predictions --model runs/20260412T100000Z-top_share
+    """
+    from batcache.inference.model_file import open_model
+    from batcache.survey.presence_table import presence as test_nights
+
+    show(describe(test_nights(folder, open_model(model), site=site, draws=draws)))
+
+
+COMMANDS = (predict, calibrate, presence, export_model)

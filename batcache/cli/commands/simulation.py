@@ -65,13 +65,22 @@ def bench(
     planned: Annotated[
         int, typer.Option(min=0, help="Plan a rebuild of so many made-up recordings; 0: none.")
     ] = 20_000,
+    batdetect2: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PYTHON",
+            help="Measure predict beside BatDetect2: the Python of an environment that has it.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with machine, versions and settings.")] = False,
     device: OnDevice = Device.auto,
 ) -> None:
-    """Measure this machine: features, reading, training, memory, beside what others would use.
+    """Measure this machine: features, reading, training, predict, memory, beside what others would use.
 
     All ratios are of figures taken in turns on the same recordings: some of yours, or simulated ones. The peers are
-    installed by pip install 'batcache[bench]'; those that are not there are left out, and said so.
+    installed by pip install 'batcache[bench]', but for BatDetect2, which needs an environment of its own; those that
+    are not there are left out, and said so.
 
     Example: batcache bench --csv train.csv
     """
@@ -85,7 +94,7 @@ def bench(
         refuse(context, ["data_dir"], "goes with --csv")
     effort = Effort(clips=clips, long_minutes=long_minutes, planned=planned)
     with show_progress((lambda _: []) if as_json else describe) as listener:
-        report = measure(manifest, settings, effort, device.value, on_progress=listener)
+        report = measure(manifest, settings, effort, device.value, batdetect2, on_progress=listener)
     if as_json:
         say(json.dumps(report.to_plain(), indent=1))
 

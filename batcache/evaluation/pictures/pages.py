@@ -7,6 +7,7 @@ from batcache.evaluation.calls import read_calls
 from batcache.evaluation.judged import read_judged
 from batcache.evaluation.pictures.draw import draw_page
 from batcache.evaluation.pictures.panels import panels_of_run, panels_of_store
+from batcache.evaluation.pictures.view import View
 from batcache.inference.predictions import Predictions
 from batcache.manifest.manifest import read_manifest
 from batcache.storage.place import Place
@@ -18,14 +19,20 @@ from batcache.training.run_inputs import find_manifest
 
 
 def draw_run(
-    run: Path, cache: Place, output: Path, name: str = "test", clips: Sequence[str] = (), data_dir: Path | None = None
+    run: Path,
+    cache: Place,
+    output: Path,
+    name: str = "test",
+    clips: Sequence[str] = (),
+    data_dir: Path | None = None,
+    view: View | None = None,
 ) -> None:
-    """Draw clips of what a run judged under this name into a PNG; without ``clips``, the six that tell most.
+    """Draw clips of what a run judged under this name into a PNG, PDF or SVG; without ``clips``, those that tell most.
 
     ``cache`` is where its features lie now, ``data_dir`` where its filenames start from, if not where they did.
 
     Raises:
-        RunError: nothing was judged under this name, or not these clips.
+        RunError: nothing was judged under this name, or not these clips, or they hold nothing of what is asked for.
         StoreError, ManifestError: the cache or the CSVs are gone or damaged.
     """
     about, predictions = read_judged(run, name)
@@ -33,7 +40,7 @@ def draw_run(
     manifest = find_manifest(run, data_dir, about)
     calls = read_calls(manifest.data_dir)
     panels = panels_of_run(store, join(manifest, store).bags, predictions, calls, clips)
-    draw_page(output, panels, store.features)
+    draw_page(output, panels, store.features, view)
 
 
 def draw_telling(
@@ -51,11 +58,17 @@ def draw_telling(
     return {path: f"{panel.remark}: {panel.name}" for path, panel in drawn.items()}
 
 
-def draw_store(cache: Place, output: Path, clips: Sequence[str] = (), data_dir: Path | None = None) -> None:
-    """Draw clips of a store into a PNG; without ``clips``, its first six.
+def draw_store(
+    cache: Place,
+    output: Path,
+    clips: Sequence[str] = (),
+    data_dir: Path | None = None,
+    view: View | None = None,
+) -> None:
+    """Draw clips of a store into a PNG, PDF or SVG; without ``clips``, its first six.
 
     Raises:
-        RunError: a clip that the CSVs of the last build do not list.
+        RunError: a clip that the CSVs of the last build do not list, or that holds nothing of what is asked for.
         StoreError, ManifestError: the cache or these CSVs are gone or damaged.
     """
     store = open_store(cache)
@@ -67,4 +80,4 @@ def draw_store(cache: Place, output: Path, clips: Sequence[str] = (), data_dir: 
         calls = read_calls(manifest.data_dir)
     else:
         bags, species, calls = whole_recordings(store), (), {}
-    draw_page(output, panels_of_store(store, bags, species, calls, clips), store.features)
+    draw_page(output, panels_of_store(store, bags, species, calls, clips), store.features, view)

@@ -1,6 +1,6 @@
 """Which clips are drawn, and all that is drawn of each: frames, known calls, a run's scores and evidence."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,11 @@ class Scores:
 
 @dataclass(frozen=True)
 class Panel:
-    """One clip to draw. ``frames`` is ``[F, n_mels]``; ``remark`` stands before the name."""
+    """One clip to draw. ``frames`` is ``[F, n_mels]``; ``remark`` stands before the name.
+
+    ``present`` are the species that are labelled so, ``unlabelled`` those of which nothing is known; ``is_labelled``:
+    whether anything is.
+    """
 
     name: str
     remark: str
@@ -34,6 +38,8 @@ class Panel:
     present: tuple[str, ...]
     calls: tuple[Call, ...]
     scores: Scores | None
+    is_labelled: bool = True
+    unlabelled: tuple[str, ...] = ()
 
 
 def choose_telling(predictions: Predictions, count: int = 6) -> list[tuple[int, str]]:
@@ -96,9 +102,8 @@ def panels_of_run(
         bag = by_clip.get((judged[i], float(predictions.start_s[i]), duration))
         if bag is None:
             raise RunError(judged[i], "was judged, and is no longer in the CSV", "Run `batcache eval` again")
-        labels = predictions.labels[i]
-        present = tuple(str(name) for name in predictions.species[labels == 1])
-        panels.append(_panel(store, bag, present, calls, _scores_of(predictions, i), remark))
+        labels = dict(zip(map(str, predictions.species), predictions.labels[i].tolist(), strict=True))
+        panels.append(_panel(store, bag, labels, calls, _scores_of(predictions, i), remark))
     return panels
 
 
@@ -117,10 +122,7 @@ def panels_of_store(
     """
     _check_names(names, [bag.clip.filename for bag in bags], "the clips of the CSVs that were built last")
     chosen = [bag for name in names for bag in bags if bag.clip.filename == name] if names else bags[:count]
-    return [
-        _panel(store, bag, [n for n, y in zip(species, bag.clip.labels, strict=True) if y == 1], calls)
-        for bag in chosen
-    ]
+    return [_panel(store, bag, dict(zip(species, bag.clip.labels, strict=True)), calls) for bag in chosen]
 
 
 def _check_names(names: Sequence[str], there: Sequence[str], what: str) -> None:
@@ -142,7 +144,7 @@ def _scores_of(predictions: Predictions, i: int) -> Scores:
 def _panel(
     store: Store,
     bag: Bag,
-    present: Iterable[str],
+    labels: Mapping[str, int],
     calls: Mapping[str, tuple[Call, ...]],
     scores: Scores | None = None,
     remark: str = "",
@@ -152,7 +154,9 @@ def _panel(
         remark=remark,
         start_s=bag.start / store.features.frames_per_second,
         frames=store.read_frames(bag.row, bag.start, bag.stop),
-        present=tuple(present),
+        present=tuple(name for name, label in labels.items() if label == 1),
         calls=calls.get(bag.clip.filename, ()),
         scores=scores,
+        is_labelled=any(label >= 0 for label in labels.values()),
+        unlabelled=tuple(name for name, label in labels.items() if label < 0),
     )

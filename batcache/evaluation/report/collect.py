@@ -164,10 +164,11 @@ def _last(seconds: float) -> str:
 def headlines(outcome: Mapping[str, Any]) -> list[tuple[str, float | None, tuple[float, float] | None]]:
     """The averages that a reader looks for first, each with its interval where there is one."""
     sure = outcome.get("intervals") or {}
+    macro, micro = (sure.get(name) or {} for name in ("macro", "micro"))
     return [
         ("macro AP", outcome["macro_average_precision"], sure.get("macro_average_precision")),
         ("macro ROC-AUC", outcome["macro_roc_auc"], sure.get("macro_roc_auc")),
-        ("macro F1", outcome["macro"]["f1"], None),
-        ("precision, all cells", outcome["micro"]["precision"], None),
-        ("recall, all cells", outcome["micro"]["recall"], None),
+        ("macro F1", outcome["macro"]["f1"], macro.get("f1")),
+        ("precision, all cells", outcome["micro"]["precision"], micro.get("precision")),
+        ("recall, all cells", outcome["micro"]["recall"], micro.get("recall")),
     ]

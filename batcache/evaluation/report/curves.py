@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from batcache.inference.calibration.measures import BINS, calibration_error, reliability
 from batcache.inference.predictions import Predictions
 
 LEFT, TOP, SIDE = 50, 10, 240
 """Where the unit square lies in a chart, in pixels of its own."""
-_BINS = 10
 _MOST_POINTS = 600
 
 Floats = NDArray[np.float64]
@@ -56,20 +56,17 @@ def draw_curves(predictions: Predictions) -> tuple[list[Line], list[Line]]:
     )
 
 
-def draw_reliability(predictions: Predictions) -> Reliability:
-    """Ten bins of scores over all known cells, as dots whose areas grow with the cells."""
+def draw_reliability(predictions: Predictions, of: str = "scores") -> Reliability:
+    """Ten bins of scores over all known cells, as dots whose areas grow with the cells; ``of`` names what they are."""
     known = (predictions.labels >= 0) & ~np.isnan(predictions.scores)
-    scores, there = predictions.scores[known].astype(np.float64), predictions.labels[known] == 1
-    bins = np.minimum((scores * _BINS).astype(int), _BINS - 1)
-    dots, error = [], 0.0
-    for b in np.unique(bins):
-        own = bins == b
-        mean, share = float(scores[own].mean()), float(there[own].mean())
-        error += own.mean() * abs(mean - share)
-        x, y = place(np.array([mean]), np.array([share]))
-        text = f"scores {b / _BINS:.1f} to {(b + 1) / _BINS:.1f}: {int(own.sum()):,} cells, present in {share:.1%}"
-        dots.append(Dot(float(x[0]), float(y[0]), round(3 + 6 * float(np.sqrt(own.mean())), 1), text))
-    return Reliability(tuple(dots), float(error) if len(scores) else None)
+    curve = reliability(predictions.scores[known], predictions.labels[known], BINS)
+    dots = []
+    for one in curve:
+        x, y = place(np.array([one.mean]), np.array([one.share]))
+        text = f"{of} {one.low:.1f} to {one.high:.1f}: {one.clips:,} cells, present in {one.share:.1%}"
+        radius = round(3 + 6 * float(np.sqrt(one.clips / known.sum())), 1)
+        dots.append(Dot(float(x[0]), float(y[0]), radius, text))
+    return Reliability(tuple(dots), calibration_error(curve))
 
 
 def place(x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -14,6 +14,7 @@ from PIL import Image
 from batcache.config.features import FeatureConfig
 from batcache.errors import AudioError, RunError
 from batcache.evaluation.pictures.draw import TICKS_KHZ, find_range
+from batcache.evaluation.pictures.view import find_loudest
 from batcache.evaluation.report.choose import Shown, choose_shown
 from batcache.evaluation.report.slow import slow_down
 from batcache.features.bands import band_edges_hz
@@ -24,7 +25,6 @@ from batcache.training.clips.bags import Bag
 WINDOW_S = 0.2
 _MAP = "magma"
 _MOST_BARS = 150
-_SMOOTHED_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def draw_window(store: Store, bag: Bag, begin_s: float, end_s: float) -> Spectro
     per_second = features.frames_per_second
     first = min(max(round(begin_s * per_second), bag.start), bag.stop - 1)
     stop = min(max(round(end_s * per_second), first + 1), bag.stop)
-    loudest = first + _find_loudest(store.read_frames(bag.row, first, stop).astype(np.float32), per_second)
+    loudest = first + find_loudest(store.read_frames(bag.row, first, stop).astype(np.float32), per_second)
     length = min(max(1, round(WINDOW_S * per_second)), bag.stop - bag.start)
     start = min(max(loudest - length // 2, bag.start), bag.stop - length)
     values = store.read_frames(bag.row, start, start + length).astype(np.float32).T
@@ -141,13 +141,6 @@ def colour_stops(count: int = 9) -> list[tuple[float, str]]:
     """The colours of a spectrogram, from the darkest to the brightest: share of the way and ``#rrggbb``."""
     shares = [i / (count - 1) for i in range(count)]
     return [(share, mpl.colors.to_hex(mpl.colormaps[_MAP](share))) for share in shares]
-
-
-def _find_loudest(frames: NDArray[np.float32], per_second: float) -> int:
-    """The frame around which the loudest band is highest, over some milliseconds. Shape: ``[F, n_mels]``"""
-    width = max(1, round(_SMOOTHED_S * per_second))
-    smooth = np.convolve(frames.max(1), np.ones(width), "same")[: len(frames)]
-    return int(np.argmax(smooth))
 
 
 def _png(shades: NDArray[np.float32]) -> str:

@@ -1,13 +1,15 @@
 """One HTML file that says what a run was judged on, what it came to, and shows some of it; it needs nothing else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from batcache.evaluation.calibration import calibrate_predictions
 from batcache.evaluation.judged import read_judged, report_path
 from batcache.evaluation.outcomes import FOLDS
 from batcache.evaluation.report.card import describe_judging, describe_run
@@ -15,13 +17,16 @@ from batcache.evaluation.report.collect import FEW, STEPS, count_at_thresholds, 
 from batcache.evaluation.report.curves import LEFT, SIDE, TOP, draw_curves, draw_reliability
 from batcache.evaluation.report.gallery import colour_stops, hang
 from batcache.evaluation.report.slow import SLOWER
+from batcache.evaluation.report.sure import find_flagged, find_levels, find_sure
 from batcache.inference.predictions import Predictions
+from batcache.model.checkpoint import load_checkpoint
 from batcache.storage.disk import write_file
 from batcache.storage.place import Place
 from batcache.store.open import open_store
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag, join
 from batcache.training.run_inputs import find_manifest
+from batcache.training.runs import BEST
 
 _PAGE = Path(__file__).parent / "page"
 
@@ -59,6 +64,9 @@ def write_report(
     threshold = float(outcome["threshold"])
     counts, card = count_at_thresholds(predictions), describe_run(run, outcome, store, datetime.now(UTC))
     precision_recall, roc = draw_curves(predictions)
+    checkpoint = load_checkpoint(run / BEST.parent / Path(outcome["checkpoint"]).name)
+    probabilities, how = calibrate_predictions(predictions, checkpoint, name)
+    calibrated = replace(predictions, scores=probabilities.astype(np.float32))
     text = _template().render(
         title=f"{run.name}: {name}",
         is_folds=name == FOLDS,
@@ -73,6 +81,9 @@ def write_report(
         step=round(threshold * STEPS),
         rows=outcome["per_species"],
         few=FEW,
+        flagged=find_flagged(outcome),
+        sure=find_sure(outcome),
+        levels=find_levels(outcome),
         counts=counts,
         counted={
             "steps": STEPS,
@@ -84,6 +95,8 @@ def write_report(
         precision_recall=precision_recall,
         roc=roc,
         reliability=draw_reliability(predictions),
+        calibrated=draw_reliability(calibrated, "probabilities"),
+        how_calibrated=how,
         chart={"left": LEFT, "top": TOP, "side": SIDE},
         exhibits=hang(store, bags, predictions, data_dir, threshold),
         colours=colour_stops(),

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from batcache.errors import shorten
-from batcache.evaluation.pictures.draw import save_figure
+from batcache.evaluation.pictures.save import save_figure
 from batcache.evaluation.sweeps.standings import Standing, show_value
 
 _MOST_ROWS = 200

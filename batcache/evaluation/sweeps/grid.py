@@ -16,7 +16,7 @@ SEED = "training.seed"
 _SECTIONS = ("model", "training", "augmentation")
 _CUTS = ("instance_s", "clips_per_species")
 """The settings of ``data`` that a training is free to choose: no cached number depends on them."""
-_WITHOUT_EFFECT = ("data.bag_size", "training.run_dir")
+_WITHOUT_EFFECT = ("data.bag_size", "model.species_groups", "training.run_dir")
 
 
 @dataclass(frozen=True)

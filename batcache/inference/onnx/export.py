@@ -7,7 +7,8 @@ magnitudes   samples ``[B, (frames - 1) * hop + size]`` in 16-bit steps -> ``[B,
 start        magnitudes of the first half second, or of more -> the smoother's level ``[B, bands]``
 compress     magnitudes, level -> features ``[B, frames, bands]``, with dead bands as they come; the last level
 embed        instances ``[K, frames, bands]`` -> embeddings ``[K, feature_dim]``
-score        embeddings ``[B, N, feature_dim]`` -> logits ``[B, C]``, evidence ``[B, N, C]``
+score        embeddings ``[B, N, feature_dim]`` -> logits ``[B, C]``, evidence ``[B, N, C]``, and ``bats``,
+             the logit that there is a bat, NaN where the model does not say it, ``[B]``
 
 What the file says of its model stands in its metadata, see ``facts``.
 """
@@ -31,8 +32,9 @@ from batcache.inference.onnx.network import embed, score
 from batcache.inference.onnx.nodes import DOMAIN, IR_VERSION, OPSET, make_function
 from batcache.inference.onnx.recording import Parts, RecordingGraph
 from batcache.inference.torch_model import CheckpointFile
-from batcache.model.checkpoint import Checkpoint, HeldOut
+from batcache.model.checkpoint import Checkpoint
 from batcache.model.crnn import BatMILModel
+from batcache.model.provenance import HeldOut
 from batcache.model.summary import summarise_model
 from batcache.storage.disk import write_file
 
@@ -107,7 +109,7 @@ def _write_functions(front_end: FrontEndNodes, checkpoint: Checkpoint) -> Parts:
         make_function("compress", ["magnitudes", "level"], ["features", "last_level"], front_end.compress),
         make_function("embed", ["instances"], ["embeddings"], lambda nodes, given: [embed(nodes, given, trunk)]),
         make_function(
-            "score", ["embeddings"], ["logits", "evidence"], lambda nodes, given: score(nodes, given, network)
+            "score", ["embeddings"], ["logits", "evidence", "bats"], lambda nodes, given: score(nodes, given, network)
         ),
     )
 

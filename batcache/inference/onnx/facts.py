@@ -21,19 +21,11 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from batcache.config.features import FeatureConfig
+from batcache.config.settings import ModelConfig
+from batcache.model.provenance import HeldOut, TrainedOn
 
 KEY = "batcache"
 FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class OnnxHeldOut:
-    """As ``model.checkpoint.HeldOut``, in arrays."""
-
-    source: str
-    logits: NDArray[np.float32]
-    labels: NDArray[np.int8]
-    groups: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,9 @@ class OnnxFacts:
     features: FeatureConfig
     fingerprint: str
     frames_per_instance: int
-    held_out: OnnxHeldOut | None
+    model: ModelConfig
+    trained_on: TrainedOn | None
+    held_out: HeldOut | None
     rate: int
     bins: tuple[int, int]
     summary: Mapping[str, str]
@@ -90,6 +84,8 @@ class OnnxFacts:
             features=TypeAdapter(FeatureConfig).validate_python(checkpoint["features"]),
             fingerprint=checkpoint["fingerprint"],
             frames_per_instance=int(checkpoint["frames_per_instance"]),
+            model=TypeAdapter(ModelConfig).validate_python(checkpoint["model"]),
+            trained_on=TypeAdapter(TrainedOn | None).validate_python(checkpoint["trained_on"]),
             held_out=held and _read_held_out(held, len(checkpoint["species"])),
             rate=int(document["rate"]),
             bins=(int(document["bins"][0]), int(document["bins"][1])),
@@ -97,7 +93,7 @@ class OnnxFacts:
         )
 
 
-def _read_held_out(plain: Mapping[str, Any], species: int) -> OnnxHeldOut:
+def _read_held_out(plain: Mapping[str, Any], species: int) -> HeldOut:
     arrays = (np.array(plain[name], kind) for name, kind in (("logits", "f4"), ("labels", "i1"), ("groups", "i8")))
     logits, labels, groups = arrays  # null is NaN
-    return OnnxHeldOut(plain["source"], logits.reshape(-1, species), labels.reshape(-1, species), groups)
+    return HeldOut(plain["source"], logits.reshape(-1, species), labels.reshape(-1, species), groups)

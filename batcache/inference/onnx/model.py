@@ -111,18 +111,20 @@ class OnnxJudge:
         """As many recordings at a time as there are workers."""
         return workers
 
-    def score(self, batch: Sequence[Framed], check: Callable[[], None]) -> list[BagScores]:
+    def score(self, batch: Sequence[Framed], check: Callable[[int, int], None]) -> list[BagScores]:
         """Score each recording; ``check`` is called before each read."""
         return [self._score(framed, check) for framed in batch]
 
-    def _score(self, framed: Framed, check: Callable[[], None]) -> BagScores:
+    def _score(self, framed: Framed, check: Callable[[int, int], None]) -> BagScores:
         embeddings = []
         for start in range(0, framed.count, _INSTANCES_AT_ONCE):
-            check()
-            instances = framed.read(min(_INSTANCES_AT_ONCE, framed.count - start))
+            count = min(_INSTANCES_AT_ONCE, framed.count - start)
+            check(start, count)
+            instances = framed.read(count)
             embeddings += self.functions.run("embed", instances.astype(np.float32))
-        logits, evidence = self.functions.run("score", np.concatenate(embeddings)[None])
-        return check_scores(framed.name, BagScores(logits[0], evidence[0]))
+        logits, evidence, bats = self.functions.run("score", np.concatenate(embeddings)[None])
+        bat = None if np.isnan(bats[0]) else float(bats[0])
+        return check_scores(framed.name, BagScores(logits[0], evidence[0], bat))
 
 
 @dataclass(frozen=True)

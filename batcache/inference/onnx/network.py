@@ -43,16 +43,27 @@ def _sizes(convolution: nn.Conv2d) -> dict[str, list[int]]:
 
 
 def score(nodes: Nodes, embeddings: str, model: Model) -> list[str]:
-    """Logits, and how much each instance speaks for each species.
+    """Logits, how much each instance speaks for each species, and the logit that there is a bat, or NaN.
 
-    Shape: ``[B, N, feature_dim]`` -> ``[B, C]``, ``[B, N, C]``.
+    Shape: ``[B, N, feature_dim]`` -> ``[B, C]``, ``[B, N, C]``, ``[B]``.
     """
     if isinstance(model, BatMILModel):
-        return _pool(nodes, run_along(nodes, embeddings, model.crnn.rnn), model.head)
+        return _without_bats(nodes, *_pool(nodes, run_along(nodes, embeddings, model.crnn.rnn), model.head))
     heads = model.heads
     scaled = nodes.add("Div", nodes.add("Sub", embeddings, _array(heads.mean)), _array(heads.std))
     said = [_score_by_head(nodes, scaled, head) for head in heads.heads]  # type: ignore[arg-type]
-    return [nodes.add("Mean", *outputs) for outputs in zip(*said, strict=True)]
+    logits, evidence = [nodes.add("Mean", *outputs) for outputs in zip(*said, strict=True)]
+    if not heads.bats:
+        return _without_bats(nodes, logits, evidence)
+    bats = nodes.add("Mean", *(_score_by_head(nodes, scaled, head)[0] for head in heads.bats))  # type: ignore[arg-type]
+    doubted = nodes.add("Add", logits, nodes.add("Min", bats, 0.0))
+    return [doubted, evidence, nodes.add("Squeeze", bats, whole(1))]
+
+
+def _without_bats(nodes: Nodes, logits: str, evidence: str) -> list[str]:
+    """The same, and NaN for each bag."""
+    first = nodes.add("Gather", logits, np.array(0), axis=1)
+    return [logits, evidence, nodes.add("Where", nodes.add("IsNaN", first), first, float("nan"))]
 
 
 def _score_by_head(nodes: Nodes, scaled: str, head: EmbeddingHead) -> list[str]:

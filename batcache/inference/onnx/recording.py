@@ -42,15 +42,16 @@ class RecordingGraph:
         self.alive = np.arange(features.n_mels) < features.n_mels - dead_bands(features, true_rate)
 
     def build(self) -> GraphProto:
-        """Samples in -1..1 ``[B, n]`` to scores and logits ``[B, C]`` and evidence ``[B, N, C]``.
+        """Samples in -1..1 ``[B, n]`` to scores and logits ``[B, C]``, evidence ``[B, N, C]`` and bat scores ``[B]``.
 
-        Scores and evidence of species that were not taught are NaN.
+        Scores and evidence of species that were not taught are NaN, and bat scores of models without them.
         """
         species = len(self.untaught)
         outputs = [
             typed("scores", FLOAT, ["batch", species]),
             typed("logits", FLOAT, ["batch", species]),
             typed("evidence", FLOAT, ["batch", "instances", species]),
+            typed("bat", FLOAT, ["batch"]),
         ]
         return make_graph("batcache", [typed("samples", FLOAT, ["batch", "length"])], outputs, self._score)
 
@@ -60,9 +61,9 @@ class RecordingGraph:
         begun = nodes.add("Div", nodes.add("Add", frames, whole(self.frames - 1)), whole(self.frames))
         instances = nodes.add("Max", begun, whole(1))  # a recording that is shorter is one instance all the same
         embeddings = self._embed_instances(nodes, self._continue(nodes, steps), frames, instances)
-        logits, evidence = nodes.call(self.parts.score, embeddings)
+        logits, evidence, bats = nodes.call(self.parts.score, embeddings)
         scores = nodes.add("Add", nodes.add("Sigmoid", logits), self.untaught)
-        return [scores, logits, nodes.add("Add", evidence, self.untaught)]
+        return [scores, logits, nodes.add("Add", evidence, self.untaught), nodes.add("Sigmoid", bats)]
 
     def _continue(self, nodes: Nodes, steps: str) -> str:
         """The samples between half a window of their level on each side, see ``features.ends``, and zeros behind."""

@@ -72,7 +72,8 @@ class Candidates:
         with closing(scan(dict.fromkeys(found.names), found.root, Index({}), features, workers)) as looked:
             for name, file in zip(found.names, looked, strict=True):
                 if isinstance(file, AudioError):
-                    self.rejected[name] = file.reason
+                    gone = not (found.root / name).exists()
+                    self.rejected[name] = "gone since it was found. Run it again." if gone else file.reason
                     self.settle()
                 elif self._is_new(name, file):
                     assert isinstance(file, ScannedFile), "nothing is recalled from an empty index"

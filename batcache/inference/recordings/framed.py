@@ -14,6 +14,7 @@ import numpy as np
 
 from batcache.device import use_one_thread
 from batcache.errors import AudioError
+from batcache.features.frame_pulses import count_pulses
 from batcache.storage.ahead import take_ahead
 from batcache.store.build.compute import Computed, FrameMaker, Frames, compute, stream
 from batcache.store.build.plan import Placed
@@ -34,10 +35,15 @@ class Framed:
         count: how many instances it has, the last one padded with 0.
         shape: of an instance: frames, mel bands.
         computed: its frames, and what the index says of it once all of them were taken.
+        has_pulses: whether pulses can be counted in its frames.
     """
 
-    def __init__(self, name: str, count: int, shape: tuple[int, int], computed: Computed) -> None:
+    def __init__(
+        self, name: str, count: int, shape: tuple[int, int], computed: Computed, *, has_pulses: bool = True
+    ) -> None:
         self.name, self.count, self.shape, self.computed = name, count, shape, computed
+        self.pulses: int | None = 0 if has_pulses else None
+        """Those in the instances that were taken so far."""
         self._left = np.zeros((0, shape[1]), np.float16)
 
     def read(self, count: int) -> Frames:
@@ -59,7 +65,10 @@ class Framed:
             cut[done : done + len(taken)] = taken
             self._left = self._left[len(taken) :]
             done += len(taken)
-        return cut.reshape(count, *self.shape)
+        instances = cut.reshape(count, *self.shape)
+        if self.pulses is not None:
+            self.pulses += count_pulses(instances)
+        return instances
 
     def finish(self) -> CachedRecording:
         """What the index says of the recording. Frames that were not read yet are dropped.
@@ -80,19 +89,19 @@ def compute_framed(
     recordings: Iterable[Placed], root: Path, front_end: FrameMaker, workers: int, frames_per_instance: int
 ) -> Generator[Framed, None, None]:
     """Yield files in order, as instances of ``frames_per_instance``; threads compute ahead of whoever takes them."""
-    shape = frames_per_instance, front_end.config.n_mels
+    shape, has_pulses = (frames_per_instance, front_end.config.n_mels), front_end.config.compression == "pcen"
     for is_long, some in groupby(recordings, key=lambda placed: placed.instances > LONGEST_HELD):
         if is_long:
             for placed in some:
                 computed = stream(placed, root, front_end)
                 computed.frames = _in_a_thread(computed.frames)
-                yield Framed(placed.file.path, placed.instances, shape, computed)
+                yield Framed(placed.file.path, placed.instances, shape, computed, has_pulses=has_pulses)
         else:
             with closing(compute(some, root, front_end, workers)) as whole:
                 for computed in whole:
                     row = computed.row
                     assert row is not None, "what is held whole has its row"
-                    yield Framed(row.path, row.instances, shape, computed)
+                    yield Framed(row.path, row.instances, shape, computed, has_pulses=has_pulses)
 
 
 def read_framed(
@@ -103,9 +112,10 @@ def read_framed(
     Raises:
         StoreError: damage, when they are read.
     """
+    shape, has_pulses = (frames_per_instance, store.layout.n_mels), store.features.compression == "pcen"
     for row in rows:
         count = max(1, -(-row.frames // frames_per_instance))
-        yield Framed(row.path, count, (frames_per_instance, store.layout.n_mels), Computed(_frames_of(store, row), row))
+        yield Framed(row.path, count, shape, Computed(_frames_of(store, row), row), has_pulses=has_pulses)
 
 
 def _frames_of(store: Store, row: CachedRecording) -> Iterator[Frames]:

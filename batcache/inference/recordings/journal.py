@@ -2,10 +2,13 @@
 
 ``scored.jsonl``, a line a recording in the order in which they were done; the first line says whose scores these are.
 Lines are only ever added. A process that is killed may leave half a line at the end: from the first line on that is not
-whole, what follows is dropped, and scored again.
+whole, what follows is dropped, and scored again. Lines reach the disk itself every ten seconds, and at the end: no more
+is lost where the power fails.
 """
 
 import json
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +26,7 @@ from batcache.store.format.commit import CachedRecording
 NAME = "scored.jsonl"
 FORMAT = "batcache-scored"
 FORMAT_VERSION = 1
+_SYNC_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -34,22 +38,28 @@ class Header:
 
 
 class Scored(msgspec.Struct, frozen=True, gc=False):
-    """A recording and what the model says of it: a logit a species, and the evidence ``[N, C]`` as float16 bytes."""
+    """A recording and what the model says of it: a logit a species, and the evidence ``[N, C]`` as float16 bytes.
+
+    ``bat`` is the logit that there is one, ``pulses`` count what is short and stands out; None where it is not known.
+    """
 
     row: CachedRecording
     logits: tuple[float, ...]
     evidence: bytes
+    bat: float | None = None
+    pulses: int | None = None
 
     @classmethod
-    def of(cls, row: CachedRecording, scores: BagScores) -> Self:
+    def of(cls, row: CachedRecording, scores: BagScores, pulses: int | None = None) -> Self:
         """What the journal keeps of a recording's scores."""
-        return cls(row, tuple(scores.logits.tolist()), scores.evidence.astype("<f2").tobytes())
+        evidence = scores.evidence.astype("<f2").tobytes()
+        return cls(row, tuple(scores.logits.tolist()), evidence, scores.bat, pulses)
 
     @property
     def scores(self) -> BagScores:
         """The scores again, the evidence in half precision."""
         evidence: NDArray[np.float16] = np.frombuffer(self.evidence, "<f2").astype(np.float16)
-        return BagScores(np.array(self.logits, np.float32), evidence.reshape(-1, len(self.logits)))
+        return BagScores(np.array(self.logits, np.float32), evidence.reshape(-1, len(self.logits)), self.bat)
 
 
 class Journal:
@@ -70,12 +80,14 @@ class Journal:
         else:
             write_file(self.path, _encode_header(header))
         self._file = self.path.open("ab", buffering=0)
+        self._synced = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with self._file:
+            self._sync()
 
     def add(self, scored: Sequence[Scored]) -> None:
         """Keep what was scored.
@@ -89,10 +101,16 @@ class Journal:
         try:
             while left:  # a disk that is nearly full takes a part
                 left = left[self._file.write(left) :]
+            if time.monotonic() > self._synced + _SYNC_EVERY_S:
+                self._sync()
         except OSError as error:
             error.filename = error.filename or str(self.path)
             raise
         self.scored.update((one.row.key, one) for one in scored)
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
 
     def _read(self, header: Header) -> None:
         with self.path.open("rb") as file:
@@ -141,6 +159,20 @@ def _check_header(path: Path, there: Header, wanted: Header) -> None:
     if there.root != wanted.root and Path(there.root).exists():
         finding = f"holds the scores of recordings under {there.root}, not under {wanted.root}"
         raise PredictError(path, finding, "Pass another --out, or delete it")
+
+
+def read_header(folder: Path) -> Header:
+    """Whose scores the journal in a folder holds.
+
+    Raises:
+        PredictError: there is none, or it is damaged or of another format.
+    """
+    path = folder / NAME
+    try:
+        with path.open("rb") as file:
+            return _decode_header(path, file.readline())
+    except OSError as error:
+        raise PredictError(path, f"cannot be read ({brief(error)})", "Pass a folder of `batcache predict`") from None
 
 
 def count_scored(folder: Path) -> int:

@@ -13,6 +13,7 @@ from batcache.inference.bag_scores import BagScores
 from batcache.inference.recordings.framed import LONGEST_HELD, Framed
 from batcache.inference.recordings.journal import Scored
 from batcache.storage.ahead import map_ahead
+from batcache.storage.memory import give_back_freed_memory
 from batcache.store.build.compute import FrameMaker
 
 
@@ -28,8 +29,8 @@ class Judge(Protocol):
     def threads(self, workers: int) -> int:
         """How many batches it scores at a time, where there are so many workers."""
 
-    def score(self, batch: Sequence[Framed], check: Callable[[], None]) -> list[BagScores]:
-        """Score recordings; ``check`` is called before each read, and raises where nobody waits any more.
+    def score(self, batch: Sequence[Framed], check: Callable[[int, int], None]) -> list[BagScores]:
+        """Score recordings; ``check(first, count)`` is called before each read, and raises where nobody waits any more.
 
         Raises:
             RunError: the model's scores are not finite.
@@ -86,13 +87,15 @@ def _batches(recordings: Iterable[Framed], most: int) -> Iterator[list[Framed]]:
 
 
 def _judge_batch(model: Judge, batch: list[Framed], stopped: Event) -> list[Scored | Rejected]:
-    def check() -> None:
+    def check(first: int, count: int) -> None:
         if stopped.is_set():
             raise _StoppedError
+        if first and first % LONGEST_HELD < count:  # of a long recording
+            give_back_freed_memory()
 
     try:
         scores = model.score(batch, check)
-        return [Scored.of(framed.finish(), said) for framed, said in zip(batch, scores, strict=True)]
+        return [Scored.of(framed.finish(), said, framed.pulses) for framed, said in zip(batch, scores, strict=True)]
     except AudioError as error:
         (alone,) = batch
         return [Rejected(alone.name, error.reason)]

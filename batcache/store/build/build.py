@@ -98,7 +98,8 @@ def make_plan(
     paths = {path: clip.time_expansion for path, clip in manifest.recordings().items()}
     if root := find_other_root(cache, manifest.data_dir, (path for path in paths if path in index.by_path)):
         finding = f"built from files of the same names under {root}, not under {manifest.data_dir.resolve()}"
-        raise StoreError(cache, finding, f"Pass --data-dir {root}, or another --cache")
+        remedy = f"Pass --data-dir {root}, or another --cache" if manifest.csvs else "Pass another --cache"
+        raise StoreError(cache, finding, remedy)
     files: dict[str, Known] = {}
     rejected: dict[str, str] = {}
     with closing(scan(paths, manifest.data_dir, index, features, workers, rehash=rehash)) as found:

@@ -95,9 +95,9 @@ def changed(data_dir: Path, placed: Placed) -> str:
     try:
         stat = (data_dir / file.path).stat()
     except OSError:
-        return "gone while it was being read. Build again."
+        return "gone while it was being read. Run it again."
     same = (stat.st_size, stat.st_mtime_ns) == (file.size, file.mtime_ns)
-    return "" if same else "changed while it was being read. Build again."
+    return "" if same else "changed while it was being read. Run it again."
 
 
 def row_of(placed: Placed, front_end: FrameMaker, energy: BandEnergy, recording: int, failure: str) -> CachedRecording:

@@ -152,14 +152,14 @@ def _check_rate(place: Path, file: ScannedFile, config: FeatureConfig) -> None:
         raise AudioError(
             place,
             f"true rate {said} is below 2 x fmin = {2 * config.fmin:,.0f} Hz",
-            "If it is time-expanded, say so in a time_expansion column",
+            "If it is time-expanded, say so: as TE in its GUANO metadata, or in a time_expansion column",
         )
     if rate > HIGHEST_RATE:
         raise AudioError(place, f"true rate {said} is above {HIGHEST_RATE:,} Hz", "Correct its time_expansion")
     if file.header.samples * config.target_sample_rate < config.n_fft * rate:
         window_ms = config.n_fft / config.target_sample_rate * 1e3
         finding = f"{file.header.samples} samples are shorter than one FFT window ({window_ms:g} ms)"
-        raise AudioError(place, finding, "Remove its row")
+        raise AudioError(place, finding, "Leave it out")
 
 
 def describe(fact: Known, row: CachedRecording) -> CachedRecording:

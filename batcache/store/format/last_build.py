@@ -38,6 +38,7 @@ def write_last_build(cache: Place, manifest: Manifest, rejected: Mapping[str, st
 
     Paths are relative to the store where they share a drive with it, so that both can be moved together. Recordings
     that an earlier build rejected and this manifest does not list stay listed: a run may have been trained from them.
+    A manifest without CSVs, of recordings whose features are only to be kept, leaves those of the last build.
 
     Raises:
         OSError: the disk refuses.
@@ -45,11 +46,15 @@ def write_last_build(cache: Place, manifest: Manifest, rejected: Mapping[str, st
     """
     listed, before = manifest.recordings(), _find_last_build(cache)
     earlier = {path: reason for path, reason in before.rejected.items() if path not in listed} if before else {}
+    csvs, split_of, data_dir = manifest.csvs, manifest.split_of, manifest.data_dir
+    allow_outside = any(leads_out(clip.filename) for clip in manifest.clips)
+    if not csvs and before and before.csvs and before.data_dir:
+        csvs, split_of, data_dir, allow_outside = before.csvs, before.split_of, before.data_dir, before.allow_outside
     document = {
-        "csvs": [portable(csv, cache) for csv in manifest.csvs],
-        "split_of": {portable(csv, cache): split for csv, split in manifest.split_of.items()},
-        "data_dir": portable(manifest.data_dir, cache),
-        "allow_outside": any(leads_out(clip.filename) for clip in manifest.clips),
+        "csvs": [portable(csv, cache) for csv in csvs],
+        "split_of": {portable(csv, cache): split for csv, split in split_of.items()},
+        "data_dir": portable(data_dir, cache),
+        "allow_outside": allow_outside,
         "rejected": dict(sorted({**earlier, **rejected}.items())),
     }
     _write(cache, document)

@@ -1,0 +1,100 @@
+"""A model calibrated on recordings that a person has reviewed, without training."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batcache.errors import PredictError, RunError, count, list_some
+from batcache.inference.calibration.calibrate import REVIEWED, Calibration
+from batcache.inference.calibration.of_model import calibrate_model
+from batcache.inference.calibration.platt import logits_of
+from batcache.inference.calibration.profile import Profile, profile_path, write_profile
+from batcache.inference.calibration.reviewed import Reviewed, read_reviewed
+from batcache.inference.calibration.thresholds import FEWEST, PRECISION
+from batcache.inference.model_file import ModelFile
+from batcache.inference.predictions import Predictions, read_predictions
+from batcache.inference.recordings.journal import NAME, read_header
+from batcache.model.provenance import HeldOut
+from batcache.storage.spreadsheet import as_written
+
+
+@dataclass(frozen=True)
+class Recalibrated:
+    """Where the profile lies, what it makes of the model's thresholds, and what to know of the reviewed rows."""
+
+    profile: Path
+    calibration: Calibration
+    rows: int
+    notes: tuple[str, ...]
+
+
+def recalibrate(model: ModelFile, reviewed: Path, predictions: Path, precision: float = PRECISION) -> Recalibrated:
+    """Write a profile beside a model from what a person found in recordings that it has judged.
+
+    Args:
+        model: whose scores they are; its file stays as it is.
+        reviewed: a CSV, see ``read_reviewed``.
+        predictions: the folder that ``predict`` judged these recordings into.
+        precision: that is wanted of thresholds, in what is returned; the profile serves any.
+
+    Raises:
+        PredictError: no scores in the folder, or those of another model, or not finite.
+        ManifestError: the CSV is damaged, of other species, or names recordings that were not judged.
+        RunError: too few rows to calibrate any species by.
+    """
+    judged = _read_scores(model, predictions)
+    rows = read_reviewed(reviewed, model.checkpoint.species)
+    place = {str(name): i for i, name in enumerate(judged.filenames)}
+    if unknown := [path for path in rows.paths if path not in place]:
+        finding = f"{len(unknown):,} of {count(len(rows.paths), 'path')} not judged into it: {list_some(unknown)}"
+        raise PredictError(
+            predictions, finding, f"Pass the folder whose recordings {reviewed} is of, or correct the paths"
+        )
+    logits = logits_of(judged.scores[[place[path] for path in rows.paths]]).astype(np.float32)
+    _require_enough(reviewed, rows, logits)
+    units = _number_units(rows, _read_nights(predictions))
+    held_out = HeldOut(REVIEWED, logits, rows.labels, units)
+    profile = Profile(model.digest, model.checkpoint.species, reviewed.name, held_out)
+    write_profile(profile_path(model.path), profile)
+    calibration = calibrate_model(model, precision)
+    return Recalibrated(profile_path(model.path), calibration, len(rows.paths), rows.notes)
+
+
+def _read_scores(model: ModelFile, folder: Path) -> Predictions:
+    """The scores in a folder, where they are this model's."""
+    if not all((folder / name).exists() for name in (NAME, "instances.npz", "predictions.csv")):
+        raise PredictError(folder, "holds no finished predictions", "Pass the --out folder of `batcache predict`")
+    if read_header(folder).model != model.digest:
+        finding = f"holds the scores of another model than {model.path}"
+        raise PredictError(folder, finding, "Judge the recordings by this model first")
+    judged = read_predictions(folder / "instances.npz")
+    taught = np.array(model.checkpoint.is_taught)
+    if tuple(judged.species.tolist()) != model.checkpoint.species or not np.isfinite(judged.scores[:, taught]).all():
+        raise PredictError(folder, "holds scores of other species, or scores that are not finite", "Judge anew")
+    return judged
+
+
+def _require_enough(reviewed: Path, rows: Reviewed, logits: NDArray[np.float32]) -> None:
+    """Check that some species is known present and known absent often enough."""
+    scored = ~np.isnan(logits)
+    fewer = np.minimum(((rows.labels == 1) & scored).sum(0), ((rows.labels == 0) & scored).sum(0))
+    if fewer.max(initial=0) < FEWEST:
+        finding = f"{count(len(rows.paths), 'row')}: no species is present in {FEWEST} of them and absent in {FEWEST}"
+        raise RunError(reviewed, finding, "Review more recordings, also some without the species")
+
+
+def _read_nights(folder: Path) -> dict[str, str]:
+    """Site and night of each recording, as far as ``predictions.csv`` tells, by its path."""
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {as_written(row["path"]): f"{row['site']} {row['night']}" for row in rows if row.get("night")}
+
+
+def _number_units(rows: Reviewed, nights: Mapping[str, str]) -> NDArray[np.int64]:
+    """A number for each row's group, else for its site and night where they are known, else for its recording."""
+    units = [group or nights.get(path, path) for path, group in zip(rows.paths, rows.groups, strict=True)]
+    return np.unique(np.array(units, str), return_inverse=True)[1].astype(np.int64)

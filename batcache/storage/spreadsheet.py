@@ -1,0 +1,22 @@
+"""Cells that mean the same in a spreadsheet as in the file."""
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes a cell for a formula by."""
+
+
+def as_text(value: str) -> str:
+    """A text that a spreadsheet would take for a formula gets an apostrophe before it.
+
+    >>> as_text("=1+1"), as_text("night 1")
+    ("'=1+1", 'night 1')
+    """
+    return f"'{value}" if value.startswith(_FORMULA) else value
+
+
+def as_written(cell: str) -> str:
+    """The text of a cell without the apostrophe that ``as_text`` puts before it.
+
+    >>> as_written("'=1+1"), as_written("night 1")
+    ('=1+1', 'night 1')
+    """
+    return cell[1:] if cell.startswith(tuple(f"'{sign}" for sign in _FORMULA)) else cell

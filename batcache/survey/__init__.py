@@ -1,0 +1,1 @@
+"""From predictions to what a survey reports."""
