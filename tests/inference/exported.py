@@ -46,14 +46,15 @@ def open_graph(model: CheckpointFile, rate: int) -> onnxruntime.InferenceSession
 
 
 def judge_by_graph(session: onnxruntime.InferenceSession, path: Path) -> list[NDArray[np.float32]]:
-    """Scores, logits and evidence of a recording, as another program would get them."""
+    """Scores, logits, evidence and, where the model hears it, the score of a bat, as another program would get them."""
     samples, _ = soundfile.read(path, dtype="float32", always_2d=True)
     made: list[NDArray[np.float32]] = session.run(None, {"samples": samples[None, :, 0]})
     return made
 
 
 def say_by_torch(model: CheckpointFile, instances: Sequence[NDArray[np.float16]]) -> list[NDArray[np.float32]]:
-    """Logits and evidence of a bag, whose instances may come in pieces."""
+    """Logits, evidence and, where the model hears it, the logit of a bat; the bag's instances may come in pieces."""
     network = model.checkpoint.restore(CPU)
     output = network.score_pieces([torch.from_numpy(piece).float() for piece in instances])
-    return [output.bag_logits.numpy(), output.evidence.numpy()]
+    bat = [] if output.bat_logits is None else [output.bat_logits.numpy()]
+    return [output.bag_logits.numpy(), output.evidence.numpy(), *bat]

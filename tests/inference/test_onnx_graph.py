@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import ConvLayer, PoolingType
@@ -17,9 +18,11 @@ from batcache.inference.model_file import ModelFile
 from batcache.inference.onnx.export import make_onnx
 from batcache.inference.onnx.model import Functions
 from batcache.inference.predict import predict
+from batcache.inference.predictions import Predictions
 from batcache.inference.recordings.find import find_recordings
 from batcache.inference.torch_model import open_checkpoint
 from batcache.model.checkpoint import save_checkpoint
+from batcache.model.heads import BAT_HEADS
 from tests.conftest import noise, tone
 from tests.features.whole import WriteWav
 from tests.inference.exported import draw_model, judge_by_graph, open_graph, say_by_torch
@@ -29,9 +32,18 @@ FROM_CHANCE = {"init": "none", "conv_layers": [ConvLayer(8, (5, 3), (2, 1), (2, 
 LENGTHS_S = (0.013, 0.5, 1.234, 2.0, 3.7)
 
 
-def predicted(model: ModelFile, paths: list[Path], out: Path) -> np.ndarray:
-    """Scores by torch, in the order of names."""
-    return predict(find_recordings(paths), model, out, "cpu", workers=1).predictions.scores
+def predicted(model: ModelFile, paths: list[Path], out: Path) -> Predictions:
+    """What torch says, in the order of names."""
+    return predict(find_recordings(paths), model, out, "cpu", workers=1).predictions
+
+
+def assert_says(session: onnxruntime.InferenceSession, paths: list[Path], expected: Predictions) -> None:
+    """The graph gives these scores, and that of a bat where the model hears it, within 1e-4."""
+    names = [value.name for value in session.get_outputs()]
+    said = [dict(zip(names, judge_by_graph(session, path), strict=True)) for path in paths]
+    np.testing.assert_allclose([one["scores"][0] for one in said], expected.scores, rtol=0, atol=1e-4)
+    bats = [one["bat"][0] if "bat" in names else np.nan for one in said]
+    np.testing.assert_allclose(bats, expected.bats, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("pooling", ["top_share", "max", "attention", "gated_attention"])
@@ -43,15 +55,20 @@ def test_it_scores_real_recordings_of_any_length_as_torch_does(real: Path, tmp_p
     assert len({path.stat().st_size for path in chosen}) >= 4
     model = draw_model(tmp_path / "model.pt", pooling_type=pooling)
     session, expected = open_graph(model, RATE), predicted(model, chosen, tmp_path / "out")
-    made = np.concatenate([judge_by_graph(session, path)[0] for path in chosen])
-    assert np.ptp(expected) > 0.01, "the recordings are told apart"
-    np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
+    assert np.ptp(expected.scores) > 0.01 < np.ptp(expected.bats), "the recordings are told apart"
+    assert_says(session, chosen, expected)
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, FROM_CHANCE, {"rnn_layers": 2, "heads": 2}, {"features": FeatureConfig(fmax=120_000.0, n_mels=100)}],
-    ids=["heads", "from chance", "two layers", "other bands"],
+    [
+        {},
+        {"hears_bats": False},
+        FROM_CHANCE,
+        {"rnn_layers": 2, "heads": 2},
+        {"features": FeatureConfig(fmax=120_000.0, n_mels=100)},
+    ],
+    ids=["heads", "heads that hear no bats", "from chance", "two layers", "other bands"],
 )
 @pytest.mark.parametrize("rate", [RATE, 250_000, 96_000])
 def test_it_scores_made_up_recordings_of_any_length_as_torch_does(
@@ -65,15 +82,14 @@ def test_it_scores_made_up_recordings_of_any_length_as_torch_does(
     paths.append(write_wav("wav/flat.wav", np.full(rate + rate // 5, 0.9), rate))
     model = draw_model(tmp_path / "model.pt", **settings)
     session, expected = open_graph(model, rate), predicted(model, [tmp_path / "wav"], tmp_path / "out")
-    made = np.concatenate([judge_by_graph(session, path)[0] for path in paths])
-    np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
+    assert_says(session, paths, expected)
 
 
 def test_a_model_of_log_mel_frames_is_the_same_too(write_wav: WriteWav, tmp_path: Path) -> None:
     path = write_wav("wav/a.wav", noise(1.1, RATE) + tone(45_000, 1.1, RATE, 0.01), RATE)
     model = draw_model(tmp_path / "model.pt", FeatureConfig(compression="log"), **FROM_CHANCE)
     expected = predicted(model, [path], tmp_path / "out")
-    np.testing.assert_allclose(judge_by_graph(open_graph(model, RATE), path)[0], expected, rtol=0, atol=1e-4)
+    assert_says(open_graph(model, RATE), [path], expected)
 
 
 def test_recordings_of_equal_length_go_through_together_as_each_alone(tmp_path: Path) -> None:
@@ -95,10 +111,30 @@ def test_a_bag_of_any_length_is_scored_as_by_torch_with_every_pooling(
     features = np.random.default_rng(instances).gamma(0.3, 1, (instances, 500, 128)).astype(np.float16)
     functions = Functions(make_onnx(model, RATE))
     embeddings = functions.run("embed", features.astype(np.float32))[0][None]
-    logits, evidence = functions.run("score", embeddings)
-    expected_logits, expected_evidence = say_by_torch(model, [features])
+    logits, evidence, bat = functions.run("score", embeddings)
+    expected_logits, expected_evidence, expected_bat = say_by_torch(model, [features])
     np.testing.assert_allclose(logits, expected_logits, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(evidence, expected_evidence, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(bat, expected_bat, rtol=1e-3, atol=1e-3)
+
+
+def test_doubt_of_a_bat_is_doubt_of_every_species_in_the_graph_as_in_torch(tmp_path: Path) -> None:
+    """The heads of bats, made sure one way and the other; a model without them gives what it says of species alone."""
+    model = draw_model(tmp_path / "model.pt")
+    embeddings = np.random.default_rng(0).gamma(1, 1, (1, 9, model.checkpoint.trunk.feature_dim)).astype(np.float32)  # type: ignore[union-attr]
+    bare = {name: value for name, value in model.checkpoint.weights.items() if not name.startswith("heads.bats.")}
+    save_checkpoint(tmp_path / "bare.pt", replace(model.checkpoint, weights=bare))
+    of_species = Functions(make_onnx(open_checkpoint(tmp_path / "bare.pt"), RATE)).run("score", embeddings)
+    assert len(of_species) == 2
+    for bias in (-6.0, 6.0):
+        weights = dict(model.checkpoint.weights)
+        weights |= {
+            n: torch.full_like(v, bias) for n, v in weights.items() if n.endswith("classifier.bias") and ".bats." in n
+        }
+        save_checkpoint(tmp_path / "sure.pt", replace(model.checkpoint, weights=weights))
+        logits, _, bat = Functions(make_onnx(open_checkpoint(tmp_path / "sure.pt"), RATE)).run("score", embeddings)
+        assert bat.shape == (1,) and (bat[0] > 0) == (bias > 0)
+        np.testing.assert_allclose(logits, of_species[0] + min(0, bat[0]), rtol=1e-5, atol=1e-5)
 
 
 def gates_of(made: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -113,7 +149,7 @@ def test_every_recurrent_layer_resets_after_its_product_and_it_matters(tmp_path:
     right = Functions(made).run("score", embeddings)[0]
     attributes = [attribute for node in gates_of(made) for attribute in node.attribute]
     resets = [attribute for attribute in attributes if attribute.name == "linear_before_reset"]
-    assert len(gates_of(made)) == len(resets) == 5 * 2 and all(attribute.i == 1 for attribute in resets)
+    assert len(gates_of(made)) == len(resets) == (5 + BAT_HEADS) * 2 and all(attribute.i == 1 for attribute in resets)
     assert all(attribute.s == b"bidirectional" for attribute in attributes if attribute.name == "direction")
     for attribute in resets:
         attribute.i = 0
@@ -126,14 +162,14 @@ def test_the_file_is_valid_and_any_version_of_the_runtime_since_2024_reads_it(tm
     assert made.ir_version <= 9 and {opset.version for opset in made.opset_import} == {18, 1}
     session = onnxruntime.InferenceSession(made.SerializeToString())
     assert [value.shape for value in session.get_inputs()] == [["batch", "length"]]
-    assert [value.name for value in session.get_outputs()] == ["scores", "logits", "evidence"]
+    assert [value.name for value in session.get_outputs()] == ["scores", "logits", "evidence", "bat"]
 
 
 def test_species_that_were_not_taught_have_no_scores(tmp_path: Path) -> None:
     model = draw_model(tmp_path / "model.pt")
     save_checkpoint(tmp_path / "two.pt", replace(model.checkpoint, taught=("Low", "Sweep")))
     session = open_graph(open_checkpoint(tmp_path / "two.pt"), RATE)
-    scores, logits, evidence = session.run(None, {"samples": noise(0.7, RATE)[None].astype(np.float32)})
+    scores, logits, evidence, _ = session.run(None, {"samples": noise(0.7, RATE)[None].astype(np.float32)})
     assert np.isnan(scores).tolist() == [[False, True, False]] and np.isnan(evidence[..., 1]).all()
     assert np.isfinite(logits).all()
 
