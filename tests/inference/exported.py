@@ -1,11 +1,15 @@
 """Models whose every part has a say, written as ONNX files, and what torch and onnxruntime say by them."""
 
+import csv
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+import pytest
 import soundfile
 import torch
 from numpy.typing import NDArray
@@ -13,6 +17,7 @@ from numpy.typing import NDArray
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import ModelConfig
 from batcache.inference.onnx.export import make_onnx
+from batcache.inference.predict import PredictReport
 from batcache.inference.torch_model import CheckpointFile, open_checkpoint
 from batcache.model.checkpoint import Checkpoint, save_checkpoint
 from batcache.model.start import start_model
@@ -58,3 +63,54 @@ def say_by_torch(model: CheckpointFile, instances: Sequence[NDArray[np.float16]]
     output = network.score_pieces([torch.from_numpy(piece).float() for piece in instances])
     bat = [] if output.bat_logits is None else [output.bat_logits.numpy()]
     return [output.bag_logits.numpy(), output.evidence.numpy(), *bat]
+
+
+def read_cells(path: Path) -> list[dict[str, str | float]]:
+    """The rows of a table but for the model's name; what can be is a number."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{k: to_cell(v) for k, v in row.items() if k != "model"} for row in csv.DictReader(file)]
+
+
+def to_cell(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def assert_alike(made: PredictReport, expected: PredictReport) -> None:
+    """Both tables, numbers within 1e-4, and the arrays."""
+    for name in ("table_file", "thresholds_file"):
+        pairs = zip(read_cells(getattr(made, name)), read_cells(getattr(expected, name)), strict=True)
+        for row, there in pairs:
+            assert row == {
+                key: pytest.approx(cell, rel=0, abs=1e-4, nan_ok=True) if isinstance(cell, float) else cell
+                for key, cell in there.items()
+            }
+    for name, array in vars(made.predictions).items():
+        there = vars(expected.predictions)[name]
+        if array.dtype.kind == "f":  # evidence is kept in half precision
+            np.testing.assert_allclose(array, there, rtol=0, atol=1e-3 if name == "evidence" else 1e-4)
+        else:
+            np.testing.assert_array_equal(array, there)
+
+
+WITHOUT = """
+import sys
+sys.modules.update(dict.fromkeys({blocked}))
+from batcache.cli.main import main
+sys.argv = ["batcache", *{arguments}]
+try:
+    main()
+finally:
+    print("there:", *[name for name in ("torch", "torchaudio", "nnAudio", "zarr.codecs") if sys.modules.get(name)])
+"""
+
+
+def run_without(blocked: tuple[str, ...], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command where these modules cannot be imported."""
+    code = WITHOUT.format(blocked=blocked, arguments=list(arguments))
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+
+
+TORCH = ("torch", "torchaudio", "nnAudio")

@@ -1,9 +1,6 @@
 """By an ONNX file, predict says what it says by the checkpoint that the file was written from, without torch."""
 
-import csv
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +22,7 @@ from batcache.model.checkpoint import save_checkpoint
 from batcache.model.provenance import HeldOut
 from tests.conftest import noise, tone
 from tests.features.whole import WriteWav
-from tests.inference.exported import draw_model
+from tests.inference.exported import TORCH, assert_alike, draw_model, run_without
 from tests.small_world import RATE, SmallWorld
 
 
@@ -37,24 +34,6 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert isinstance(checkpoint, CheckpointFile)
     export_model(checkpoint, target, RATE)
     return target
-
-
-def rows_of(report: PredictReport) -> list[list[str]]:
-    """The cells of its table but for scores and the model's name."""
-    species = set(report.predictions.species.tolist())
-    with report.table_file.open(encoding="utf-8", newline="") as file:
-        return [[v for k, v in row.items() if k not in species | {"model"}] for row in csv.DictReader(file)]
-
-
-def assert_alike(made: PredictReport, expected: PredictReport) -> None:
-    """Tables but for the fourth digit of a score, arrays within 1e-4."""
-    assert rows_of(made) == rows_of(expected)
-    for name, array in vars(made.predictions).items():
-        there = vars(expected.predictions)[name]
-        if array.dtype.kind == "f":  # evidence is kept in half precision
-            np.testing.assert_allclose(array, there, rtol=0, atol=1e-3 if name == "evidence" else 1e-4)
-        else:
-            np.testing.assert_array_equal(array, there)
 
 
 def test_it_says_of_files_what_the_checkpoint_says(
@@ -117,27 +96,6 @@ def test_all_real_recordings_are_judged_alike(real: Path, tmp_path: Path, settin
         predict(find_recordings([real]), open_model(tmp_path / name), tmp_path / name[6:], "cpu") for name in names
     ]
     assert_alike(*reports)
-
-
-WITHOUT = """
-import sys
-sys.modules.update(dict.fromkeys({blocked}))
-from batcache.cli.main import main
-sys.argv = ["batcache", *{arguments}]
-try:
-    main()
-finally:
-    print("there:", *[name for name in ("torch", "torchaudio", "nnAudio", "zarr.codecs") if sys.modules.get(name)])
-"""
-
-
-def run_without(blocked: tuple[str, ...], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command where these modules cannot be imported."""
-    code = WITHOUT.format(blocked=blocked, arguments=list(arguments))
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-
-
-TORCH = ("torch", "torchaudio", "nnAudio")
 
 
 def test_judging_and_telling_what_is_known_take_no_torch(sounds: Path, exported: Path, tmp_path: Path) -> None:
