@@ -162,7 +162,7 @@ def _held_out_as_tensors(held_out: HeldOut) -> dict[str, Any]:
 
 
 def _read_held_out(plain: Mapping[str, Any], species: int) -> HeldOut:
-    arrays = {name: value.numpy() if isinstance(value, Tensor) else value for name, value in plain.items()}
+    arrays: dict[str, Any] = {k: value.numpy() if isinstance(value, Tensor) else value for k, value in plain.items()}
     held_out = HeldOut(**arrays)
     if held_out.logits.shape[1] != species:
         raise ValueError(f"held-out scores of {held_out.logits.shape[1]} species, the model knows {species}")

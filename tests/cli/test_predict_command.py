@@ -96,7 +96,7 @@ def test_a_model_is_exported_told_of_and_judged_by(done: Path) -> None:
     assert exported.returncode == 0, exported.stderr
     assert "model.onnx" in exported.stdout and "its graph for recordings of 256,000 Hz" in exported.stdout
     told = batcache("info", "model.onnx", cwd=done)
-    assert "2: Forty-five, Sixty" in told.stdout and "ONNX file" in told.stdout, told.stdout + told.stderr
+    assert "2, 2 of them taught" in told.stdout and "ONNX file" in told.stdout, told.stdout + told.stderr
     tables = []
     for model in ("model.onnx", str(run_of(done))):
         judged = batcache("predict", "wav", "--model", model, "--device", "cpu", "--out", model[-4:], cwd=done)

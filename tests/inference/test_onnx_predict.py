@@ -106,7 +106,7 @@ def test_judging_and_telling_what_is_known_take_no_torch(sounds: Path, exported:
     assert {"predictions.csv", "instances.npz", "scored.jsonl"} <= {path.name for path in out.iterdir()}
     told = run_without(TORCH, "info", str(exported))
     assert told.returncode == 0, told.stderr
-    assert "3: Low, High, Sweep" in told.stdout and "ONNX file for recordings of 256,000 Hz" in told.stdout
+    assert "3, 3 of them taught" in told.stdout and "ONNX file for recordings of 256,000 Hz" in told.stdout
 
 
 @pytest.mark.parametrize("command", ["predict", "export-model"])
