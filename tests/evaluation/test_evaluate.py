@@ -121,6 +121,7 @@ def test_metrics_are_those_of_the_predictions_keyed_by_split(run: Path, small: S
             "notes": list(chosen(run, small, split=split).notes),
             **json.loads(json.dumps(metrics.to_plain())),
             "calibration": report.calibration.to_plain(),
+            "groups": [],
         }
 
 

@@ -152,7 +152,8 @@ def presence(
 
     Flags: "few files", identified as the species in fewer than 15; "swamped", in less than a quarter of the identified.
     There such tests are often wrong. batcache is on no authority's list of approved programs (USFWS): look at the
-    recordings before a presence is reported. Of a hundred species that are absent, five have a p-value below 0.05.
+    recordings before a presence is reported. Of a hundred species that are absent, five have a p-value below 0.05; with
+    few files p-values are too low.
 
     Site and night are read from predictions.csv, where they may be corrected, and rows deleted, beforehand.
 
