@@ -122,6 +122,7 @@ def test_metrics_are_those_of_the_predictions_keyed_by_split(run: Path, small: S
             **json.loads(json.dumps(metrics.to_plain())),
             "calibration": report.calibration.to_plain(),
             "groups": [],
+            "bats": ("f", 4, 1),
         }
 
 
