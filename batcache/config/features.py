@@ -148,10 +148,14 @@ def settings_to_hash(kind: Any, settings: Any, first_keys: Set[str]) -> dict[str
     A key added later must have for its default, for ever, what was done before there was the key: so adding it moves
     no digest.
     """
-    given = {f.name: (getattr(settings, f.name), f.default) for f in dataclasses.fields(kind)}
+    given = {f.name: (getattr(settings, f.name), _default_of(f)) for f in dataclasses.fields(kind)}
     entering = {name: pair for name, pair in given.items() if name in first_keys or pair[0] != pair[1]}
     # 10_000 and 10_000.0 Hz are the same setting, but not the same JSON.
     return {name: float(value) if isinstance(default, float) else value for name, (value, default) in entering.items()}
+
+
+def _default_of(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def digest(document: Any) -> str:

@@ -137,7 +137,7 @@ class ModelConfig(Section):
     heads: Count = 5
     head_size: Count = 64
     adapt: Share = 0.5
-    species_groups: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = field(default_factory=dict)
+    species_groups: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = field(default_factory=dict, hash=False)
 
     @property
     def starts_from_trunk(self) -> bool:

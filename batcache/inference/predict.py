@@ -107,7 +107,7 @@ class PredictReport:
     @property
     def found(self) -> dict[str, int]:
         """How many recordings hold each species, by their scores."""
-        held = (self.predictions.scores >= self.calibration.values).sum(0)
+        held = (self.predictions.scores >= self.calibration.values.astype(np.float32)).sum(0)
         return {str(name): int(count) for name, count in zip(self.predictions.species, held, strict=True)}
 
     @property

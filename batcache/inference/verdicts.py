@@ -109,9 +109,10 @@ def list_verdicts(
             notes.append(LEARNT)
         if (other := first.setdefault(row.key, name)) != name:
             notes.append(f"{SAME_AUDIO} {other}")
-        found = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= thresholds.species[i]]
+        counts = scores >= thresholds.species.astype(np.float32)  # as the scores are: 0.7 is not below 0.7
+        found = [i for i in np.argsort(-scores, kind="stable") if counts[i]]
         species = tuple(str(predictions.species[i]) for i in found)
-        named = back_off(scores, scores >= thresholds.species, thresholds.groups, thresholds.of_groups)
+        named = back_off(scores, counts, thresholds.groups, thresholds.of_groups)
         bat = predictions.bats[place[name]] if len(predictions.bats) else np.nan
         heard = None if np.isnan(bat) else float(bat)
         of_row = "; ".join(notes), row.duration_s, row.recorded_at, row.longitude, heard, pulses.get(name)

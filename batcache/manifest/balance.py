@@ -10,7 +10,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-_BEGINNINGS = 16
+_BEGINNINGS = ((20, 128), (200, 16))
+"""Up to so many units, so many; of few units every choice matters, and costs little. With more, two."""
 _ALL_CHANGES = 1500  # up to so many moves and swaps, all are tried; else so many are drawn
 _MOST_STEPS = 300
 _MOST_FAILURES = 8
@@ -45,7 +46,7 @@ def assign(units: Units, shares: NDArray[np.float64], seed: int) -> NDArray[np.i
     generator = np.random.default_rng(seed)
     cost = _Cost(units, shares)
     best, least = None, np.inf
-    for _ in range(_BEGINNINGS if len(units.sizes) <= 200 else 2):
+    for _ in range(next((many for most, many in _BEGINNINGS if len(units.sizes) <= most), 2)):
         splits = _begin(units, shares, generator)
         reached = _improve(splits, units, cost, len(shares), generator)
         if reached < least:

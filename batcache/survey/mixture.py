@@ -96,7 +96,8 @@ def p_value(ratio: float) -> float:
     """How often chance alone gives a likelihood ratio so low where the species is absent, with many files.
 
     A share of 0 lies on the boundary: half of the time the ratio is 1, else -2 log of it is of chi-square with one
-    degree of freedom (Self & Liang 1987), whose upper tail at x is ``erfc(sqrt(x / 2))``.
+    degree of freedom (Self & Liang 1987), whose upper tail at x is ``erfc(sqrt(x / 2))``. With few files this is too
+    low: of one file, chance is how often the species that is likeliest to be taken for this one is, about the ratio.
 
     >>> round(p_value(0.15), 3), p_value(1.0)
     (0.026, 1.0)

@@ -33,7 +33,7 @@ class Presence:
         share: of all files, as estimated.
         likelihood_ratio: of the most likely shares without it to the most likely with it, 0 to 1. Programs in use call
             this the P-value.
-        p_value: how often a species that is absent has so low a ratio.
+        p_value: how often a species that is absent has so low a ratio, with many files; with few it is too low.
         share_of_draws: of the confusions that the held-out clips leave possible, in how many the ratio is below 0.05.
         flags: ``few files``, ``swamped``.
     """

@@ -9,7 +9,7 @@ files_above_threshold  files in which it is at or above its threshold, beside ot
 files              of that site and night, those without a species among them
 share              of all these files, as estimated
 likelihood_ratio   without the species to with it; programs in use call this the P-value
-p_value            how often a species that is absent has so low a ratio
+p_value            how often a species that is absent has so low a ratio, with many files; with few it is too low
 share_of_draws     of the confusions that the held-out clips leave possible, in how many the ratio is below 0.05
 flags              ``few files``: identified in fewer than 15; ``swamped``: in less than a quarter of the identified
 held_out_clips     of the species, by which its confusion is known

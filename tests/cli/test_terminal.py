@@ -174,7 +174,9 @@ species = ("Rhinolophus ferrumequinum", "Pipistrellus pipistrellus", "Myotis myo
 rng = np.random.default_rng(0)
 metrics = compute_metrics(rng.random((123, 3)), rng.integers(0, 2, (123, 3)).astype(np.int8), species)
 files = dict(predictions_file="p.npz", metrics_file="metrics.json", page="report.html")
-report = SimpleNamespace(metrics=metrics, notes=(), split="test", **files)
+measures = SimpleNamespace(calibration_error=None)
+calibration = SimpleNamespace(scores=measures, probabilities=None)
+report = SimpleNamespace(metrics=metrics, calibration=calibration, groups=(), notes=(), split="test", **files)
 show(of_evaluation(report))
 """
 

@@ -48,6 +48,7 @@ def test_predictions_have_the_fields_shapes_and_types_that_were_promised(run: Pa
         "evidence_start_s": ("f", 8, 1),
         "evidence_end_s": ("f", 8, 1),
         "offsets": ("i", 8, 1),
+        "bats": ("f", 4, 1),
     }
     assert counts.tolist() == [bag.instances(250) for bag in chosen(run, small).bags]
 
@@ -121,6 +122,7 @@ def test_metrics_are_those_of_the_predictions_keyed_by_split(run: Path, small: S
             "notes": list(chosen(run, small, split=split).notes),
             **json.loads(json.dumps(metrics.to_plain())),
             "calibration": report.calibration.to_plain(),
+            "groups": [],
         }
 
 

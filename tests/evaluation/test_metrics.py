@@ -109,7 +109,8 @@ def test_macro_ranking_metrics_average_the_species_not_left_out(table: Table) ->
 def test_the_fast_path_gives_the_same_macro_average_precision(table: Table) -> None:
     scores, labels, species = table
     expected = compute_metrics(scores, labels, species).macro_average_precision
-    assert macro_average_precision(scores, labels) == expected
+    found = macro_average_precision(scores, labels)
+    assert found == (None if expected is None else pytest.approx(expected, **NEAR))
 
 
 @laws

@@ -154,3 +154,9 @@ def test_many_files_tell_the_true_shares() -> None:
     made_by = np.array([0.70, 0.05, 0.25])
     files = np.random.default_rng(0).multinomial(200_000, made_by @ THREE)
     np.testing.assert_allclose(share_of(files, THREE), made_by, atol=0.01)
+
+
+def test_of_one_file_the_p_value_is_too_low() -> None:
+    """Without B, A is likeliest to be taken for it, in 0.03 of its files: hence the flag "few files"."""
+    assert ratio_of((0, 1, 0), THREE) == pytest.approx(0.03 / 0.80, rel=1e-5)
+    assert p_value(ratio_of((0, 1, 0), THREE)) < THREE[0, B] / 3

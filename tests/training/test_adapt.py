@@ -38,8 +38,9 @@ def test_statistics_go_so_far_towards_those_of_the_clips(small: SmallWorld, trun
     adapt_trunk(trunk, small.store, bags, frames, share, CPU)
     with torch.no_grad():
         maps = convolution(torch.cat([read_bag(small.store, bag, frames) for bag in bags]).float().unsqueeze(1))
-    torch.testing.assert_close(norm.running_mean, mean.lerp(maps.mean((0, 2, 3)), share))
-    torch.testing.assert_close(norm.running_var, variance.lerp(maps.var((0, 2, 3)), share))
+    near = {"atol": 1e-4, "rtol": 1e-4}  # sums of a hundred thousand float32 in another order
+    torch.testing.assert_close(norm.running_mean, mean.lerp(maps.mean((0, 2, 3)), share), **near)
+    torch.testing.assert_close(norm.running_var, variance.lerp(maps.var((0, 2, 3)), share), **near)
 
 
 def test_no_instance_counts_for_more_as_it_is_in_the_last_piece(

@@ -111,8 +111,8 @@ def export_model(
     """Write a model as an ONNX file, for other programs, and for predict without torch; needs pip install
     'batcache[onnx]'.
 
-    The graph takes samples, -1 to 1, of recordings of one true rate and any length, and gives scores, logits and the
-    evidence of each instance: the front end is in it. It holds a recording whole, 4.4 MB a second at 384 kHz; predict
+    The graph takes samples, -1 to 1, of recordings of one true rate and any length, and gives scores, logits, the
+    evidence of each instance and, where the model hears that, the score of a bat: the front end is in it. It holds a recording whole, 4.4 MB a second at 384 kHz; predict
     streams, and takes every rate. What the model knows stands in the file.
 
     Example: batcache export-model runs/20260412T100000Z-top_share model.onnx
@@ -125,7 +125,9 @@ def export_model(
 def calibrate(
     model: Annotated[
         Path,
-        typer.Argument(metavar="RUN|FILE.pt", help="The model: a run's folder, or its file.", show_default=False),
+        typer.Argument(
+            metavar="RUN|FILE", help="The model: a run's folder, or a file (.pt, .onnx).", show_default=False
+        ),
     ],
     reviewed: Annotated[
         Path,
@@ -154,7 +156,7 @@ def calibrate(
 
 def presence(
     model: Annotated[
-        Path, typer.Option(metavar="RUN|FILE.pt", help="The model that judged the recordings.", show_default=False)
+        Path, typer.Option(metavar="RUN|FILE", help="The model that judged the recordings.", show_default=False)
     ],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What predict has written.")] = Path("predictions"),
     site: Annotated[
@@ -173,7 +175,8 @@ def presence(
 
     Flags: "few files", identified as the species in fewer than 15; "swamped", in less than a quarter of the identified.
     There such tests are often wrong. batcache is on no authority's list of approved programs (USFWS): look at the
-    recordings before a presence is reported. Of a hundred species that are absent, five have a p-value below 0.05.
+    recordings before a presence is reported. Of a hundred species that are absent, five have a p-value below 0.05; with
+    few files p-values are too low.
 
     Site and night are read from predictions.csv, where they may be corrected, and rows deleted, beforehand.
 

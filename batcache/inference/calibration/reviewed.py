@@ -18,7 +18,7 @@ from batcache.manifest.table import place_of, read_table
 from batcache.storage.spreadsheet import as_written
 
 _OF_PREDICTIONS = {"site", "night", "time", "duration_s", "verdict", "species", "notes", "threshold", "model"}
-_PASSED_OVER = {*_OF_PREDICTIONS, "format_version", "group", "start_s", "split"}
+_PASSED_OVER = {*_OF_PREDICTIONS, "bat", "pulses", "format_version", "group", "start_s", "split"}
 
 
 @dataclass(frozen=True)
