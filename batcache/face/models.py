@@ -162,7 +162,7 @@ def calibrate(
     """Calibrate a model on recordings that a person has reviewed, without training.
 
     Args:
-        model: a run's folder, a checkpoint or an ONNX file, beside which a profile is written that ``predict`` takes from there.
+        model: a run's folder, a checkpoint or an ONNX file; beside it a profile is written, which ``predict`` takes.
         reviewed: a CSV with the paths of recordings and a column of 1, 0 or nothing for each species looked at.
         predictions: the folder that ``predict`` judged these recordings into.
         precision: that is wanted of thresholds, in what is returned.

@@ -112,8 +112,9 @@ def export_model(
     'batcache[onnx]'.
 
     The graph takes samples, -1 to 1, of recordings of one true rate and any length, and gives scores, logits, the
-    evidence of each instance and, where the model hears that, the score of a bat: the front end is in it. It holds a recording whole, 4.4 MB a second at 384 kHz; predict
-    streams, and takes every rate. What the model knows stands in the file.
+    evidence of each instance and, where the model hears that, the score of a bat: the front end is in it. It holds a
+    recording whole, 4.4 MB a second at 384 kHz; predict streams, and takes every rate. What the model knows stands in
+    the file.
 
     Example: batcache export-model runs/20260412T100000Z-top_share model.onnx
     """
