@@ -28,7 +28,7 @@ def explain(error: ValidationError, path: Path | None, known_in: Callable[[list[
             return ConfigError(place, "no such setting", f"It is {name} now")
         known = known_in(where[:-1])
         return ConfigError(place, "no such setting", did_you_mean(where[-1], known, f"Known: {', '.join(known)}"))
-    finding = first["msg"].lower().replace("tuple", "list")
+    finding = first["msg"].lower().removeprefix("value error, ").replace("tuple", "list")
     return ConfigError(place, f"{_VALUES.repr(first['input'])}: {finding}", "Correct the value")
 
 

@@ -123,7 +123,7 @@ class PredictReport:
     @property
     def found_groups(self) -> dict[str, int]:
         """How many recordings hold a species of each group without it being said which."""
-        named = Counter(name for cell in self.columns["group"] for name in str(cell).split("; ") if name)
+        named = Counter(name for cell in self.columns["species_group"] for name in str(cell).split("; ") if name)
         return {name: named[name] for name in self.group_calibration.species}
 
     def table(self) -> dict[str, NDArray[Any]]:

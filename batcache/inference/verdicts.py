@@ -10,7 +10,7 @@ duration_s     true seconds
 verdict        ``species``; without one ``group``; without either ``unknown bat`` or ``no bat``, by the column ``bat``,
                or, where the model does not say that, ``no species above threshold``; ``rejected``
 species        those whose score is at or above their threshold, the highest first, separated by ``; ``
-group          groups at or above theirs of which no member is: one of the group is there, but not said which
+species_group  groups of species at or above their threshold of which no member is: one is there, not said which
 bat            the score that there is a bat at all, 0 to 1, where the model says so; where it is low, species score low
 pulses         how many short sounds stand out of the background: calls, but also insects and clicks
 <a species>    its score, 0 to 1; empty where the model was not taught it, and where the recording was rejected. Of a
@@ -48,8 +48,10 @@ SAME_AUDIO = "the same audio as"
 SPECIES, GROUP, NOTHING, REJECTED = "species", "group", "no species above threshold", "rejected"
 UNKNOWN_BAT, NO_BAT = "unknown bat", "no bat"
 BAT_THRESHOLD = 0.5
+_TINY = 1e-4
+"""Smaller scores are written with three digits, as 5.41e-13: no threshold lies among them."""
 _OTHER_COLUMNS = (
-    "path", "site", "night", "time", "duration_s", "verdict", "species", "group", "bat", "pulses",
+    "path", "site", "night", "time", "duration_s", "verdict", "species", "species_group", "bat", "pulses",
     "notes", "threshold", "model", "format_version",
 )  # fmt: skip
 
@@ -170,7 +172,7 @@ def columns_of(
         "duration_s": [np.nan if v.duration_s is None else v.duration_s for v in verdicts],
         "verdict": [v.verdict for v in verdicts],
         "species": ["; ".join(v.species) for v in verdicts],
-        "group": ["; ".join(v.groups) for v in verdicts],
+        "species_group": ["; ".join(v.groups) for v in verdicts],
         "bat": [np.nan if v.bat is None else v.bat for v in verdicts],
         "pulses": [np.nan if v.pulses is None else float(v.pulses) for v in verdicts],
         **{_call_column(name): scores[:, i].tolist() for i, name in enumerate(species)},
@@ -203,4 +205,6 @@ def write_verdicts(path: Path, columns: Mapping[str, Sequence[str] | Sequence[fl
 
 def _as_number(value: float) -> str:
     """With as many digits as tell it from the next float32, so that no score is rounded across a threshold."""
+    if 0 < abs(value) < _TINY:
+        return f"{value:.3g}"
     return "" if np.isnan(value) else np.format_float_positional(np.float32(value), trim="-")

@@ -11,6 +11,7 @@ from batcache.config.settings import Config
 from batcache.features.frame_pulses import count_pulses
 from batcache.model.heads import MILHeads, score_alongside
 from batcache.model.pretrained import PretrainedMILModel
+from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag, read_bag
 from batcache.training.clips.simulated import simulate_sounds
@@ -30,6 +31,7 @@ def teach_bat_heads(
     bags: Sequence[Bag],
     embeddings: Sequence[Tensor],
     config: Config,
+    on_progress: OnProgress,
 ) -> None:
     """Teach a model's bat heads by some of the user's clips, and by ``training.simulated_sounds``.
 
@@ -38,7 +40,9 @@ def teach_bat_heads(
     """
     device, frames, settings = model.heads.mean.device, config.data.frames_per_instance, config.training
     chosen = list(_choose(store, bags, frames))
+    on_progress(Progress("simulate", 0, settings.simulated_sounds))
     sounds = simulate_sounds(settings.simulated_sounds, store.features, config.data.sample_rate)
+    on_progress(Progress("simulate", len(sounds), len(sounds)))
     with torch.no_grad():
         simulated = [model.trunk.embed(sound.cut(frames).to(device).float()).cpu() for sound in sounds]
     known = [*(embeddings[i].float() for i, _ in chosen), *simulated]

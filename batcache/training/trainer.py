@@ -172,7 +172,7 @@ class Trainer:
         if self.standardises:
             self.model.heads.standardise_by(torch.cat(contents))
         if self.model.heads.bats and not self.epoch:
-            teach_bat_heads(self.model, self.store, train, contents, self.config)
+            teach_bat_heads(self.model, self.store, train, contents, self.config, on_progress)
         return contents
 
     def _run_epoch(self, source: BatchReader | BagsInMemory, on_progress: OnProgress) -> Epoch:

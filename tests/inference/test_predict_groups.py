@@ -52,10 +52,12 @@ def test_a_group_is_said_where_no_member_is_and_never_both(
     for row in rows:
         own = scores[place[row["path"]]]
         expected = own[:2].max() >= at.value and not (own >= limits)[:2].any() and at.basis != NOTHING
-        assert (row["group"] == "tones") == expected
+        assert (row["species_group"] == "tones") == expected
         assert (row["verdict"] == "group") == (expected and not row["species"])
-    assert report.found_groups == {"tones": sum(row["group"] == "tones" for row in rows)}
-    assert {row["group"] for row in rows} == {"", "tones"}, "about half of the recordings reach a member's threshold"
+    assert report.found_groups == {"tones": sum(row["species_group"] == "tones" for row in rows)}
+    assert {row["species_group"] for row in rows} == {"", "tones"}, (
+        "about half of the recordings reach a member's threshold"
+    )
 
 
 def test_thresholds_and_probabilities_of_groups_stand_beside_those_of_species(
@@ -87,5 +89,5 @@ def test_a_model_that_carries_no_clips_says_no_group(
     settings = replace(model.checkpoint.model, species_groups=TONES)
     save_checkpoint(tmp_path / "bare.pt", replace(model.checkpoint, model=settings, held_out=None))
     report = judged(folder, model=open_model(tmp_path / "bare.pt"))
-    assert report.found_groups == {"tones": 0} and set(report.table()["group"]) == {""}
+    assert report.found_groups == {"tones": 0} and set(report.table()["species_group"]) == {""}
     assert "probability tones" not in report.columns

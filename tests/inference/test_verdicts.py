@@ -43,7 +43,7 @@ def test_a_row_says_what_was_found_where_and_when(tmp_path: Path) -> None:
     second, third, first = read(tmp_path / "predictions.csv")
     assert first == {
         "path": "x/MILL_20240413_031003.wav", "site": "MILL", "night": "2024-04-12", "time": "2024-04-13 03:10:03",
-        "duration_s": "5", "verdict": "species", "species": "=High; Low", "group": "", "bat": "", "pulses": "",
+        "duration_s": "5", "verdict": "species", "species": "=High; Low", "species_group": "", "bat": "", "pulses": "",
         "Low": "0.5", "'=High": "0.987654",
         "notes": "the same audio as b.wav", "threshold": "0.5", "model": "model.pt 12345678", "format_version": "2",
     } | {"species": "'=High; Low"}  # fmt: skip
@@ -87,7 +87,7 @@ def test_a_group_stands_where_none_of_its_species_does() -> None:
     verdicts = list_verdicts(rows, {}, says, Thresholds(np.array([0.5, 0.5]), [group], [0.4]), FeatureConfig(), {})
     table = columns_of(verdicts, SPECIES, None, "model.pt 12345678", {"both": [0.8, 0.9, np.nan]})
     assert table["verdict"] == ["group", "species", "no species above threshold"]
-    assert table["group"] == ["both", "", ""] and table["species"] == ["", "Low", ""]
+    assert table["species_group"] == ["both", "", ""] and table["species"] == ["", "Low", ""]
     np.testing.assert_array_equal(table["probability both"], [0.8, 0.9, np.nan])
 
 

@@ -61,7 +61,9 @@ def predict(
     and the exit code is 0 all the same.
 
     In predictions.csv stands a row for each recording: where and when, what was found, every species' score, what is
-    doubtful; in instances.npz the evidence of each instance. A score is no probability: those stand in columns of their
+    doubtful; in instances.npz the evidence of each instance. Where no species is found, the verdict is a group of
+    species, "unknown bat" or "no bat", by the score in the column bat, where the model has one; pulses counts short
+    sounds that stand out, calls but also insects and clicks. A score is no probability: those stand in columns of their
     own, for species whose scores the model can translate. A species counts from its own threshold on, which
     thresholds.csv names with what it rests on: where the model carries enough clips that it had not learnt from, the
     threshold promises --precision on nights like those; else it is that of the best F1; else 0.5, and nothing is

@@ -1,7 +1,7 @@
 """A model calibrated on recordings that a person has reviewed, without training."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from batcache.inference.calibration.thresholds import FEWEST, PRECISION
 from batcache.inference.model_file import ModelFile
 from batcache.inference.predictions import Predictions, read_predictions
 from batcache.inference.recordings.journal import NAME, read_header
+from batcache.inference.verdicts import LEARNT
 from batcache.model.provenance import HeldOut
 from batcache.storage.spreadsheet import as_written
 
@@ -60,7 +61,8 @@ def recalibrate(model: ModelFile, reviewed: Path, predictions: Path, precision: 
     profile = Profile(model.digest, model.checkpoint.species, reviewed.name, held_out)
     write_profile(profile_path(model.path), profile)
     calibration = calibrate_model(model, precision)
-    return Recalibrated(profile_path(model.path), calibration, len(rows.paths), rows.notes)
+    notes = (*rows.notes, *_note_learnt(predictions, rows))
+    return Recalibrated(profile_path(model.path), calibration, len(rows.paths), notes)
 
 
 def _read_scores(model: ModelFile, folder: Path) -> Predictions:
@@ -84,6 +86,15 @@ def _require_enough(reviewed: Path, rows: Reviewed, logits: NDArray[np.float32])
     if fewer.max(initial=0) < FEWEST:
         finding = f"{count(len(rows.paths), 'row')}: no species is present in {FEWEST} of them and absent in {FEWEST}"
         raise RunError(reviewed, finding, "Review more recordings, also some without the species")
+
+
+def _note_learnt(folder: Path, rows: Reviewed) -> Iterator[str]:
+    """Which rows say too much good of the model, as it has learnt from their recordings."""
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        learnt = {as_written(row["path"]) for row in csv.DictReader(file) if LEARNT in row["notes"]}
+    if known := [path for path in rows.paths if path in learnt]:
+        which = f"{len(known):,} of {count(len(rows.paths), 'row')}: {list_some(known)}"
+        yield f"the model has learnt from {which}. Their scores are better than elsewhere: calibrate without them"
 
 
 def _read_nights(folder: Path) -> dict[str, str]:

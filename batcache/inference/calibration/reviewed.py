@@ -18,7 +18,7 @@ from batcache.manifest.table import place_of, read_table
 from batcache.storage.spreadsheet import as_written
 
 _OF_PREDICTIONS = {"site", "night", "time", "duration_s", "verdict", "species", "notes", "threshold", "model"}
-_PASSED_OVER = {*_OF_PREDICTIONS, "bat", "pulses", "format_version", "group", "start_s", "split"}
+_PASSED_OVER = {*_OF_PREDICTIONS, "species_group", "bat", "pulses", "format_version", "group", "start_s", "split"}
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,13 @@ def read_reviewed(path: Path, species: Sequence[str]) -> Reviewed:
             if len(cells) != len(columns):
                 raise ValueError(f"{len(cells)} cells, the header has {len(columns)}", "Correct the row")
             name = read_filename(as_written(cells[0]), True)
-            labels = read_labels(cells, named, delimiter != ",")
         except ValueError as error:
             raise ManifestError(place_of(path, line), *error.args) from None
+        try:
+            labels = read_labels(cells, named, delimiter != ",")
+        except ValueError as error:
+            remedy = "Put 1 or 0 in the place of each score that was reviewed, and empty the others"
+            raise ManifestError(place_of(path, line), error.args[0], remedy) from None
         if name in paths:
             raise ManifestError(place_of(path, line), f"{name} stands here twice", "Delete one row")
         if any(label != UNKNOWN for label in labels):
@@ -70,7 +74,9 @@ def _list_notes(columns: Iterable[str], species: Sequence[str]) -> Iterator[str]
     others = [
         name
         for name in list(columns)[1:]
-        if name not in species and name not in _PASSED_OVER and not name.startswith(("probability ", "meta_"))
+        if name not in species
+        and name not in _PASSED_OVER
+        and not name.startswith(("probability ", "score of ", "meta_"))
     ]
     if others:
         yield f"columns that the model does not know are passed over: {', '.join(others)}"
