@@ -90,7 +90,7 @@ def cross_validate(
     place = predictions_path(run, FOLDS)
     write_predictions(place, judged.predictions)
     keep_out_of_fold(run / BEST, judged.predictions)
-    calibration = judge_calibration(judged.predictions, load_checkpoint(run / BEST), FOLDS)
+    calibration = judge_calibration(judged.predictions, load_checkpoint(run / BEST), crossed=True)
     about = {name: read_run(run)[name] for name in ("cache", "csvs", "split_of", "data_dir", "inputs")}
     notes = (*drawn.notes, *judged.notes)
     species, named = judged.predictions.species.tolist(), config.model.species_groups

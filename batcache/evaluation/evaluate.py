@@ -11,7 +11,7 @@ import torch
 from batcache.config.features import digest
 from batcache.config.settings import to_plain
 from batcache.errors import count
-from batcache.evaluation.calibration import Calibrated, judge_calibration
+from batcache.evaluation.calibration import Calibrated, is_fitted_on, judge_calibration
 from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
 from batcache.evaluation.eligible import in_order, refuse_trained, with_splits
 from batcache.evaluation.groups import GroupMetrics, groups_to_plain, judge_groups
@@ -39,7 +39,7 @@ from batcache.training.lineage import describe_unknown, read_heard
 from batcache.training.runs import BEST, read_run, read_run_config
 from batcache.training.tracking import Tracker, open_tracker
 
-EVALUATION_VERSION = 3
+EVALUATION_VERSION = 4
 """Raised whenever code changes what an evaluation makes of the same inputs: it is then not up to date."""
 
 
@@ -232,7 +232,8 @@ def evaluate(
     metrics = judge(predictions, judging.calls, intervals=in_full, threshold=judging.threshold)
     where = predictions_path(run, judging.name)
     write_predictions(where, predictions)
-    calibration = judge_calibration(predictions, checkpoint, judging.name)
+    crossed = is_fitted_on(run, checkpoint, judging.bags)
+    calibration = judge_calibration(predictions, checkpoint, crossed=crossed)
     groups = judge_groups(predictions, groups_of(checkpoint))
     outcome = _about(judging) | metrics.to_plain() | {"calibration": calibration.to_plain()}
     outcome |= {"groups": groups_to_plain(groups)}

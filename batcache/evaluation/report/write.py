@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from batcache.evaluation.calibration import calibrate_predictions
+from batcache.evaluation.calibration import calibrate_predictions, is_fitted_on
 from batcache.evaluation.judged import read_judged, report_path
 from batcache.evaluation.outcomes import FOLDS
 from batcache.evaluation.report.card import describe_judging, describe_run
@@ -65,7 +65,9 @@ def write_report(
     counts, card = count_at_thresholds(predictions), describe_run(run, outcome, store, datetime.now(UTC))
     precision_recall, roc = draw_curves(predictions)
     checkpoint = load_checkpoint(run / BEST.parent / Path(outcome["checkpoint"]).name)
-    probabilities, how = calibrate_predictions(predictions, checkpoint, name)
+    names = set(predictions.filenames.tolist())
+    crossed = name == FOLDS or is_fitted_on(run, checkpoint, [bag for bag in bags if bag.clip.filename in names])
+    probabilities, how = calibrate_predictions(predictions, checkpoint, crossed=crossed)
     calibrated = replace(predictions, scores=probabilities.astype(np.float32))
     text = _template().render(
         title=f"{run.name}: {name}",
