@@ -66,8 +66,14 @@ def calibrate_predictions(predictions: Predictions, checkpoint: Checkpoint, *, c
     """
     held_out, logits = checkpoint.held_out, logits_of(predictions.scores)
     if crossed:
-        return cross_calibrate(logits, predictions.labels, resampling(predictions).unit_of), CROSSED
+        return cross_calibrate_predictions(predictions)
     return calibrate_checkpoint(checkpoint).probabilities(logits), "" if held_out is None else OWN
+
+
+def cross_calibrate_predictions(predictions: Predictions) -> tuple[Floats, str]:
+    """Probabilities of clips, each by a calibration fitted on the clips of other groups, shape ``[R, C]``; the words"""
+    logits, groups = logits_of(predictions.scores), resampling(predictions).unit_of
+    return cross_calibrate(logits, predictions.labels, groups), CROSSED
 
 
 def judge_calibration(predictions: Predictions, checkpoint: Checkpoint, *, crossed: bool) -> Calibrated:
@@ -78,7 +84,11 @@ def judge_calibration(predictions: Predictions, checkpoint: Checkpoint, *, cross
         checkpoint: that judged them, or after folds that of all clips.
         crossed: see ``calibrate_predictions``.
     """
-    probabilities, how = calibrate_predictions(predictions, checkpoint, crossed=crossed)
+    return measure_calibration(predictions, *calibrate_predictions(predictions, checkpoint, crossed=crossed))
+
+
+def measure_calibration(predictions: Predictions, probabilities: Floats, how: str) -> Calibrated:
+    """Measure scores and, on the same cells, probabilities; ``how`` says by which calibration these are."""
     calibrated = measure(probabilities, predictions.labels)
     if not calibrated.cells:
         return Calibrated(measure(predictions.scores, predictions.labels), None, "")

@@ -11,9 +11,9 @@ import torch
 from batcache.config.features import digest
 from batcache.config.settings import to_plain
 from batcache.errors import count
-from batcache.evaluation.calibration import Calibrated, is_fitted_on, judge_calibration
+from batcache.evaluation.calibration import Calibrated, calibrate_predictions, is_fitted_on, measure_calibration
 from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
-from batcache.evaluation.eligible import in_order, refuse_trained, with_splits
+from batcache.evaluation.eligible import in_order, marks_any, refuse_trained, with_splits
 from batcache.evaluation.groups import GroupMetrics, groups_to_plain, judge_groups
 from batcache.evaluation.judge import judge
 from batcache.evaluation.judged import predictions_path, report_path
@@ -21,6 +21,7 @@ from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
 from batcache.evaluation.tables import as_csv, as_markdown, columns_of
 from batcache.inference.bag_scores import BagScores
+from batcache.inference.calibration.platt import Floats
 from batcache.inference.groups import groups_of
 from batcache.inference.model_file import require_its_features
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_predictions
@@ -157,22 +158,12 @@ def choose_clips(
     name = "-".join([split, *others])
     judged, known = {bag.clip.filename for bag in bags}, read_calls(manifest.data_dir) if calls is None else calls
     calls = {name: found for name, found in known.items() if name in judged}
-    if known and not _marks_any(calls, bags, checkpoint.species):
+    if known and not marks_any(calls, bags, checkpoint.species):
         lies = "where the evidence lies is not judged"
         notes.append(f"{EVENTS} marks no call of a species in any of these clips that holds it: {lies}")
     inputs = _describe_inputs(checkpoint_path, checkpoint, bags, calls, threshold)
     return Evaluation(
         checkpoint_path, checkpoint, store, manifest, split, name, bags, calls, tuple(notes), inputs, threshold
-    )
-
-
-def _marks_any(calls: Mapping[str, Sequence[Call]], bags: Sequence[Bag], species: Sequence[str]) -> bool:
-    """Whether a call is known of a species in a clip that holds it; also where no clip is known to hold any."""
-    present = {
-        (bag.clip.filename, name) for bag in bags for name, y in zip(species, bag.clip.labels, strict=True) if y == 1
-    }
-    return not present or not present.isdisjoint(
-        (name, call.species) for name, found in calls.items() for call in found
     )
 
 
@@ -232,13 +223,13 @@ def evaluate(
     metrics = judge(predictions, judging.calls, intervals=in_full, threshold=judging.threshold)
     where = predictions_path(run, judging.name)
     write_predictions(where, predictions)
-    crossed = is_fitted_on(run, checkpoint, judging.bags)
-    calibration = judge_calibration(predictions, checkpoint, crossed=crossed)
+    calibrated = calibrate_predictions(predictions, checkpoint, crossed=is_fitted_on(run, checkpoint, judging.bags))
+    calibration = measure_calibration(predictions, *calibrated)
     groups = judge_groups(predictions, groups_of(checkpoint))
     outcome = _about(judging) | metrics.to_plain() | {"calibration": calibration.to_plain()}
     outcome |= {"groups": groups_to_plain(groups)}
     summary = file_outcome(run, judging.name, outcome)
-    page = _write_report(judging, outcome, predictions) if in_full else None
+    page = _write_report(judging, outcome, predictions, calibrated) if in_full else None
     tracker = open_tracker(config.wandb, run, to_plain(config))
     log_metrics(tracker, judging.name, checkpoint.epoch, metrics)
     tracker.log_pictures(f"{judging.name}/clips", lambda folder: _draw_telling(judging, predictions, folder))
@@ -262,11 +253,14 @@ def _draw_telling(judging: Evaluation, predictions: Predictions, folder: Path) -
     return draw_telling(folder, judging.store, judging.bags, predictions, judging.manifest.data_dir)
 
 
-def _write_report(judging: Evaluation, outcome: Mapping[str, Any], predictions: Predictions) -> Path:
+def _write_report(
+    judging: Evaluation, outcome: Mapping[str, Any], predictions: Predictions, calibrated: tuple[Floats, str]
+) -> Path:
     from batcache.evaluation.report.write import write_report  # matplotlib and jinja2
 
     data_dir = judging.manifest.data_dir
-    return write_report(judging.run, judging.name, outcome, predictions, judging.store, judging.bags, data_dir)
+    judged = judging.run, judging.name, outcome, predictions, judging.store, judging.bags, data_dir
+    return write_report(*judged, calibrated)
 
 
 def _about(judging: Evaluation) -> dict[str, Any]:

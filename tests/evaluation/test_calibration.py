@@ -2,6 +2,7 @@
 
 import html
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from batcache.evaluation.calibration import CROSSED, OWN, calibrate_predictions, is_fitted_on, judge_calibration
 from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.evaluation.report.curves import LEFT, SIDE, TOP, draw_reliability
+from batcache.evaluation.report.write import report
 from batcache.inference.calibration.platt import sigmoid
 from batcache.inference.predictions import Predictions
 from batcache.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -91,13 +93,30 @@ def test_both_are_measured_on_the_same_cells(checkpoint: Checkpoint) -> None:
 def test_eval_files_it_and_the_report_draws_both_curves(small: SmallWorld, trained: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained, tmp_path / trained.name))
     save_checkpoint(run / BEST, carrying(load_checkpoint(run / BEST), "folds"))
-    report = judge(chosen(run, small))
+    judged = judge(chosen(run, small))
     filed = read_metrics(run)["test"]["calibration"]
-    assert filed == report.calibration.to_plain() and filed["how"] == OWN
-    assert filed["probabilities"]["cells"] == filed["scores"]["cells"] == (report.predictions.labels >= 0).sum()
-    assert report.page is not None
-    page = html.unescape(report.page.read_text(encoding="utf-8"))
+    assert filed == judged.calibration.to_plain() and filed["how"] == OWN
+    assert filed["probabilities"]["cells"] == filed["scores"]["cells"] == (judged.predictions.labels >= 0).sum()
+    assert judged.page is not None
+    page = html.unescape(judged.page.read_text(encoding="utf-8"))
     assert page.count('class="dot calibrated"') > 0 and f"Rings: probabilities, {OWN}" in page
+
+
+def other_epoch(best: Path) -> None:
+    checkpoint = load_checkpoint(best)
+    save_checkpoint(best, replace(checkpoint, epoch=checkpoint.epoch + 1))
+
+
+@pytest.mark.parametrize("loses", [Path.unlink, other_epoch])
+def test_a_report_leaves_rings_out_where_the_checkpoint_that_was_judged_is_gone(
+    small: SmallWorld, run: Path, loses: Callable[[Path], None]
+) -> None:
+    save_checkpoint(run / BEST, carrying(load_checkpoint(run / BEST), "folds"))
+    judge(chosen(run, small))
+    place = small.folder / "features.zarr"
+    assert 'class="dot calibrated"' in report(run, place).read_text(encoding="utf-8")
+    loses(run / BEST)
+    assert 'class="dot calibrated"' not in report(run, place).read_text(encoding="utf-8")
 
 
 def test_rings_lie_where_probabilities_and_shares_are() -> None:
