@@ -29,7 +29,7 @@ class GroupMetrics:
 
 def find_scored_groups(predictions: Predictions, named: Mapping[str, Sequence[str]]) -> tuple[SpeciesGroup, ...]:
     """The groups of the species that have a score in some clip; ``named`` as in ``find_groups``."""
-    scored = [not empty for empty in np.isnan(predictions.scores).all(0)]
+    scored = [not np.isnan(column).all() for column in predictions.scores.T]
     return find_groups(predictions.species.tolist(), scored, named)
 
 
