@@ -37,7 +37,7 @@ from batcache.inference.predictions import Predictions
 from batcache.manifest.night import read_occasion
 from batcache.model.provenance import TrainedOn
 from batcache.storage.disk import write_file
-from batcache.storage.spreadsheet import as_text
+from batcache.storage.spreadsheet import as_number, as_text
 from batcache.store.format.commit import CachedRecording
 
 FORMAT_VERSION = 2
@@ -197,10 +197,5 @@ def write_verdicts(path: Path, columns: Mapping[str, Sequence[str] | Sequence[fl
     table = csv.writer(text)  # its line ends, \r\n, have a name that holds either quoted
     table.writerow(map(as_text, columns))
     for row in zip(*columns.values(), strict=True):
-        table.writerow(as_text(cell) if isinstance(cell, str) else _as_number(cell) for cell in row)
+        table.writerow(as_text(cell) if isinstance(cell, str) else as_number(cell) for cell in row)
     write_file(path, text.getvalue().encode())
-
-
-def _as_number(value: float) -> str:
-    """With as many digits as tell it from the next float32, so that no score is rounded across a threshold."""
-    return "" if np.isnan(value) else np.format_float_positional(np.float32(value), trim="-")
