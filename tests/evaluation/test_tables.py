@@ -85,6 +85,13 @@ def test_markdown_has_a_table_a_level_with_figures_and_intervals(metrics: Metric
     assert "| Sweep † |" in text and "† too few groups hold it, or lack it" in text
 
 
+def test_markdown_shows_a_name_in_one_line_and_as_no_html_and_few_units_by_their_name() -> None:
+    made = predicted(list(np.random.default_rng(1).random((7, 1, 1))), [[i % 2] for i in range(7)])
+    text = as_markdown(judge_predictions(replace(made, species=np.array(["a\nb <img src=x>"])), {}))
+    assert "\n| a b &lt;img src=x>" in text and "<img" not in text
+    assert "draws of 7 recordings, few recordings\n" in text
+
+
 def test_json_is_what_metrics_json_holds(run: Path, small: SmallWorld) -> None:
     report = judge(chosen(run, small))
     assert json.loads(report.as_text("json")) == read_metrics(run)["test"]
