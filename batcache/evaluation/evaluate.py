@@ -10,7 +10,7 @@ import torch
 
 from batcache.config.features import digest
 from batcache.config.settings import to_plain
-from batcache.errors import count
+from batcache.errors import ConfigError, count
 from batcache.evaluation.calibration import Calibrated, calibrate_predictions, is_fitted_on, measure_calibration
 from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
 from batcache.evaluation.eligible import in_order, marks_any, refuse_trained, with_splits
@@ -129,9 +129,11 @@ def choose_clips(
 
     Raises:
         RunError: no checkpoint, or clips whose content or group the model was trained on.
-        StoreError: a cache with other features.
+        StoreError: a cache with other features. ConfigError: a threshold that is not from 0 to 1.
         ManifestError: other species, an empty split, a damaged ``events.csv``, and what ``join`` raises.
     """
+    if not 0 <= threshold <= 1:
+        raise ConfigError("--threshold", f"{threshold:g}, expected 0 to 1", "Pass 0.5")
     checkpoint = load_checkpoint(checkpoint_path)
     require_its_features(checkpoint, store)
     joined = join(in_order(manifest, checkpoint.species), store)

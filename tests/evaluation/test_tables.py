@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from batcache.errors import ConfigError
 from batcache.evaluation.evaluate import choose_clips
 from batcache.evaluation.judge import judge as judge_predictions
 from batcache.evaluation.metrics import Metrics
@@ -97,6 +98,12 @@ def test_json_is_what_metrics_json_holds(run: Path, small: SmallWorld) -> None:
     assert json.loads(report.as_text("json")) == read_metrics(run)["test"]
     assert report.as_text("csv") == as_csv(report.metrics) and report.as_text("md") == as_markdown(report.metrics)
     assert list(report.table()) == list(columns_of(report.metrics))
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1])
+def test_a_threshold_that_no_score_can_have_is_refused(run: Path, small: SmallWorld, threshold: float) -> None:
+    with pytest.raises(ConfigError, match=r"--threshold: .*, expected 0 to 1"):
+        choose_clips(run / BEST, small.store, small.manifest, "test", as_trained=True, threshold=threshold)
 
 
 def test_another_threshold_is_filed_and_makes_an_evaluation_out_of_date(run: Path, small: SmallWorld) -> None:
