@@ -73,10 +73,9 @@ def measure_predict(
         tasks[_PEER] = lambda: _detect_afresh(peer, heard, folder / "detected")
     taken = {name: sample.seconds / seconds for name, seconds in take_turns(tasks, rounds).items()}
     what = f"{len(sample)} recordings to scores, on the CPU"
-    yield Row(_SECTION, what, taken["ours"], "times real time", mark=SPEED_MARK, note="a model on the trunk that ships")
-    if peer is None:
-        yield Row(_SECTION, what, taken["ours"], "times real time", _PEER, note=_MISSING)
-    else:
+    note = "a model on the trunk that ships" + ("" if peer else f"; {_PEER} {_MISSING}")
+    yield Row(_SECTION, what, taken["ours"], "times real time", mark=SPEED_MARK, note=note)
+    if peer is not None:
         named = f"{_PEER} {peer.version}"
         yield Row(_SECTION, what, taken["ours"], "times real time", named, taken[_PEER], mark=PEER_MARK)
     if long_minutes:

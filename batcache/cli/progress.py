@@ -18,6 +18,7 @@ _TITLES = {
     "restore": "restoring",
     "eval": "judging clips",
     "predict": "judging recordings",
+    "presence": "testing site-nights",
     "sweep": "combinations",
     "synth": "simulating recordings",
 }

@@ -120,8 +120,8 @@ def of_groups(groups: "Sequence[GroupMetrics]") -> Iterator[Block]:
         if group.support
     ]
     if rows:
-        header = ("group", "clips", "AP", "ROC-AUC", "members' AP", "members")
-        yield Table("groups: any of their species, by the highest of its scores", rows, header, ("members",))
+        header = ("species group", "clips", "AP", "ROC-AUC", "members' AP", "members")
+        yield Table("species groups: any of their species, by the highest of its scores", rows, header, ("members",))
 
 
 def of_comparison(report: "Comparison") -> Iterator[Block]:

@@ -11,12 +11,11 @@ from batcache.evaluation.calibration import Calibrated, judge_calibration
 from batcache.evaluation.draws.units import resampling
 from batcache.evaluation.evaluate import log_metrics
 from batcache.evaluation.folds import draw_folds, judge_folds, require_taught
-from batcache.evaluation.groups import GroupMetrics, groups_to_plain, judge_groups
+from batcache.evaluation.groups import GroupMetrics, find_scored_groups, groups_to_plain, judge_groups
 from batcache.evaluation.judged import predictions_path
 from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import FOLDS, file_outcome
 from batcache.inference.calibration.platt import logits_of
-from batcache.inference.groups import find_groups
 from batcache.inference.predictions import Predictions, write_predictions
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import load_checkpoint, save_checkpoint
@@ -90,11 +89,10 @@ def cross_validate(
     place = predictions_path(run, FOLDS)
     write_predictions(place, judged.predictions)
     keep_out_of_fold(run / BEST, judged.predictions)
-    calibration = judge_calibration(judged.predictions, load_checkpoint(run / BEST), FOLDS)
+    calibration = judge_calibration(judged.predictions, load_checkpoint(run / BEST), crossed=True)
     about = {name: read_run(run)[name] for name in ("cache", "csvs", "split_of", "data_dir", "inputs")}
     notes = (*drawn.notes, *judged.notes)
-    species, named = judged.predictions.species.tolist(), config.model.species_groups
-    groups = judge_groups(judged.predictions, find_groups(species, [True] * len(species), named))
+    groups = judge_groups(judged.predictions, find_scored_groups(judged.predictions, config.model.species_groups))
     outcome = about | {"checkpoint": BEST.name, "folds": folds, "notes": list(notes)} | judged.metrics.to_plain()
     outcome |= {"calibration": calibration.to_plain(), "groups": groups_to_plain(groups)}
     summary = file_outcome(run, FOLDS, outcome)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from batcache.errors import RunError, count, list_some
+from batcache.evaluation.calls import Call
 from batcache.manifest.manifest import Manifest
 from batcache.training.clips.bags import Bag
 from batcache.training.clips.splits import ClipKey, SplitRow, clip_key
@@ -48,3 +49,13 @@ def refuse_trained(bags: Sequence[Bag], heard: Heard, checkpoint_path: Path) -> 
         names = list_some(bag.clip.filename for bag in seen)
         finding = f"trained on {len(seen):,} of {count(len(bags), 'clip')}, or on others of the same groups: {names}"
         raise RunError(checkpoint_path, finding, f"Judge it on clips of other groups, {OTHER_NIGHTS}")
+
+
+def marks_any(calls: Mapping[str, Sequence[Call]], bags: Sequence[Bag], species: Sequence[str]) -> bool:
+    """Whether a call is known of a species in a clip that holds it; also where no clip is known to hold any."""
+    present = {
+        (bag.clip.filename, name) for bag in bags for name, y in zip(species, bag.clip.labels, strict=True) if y == 1
+    }
+    return not present or not present.isdisjoint(
+        (name, call.species) for name, found in calls.items() for call in found
+    )

@@ -10,10 +10,10 @@ import torch
 
 from batcache.config.features import digest
 from batcache.config.settings import to_plain
-from batcache.errors import count
-from batcache.evaluation.calibration import Calibrated, judge_calibration
+from batcache.errors import ConfigError, count
+from batcache.evaluation.calibration import Calibrated, calibrate_predictions, is_fitted_on, measure_calibration
 from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
-from batcache.evaluation.eligible import in_order, refuse_trained, with_splits
+from batcache.evaluation.eligible import in_order, marks_any, refuse_trained, with_splits
 from batcache.evaluation.groups import GroupMetrics, groups_to_plain, judge_groups
 from batcache.evaluation.judge import judge
 from batcache.evaluation.judged import predictions_path, report_path
@@ -21,6 +21,7 @@ from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
 from batcache.evaluation.tables import as_csv, as_markdown, columns_of
 from batcache.inference.bag_scores import BagScores
+from batcache.inference.calibration.platt import Floats
 from batcache.inference.groups import groups_of
 from batcache.inference.model_file import require_its_features
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_predictions
@@ -39,7 +40,7 @@ from batcache.training.lineage import describe_unknown, read_heard
 from batcache.training.runs import BEST, read_run, read_run_config
 from batcache.training.tracking import Tracker, open_tracker
 
-EVALUATION_VERSION = 3
+EVALUATION_VERSION = 4
 """Raised whenever code changes what an evaluation makes of the same inputs: it is then not up to date."""
 
 
@@ -128,9 +129,11 @@ def choose_clips(
 
     Raises:
         RunError: no checkpoint, or clips whose content or group the model was trained on.
-        StoreError: a cache with other features.
+        StoreError: a cache with other features. ConfigError: a threshold that is not from 0 to 1.
         ManifestError: other species, an empty split, a damaged ``events.csv``, and what ``join`` raises.
     """
+    if not 0 <= threshold <= 1:
+        raise ConfigError("--threshold", f"{threshold:g}, expected 0 to 1", "Pass 0.5")
     checkpoint = load_checkpoint(checkpoint_path)
     require_its_features(checkpoint, store)
     joined = join(in_order(manifest, checkpoint.species), store)
@@ -157,22 +160,12 @@ def choose_clips(
     name = "-".join([split, *others])
     judged, known = {bag.clip.filename for bag in bags}, read_calls(manifest.data_dir) if calls is None else calls
     calls = {name: found for name, found in known.items() if name in judged}
-    if known and not _marks_any(calls, bags, checkpoint.species):
+    if known and not marks_any(calls, bags, checkpoint.species):
         lies = "where the evidence lies is not judged"
         notes.append(f"{EVENTS} marks no call of a species in any of these clips that holds it: {lies}")
     inputs = _describe_inputs(checkpoint_path, checkpoint, bags, calls, threshold)
     return Evaluation(
         checkpoint_path, checkpoint, store, manifest, split, name, bags, calls, tuple(notes), inputs, threshold
-    )
-
-
-def _marks_any(calls: Mapping[str, Sequence[Call]], bags: Sequence[Bag], species: Sequence[str]) -> bool:
-    """Whether a call is known of a species in a clip that holds it; also where no clip is known to hold any."""
-    present = {
-        (bag.clip.filename, name) for bag in bags for name, y in zip(species, bag.clip.labels, strict=True) if y == 1
-    }
-    return not present or not present.isdisjoint(
-        (name, call.species) for name, found in calls.items() for call in found
     )
 
 
@@ -232,12 +225,13 @@ def evaluate(
     metrics = judge(predictions, judging.calls, intervals=in_full, threshold=judging.threshold)
     where = predictions_path(run, judging.name)
     write_predictions(where, predictions)
-    calibration = judge_calibration(predictions, checkpoint, judging.name)
+    calibrated = calibrate_predictions(predictions, checkpoint, crossed=is_fitted_on(run, checkpoint, judging.bags))
+    calibration = measure_calibration(predictions, *calibrated)
     groups = judge_groups(predictions, groups_of(checkpoint))
     outcome = _about(judging) | metrics.to_plain() | {"calibration": calibration.to_plain()}
     outcome |= {"groups": groups_to_plain(groups)}
     summary = file_outcome(run, judging.name, outcome)
-    page = _write_report(judging, outcome, predictions) if in_full else None
+    page = _write_report(judging, outcome, predictions, calibrated) if in_full else None
     tracker = open_tracker(config.wandb, run, to_plain(config))
     log_metrics(tracker, judging.name, checkpoint.epoch, metrics)
     tracker.log_pictures(f"{judging.name}/clips", lambda folder: _draw_telling(judging, predictions, folder))
@@ -261,11 +255,14 @@ def _draw_telling(judging: Evaluation, predictions: Predictions, folder: Path) -
     return draw_telling(folder, judging.store, judging.bags, predictions, judging.manifest.data_dir)
 
 
-def _write_report(judging: Evaluation, outcome: Mapping[str, Any], predictions: Predictions) -> Path:
+def _write_report(
+    judging: Evaluation, outcome: Mapping[str, Any], predictions: Predictions, calibrated: tuple[Floats, str]
+) -> Path:
     from batcache.evaluation.report.write import write_report  # matplotlib and jinja2
 
     data_dir = judging.manifest.data_dir
-    return write_report(judging.run, judging.name, outcome, predictions, judging.store, judging.bags, data_dir)
+    judged = judging.run, judging.name, outcome, predictions, judging.store, judging.bags, data_dir
+    return write_report(*judged, calibrated)
 
 
 def _about(judging: Evaluation) -> dict[str, Any]:

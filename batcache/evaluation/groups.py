@@ -1,13 +1,13 @@
 """How well groups of species are recognised: genera and complexes, by the highest score of their members."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from batcache.evaluation.metrics import compute_metrics
-from batcache.inference.groups import SpeciesGroup, group_labels, group_scores
+from batcache.inference.groups import SpeciesGroup, find_groups, group_labels, group_scores
 from batcache.inference.predictions import Predictions
 
 
@@ -25,6 +25,12 @@ class GroupMetrics:
     average_precision: float | None
     roc_auc: float | None
     members_average_precision: float | None
+
+
+def find_scored_groups(predictions: Predictions, named: Mapping[str, Sequence[str]]) -> tuple[SpeciesGroup, ...]:
+    """The groups of the species that have a score in some clip; ``named`` as in ``find_groups``."""
+    scored = [not np.isnan(column).all() for column in predictions.scores.T]
+    return find_groups(predictions.species.tolist(), scored, named)
 
 
 def judge_groups(predictions: Predictions, groups: Sequence[SpeciesGroup]) -> tuple[GroupMetrics, ...]:

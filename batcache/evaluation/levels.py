@@ -42,9 +42,9 @@ class Items:
     drawn: Resampling
 
     def any_species(self) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-        """The highest score of each, and whether any species is there. Shape: ``[N]`` each"""
+        """The highest score of each, and whether any species is there, taught or not. Shape: ``[N]`` each"""
         taught = ~np.isnan(self.scores).all(0)
-        scores, labels = self.scores[:, taught], self.labels[:, taught]
+        scores, labels = self.scores[:, taught], self.labels
         highest = np.where(np.isnan(scores), -np.inf, scores).max(1, initial=-np.inf)
         if not taught.any():
             return np.full(len(scores), np.nan, np.float32), np.full(len(scores), -1, np.int8)

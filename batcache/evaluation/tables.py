@@ -55,7 +55,7 @@ def _markdown(level: str, metrics: Metrics) -> str:
     for row in _rows(level, metrics):
         counts = ["" if np.isnan(row[name]) else f"{row[name]:.0f}" for name in ("present", "known")]
         figures = [_figure(row[key], row[f"{key}_low"], row[f"{key}_high"]) for key in FIGURES]  # type: ignore[arg-type]
-        name = str(row["name"]).replace("\\", "\\\\").replace("|", "\\|")
+        name = _escape(str(row["name"]))
         lines.append(_line([f"{name} †" if row["few"] == 1 else name, *counts, *figures]))
     if any(row["few"] == 1 for row in _rows(level, metrics)):
         lines += ["", f"† too few {metrics.intervals.unit}s hold it, or lack it" if metrics.intervals else ""]
@@ -66,10 +66,20 @@ def _drawn(metrics: Metrics) -> str:
     sure = metrics.intervals
     if sure is None:
         return ""
-    few = ", few groups" if sure.few_units else ""
+    few = f", few {sure.unit}s" if sure.few_units else ""
     return (
         f"; {sure.refusal}" if sure.refusal else f"; 95 % of {sure.draws:,} draws of {sure.units:,} {sure.unit}s{few}"
     )
+
+
+def _escape(text: str) -> str:
+    r"""Text that a cell of a Markdown table shows as it is, in one line.
+
+    >>> print(_escape("a|b <i>"), _escape("two\nlines"))
+    a\|b &lt;i> two lines
+    """
+    whole = " ".join(text.splitlines())
+    return whole.replace("\\", "\\\\").replace("|", "\\|").replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _line(cells: list[str]) -> str:

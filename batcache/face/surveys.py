@@ -3,12 +3,20 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batcache.progress import OnProgress, ignore_progress
+
 if TYPE_CHECKING:
     from batcache.survey.presence_table import PresenceReport
 
 
 def presence(
-    folder: str | Path, model: str | Path, *, site: str | None = None, draws: int = 200, seed: int = 0
+    folder: str | Path,
+    model: str | Path,
+    *,
+    site: str | None = None,
+    draws: int = 200,
+    seed: int = 0,
+    on_progress: OnProgress = ignore_progress,
 ) -> "PresenceReport":
     """Test which species were at which site in which night, from what ``predict`` wrote into ``folder``.
 
@@ -18,6 +26,7 @@ def presence(
         site: of recordings whose row names none.
         draws: of the confusion, to see what its few clips leave open.
         seed: decides these.
+        on_progress: hears of each site-night.
 
     Returns:
         ``table()``, a row for each site, night and species: the ratio of likelihoods, and the p-value that belongs to
@@ -30,4 +39,6 @@ def presence(
     from batcache.inference.model_file import open_model
     from batcache.survey.presence_table import presence as test_nights
 
-    return test_nights(Path(folder), open_model(Path(model)), site=site, draws=draws, seed=seed)
+    return test_nights(
+        Path(folder), open_model(Path(model)), site=site, draws=draws, seed=seed, on_progress=on_progress
+    )

@@ -16,6 +16,7 @@ from batcache.errors import RunError, brief
 from batcache.inference.bag_scores import BagScores
 from batcache.manifest.manifest import Clip
 from batcache.storage.disk import replacing, write_file
+from batcache.storage.spreadsheet import as_number, as_text
 
 
 @dataclass(frozen=True)
@@ -120,16 +121,19 @@ def write_arrays(path: Path, predictions: Predictions) -> None:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write all of them as npz, and beside it the clips' scores as CSV, for spreadsheets."""
+    """Write all of them as npz, and beside it the clips' scores as CSV, for spreadsheets.
+
+    No score is rounded across a threshold, and no cell is a formula.
+    """
     write_arrays(path, predictions)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["filename", "start_s", "duration_s", *predictions.species.tolist()])
+    table.writerow(["filename", "start_s", "duration_s", *map(as_text, predictions.species.tolist())])
     for name, start, duration, scores in zip(
         predictions.filenames, predictions.start_s, predictions.duration_s, predictions.scores, strict=True
     ):
         span = [f"{start:g}", "" if np.isnan(duration) else f"{duration:g}"]
-        table.writerow([str(name), *span, *("" if np.isnan(score) else f"{score:.4f}" for score in scores)])
+        table.writerow([as_text(str(name)), *span, *map(as_number, scores)])
     write_file(path.with_suffix(".csv"), text.getvalue().encode())
 
 

@@ -37,7 +37,7 @@ from batcache.inference.predictions import Predictions
 from batcache.manifest.night import read_occasion
 from batcache.model.provenance import TrainedOn
 from batcache.storage.disk import write_file
-from batcache.storage.spreadsheet import as_text
+from batcache.storage.spreadsheet import as_number, as_text
 from batcache.store.format.commit import CachedRecording
 
 FORMAT_VERSION = 2
@@ -48,8 +48,6 @@ SAME_AUDIO = "the same audio as"
 SPECIES, GROUP, NOTHING, REJECTED = "species", "group", "no species above threshold", "rejected"
 UNKNOWN_BAT, NO_BAT = "unknown bat", "no bat"
 BAT_THRESHOLD = 0.5
-_TINY = 1e-4
-"""Smaller scores are written with three digits, as 5.41e-13: no threshold lies among them."""
 _OTHER_COLUMNS = (
     "path", "site", "night", "time", "duration_s", "verdict", "species", "species_group", "bat", "pulses",
     "notes", "threshold", "model", "format_version",
@@ -199,12 +197,5 @@ def write_verdicts(path: Path, columns: Mapping[str, Sequence[str] | Sequence[fl
     table = csv.writer(text)  # its line ends, \r\n, have a name that holds either quoted
     table.writerow(map(as_text, columns))
     for row in zip(*columns.values(), strict=True):
-        table.writerow(as_text(cell) if isinstance(cell, str) else _as_number(cell) for cell in row)
+        table.writerow(as_text(cell) if isinstance(cell, str) else as_number(cell) for cell in row)
     write_file(path, text.getvalue().encode())
-
-
-def _as_number(value: float) -> str:
-    """With as many digits as tell it from the next float32, so that no score is rounded across a threshold."""
-    if 0 < abs(value) < _TINY:
-        return f"{value:.3g}"
-    return "" if np.isnan(value) else np.format_float_positional(np.float32(value), trim="-")

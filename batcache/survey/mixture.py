@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 _PRECISION = 1e-6
 """Of log L: by so much a maximum that is returned may be too low."""
+_AS_LIKELY = 1 - 1e-5
+"""A ratio above it is 1 to the precision of the two maxima."""
 _MOST_STEPS = 5_000
 _NEAR = 0.95
 """A long step goes so far on the way to where the first share becomes 0."""
@@ -102,7 +104,7 @@ def p_value(ratio: float) -> float:
     >>> round(p_value(0.15), 3), p_value(1.0)
     (0.026, 1.0)
     """
-    if ratio >= 1:
+    if ratio > _AS_LIKELY:
         return 1.0
     return 0.0 if ratio <= 0 else 0.5 * math.erfc(math.sqrt(-math.log(ratio)))
 

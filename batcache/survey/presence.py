@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from batcache.survey.confusion import Confusion
 from batcache.survey.mixture import likelihood_ratios, p_value
 
-FEW_FILES, SWAMPED = "few files", "swamped"
+FEW_FILES, SWAMPED, FEW_CLIPS = "few files", "swamped", "few held-out clips"
+FEWEST_CLIPS = 10
+"""With fewer held-out clips of a species little is known of what it is taken for."""
 FEWEST_FILES = 15
 """With fewer files of a species in a night, a presence by such a test is doubtful (SEAFWA 11, 2024)."""
 SMALLEST_SHARE = 0.25
@@ -35,7 +37,7 @@ class Presence:
             this the P-value.
         p_value: how often a species that is absent has so low a ratio, with many files; with few it is too low.
         share_of_draws: of the confusions that the held-out clips leave possible, in how many the ratio is below 0.05.
-        flags: ``few files``, ``swamped``.
+        flags: ``few files``, ``swamped``, ``few held-out clips``.
     """
 
     species: int
@@ -73,12 +75,14 @@ def judge_night(labels: NDArray[np.int64], confusion: Confusion, draws: NDArray[
             likelihood_ratio=float(ratio),
             p_value=p_value(float(ratio)),
             share_of_draws=float(drawn),
-            flags=tuple(_flag(int(counts[i]), int(counts[:-1].sum()))),
+            flags=tuple(_flag(int(counts[i]), int(counts[:-1].sum()), float(confusion.counts[i].sum()))),
         )
         for i, ratio, drawn in zip(tested, ratios[0], below, strict=True)
     ]
 
 
-def _flag(identified: int, of: int) -> list[str]:
+def _flag(identified: int, of: int, clips: float) -> list[str]:
     flags = [FEW_FILES] if identified < FEWEST_FILES else []
-    return [*flags, SWAMPED] if identified < SMALLEST_SHARE * of or not of else flags
+    if identified < SMALLEST_SHARE * of or not of:
+        flags.append(SWAMPED)
+    return [*flags, FEW_CLIPS] if clips < FEWEST_CLIPS else flags

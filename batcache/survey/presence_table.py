@@ -11,7 +11,8 @@ share              of all these files, as estimated
 likelihood_ratio   without the species to with it; programs in use call this the P-value
 p_value            how often a species that is absent has so low a ratio, with many files; with few it is too low
 share_of_draws     of the confusions that the held-out clips leave possible, in how many the ratio is below 0.05
-flags              ``few files``: identified in fewer than 15; ``swamped``: in less than a quarter of the identified
+flags              ``few files``: identified in fewer than 15; ``swamped``: in less than a quarter of the identified;
+                   ``few held-out clips``: of the species, fewer than 10
 held_out_clips     of the species, by which its confusion is known
 threshold          of the species' scores
 model              the file's name and the beginning of its BLAKE3
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from batcache.errors import PredictError, RunError
 from batcache.inference.model_file import ModelFile
 from batcache.inference.verdicts import write_verdicts
+from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.survey.confusion import Confusion, count_confusion, identify
 from batcache.survey.presence import Presence, judge_night
 from batcache.survey.site_nights import SiteNight, Survey, read_survey
@@ -67,7 +69,13 @@ class PresenceReport:
 
 
 def presence(
-    folder: Path, model: ModelFile, *, site: str | None = None, draws: int = 200, seed: int = 0
+    folder: Path,
+    model: ModelFile,
+    *,
+    site: str | None = None,
+    draws: int = 200,
+    seed: int = 0,
+    on_progress: OnProgress = ignore_progress,
 ) -> PresenceReport:
     """Test for presence, site by site and night by night, and write ``presence.csv`` beside the predictions.
 
@@ -77,6 +85,7 @@ def presence(
         site: of recordings whose row names none.
         draws: of the confusion, to see what it leaves open.
         seed: decides them.
+        on_progress: hears of each site-night.
 
     Raises:
         PredictError, ManifestError: nothing was judged into the folder, by another model, or its tables are damaged.
@@ -94,9 +103,13 @@ def presence(
     if not confusion.species:
         raise RunError(model.path, "no held-out clip holds any of its species", "Train with more clips to validate on")
     drawn = confusion.draw(draws, np.random.default_rng(seed))
-    rows = [row for night in survey.nights for row in _test_night(night, survey, confusion, drawn)]
+    rows: list[_Row] = []
+    for done, night in enumerate(survey.nights, 1):
+        rows += _test_night(night, survey, confusion, drawn)
+        on_progress(Progress("presence", done, len(survey.nights)))
     columns, place = _columns_of(rows, confusion, survey), folder / "presence.csv"
-    small = {name: [f"{value:.3g}" for value in columns[name]] for name in ("likelihood_ratio", "p_value")}
+    ratios = ("share", "likelihood_ratio", "p_value", "share_of_draws")
+    small = {name: [f"{value:.3g}".replace("nan", "") for value in columns[name]] for name in ratios}
     write_verdicts(place, {**columns, **small})
     return PresenceReport(
         table_file=place,

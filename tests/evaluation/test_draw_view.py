@@ -10,7 +10,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 
 from batcache.config.settings import DataConfig
-from batcache.errors import RunError
+from batcache.errors import ConfigError, RunError
 from batcache.evaluation.calls import Call
 from batcache.evaluation.pictures.draw import draw_page
 from batcache.evaluation.pictures.panels import Scores, panels_of_run
@@ -65,6 +65,13 @@ def test_a_zoomed_picture_shows_its_seconds_its_calls_and_evidence_alone(tmp_pat
     (image,) = spectrogram.get_images()
     assert np.asarray(image.get_array()).shape == (128, 100), "a millisecond a column"
     assert [str(line.get_label()) for line in spectrogram.get_lines()] == ["High"]
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan")])
+@pytest.mark.parametrize("name", ["start", "duration"])
+def test_seconds_without_end_or_number_are_refused(name: str, seconds: float) -> None:
+    with pytest.raises(ConfigError, match=f"--{name}: {seconds:g}, expected seconds"):
+        View(**{f"{name}_s": seconds})
 
 
 def test_nothing_to_see_is_said_with_where_the_clip_lies(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from batcache.store.format.last_build import portable
 from batcache.training.clips.bags import read_bag
 from batcache.training.runs import BEST, newest_run, read_run, write_run
 from tests.evaluation.judging import chosen, judge, read_metrics
+from tests.evaluation.predicted import predicted
 from tests.small_world import CPU, SPECIES, SmallWorld
 
 # What is written
@@ -179,7 +180,14 @@ def test_the_table_beside_the_predictions_holds_every_clips_scores(run: Path, sm
     assert header == ["filename", "start_s", "duration_s", *made.species]
     assert [row[0] for row in rows] == made.filenames.tolist()
     assert [float(row[1]) for row in rows] == made.start_s.tolist()
-    np.testing.assert_allclose(np.array([row[3:] for row in rows], float), made.scores, rtol=0, atol=5.1e-5)
+    np.testing.assert_allclose(np.array([row[3:] for row in rows], float), made.scores, rtol=1e-7)
+
+
+def test_the_table_rounds_no_score_across_a_threshold_and_no_cell_of_it_is_a_formula(tmp_path: Path) -> None:
+    made = replace(predicted([np.array([[0.49996]])], [[1]]), filenames=np.array(["=a.wav"]), species=np.array(["@b"]))
+    write_predictions(tmp_path / "p.npz", made)
+    header, row = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()
+    assert header.endswith(",'@b") and row == "'=a.wav,0,,0.49996"
 
 
 def test_predictions_written_without_durations_are_read_as_of_clips_that_go_on_to_the_end(

@@ -1,11 +1,12 @@
 """Groups of species are judged as species are."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from batcache.evaluation.groups import groups_to_plain, judge_groups
+from batcache.evaluation.groups import find_scored_groups, groups_to_plain, judge_groups
 from batcache.evaluation.metrics import compute_metrics
 from batcache.inference.groups import SpeciesGroup, group_labels, group_scores
 from batcache.inference.predictions import Predictions
@@ -47,6 +48,15 @@ def test_clips_in_which_a_member_has_no_score_do_not_count() -> None:
         of_rest.average_precision,
         of_rest.roc_auc,
     )
+
+
+def test_a_species_that_no_model_was_taught_does_not_silence_its_genus() -> None:
+    says = replace(drawn(300), species=np.array(["Myotis myotis", "Myotis brandtii", "Myotis nattereri"]))
+    says.scores[:, 1] = np.nan
+    (genus,) = find_scored_groups(says, {})
+    assert genus == SpeciesGroup("Myotis sp.", (0, 2))
+    (row,) = judge_groups(says, [genus])
+    assert row.known > 0 and row.average_precision is not None
 
 
 def test_without_groups_there_is_nothing_to_judge() -> None:

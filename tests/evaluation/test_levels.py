@@ -61,13 +61,13 @@ def test_a_night_is_read_from_the_name_where_no_group_is_known_and_clips_of_no_n
     assert nights.labels.tolist() == [[1], [0]] and nights.scores.ravel().tolist() == pytest.approx([0.9, 0.4])
 
 
-def test_any_species_is_the_highest_score_of_those_taught_and_present_where_any_is() -> None:
+def test_any_species_is_the_highest_score_of_those_taught_and_present_where_any_is_taught_or_not() -> None:
     scores = [[0.9, 0.1, NAN], [0.3, 0.4, NAN], [0.2, 0.3, NAN], [NAN, 0.2, NAN]]
     labels = [[0, 1, 0], [0, 0, 1], [0, -1, 0], [0, 0, 0]]
     made = clips(scores, labels, [])
     highest, there = clips_of(made, resampling(made)).any_species()
     assert highest.tolist() == pytest.approx([0.9, 0.4, 0.3, 0.2])
-    assert there.tolist() == [1, 0, -1, -1], "of a species never taught nothing is asked; a missing score is unknown"
+    assert there.tolist() == [1, 1, -1, -1], "a clip of a species never taught is not empty; a missing score is unknown"
 
 
 def test_a_recording_of_several_clips_is_judged_as_one() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from batcache.errors import ConfigError
 from batcache.evaluation.evaluate import choose_clips
 from batcache.evaluation.judge import judge as judge_predictions
 from batcache.evaluation.metrics import Metrics
@@ -85,11 +86,24 @@ def test_markdown_has_a_table_a_level_with_figures_and_intervals(metrics: Metric
     assert "| Sweep † |" in text and "† too few groups hold it, or lack it" in text
 
 
+def test_markdown_shows_a_name_in_one_line_and_as_no_html_and_few_units_by_their_name() -> None:
+    made = predicted(list(np.random.default_rng(1).random((7, 1, 1))), [[i % 2] for i in range(7)])
+    text = as_markdown(judge_predictions(replace(made, species=np.array(["a\nb <img src=x>"])), {}))
+    assert "\n| a b &lt;img src=x>" in text and "<img" not in text
+    assert "draws of 7 recordings, few recordings\n" in text
+
+
 def test_json_is_what_metrics_json_holds(run: Path, small: SmallWorld) -> None:
     report = judge(chosen(run, small))
     assert json.loads(report.as_text("json")) == read_metrics(run)["test"]
     assert report.as_text("csv") == as_csv(report.metrics) and report.as_text("md") == as_markdown(report.metrics)
     assert list(report.table()) == list(columns_of(report.metrics))
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1])
+def test_a_threshold_that_no_score_can_have_is_refused(run: Path, small: SmallWorld, threshold: float) -> None:
+    with pytest.raises(ConfigError, match=r"--threshold: .*, expected 0 to 1"):
+        choose_clips(run / BEST, small.store, small.manifest, "test", as_trained=True, threshold=threshold)
 
 
 def test_another_threshold_is_filed_and_makes_an_evaluation_out_of_date(run: Path, small: SmallWorld) -> None:

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from batcache.survey.confusion import Confusion
-from batcache.survey.presence import FEW_FILES, SWAMPED, Presence, judge_night
+from batcache.survey.presence import FEW_CLIPS, FEW_FILES, SWAMPED, Presence, judge_night
 
 SPECIES = ("A", "B", "C")
 NO_DRAWS = np.zeros((0, 4, 4))
@@ -72,6 +72,8 @@ def test_flags_begin_where_they_are_said_to() -> None:
     assert flags(0, 15, 0, 0) == flags(45, 15, 0, 900) == ()
     assert flags(46, 15, 0, 0) == (SWAMPED,)
     assert flags(43, 14, 0, 900) == (FEW_FILES, SWAMPED)
+    assert judge(confusion_of(10), 0, 15, 0, 0)["B"].flags == ()
+    assert judge(confusion_of(9), 0, 15, 0, 0)["B"].flags == (FEW_CLIPS,)
 
 
 def test_a_species_has_a_row_by_a_file_or_by_the_share_of_one() -> None:

@@ -14,6 +14,7 @@ from batcache.errors import BatcacheError, PredictError, RunError
 from batcache.inference.model_file import ModelFile, open_model
 from batcache.inference.predictions import read_predictions
 from batcache.model.checkpoint import save_checkpoint
+from batcache.progress import Progress
 from batcache.survey.mixture import p_value
 from batcache.survey.presence_table import PresenceReport, presence
 from batcache.survey.site_nights import read_survey
@@ -78,7 +79,10 @@ def test_the_file_is_the_table_and_no_cell_of_it_a_formula(predictions: Path, mo
         assert float(row["p_value"]) == pytest.approx(p_value(table["likelihood_ratio"][i]), rel=0.005)
         assert 0 <= table["share_of_draws"][i] <= 1 and row["format_version"] == "1"
     again = report.table_file.read_bytes()
-    assert presence(predictions, model).table_file.read_bytes() == again
+    told: list[Progress] = []
+    assert presence(predictions, model, on_progress=told.append).table_file.read_bytes() == again
+    assert told == [Progress("presence", i, report.site_nights) for i in range(1, report.site_nights + 1)]
+    assert all(row[name] == f"{float(row[name]):.3g}" for row in rows for name in ("share", "share_of_draws"))
 
 
 @pytest.mark.parametrize("delimiter", [",", ";"])

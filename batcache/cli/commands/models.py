@@ -219,7 +219,8 @@ def eval_(
     It shows every species and the averages, between which values 95 % of 1,000 draws of whole groups (or recordings,
     where there is no group column) lie, and the same of site-nights: was a species there at all? Where the data dir has
     an events.csv, also of every half second, and how often the evidence lies on a known call. Without --csv, the clips
-    and splits are those of the run.
+    and splits are those of the run. Precision, recall and F1 are at --threshold for all species, while predict judges
+    each species at its own threshold.
 
     --format json is what metrics.json holds; csv and md are tables of the same with the intervals.
 

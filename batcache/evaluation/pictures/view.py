@@ -1,11 +1,12 @@
 """Which part of a clip is drawn, and how large the page is."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import RunError
+from batcache.errors import ConfigError, RunError
 from batcache.evaluation.pictures.panels import Panel
 
 _SMOOTHED_S = 0.005
@@ -20,11 +21,19 @@ class View:
             around its loudest moment.
         duration_s: how much of it, in true seconds; None: to the clip's end.
         size_in: width and height of the page in inches, of which a PNG has 100 pixels each; None: 6.4 by 2.7 a clip.
+
+    Raises:
+        ConfigError: seconds that are infinite or no number.
     """
 
     start_s: float | None = None
     duration_s: float | None = None
     size_in: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for name, seconds in (("--start", self.start_s), ("--duration", self.duration_s)):
+            if seconds is not None and not math.isfinite(seconds):
+                raise ConfigError(name, f"{seconds:g}, expected seconds", "Pass a number, or leave it out")
 
     def cut(self, panel: Panel, frames_per_second: float) -> Panel:
         """The part of a clip that is to be drawn, and the calls that reach into it.

@@ -7,7 +7,7 @@ from typing import Any
 
 import batcache
 from batcache.config.settings import Config
-from batcache.errors import count
+from batcache.errors import RunError, count
 from batcache.evaluation.outcomes import FOLDS
 from batcache.evaluation.report.collect import describe_judged
 from batcache.inference.predictions import Predictions
@@ -33,28 +33,38 @@ def describe_run(run: Path, outcome: Mapping[str, Any], store: Store, written: d
     """How the run came about: trunk, heads, features, clips, dates, versions.
 
     Raises:
-        RunError: the run's record or its checkpoint is gone or damaged.
+        RunError: the run's record is gone or damaged.
     """
     about, config = read_run(run), read_run_config(run)
-    checkpoint = load_checkpoint(run / BEST.parent / Path(outcome["checkpoint"]).name)
     clips = [row.split for row in read_splits(run / "split.csv").values()]
     splits = {split: clips.count(split) for split in dict.fromkeys(clips) if split}
-    untaught = [name for name, taught in zip(checkpoint.species, checkpoint.is_taught, strict=True) if not taught]
     return {
         "run": run.name,
         "trained": _moment(datetime.fromisoformat(about["started"])),
         "clips of the run": ", ".join(f"{clips:,} {split}" for split, clips in splits.items()),
-        "model": _describe_model(checkpoint, config),
-        "best epoch": f"{checkpoint.epoch}, {checkpoint.metric} {checkpoint.score:.4f}",
-        "species": ", ".join(checkpoint.species),
-        **({"without scores": f"{', '.join(untaught)}: their training clips held one label alone"} if untaught else {}),
+        **_describe_checkpoint(run / BEST.parent / Path(outcome["checkpoint"]).name, config),
         "features": store.features.in_words,
         "fingerprint": f"{store.fingerprint}, front end {store.front_end_version}",
-        "instance": f"{checkpoint.frames_per_instance / store.features.frames_per_second:g} s",
+        "instance": f"{config.data.frames_per_instance / store.features.frames_per_second:g} s",
         "CSVs": ", ".join(outcome["csvs"]),
         "cache": str(outcome["cache"]),
         "trained with": ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items()),
         "report": f"{_moment(written)}, batcache {batcache.__version__}",
+    }
+
+
+def _describe_checkpoint(path: Path, config: Config) -> dict[str, str]:
+    """What the checkpoint tells; that it is not there, where it is gone or damaged."""
+    try:
+        checkpoint = load_checkpoint(path)
+    except RunError:
+        return {"model": f"{path.name}, which cannot be read any more"}
+    untaught = [name for name, taught in zip(checkpoint.species, checkpoint.is_taught, strict=True) if not taught]
+    return {
+        "model": _describe_model(checkpoint, config),
+        "best epoch": f"{checkpoint.epoch}, {checkpoint.metric} {checkpoint.score:.4f}",
+        "species": ", ".join(checkpoint.species),
+        **({"without scores": f"{', '.join(untaught)}: their training clips held one label alone"} if untaught else {}),
     }
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from batcache.evaluation.calibration import calibrate_predictions
+from batcache.errors import RunError
+from batcache.evaluation.calibration import calibrate_predictions, cross_calibrate_predictions, is_fitted_on
 from batcache.evaluation.judged import read_judged, report_path
 from batcache.evaluation.outcomes import FOLDS
 from batcache.evaluation.report.card import describe_judging, describe_run
@@ -18,6 +19,7 @@ from batcache.evaluation.report.curves import LEFT, SIDE, TOP, draw_curves, draw
 from batcache.evaluation.report.gallery import colour_stops, hang
 from batcache.evaluation.report.slow import SLOWER
 from batcache.evaluation.report.sure import find_flagged, find_levels, find_sure
+from batcache.inference.calibration.platt import Floats
 from batcache.inference.predictions import Predictions
 from batcache.model.checkpoint import load_checkpoint
 from batcache.storage.disk import write_file
@@ -42,7 +44,29 @@ def report(run: Path, cache: Place, name: str = "test", data_dir: Path | None = 
     """
     outcome, predictions = read_judged(run, name)
     store, manifest = open_store(cache), find_manifest(run, data_dir, outcome)
-    return write_report(run, name, outcome, predictions, store, join(manifest, store).bags, manifest.data_dir)
+    bags = join(manifest, store).bags
+    calibrated = _calibrate_again(run, name, outcome, predictions, bags)
+    return write_report(run, name, outcome, predictions, store, bags, manifest.data_dir, calibrated)
+
+
+def _calibrate_again(
+    run: Path, name: str, outcome: Mapping[str, Any], predictions: Predictions, bags: Sequence[Bag]
+) -> tuple[Floats, str] | None:
+    """Probabilities, and what they are by; None where the checkpoint that was judged is not there any more.
+
+    A resumed training replaces it: it is told by its epoch. Those of folds are by the predictions alone.
+    """
+    if name == FOLDS:
+        return cross_calibrate_predictions(predictions)
+    try:
+        checkpoint = load_checkpoint(run / BEST.parent / Path(outcome["checkpoint"]).name)
+    except RunError:
+        return None
+    if checkpoint.epoch != outcome.get("epoch") or checkpoint.species != tuple(predictions.species.tolist()):
+        return None
+    names = set(predictions.filenames.tolist())
+    crossed = is_fitted_on(run, checkpoint, [bag for bag in bags if bag.clip.filename in names])
+    return calibrate_predictions(predictions, checkpoint, crossed=crossed)
 
 
 def write_report(
@@ -53,20 +77,21 @@ def write_report(
     store: Store,
     bags: Sequence[Bag],
     data_dir: Path,
+    calibrated: tuple[Floats, str] | None = None,
 ) -> Path:
     """Write the report on an outcome, as ``metrics.json`` holds it, and on the predictions behind it.
 
     ``bags`` are those of the clips, or more. The audio of the few clips that are shown comes from ``data_dir``.
+    ``calibrated`` are probabilities, shape ``[R, C]``, and what they are by; without them they are not drawn.
 
     Raises:
-        RunError: a clip that is no longer in the CSV, or the checkpoint is gone. StoreError: damage.
+        RunError: a clip that is no longer in the CSV. StoreError: damage.
     """
     threshold = float(outcome["threshold"])
     counts, card = count_at_thresholds(predictions), describe_run(run, outcome, store, datetime.now(UTC))
     precision_recall, roc = draw_curves(predictions)
-    checkpoint = load_checkpoint(run / BEST.parent / Path(outcome["checkpoint"]).name)
-    probabilities, how = calibrate_predictions(predictions, checkpoint, name)
-    calibrated = replace(predictions, scores=probabilities.astype(np.float32))
+    probabilities, how = calibrated or (np.full(predictions.scores.shape, np.nan), "")
+    rings = draw_reliability(replace(predictions, scores=probabilities.astype(np.float32)), "probabilities")
     text = _template().render(
         title=f"{run.name}: {name}",
         is_folds=name == FOLDS,
@@ -95,7 +120,7 @@ def write_report(
         precision_recall=precision_recall,
         roc=roc,
         reliability=draw_reliability(predictions),
-        calibrated=draw_reliability(calibrated, "probabilities"),
+        calibrated=rings,
         how_calibrated=how,
         chart={"left": LEFT, "top": TOP, "side": SIDE},
         exhibits=hang(store, bags, predictions, data_dir, threshold),

@@ -112,6 +112,9 @@ def cross_calibrate(
     part = order[place] % _PARTS
     probabilities = np.full(logits.shape, np.nan)
     for own in (part == i for i in np.unique(part)):
-        fitted = calibrate([""] * logits.shape[1], logits[~own], labels[~own], groups[~own], "")
-        probabilities[own] = fitted.probabilities(logits[own])
+        columns = [(logits[~own, c], labels[~own, c]) for c in range(logits.shape[1])]
+        slope = fit_common_slope(columns)
+        for c, column in enumerate(columns):
+            if (platt := fit_platt(*column, slope)) is not None:
+                probabilities[own, c] = platt.probabilities(logits[own, c])
     return probabilities
