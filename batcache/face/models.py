@@ -127,9 +127,8 @@ def predict(
         on_progress: hears of ``predict``, in recordings; with ``cache`` of the stages of ``build`` before.
 
     Returns:
-        What was found, ``predictions`` and ``probabilities`` as arrays, the ``calibration`` behind them, and
-        ``table()``, a row for each recording, as arrays; ``to_pandas()`` as a DataFrame. A recording that cannot be
-        used is a row too.
+        What was found: ``predictions`` and ``probabilities`` as arrays, the ``calibration`` behind them, and
+        ``table()`` or ``to_pandas()``, a row for each recording, also for those that cannot be used.
 
     Raises:
         PredictError: no recordings, or a folder ``out`` that holds the scores of another model.
