@@ -16,8 +16,11 @@ APART = 8
 def count_pulses(instances: NDArray[np.float16] | NDArray[np.float32]) -> int:
     """Count the pulses in instances of half a second or so. Shape: ``[N, T, M]`` PCEN frames."""
     strongest = _smooth(instances.astype(np.float32)).max(2)
-    middle = (strongest.shape[1] - 1) // 2
-    strongest -= np.partition(strongest, middle, axis=1)[:, middle : middle + 1]
+    medians = np.partition(strongest, (strongest.shape[1] - 1) // 2, axis=1)[:, (strongest.shape[1] - 1) // 2]
+    filled = (instances != 0).any(2)
+    for i in np.flatnonzero(filled.any(1) & ~filled[:, -1]):  # what is padded has no part in the median
+        medians[i] = np.median(strongest[i, : np.flatnonzero(filled[i])[-1] + 1])
+    strongest -= medians[:, None]
     around = np.pad(strongest, ((0, 0), (APART, APART)), constant_values=-np.inf)
     highest = np.lib.stride_tricks.sliding_window_view(around, 2 * APART + 1, axis=1).max(2)
     peaks = (strongest >= LEAST) & (strongest == highest)

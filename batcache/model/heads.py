@@ -92,7 +92,7 @@ class MILHeads(nn.Module):
         self.register_buffer("mean", torch.zeros(feature_dim))
         self.register_buffer("std", torch.ones(feature_dim))
         self.heads = nn.ModuleList(EmbeddingHead(config, feature_dim, num_classes) for _ in range(config.heads))
-        of_bats = replace(config, pooling_type="top_share")
+        of_bats = replace(config, pooling_type="max")  # one pass in an hour is a bat
         self.bats = nn.ModuleList(EmbeddingHead(of_bats, feature_dim, 1) for _ in range(BAT_HEADS * hears_bats))
 
     def standardise_by(self, embeddings: Tensor) -> None:

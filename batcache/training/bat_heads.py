@@ -18,6 +18,8 @@ from batcache.training.clips.simulated import simulate_sounds
 
 MOST_CLIPS = 128
 """So many of the user's clips with bats are enough, and so many without."""
+LONGEST = 120
+"""Instances of a clip without bats, at most: longer ones would be read whole to count their pulses."""
 MOST_PULSES = 2
 """A clip in which no species is, all being known, and no more pulses than these, is taken for one without bats.
 
@@ -57,6 +59,8 @@ def _choose(store: Store, bags: Sequence[Bag], frames_per_instance: int) -> Iter
         labels = bags[i].clip.labels
         has_bats = 1 in labels
         if not left[has_bats] or not (has_bats or set(labels) == {0}):
+            continue
+        if not has_bats and bags[i].instances(frames_per_instance) > LONGEST:
             continue
         if has_bats or count_pulses(read_bag(store, bags[i], frames_per_instance).numpy()) <= MOST_PULSES:
             left[has_bats] -= 1

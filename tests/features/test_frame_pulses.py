@@ -36,6 +36,12 @@ def test_half_precision_counts_the_same() -> None:
     assert count_pulses(frames.astype(np.float16)) == count_pulses(frames)
 
 
+def test_padding_is_no_background_above_which_noise_stands_out() -> None:
+    frames = np.random.default_rng(1).random((1, 500, 32), np.float32) + 1.0
+    frames[0, 150:] = 0
+    assert count_pulses(frames) == 0
+
+
 def test_zeros_have_none() -> None:
     assert count_pulses(np.zeros((3, 500, 128), np.float16)) == 0
 

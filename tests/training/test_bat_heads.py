@@ -38,6 +38,17 @@ def test_species_are_doubted_as_much_as_a_bat_is() -> None:
     assert torch.equal(said.bag_logits[bats > 0], alone[bats > 0]), "where a bat is likely, nothing changes"
 
 
+def test_a_bat_in_a_long_bag_is_as_likely_as_in_a_short_one() -> None:
+    """Whatever else is in an hour of recording, one pass is a bat."""
+    model = heads()
+    for head in model.bats:
+        head.context.weight.data.zero_()  # neighbours say nothing, as in heads that have learnt nothing of them
+    short = torch.randn(1, 4, 5, generator=torch.Generator().manual_seed(3))
+    long = torch.cat([short, short[:, :1].repeat(1, 500, 1)], 1)
+    of_short, of_long = (model(bag, torch.ones(bag.shape[:2], dtype=torch.bool)).bat_logits for bag in (short, long))
+    torch.testing.assert_close(of_long, of_short)
+
+
 def test_heads_of_species_start_the_same_whether_bats_are_heard_or_not() -> None:
     one, other = heads(hears_bats=True).heads.state_dict(), heads(hears_bats=False).heads.state_dict()
     assert all(torch.equal(value, other[name]) for name, value in one.items())
