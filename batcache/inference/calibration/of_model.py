@@ -6,7 +6,7 @@ from pathlib import Path
 from batcache.errors import ConfigError, count
 from batcache.inference.calibration.calibrate import VALIDATION, Calibration, calibrate, without_calibration
 from batcache.inference.calibration.profile import Profile, profile_path, read_profile
-from batcache.inference.calibration.thresholds import GIVEN, NOTHING, PRECISION, PROMISED
+from batcache.inference.calibration.thresholds import GIVEN, NOTHING, PRECISION
 from batcache.inference.model_file import ONNX, Known, ModelFile, open_model
 from batcache.model.provenance import HeldOut
 
@@ -51,9 +51,7 @@ def calibrate_checkpoint(checkpoint: Known, precision: float = PRECISION) -> Cal
 def take_reviewed(own: Calibration, profile: Profile) -> Calibration:
     """The same calibration, with the species that reviewed rows tell enough of by those rows."""
     reviewed = _calibrate(own.species, profile.held_out, own.precision, own.common_slope)
-    # Some rows are no reason to give up a promise that many clips made.
-    both = zip(reviewed.thresholds, own.thresholds, strict=True)
-    known = [at.basis != NOTHING and (at.basis == PROMISED or here.basis != PROMISED) for at, here in both]
+    known = [at.basis != NOTHING for at in reviewed.thresholds]
 
     def choose(name: str) -> tuple[object, ...]:
         triples = zip(known, getattr(reviewed, name), getattr(own, name), strict=True)
