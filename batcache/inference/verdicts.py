@@ -92,10 +92,7 @@ def list_verdicts(
     pulses: Mapping[str, int | None],
     trained_on: TrainedOn | None = None,
 ) -> list[Verdict]:
-    """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected.
-
-    ``thresholds`` are those of each species' scores, ``group_thresholds`` of each group's. Shapes: ``[C]``, ``[G]``
-    """
+    """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected."""
     place = {str(name): i for i, name in enumerate(predictions.filenames)}
     first: dict[tuple[str, int], str] = {}
     verdicts = []

@@ -1,14 +1,14 @@
 """A model calibrated on recordings that a person has reviewed, without training."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import PredictError, RunError, count, list_some
+from batcache.errors import PredictError, RunError, brief, count, list_some
 from batcache.inference.calibration.calibrate import REVIEWED, Calibration
 from batcache.inference.calibration.of_model import calibrate_model
 from batcache.inference.calibration.platt import logits_of
@@ -57,11 +57,12 @@ def recalibrate(model: ModelFile, reviewed: Path, predictions: Path, precision: 
         )
     logits = logits_of(judged.scores[[place[path] for path in rows.paths]]).astype(np.float32)
     _require_enough(reviewed, rows, logits)
-    held_out = HeldOut(REVIEWED, logits, rows.labels, _number_units(rows, _read_nights(predictions)))
+    written = _read_rows(predictions)
+    held_out = HeldOut(REVIEWED, logits, rows.labels, _number_units(rows, _name_nights(written)))
     profile = Profile(model.digest, model.checkpoint.species, reviewed.name, held_out)
     write_profile(profile_path(model.path), profile)
     calibration = calibrate_model(model, precision)
-    notes = (*rows.notes, *_note_learnt(predictions, rows))
+    notes = (*rows.notes, *_note_learnt(written, rows))
     return Recalibrated(profile_path(model.path), calibration, len(rows.paths), notes)
 
 
@@ -88,20 +89,32 @@ def _require_enough(reviewed: Path, rows: Reviewed, logits: NDArray[np.float32])
         raise RunError(reviewed, finding, "Review more recordings, also some without the species")
 
 
-def _note_learnt(folder: Path, rows: Reviewed) -> Iterator[str]:
+def _read_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of ``predictions.csv``, as ``predict`` wrote them; a spreadsheet may have put a BOM before them."""
+    place = folder / "predictions.csv"
+    try:
+        with place.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            if missing := {"path", "site", "night", "notes"}.difference(table.fieldnames or ()):
+                raise PredictError(
+                    place, f"lacks {', '.join(sorted(missing))}", "Run the same `batcache predict` again"
+                )
+            return list(table)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise PredictError(place, f"not readable ({brief(error)})", "Run the same `batcache predict` again") from None
+
+
+def _note_learnt(written: Sequence[Mapping[str, str]], rows: Reviewed) -> Iterator[str]:
     """Which rows say too much good of the model, as it has learnt from their recordings."""
-    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
-        learnt = {as_written(row["path"]) for row in csv.DictReader(file) if LEARNT in row["notes"]}
+    learnt = {as_written(row["path"]) for row in written if LEARNT in row["notes"]}
     if known := [path for path in rows.paths if path in learnt]:
         which = f"{len(known):,} of {count(len(rows.paths), 'row')}: {list_some(known)}"
         yield f"the model has learnt from {which}. Their scores are better than elsewhere: calibrate without them"
 
 
-def _read_nights(folder: Path) -> dict[str, str]:
-    """Site and night of each recording, as far as ``predictions.csv`` tells, by its path."""
-    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {as_written(row["path"]): f"{row['site']} {row['night']}" for row in rows if row.get("night")}
+def _name_nights(written: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Site and night of each recording, as far as they are known, by its path."""
+    return {as_written(row["path"]): f"{row['site']} {row['night']}" for row in written if row["night"]}
 
 
 def _number_units(rows: Reviewed, nights: Mapping[str, str]) -> NDArray[np.int64]:

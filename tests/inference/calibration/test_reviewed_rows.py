@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from batcache.errors import ManifestError
+from batcache.errors import ManifestError, PredictError
+from batcache.inference.calibration.recalibrate import _name_nights, _read_rows
 from batcache.inference.calibration.reviewed import read_reviewed
 
 SPECIES = ("Low", "High")
@@ -25,3 +26,15 @@ def test_a_corrected_table_of_predictions_has_no_site_nights_from_groups_of_spec
     rows = read_reviewed(table, SPECIES)
     assert rows.groups == ("", "") and rows.notes == ()
     assert rows.labels.tolist() == [[1, -1], [-1, 0]]
+
+
+def test_predictions_that_a_spreadsheet_saved_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    table, header = tmp_path / "predictions.csv", "path,site,night,notes\r\n"
+    table.write_bytes(f"\ufeff{header}é.wav,mill,2024-05-01,\r\n".encode())
+    assert _name_nights(_read_rows(tmp_path)) == {"é.wav": "mill 2024-05-01"}
+    table.write_bytes(f"{header}é.wav,mill,2024-05-01,\r\n".encode("cp1252"))
+    with pytest.raises(PredictError, match="not readable"):
+        _read_rows(tmp_path)
+    table.write_text(header.replace(",", ";"))
+    with pytest.raises(PredictError, match="lacks night, notes, path, site"):
+        _read_rows(tmp_path)
