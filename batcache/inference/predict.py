@@ -180,7 +180,7 @@ def predict(
     began = time.perf_counter()
     root, total = str(recordings.root), len(recordings.names) + len(recordings.rejected)
     calibration, groups = calibrate_model(model, precision, threshold), groups_of(model.checkpoint)
-    group_calibration = calibrate_groups(model, groups, precision, calibration.common_slope)
+    group_calibration = calibrate_groups(model, groups, calibration, precision)
     if isinstance(recordings, Found):
         model.require_present_front_end()
     else:
@@ -217,7 +217,8 @@ def predict(
             seconds=time.perf_counter() - began,
         )
         write_arrays(report.instances_file, predictions)
-        write_verdicts(report.thresholds_file, columns_of_thresholds(calibration, group_calibration))
+        offered = [calibration] if threshold is not None else [calibration, group_calibration]
+        write_verdicts(report.thresholds_file, columns_of_thresholds(*offered))
         write_verdicts(report.table_file, report.columns)  # the last: where it is, all is
     return report
 

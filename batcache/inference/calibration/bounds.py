@@ -46,6 +46,15 @@ def chance_of_as_many(right: float, of: float, share: float) -> float:
     return _incomplete_beta(right, of - right + 1, share)
 
 
+def chance_of_as_few(right: float, of: float, share: float) -> float:
+    """How likely ``right`` or fewer of ``of`` are right where each is with this ``share``.
+
+    >>> round(chance_of_as_few(5, 10, 0.9), 4), chance_of_as_few(9, 9, 0.9)
+    (0.0016, 1.0)
+    """
+    return 1.0 if right >= of else _incomplete_beta(of - right, right + 1, 1 - share)
+
+
 def fewest_to_promise(share: float, confidence: float = CONFIDENCE) -> float:
     """How many must have been judged, all of them right, before the bound reaches ``share``.
 

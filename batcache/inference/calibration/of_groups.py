@@ -1,43 +1,82 @@
-"""Thresholds and calibration of groups of species, as of species, from the same held-out clips."""
+"""Thresholds and calibration of groups of species, from the same held-out clips as those of species.
+
+Probabilities are fitted on all of these. A group is named only where none of its members is, so that its threshold is
+chosen on those of the clips where that is so: what it promises, it promises of the recordings that it is named in.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from batcache.inference.calibration.calibrate import Calibration, calibrate, without_calibration
 from batcache.inference.calibration.of_model import take_reviewed
+from batcache.inference.calibration.platt import sigmoid
 from batcache.inference.calibration.profile import profile_path, read_profile
-from batcache.inference.calibration.thresholds import NOTHING, PRECISION
+from batcache.inference.calibration.thresholds import NOTHING, PRECISION, Threshold, choose_threshold
 from batcache.inference.groups import SpeciesGroup, group_held_out
 from batcache.inference.model_file import ModelFile
+from batcache.model.provenance import HeldOut
 
 
 def calibrate_groups(
-    model: ModelFile, groups: Sequence[SpeciesGroup], precision: float = PRECISION, towards: float = 1.0
+    model: ModelFile, groups: Sequence[SpeciesGroup], species: Calibration, precision: float = PRECISION
 ) -> Calibration:
     """The thresholds and probabilities of groups; those of reviewed rows where a profile beside the model has enough.
 
     Args:
         model: the file.
         groups: of its species.
+        species: the calibration of these: a group is named, and its threshold chosen, where none of its members is at
+            its own.
         precision: that is wanted of each group's threshold.
-        towards: the slope that its species have in common.
 
     Raises:
         RunError: a profile that is damaged or of another model.
     """
-    names, checkpoint = tuple(group.name for group in groups), model.checkpoint
-    if checkpoint.held_out is None or not groups:
-        own = without_calibration(names, precision)
+    if model.checkpoint.held_out is None or not groups:
+        own = without_calibration([group.name for group in groups], precision)
     else:
-        of = group_held_out(checkpoint.held_out, groups)
-        arrays = of.logits, of.labels, of.groups
-        own = calibrate(names, *arrays, of.source, precision=precision, towards=towards)
+        own = calibrate_group_scores(groups, model.checkpoint.held_out, species, precision)
     place = profile_path(model.path)
     if groups and place.exists():
-        profile = read_profile(place, model.digest, checkpoint.species)
-        own = take_reviewed(own, replace(profile, species=names, held_out=group_held_out(profile.held_out, groups)))
+        profile = read_profile(place, model.digest, model.checkpoint.species)
+        reviewed = calibrate_group_scores(groups, profile.held_out, species, precision)
+        own = take_reviewed(own, reviewed, group_held_out(profile.held_out, groups), profile.reviewed)
     return own
+
+
+def calibrate_group_scores(
+    groups: Sequence[SpeciesGroup], held_out: HeldOut, species: Calibration, precision: float = PRECISION
+) -> Calibration:
+    """The thresholds and probabilities of groups by these clips of their species, whose calibration is ``species``."""
+    of = group_held_out(held_out, groups)
+    arrays, towards = (of.logits, of.labels, of.groups), species.common_slope
+    all_clips = calibrate([g.name for g in groups], *arrays, of.source, precision=precision, towards=towards)
+    reached = sigmoid(held_out.logits.astype(np.float64)) >= species.values
+    chosen = _choose_thresholds(groups, of, reached, all_clips)
+    return replace(all_clips, thresholds=tuple(chosen[g] for g in range(len(groups))))
+
+
+def _choose_thresholds(
+    groups: Sequence[SpeciesGroup], of: HeldOut, reached: NDArray[np.bool_], all_clips: Calibration
+) -> dict[int, Threshold]:
+    """The threshold of each group, on the clips in which it could be named: see ``back_off``. The smallest come first.
+
+    Shape:
+        reached: ``[R, C]``, which species are at or above their thresholds
+    """
+    chosen: dict[int, Threshold] = {}
+    named: dict[int, NDArray[np.bool_]] = {}
+    for g in sorted(range(len(groups)), key=lambda g: len(groups[g].members)):
+        within = [named[h] for h in named if set(groups[h].members) < set(groups[g].members)]
+        hidden = np.any([reached[:, list(groups[g].members)].any(1), *within], 0)
+        logits = np.where(hidden, np.nan, of.logits[:, g])
+        at = choose_threshold(logits, of.labels[:, g], of.groups, all_clips.platts[g], all_clips.precision)
+        chosen[g], named[g] = at, (sigmoid(logits) >= at.value) & (at.basis != NOTHING)
+    return chosen
 
 
 def offered_thresholds(calibration: Calibration, threshold: float | None) -> list[float]:

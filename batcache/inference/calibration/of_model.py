@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from batcache.errors import ConfigError, count
+from batcache.inference.calibration.bounds import CONFIDENCE, chance_of_as_few
 from batcache.inference.calibration.calibrate import VALIDATION, Calibration, calibrate, without_calibration
-from batcache.inference.calibration.profile import Profile, profile_path, read_profile
-from batcache.inference.calibration.thresholds import GIVEN, NOTHING, PRECISION
+from batcache.inference.calibration.platt import known_of, sigmoid
+from batcache.inference.calibration.profile import profile_path, read_profile
+from batcache.inference.calibration.thresholds import GIVEN, NOTHING, PRECISION, PROMISED, Threshold, count_effective
 from batcache.inference.model_file import ONNX, Known, ModelFile, open_model
 from batcache.model.provenance import HeldOut
 
@@ -30,7 +32,9 @@ def calibrate_model(model: ModelFile, precision: float = PRECISION, threshold: f
         raise ConfigError("--precision", f"{precision:g}, expected above 0 and below 1", "Pass 0.9")
     own, place = calibrate_checkpoint(model.checkpoint, precision), profile_path(model.path)
     if place.exists():
-        own = take_reviewed(own, read_profile(place, model.digest, model.checkpoint.species))
+        profile = read_profile(place, model.digest, model.checkpoint.species)
+        reviewed = _calibrate(own.species, profile.held_out, precision, own.common_slope)
+        own = take_reviewed(own, reviewed, profile.held_out, profile.reviewed)
     if threshold is None:
         return own
     given = tuple(replace(at, value=threshold, basis=GIVEN, promised=None) for at in own.thresholds)
@@ -48,20 +52,42 @@ def calibrate_checkpoint(checkpoint: Known, precision: float = PRECISION) -> Cal
     return calibration
 
 
-def take_reviewed(own: Calibration, profile: Profile) -> Calibration:
-    """The same calibration, with the species that reviewed rows tell enough of by those rows."""
-    reviewed = _calibrate(own.species, profile.held_out, own.precision, own.common_slope)
-    known = [at.basis != NOTHING for at in reviewed.thresholds]
+def take_reviewed(own: Calibration, reviewed: Calibration, rows: HeldOut, name: str) -> Calibration:
+    """The same calibration, with the species that reviewed rows tell enough of by those rows.
 
-    def choose(name: str) -> tuple[object, ...]:
-        triples = zip(known, getattr(reviewed, name), getattr(own, name), strict=True)
+    A promised precision that the reviewed rows cannot promise is given up where they speak against it, and only there.
+
+    Args:
+        own: of the model's own held-out clips.
+        reviewed: of the rows.
+        rows: scores and labels of the same species, or groups.
+        name: of the file that they come from.
+    """
+    known = []
+    for c, (theirs, ours) in enumerate(zip(reviewed.thresholds, own.thresholds, strict=True)):
+        kept = ours.basis == PROMISED and theirs.basis != PROMISED
+        known.append(_speaks_against(ours, rows, c) if kept else theirs.basis != NOTHING)
+
+    def choose(field: str) -> tuple[object, ...]:
+        triples = zip(known, getattr(reviewed, field), getattr(own, field), strict=True)
         return tuple(theirs if is_known else ours for is_known, theirs, ours in triples)
 
-    rows = f"{count(reviewed.clips, 'reviewed row')} ({profile.reviewed})"
-    names = [name for name, is_known in zip(own.species, known, strict=True) if is_known]
-    note = f"recalibrated on {rows}: {', '.join(names) or 'too few for any species'}"
-    chosen = {name: choose(name) for name in ("platts", "thresholds", "sources")}
+    told = [one for one, is_known in zip(own.species, known, strict=True) if is_known]
+    by = f"{count(reviewed.clips, 'reviewed row')} ({name})"
+    note = f"recalibrated on {by}: {', '.join(told) or 'too few for any species'}"
+    chosen = {field: choose(field) for field in ("platts", "thresholds", "sources")}
     return replace(own, **chosen, notes=(*own.notes, note))  # type: ignore[arg-type]
+
+
+def _speaks_against(promise: Threshold, rows: HeldOut, column: int) -> bool:
+    """Whether so few of the rows above a threshold are right as would be in at most 5 % if its promise held."""
+    scores, there, known = known_of(rows.logits[:, column], rows.labels[:, column])
+    above = sigmoid(scores) >= promise.value
+    effective = count_effective(rows.groups[known][above])
+    if promise.promised is None or not effective:
+        return False
+    right = effective * float(there[above].mean())
+    return chance_of_as_few(right, effective, promise.promised) <= 1 - CONFIDENCE
 
 
 def _calibrate(species: tuple[str, ...], held_out: HeldOut, precision: float, towards: float) -> Calibration:

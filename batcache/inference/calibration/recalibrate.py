@@ -1,7 +1,7 @@
 """A model calibrated on recordings that a person has reviewed, without training."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from batcache.inference.calibration.thresholds import FEWEST, PRECISION
 from batcache.inference.model_file import ModelFile
 from batcache.inference.predictions import Predictions, read_predictions
 from batcache.inference.recordings.journal import NAME, read_header
-from batcache.inference.verdicts import LEARNT
+from batcache.inference.verdicts import LEARNT, SAME_AUDIO
 from batcache.model.provenance import HeldOut
 from batcache.storage.spreadsheet import as_written
 
@@ -55,15 +55,15 @@ def recalibrate(model: ModelFile, reviewed: Path, predictions: Path, precision: 
         raise PredictError(
             predictions, finding, f"Pass the folder whose recordings {reviewed} is of, or correct the paths"
         )
+    written = _read_rows(predictions)
+    rows = _leave_out(rows, written)
     logits = logits_of(judged.scores[[place[path] for path in rows.paths]]).astype(np.float32)
     _require_enough(reviewed, rows, logits)
-    written = _read_rows(predictions)
     held_out = HeldOut(REVIEWED, logits, rows.labels, _number_units(rows, _name_nights(written)))
     profile = Profile(model.digest, model.checkpoint.species, reviewed.name, held_out)
     write_profile(profile_path(model.path), profile)
     calibration = calibrate_model(model, precision)
-    notes = (*rows.notes, *_note_learnt(written, rows))
-    return Recalibrated(profile_path(model.path), calibration, len(rows.paths), notes)
+    return Recalibrated(profile_path(model.path), calibration, len(rows.paths), rows.notes)
 
 
 def _read_scores(model: ModelFile, folder: Path) -> Predictions:
@@ -104,12 +104,22 @@ def _read_rows(folder: Path) -> list[dict[str, str]]:
         raise PredictError(place, f"not readable ({brief(error)})", "Run the same `batcache predict` again") from None
 
 
-def _note_learnt(written: Sequence[Mapping[str, str]], rows: Reviewed) -> Iterator[str]:
-    """Which rows say too much good of the model, as it has learnt from their recordings."""
-    learnt = {as_written(row["path"]) for row in written if LEARNT in row["notes"]}
-    if known := [path for path in rows.paths if path in learnt]:
-        which = f"{len(known):,} of {count(len(rows.paths), 'row')}: {list_some(known)}"
-        yield f"the model has learnt from {which}. Their scores are better than elsewhere: calibrate without them"
+def _leave_out(rows: Reviewed, written: Sequence[Mapping[str, str]]) -> Reviewed:
+    """The rows without recordings that the model has learnt from, and with each sound once."""
+    said = {as_written(row["path"]): row["notes"].split("; ") for row in written}
+    learnt = [path for path in rows.paths if LEARNT in said.get(path, ())]
+    of_another = {f"{SAME_AUDIO} {path}" for path in rows.paths}
+    copies = [path for path in rows.paths if of_another.intersection(said.get(path, ()))]
+    notes = list(rows.notes)
+    if learnt:
+        which = f"{len(learnt):,} of {count(len(rows.paths), 'row')}: {list_some(learnt)}"
+        notes.append(f"left out, as the model has learnt from them: {which}")
+    if copies:
+        notes.append(f"left out, as copies of other rows' recordings: {list_some(copies)}")
+    out = {*learnt, *copies}
+    kept = [i for i, path in enumerate(rows.paths) if path not in out]
+    paths, groups = (tuple(values[i] for i in kept) for values in (rows.paths, rows.groups))
+    return Reviewed(paths, rows.labels[kept], groups, tuple(notes))
 
 
 def _name_nights(written: Sequence[Mapping[str, str]]) -> dict[str, str]:

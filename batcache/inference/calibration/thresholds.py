@@ -111,6 +111,12 @@ def _walk(scores: Floats, there: NDArray[np.bool_], groups: NDArray[np.integer[A
     return found
 
 
+def count_effective(groups: NDArray[np.integer[Any]]) -> float:
+    """How many independent witnesses these clips count as, by the groups that they are of; 0 of none."""
+    sizes = np.unique(groups, return_counts=True)[1]
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) if len(sizes) else 0.0
+
+
 def _earlier_of_group(groups: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """How many before each are of its group. Shape: ``[R]`` -> ``[R]``
 

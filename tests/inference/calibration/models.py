@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ def held_out(source: str = "folds", clips: int = 600, seed: int = 0) -> HeldOut:
     return HeldOut(source, logits.astype(np.float32), labels, np.arange(clips))
 
 
-def carrying(model: ModelFile, path: Path, carried: HeldOut | None) -> ModelFile:
-    """A copy of a model that carries these scores."""
-    save_checkpoint(path, replace(model.checkpoint, held_out=carried))
+def carrying(model: ModelFile, path: Path, carried: HeldOut | None, **others: Any) -> ModelFile:
+    """A copy of a model that carries these scores, and ``others``."""
+    save_checkpoint(path, replace(model.checkpoint, held_out=carried, **others))
     return open_model(path)
