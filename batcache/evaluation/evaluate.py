@@ -40,7 +40,7 @@ from batcache.training.lineage import describe_unknown, read_heard
 from batcache.training.runs import BEST, read_run, read_run_config
 from batcache.training.tracking import Tracker, open_tracker
 
-EVALUATION_VERSION = 4
+EVALUATION_VERSION = 5
 """Raised whenever code changes what an evaluation makes of the same inputs: it is then not up to date."""
 
 
@@ -68,14 +68,14 @@ class EvalReport:
     groups: tuple[GroupMetrics, ...] = ()
 
     def table(self) -> dict[str, list[str] | list[float]]:
-        """Columns by name, as a DataFrame wants them: a row a level and species or average, with 95 % intervals."""
-        return columns_of(self.metrics)
+        """Columns by name, as a DataFrame wants them: a row a level and species, average or group."""
+        return columns_of(self.metrics, self.groups)
 
     def as_text(self, form: Literal["json", "csv", "md"]) -> str:
         """The numbers as text: ``json`` is the outcome, ``csv`` and ``md`` are tables with 95 % intervals."""
         if form == "json":
             return json.dumps(self.outcome, indent=1, ensure_ascii=False)
-        return as_csv(self.metrics) if form == "csv" else as_markdown(self.metrics)
+        return as_csv(self.metrics, self.groups) if form == "csv" else as_markdown(self.metrics, self.groups)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
-"""Metrics as one table for spreadsheets, documents and DataFrames: a row a level and species, or average."""
+"""Metrics as one table for spreadsheets, documents and DataFrames: a row a level and species, average or group."""
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from batcache.evaluation.bootstrap import AverageIntervals, Interval, SpeciesIntervals
+from batcache.evaluation.groups import GroupMetrics
 from batcache.evaluation.metrics import Metrics, SpeciesMetrics
 from batcache.storage.spreadsheet import as_text
 
@@ -22,30 +23,45 @@ FIGURES = {
 _MISSING = float("nan")
 
 
-def columns_of(metrics: Metrics) -> dict[str, list[str] | list[float]]:
+def columns_of(metrics: Metrics, groups: Sequence[GroupMetrics] = ()) -> dict[str, list[str] | list[float]]:
     """Columns by name, texts and numbers; NaN where a figure is not defined or has no interval.
 
+    ``groups`` of species come last, with the figures that they have: AP and ROC-AUC, of clips.
     ``groups`` counts the groups, or recordings, that hold the species; ``few`` is 1 where they, or those that lack it,
     are too few for intervals.
     """
     rows = [row for name, level in ((CLIP, metrics), *metrics.levels.items()) for row in _rows(name, level)]
+    rows += [_group_row(group) for group in groups]
     return {name: [row[name] for row in rows] for name in rows[0]}  # type: ignore[misc]
 
 
-def as_csv(metrics: Metrics) -> str:
+def as_csv(metrics: Metrics, groups: Sequence[GroupMetrics] = ()) -> str:
     """The table as CSV: commas, points, all digits; no cell of it is a formula to a spreadsheet."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    columns = columns_of(metrics)
+    columns = columns_of(metrics, groups)
     table.writerow(columns)
     for row in zip(*columns.values(), strict=True):
         table.writerow(as_text(cell) if isinstance(cell, str) else _digits(cell) for cell in row)
     return text.getvalue()
 
 
-def as_markdown(metrics: Metrics) -> str:
-    """A Markdown table for each level: figures with their 95 % intervals."""
-    return "\n".join(_markdown(name, level) for name, level in ((CLIP, metrics), *metrics.levels.items()))
+def as_markdown(metrics: Metrics, groups: Sequence[GroupMetrics] = ()) -> str:
+    """A Markdown table for each level: figures with their 95 % intervals; and one of groups of species."""
+    tables = [_markdown(name, level) for name, level in ((CLIP, metrics), *metrics.levels.items())]
+    return "\n".join([*tables, *_markdown_of_groups(groups)])
+
+
+def _markdown_of_groups(groups: Sequence[GroupMetrics]) -> Iterator[str]:
+    if groups:
+        header = ["", "present", "known", "AP", "ROC-AUC", "members' AP"]
+        yield "\n".join(["**species groups**", "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])])
+    for group in groups:
+        values = group.average_precision, group.roc_auc, group.members_average_precision
+        figures = [_figure(_MISSING if value is None else value, _MISSING, _MISSING) for value in values]
+        yield _line([_escape(group.group), f"{group.support}", f"{group.known}", *figures])
+    if groups:
+        yield ""
 
 
 def _markdown(level: str, metrics: Metrics) -> str:
@@ -117,6 +133,12 @@ def _rows(level: str, metrics: Metrics) -> Iterator[dict[str, str | float]]:
         yield _row(level, "average", f"{name} average", {}, figures)
 
 
+def _group_row(group: GroupMetrics) -> dict[str, str | float]:
+    counts = {"present": group.support, "known": group.known}
+    figures = {"average_precision": (group.average_precision, None), "roc_auc": (group.roc_auc, None)}
+    return _row(CLIP, "group", group.group, counts, figures)
+
+
 def _species_row(level: str, kind: str, one: SpeciesMetrics, sure: SpeciesIntervals | None) -> dict[str, str | float]:
     counts = {"present": one.support, "known": one.known}
     counts |= {"groups": sure.holding, "few": int(sure.few)} if sure else {}
@@ -130,7 +152,7 @@ def _row(
     kind: str,
     name: str,
     counts: dict[str, int],
-    figures: dict[str, tuple[float | None, Interval | None]],
+    figures: Mapping[str, tuple[float | None, Interval | None]],
 ) -> dict[str, str | float]:
     row: dict[str, str | float] = {"level": level, "kind": kind, "name": name}
     row |= {key: float(counts.get(key, _MISSING)) for key in ("present", "known", "groups", "few")}

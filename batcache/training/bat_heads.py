@@ -1,5 +1,6 @@
 """Bat or no bat: heads of their own, taught by the user's clips and by simulated sounds with and without bats."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -43,13 +44,20 @@ def teach_bat_heads(
     device, frames, settings = model.heads.mean.device, config.data.frames_per_instance, config.training
     chosen = list(_choose(store, bags, frames))
     on_progress(Progress("simulate", 0, settings.simulated_sounds))
-    sounds = simulate_sounds(settings.simulated_sounds, store.features, config.data.sample_rate)
+    sounds = simulate_sounds(settings.simulated_sounds, store.features, _list_rates(bags))
     on_progress(Progress("simulate", len(sounds), len(sounds)))
     with torch.no_grad():
         simulated = [model.trunk.embed(sound.cut(frames).to(device).float()).cpu() for sound in sounds]
     known = [*(embeddings[i].float() for i, _ in chosen), *simulated]
     has_bats = [*(has for _, has in chosen), *(sound.has_bats for sound in sounds)]
     fit_bat_heads(model.heads, known, has_bats, settings.seed)
+
+
+def _list_rates(bags: Sequence[Bag]) -> tuple[int, ...]:
+    """The true rates of the clips, each that a twentieth of them has, or else the most frequent."""
+    counts = Counter(round(bag.row.true_rate) for bag in bags)
+    often = sorted(rate for rate, clips in counts.items() if clips >= len(bags) / 20)
+    return tuple(often) or (counts.most_common(1)[0][0],)
 
 
 def _choose(store: Store, bags: Sequence[Bag], frames_per_instance: int) -> Iterator[tuple[int, bool]]:
@@ -62,9 +70,16 @@ def _choose(store: Store, bags: Sequence[Bag], frames_per_instance: int) -> Iter
             continue
         if not has_bats and bags[i].instances(frames_per_instance) > LONGEST:
             continue
-        if has_bats or count_pulses(read_bag(store, bags[i], frames_per_instance).numpy()) <= MOST_PULSES:
+        if has_bats or _is_quiet(store, bags[i], frames_per_instance):
             left[has_bats] -= 1
             yield i, has_bats
+
+
+def _is_quiet(store: Store, bag: Bag, frames_per_instance: int) -> bool:
+    """Whether a clip has next to no pulses; of log-mel frames, in which they are not counted, it is not known."""
+    if store.features.compression != "pcen":
+        return False
+    return count_pulses(read_bag(store, bag, frames_per_instance).numpy()) <= MOST_PULSES
 
 
 def fit_bat_heads(heads: MILHeads, embeddings: Sequence[Tensor], has_bats: Sequence[bool], seed: int) -> None:

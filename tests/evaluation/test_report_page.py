@@ -101,6 +101,15 @@ def test_the_numbers_of_the_page_are_those_of_metrics_json(judged_run: Path) -> 
     assert pool["true"][50] / pool["present"] == outcome["micro"]["recall"]
 
 
+def test_groups_of_species_are_a_table_of_their_own(judged_run: Path, small: SmallWorld, tmp_path: Path) -> None:
+    outcome, predictions = read_judged(judged_run, "test")
+    values = {"known": 6, "support": 4, "average_precision": 0.8125, "roc_auc": None, "members_average_precision": 0.5}
+    outcome["groups"] = [{"group": HOSTILE, "members": ["Low", "High"], **values}]
+    run, bags = Path(shutil.copytree(judged_run, tmp_path / "run")), join(small.manifest, small.store).bags
+    page = read_page(write_report(run, "test", outcome, predictions, small.store, bags, tmp_path))
+    assert [HOSTILE, "4 of 6", "0.812", "–", "0.500", "Low,High"] in page.rows
+
+
 def test_the_page_says_what_was_judged_on_what_and_how_sure_it_is(judged_run: Path) -> None:
     page, outcome = read_page(judged_run / "report.html"), read_metrics(judged_run)["test"]
     text = " ".join(" ".join(page.words).split())

@@ -12,6 +12,7 @@ import pytest
 
 from batcache.errors import ConfigError
 from batcache.evaluation.evaluate import choose_clips
+from batcache.evaluation.groups import GroupMetrics
 from batcache.evaluation.judge import judge as judge_predictions
 from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.tables import FIGURES, as_csv, as_markdown, columns_of
@@ -96,8 +97,33 @@ def test_markdown_shows_a_name_in_one_line_and_as_no_html_and_few_units_by_their
 def test_json_is_what_metrics_json_holds(run: Path, small: SmallWorld) -> None:
     report = judge(chosen(run, small))
     assert json.loads(report.as_text("json")) == read_metrics(run)["test"]
-    assert report.as_text("csv") == as_csv(report.metrics) and report.as_text("md") == as_markdown(report.metrics)
-    assert list(report.table()) == list(columns_of(report.metrics))
+    numbers = report.metrics, report.groups
+    assert report.as_text("csv") == as_csv(*numbers) and report.as_text("md") == as_markdown(*numbers)
+    assert list(report.table()) == list(columns_of(*numbers))
+
+
+def test_groups_of_species_stand_in_every_table_with_their_figures(metrics: Metrics) -> None:
+    groups = (
+        GroupMetrics("Low|High", ("Low", "High"), 60, 20, 0.75, 0.875, 0.5),
+        GroupMetrics("none", ("Low", "Sweep"), 0, 0, None, None, None),
+    )
+    columns = columns_of(metrics, groups)
+    both = [{name: column[i] for name, column in columns.items()} for i in (-2, -1)]
+    assert [(row["level"], row["kind"], row["name"]) for row in both] == [
+        ("clip", "group", "Low|High"),
+        ("clip", "group", "none"),
+    ]
+    assert (both[0]["present"], both[0]["known"], both[0]["average_precision"], both[0]["roc_auc"]) == (
+        20,
+        60,
+        0.75,
+        0.875,
+    )
+    assert np.isnan([both[1]["average_precision"], both[0]["precision"], both[0]["average_precision_low"]]).all()
+    assert as_csv(metrics, groups).splitlines()[-2].startswith("clip,group,Low|High,20,60,")
+    text = as_markdown(metrics, groups)
+    assert r"| Low\|High | 20 | 60 | 0.750 | 0.875 | 0.500 |" in text and "| none | 0 | 0 | - | - | - |" in text
+    assert "species groups" not in as_markdown(metrics)
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1])

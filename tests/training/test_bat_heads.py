@@ -72,14 +72,25 @@ def test_heads_of_bats_learn_and_leave_those_of_species_alone() -> None:
 
 def test_the_same_sounds_come_again_and_their_lengths_do_not_tell_of_bats() -> None:
     features = FeatureConfig(n_mels=32, fmax=90_000)
-    sounds = simulate_sounds(12, features, 192_000)
+    sounds = simulate_sounds(12, features, (192_000, 256_000))
     simulate_sounds.cache_clear()
-    again = simulate_sounds(12, features, 192_000)
+    again = simulate_sounds(12, features, (192_000, 256_000))
     assert all(torch.equal(one.frames, other.frames) for one, other in zip(sounds, again, strict=True))
     assert [sound.has_bats for sound in sounds] == [True, False, False] * 4
     lengths = [len(sound.frames) for sound in sounds]
     assert len(set(lengths)) == 12, "drawn, not one for each kind"
     assert min(lengths) >= 499 and max(lengths) <= 5000
+
+
+def test_sounds_have_the_rates_of_the_clips_and_rates_do_not_tell_of_bats() -> None:
+    """Of a slow recorder the upper bands hold nothing, with bats and without."""
+    features = FeatureConfig(n_mels=32)
+    sounds = simulate_sounds(24, features, (192_000, 384_000))
+    slow = [not sound.frames[:, -1].any() for sound in sounds]
+    for has_bats in (True, False):
+        of = [is_slow for is_slow, sound in zip(slow, sounds, strict=True) if sound.has_bats is has_bats]
+        assert 0 < sum(of) < len(of)
+    assert not any(not sound.frames[:, -1].any() for sound in simulate_sounds(6, features, (384_000,)))
 
 
 def test_a_sound_shorter_than_an_instance_is_padded_and_a_longer_one_is_cut_to_whole_ones() -> None:
@@ -110,7 +121,7 @@ def test_on_the_trunk_that_ships_sounds_that_it_was_not_taught_by_are_told_apart
     torch.manual_seed(0)
     model = start_model(ModelConfig(), FeatureConfig(), ("a", "b"), hears_bats=True).model
     assert isinstance(model, PretrainedMILModel)
-    sounds = simulate_sounds(144, FeatureConfig(), 384_000)
+    sounds = simulate_sounds(144, FeatureConfig(), (384_000,))
     with torch.no_grad():
         embedded = [model.trunk.embed(sound.cut(500).float()) for sound in sounds]
     known = [sound.has_bats for sound in sounds]

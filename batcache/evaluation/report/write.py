@@ -109,6 +109,7 @@ def write_report(
         flagged=find_flagged(outcome),
         sure=find_sure(outcome),
         levels=find_levels(outcome),
+        groups=[group for group in outcome.get("groups", ()) if group["support"]],
         counts=counts,
         counted={
             "steps": STEPS,

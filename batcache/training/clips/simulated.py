@@ -43,20 +43,22 @@ class Sound:
 
 
 @lru_cache(1)
-def simulate_sounds(count: int, features: FeatureConfig, rate_hz: int) -> tuple[Sound, ...]:
+def simulate_sounds(count: int, features: FeatureConfig, rates_hz: tuple[int, ...]) -> tuple[Sound, ...]:
     """Simulate sounds and compute their features: every third holds bats of virtual species, the others no bats.
 
     The same ones for the same arguments; the last ones asked for are kept, some 50 MB, for trainings that follow.
-    ``rate_hz`` is that of the user's recorders; one that the simulator does not know gives way to the nearest it does.
+    ``rates_hz`` are those of the user's recorders, one of which is drawn for each sound; one that the simulator does
+    not know gives way to the nearest it does.
     """
-    rate = min(max(rate_hz, _RATES_HZ[0]), _RATES_HZ[1])
+    rates = [min(max(rate, _RATES_HZ[0]), _RATES_HZ[1]) for rate in rates_hz]
+    drawn = [rates[int(generator("part", f"rate {number}").integers(len(rates)))] for number in range(count)]
     front_end = FrontEnd(features)
     sounds: list[Sound] = []
-    draw: Callable[[int], NDArray[np.int16]] = lambda number: _draw(number, rate)  # noqa: E731
+    draw: Callable[[int], NDArray[np.int16]] = lambda number: _draw(number, drawn[number])  # noqa: E731
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for number, samples in enumerate(map_ahead(pool, draw, range(count), 8)):
             blocks = iter([torch.from_numpy(samples)[None]])
-            frames = torch.cat([block[0] for block in front_end.stream_batch(blocks, rate)])
+            frames = torch.cat([block[0] for block in front_end.stream_batch(blocks, drawn[number])])
             sounds.append(Sound(frames, _has_bats(number)))
     return tuple(sounds)
 
