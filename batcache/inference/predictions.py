@@ -18,6 +18,9 @@ from batcache.manifest.manifest import Clip
 from batcache.storage.disk import replacing, write_file
 from batcache.storage.spreadsheet import as_number, as_text
 
+BAT_THRESHOLD = 0.5
+"""Where the score of a bat is lower, there is said to be none."""
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -53,6 +56,13 @@ class Predictions:
     offsets: NDArray[np.int64]
     groups: NDArray[np.str_] = field(default_factory=lambda: np.array([], str))
     bats: NDArray[np.float32] = field(default_factory=lambda: np.array([], np.float32))
+
+    @property
+    def may_hold_bats(self) -> NDArray[np.bool_]:
+        """Of which clips it is not said that there is no bat: in the others no species is named. Shape: ``[R]``"""
+        if not len(self.bats):
+            return np.ones(len(self.filenames), bool)
+        return np.logical_not(self.bats < BAT_THRESHOLD)  # nothing said, NaN, is no doubt
 
     def table(self) -> dict[str, NDArray[Any]]:
         """Columns by name, a row for each clip, as a DataFrame wants them: the clip and a score for each species."""

@@ -91,6 +91,22 @@ def test_a_group_stands_where_none_of_its_species_does() -> None:
     np.testing.assert_array_equal(table["probability both"], [0.8, 0.9, np.nan])
 
 
+def test_where_there_is_no_bat_no_species_and_no_group_is_named_whatever_their_scores() -> None:
+    blank = {name: np.array([]) for name in Predictions.__dataclass_fields__}
+    names = np.array([f"{i}.wav" for i in range(5)])
+    given = {"filenames": names, "species": np.array(SPECIES), "bats": np.array([0.49, 0.5, 0.49, 0.5, np.nan], "f4")}
+    scores = np.array([[0.9, 0.3], [0.9, 0.3], [0.45, 0.3], [0.45, 0.3], [0.9, 0.3]], "f4")
+    says = Predictions(**blank | given | {"scores": scores})
+    rows = {name: msgspec.structs.replace(ROW, path=name, content=name) for name in names.tolist()}
+    group = SpeciesGroup("both", (0, 1))
+    verdicts = list_verdicts(rows, {}, says, Thresholds(np.array([0.5, 0.5]), [group], [0.4]), FeatureConfig(), {})
+    assert [v.verdict for v in verdicts] == ["no bat", "species", "no bat", "group", "species"]
+    assert [v.species for v in verdicts] == [(), ("Low",), (), (), ("Low",)]
+    assert [v.groups for v in verdicts] == [(), (), (), ("both",), ()]
+    table = columns_of(verdicts, SPECIES, 0.5, "model.pt 12345678")
+    np.testing.assert_array_equal(table["Low"], scores[:, 0])  # scores stay
+
+
 def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:
     names = [
         "=1+1.wav",
