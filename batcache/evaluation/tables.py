@@ -1,14 +1,12 @@
 """Metrics as one table for spreadsheets, documents and DataFrames: a row a level and species, or average."""
 
-import csv
-import io
 from collections.abc import Iterator
 
 import numpy as np
 
 from batcache.evaluation.bootstrap import AverageIntervals, Interval, SpeciesIntervals
 from batcache.evaluation.metrics import Metrics, SpeciesMetrics
-from batcache.storage.spreadsheet import as_text
+from batcache.storage.spreadsheet import to_csv
 
 CLIP = "clip"
 FIGURES = {
@@ -34,13 +32,10 @@ def columns_of(metrics: Metrics) -> dict[str, list[str] | list[float]]:
 
 def as_csv(metrics: Metrics) -> str:
     """The table as CSV: commas, points, all digits; no cell of it is a formula to a spreadsheet."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
     columns = columns_of(metrics)
-    table.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
-        table.writerow(as_text(cell) if isinstance(cell, str) else _digits(cell) for cell in row)
-    return text.getvalue()
+    rows = zip(*columns.values(), strict=True)
+    figures = ([cell if isinstance(cell, str) else _digits(cell) for cell in row] for row in rows)
+    return to_csv([columns, *figures]).decode()
 
 
 def as_markdown(metrics: Metrics) -> str:
