@@ -184,7 +184,7 @@ def _of_averages(judged: Sequence[Judged]) -> dict[str, Any]:
     there = positives > 0
     macro = [mean_over_species(np.where(there, figure, np.nan)) for figure in figures]
     weighted = [mean_over_species(np.where(there, figure, np.nan), positives) for figure in figures]
-    micro = _precision_recall_f1(true.sum(0), reported.sum(0), positives.sum(0), without.all(0))
+    micro = _precision_recall_f1(true.sum(0), reported.sum(0), positives.sum(0), np.logical_and.reduce(without, axis=0))
     averages = {
         name: AverageIntervals(*map(percentile_interval, values))
         for name, values in (("macro", macro), ("micro", micro), ("weighted", weighted))
