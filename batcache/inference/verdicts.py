@@ -23,8 +23,6 @@ model          the file's name and the beginning of its BLAKE3
 format_version of these columns
 """
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +36,7 @@ from batcache.inference.predictions import BAT_THRESHOLD, Predictions
 from batcache.manifest.night import read_occasion
 from batcache.model.provenance import TrainedOn
 from batcache.storage.disk import write_file
-from batcache.storage.spreadsheet import as_number, as_text
+from batcache.storage.spreadsheet import as_number, to_csv
 from batcache.store.format.commit import CachedRecording
 
 FORMAT_VERSION = 2
@@ -195,9 +193,6 @@ def write_verdicts(path: Path, columns: Mapping[str, Sequence[str] | Sequence[fl
     Raises:
         OSError: the disk refuses.
     """
-    text = io.StringIO()
-    table = csv.writer(text)  # its line ends, \r\n, have a name that holds either quoted
-    table.writerow(map(as_text, columns))
-    for row in zip(*columns.values(), strict=True):
-        table.writerow(as_text(cell) if isinstance(cell, str) else as_number(cell) for cell in row)
-    write_file(path, text.getvalue().encode())
+    rows = zip(*columns.values(), strict=True)
+    cells = ([cell if isinstance(cell, str) else as_number(cell) for cell in row] for row in rows)
+    write_file(path, to_csv([columns, *cells], line_end="\r\n"))

@@ -1,7 +1,5 @@
 """What a build says of itself, and what it leaves beside the cache: the list of rejects and the log."""
 
-import csv
-import io
 import json
 import socket
 import time
@@ -12,6 +10,7 @@ from typing import Any
 from batcache.config.settings import DataConfig
 from batcache.storage.disk import append_file, remove_partials, write_file
 from batcache.storage.place import Place
+from batcache.storage.spreadsheet import to_csv
 from batcache.store.build.plan import Plan
 from batcache.store.format.index import Index
 
@@ -95,9 +94,7 @@ def write_rejected(report: BuildReport) -> None:
     if not report.rejected:
         place.unlink(missing_ok=True)
         return
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("filename", "reason"), *report.rejected.items()])
-    write_file(place, text.getvalue().encode())
+    write_file(place, to_csv([("filename", "reason"), *report.rejected.items()]))
 
 
 def write_log(report: BuildReport, began: float) -> None:

@@ -16,6 +16,7 @@ from batcache.features.audio import AudioHeader, content_hash, read_blocks, read
 from batcache.features.expansion import HIGHEST_RATE, find_expansion
 from batcache.features.metadata import Metadata, read_metadata
 from batcache.storage.ahead import map_ahead
+from batcache.storage.names import find_alike
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.index import Index
 
@@ -101,6 +102,8 @@ def _scan_file(
             if unchanged and _stands(row, expansion):
                 return _recall(row, expansion)
     place = data_dir / path
+    if stat is None and (meant := find_alike(data_dir, path)):
+        raise AudioError(place, "no such file", f"There is {meant}, in other letter case or Unicode form: write it so")
     header = read_header(place)
     assert stat is not None, "read_header raises where there is no file"
     metadata = read_metadata(place, header)
