@@ -13,7 +13,7 @@ from batcache.errors import ManifestError, quote
 # fmt: off
 _RESERVED = frozenset({
     "filename", "split", "group", "time_expansion", "start_s", "duration_s", "sample_rate", "duration",
-    "recorded_at", "latitude", "longitude", "site", "recorder", "notes",
+    "recorded_at", "latitude", "longitude", "site", "recorder", "notes", "channel",
 })
 # fmt: on
 _SPLIT_OF_NAME = {"train.csv": "train", "val.csv": "val", "test.csv": "test"}
