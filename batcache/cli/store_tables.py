@@ -81,8 +81,8 @@ def _notes_of_build(report: "BuildReport") -> Iterator[Note]:
         )
     if report.constant:
         yield Note(
-            f"nothing but one value in {count(len(report.constant), 'recording')}, as from a microphone that was off: "
-            f"{list_some(report.constant)}"
+            f"holds nothing but one value, {count(len(report.constant), 'recording')}: {list_some(report.constant)}. "
+            "So does what a microphone that was off recorded"
         )
     if report.headers:
         yield Note(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from batcache.errors import AudioError
 from batcache.features.files.file_formats import START, name_format
-from batcache.features.files.flac import read_flac, skip_id3
+from batcache.features.files.flac import open_flac, read_flac, skip_id3
 from batcache.features.files.riff import RECORDINGS, Chunk
 from batcache.features.files.wav import COPY_AGAIN, HeaderError, read_wav
 from batcache.features.levels import Levels
@@ -176,25 +176,20 @@ def read_blocks(
 
 
 def _decode_flac(path: Path, header: AudioHeader, block: int, first: int) -> Iterator[NDArray[Any]]:
-    dtype = "int16" if header.subtype == "PCM_16" else "float32"
+    dtype, done = "int16" if header.subtype == "PCM_16" else "float32", first
     try:
-        sound = soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, OSError, TypeError) as error:
-        finding = f"cannot be decoded ({getattr(error, 'error_string', error)})"  # the whole repeats the path
-        raise AudioError(path, finding, COPY_AGAIN) from None
-    done = first
-    with sound:
-        while done < header.samples:
-            try:
-                if done == first > 0:
-                    sound.seek(first)
+        with open_flac(path) as sound:
+            if first:
+                sound.seek(first)
+            while done < header.samples:
                 samples = sound.read(min(block, header.samples - done), dtype=dtype, always_2d=True)
-            except (soundfile.LibsndfileError, OSError) as error:
-                raise AudioError(path, f"cannot be decoded after sample {done} ({error})", COPY_AGAIN) from None
-            if not len(samples):
-                raise AudioError(path, f"truncated: {done} of {header.samples} samples are there", COPY_AGAIN)
-            done += len(samples)
-            yield samples
+                if not len(samples):
+                    raise AudioError(path, f"truncated: {done} of {header.samples} samples are there", COPY_AGAIN)
+                done += len(samples)
+                yield samples
+    except (soundfile.LibsndfileError, OSError, TypeError) as error:
+        said = getattr(error, "error_string", error)  # the whole repeats the path
+        raise AudioError(path, f"cannot be decoded after sample {done} ({said})", COPY_AGAIN) from None
 
 
 def _read_wav(path: Path, header: AudioHeader, block: int, first: int) -> Iterator[NDArray[Any]]:

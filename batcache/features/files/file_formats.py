@@ -63,7 +63,7 @@ def name_format(start: bytes) -> tuple[str, str]:
     """What a file is that begins with these bytes, at most ``START`` of them, and what to do: finding and remedy."""
     known = [(name, remedy) for beginning, name, remedy in _BEGINNINGS if start.startswith(beginning)]
     known += [(name, remedy) for place, mark, name, remedy in _INSIDE if start[place:].startswith(mark)]
-    if not known and len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0:  # a frame's first 11 bits
+    if not known and start[:1] == b"\xff" and start[1:2] >= b"\xe0" and not _as_text(start):  # 11 bits of 1
         known = [("AAC, which is lossy" if start[1] & 0xF6 == 0xF0 else "MP3, which is lossy", _LOSSY)]
     if known:
         name, remedy = known[0]

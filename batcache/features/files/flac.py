@@ -6,8 +6,13 @@ size, rate, channels and sample size, its number (or that of its first sample) a
 """
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
+
+import soundfile
 
 from batcache.features.files.riff import TAGS, Chunk
 from batcache.features.files.wav import COPY_AGAIN, HeaderError
@@ -55,6 +60,39 @@ def skip_id3(file: BinaryIO, start: bytes) -> int:
         file.seek(place)
         start = file.read(12)
     return place
+
+
+class _Behind:
+    """A file from behind its tags on, as libsndfile reads it, which does not know all of them."""
+
+    def __init__(self, file: BinaryIO, begin: int) -> None:
+        self.file, self.begin = file, begin
+        self.seek(0)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place counted from where the FLAC begins, from the present one, or from the end."""
+        return self.file.seek(offset + (self.begin if whence == 0 else 0), whence) - self.begin
+
+    def tell(self) -> int:
+        """The present place, counted from where the FLAC begins."""
+        return self.file.tell() - self.begin
+
+    def read(self, count: int = -1) -> bytes:
+        """The next bytes."""
+        return self.file.read(count)
+
+
+@contextmanager
+def open_flac(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open a FLAC to be decoded.
+
+    Raises:
+        OSError, LibsndfileError: it cannot be opened.
+    """
+    with path.open("rb") as file:
+        begin = skip_id3(file, file.read(12))
+        with soundfile.SoundFile(_Behind(file, begin) if begin else path) as sound:
+            yield sound
 
 
 def read_flac(file: BinaryIO, begin: int, size: int) -> Flac:

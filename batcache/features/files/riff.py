@@ -24,6 +24,7 @@ _KNOWN = frozenset(
 _BEHIND = re.compile(b"|".join(re.escape(name) for name in sorted(_KNOWN - {b"fmt ", b"data", b"ds64", *RECORDINGS})))
 _TRAILERS = (b"ID3\2", b"ID3\3", b"ID3\4", b"APETAGEX", b"LYRICSBEGIN", b"<?xml", b"<x:xmpmeta")
 _TAIL = 1 << 20  # bytes at a file's end that are searched for chunks
+_NEAR = 1 << 16  # bytes at a file's end, of what seems sound
 _MOST_TRIED = 1000
 _PROBES, _PROBE = 256, 1 << 16
 
@@ -119,6 +120,14 @@ def find_tail(file: BinaryIO, begin: int, size: int) -> tuple[Chunk, ...]:
         if chain := _follow(file, begin + found.start(), size):
             return chain
     return ()
+
+
+def hides_tags(file: BinaryIO, begin: int, size: int) -> bool:
+    """Whether the name of a chunk that says something of the recording stands near the file's end, behind ``begin``."""
+    begin = max(begin, size - _NEAR)
+    file.seek(begin)
+    content = file.read(size - begin)
+    return any(name in content for name in TAGS)
 
 
 def _follow(file: BinaryIO, place: int, size: int) -> tuple[Chunk, ...]:

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from batcache.features.files.riff import RECORDINGS, TAGS, Chunk, Walk, find_tail, walk
+from batcache.features.files.riff import RECORDINGS, TAGS, Chunk, Walk, find_tail, hides_tags, walk
 
 COPY_AGAIN = "Copy it again from the recorder or leave it out"
 _CONVERT = "Convert it to PCM"
@@ -98,10 +98,12 @@ def read_wav(file: BinaryIO, size: int) -> Wav:
     if data.start + claimed <= size:
         behind = walk(file, data.start + claimed, size, riff_end, odd=bool(claimed & 1))
         _refuse_another(behind.chunks)
-    if claimed and behind.is_sound:
+    sound = bool(claimed) and behind.is_sound
+    swallows = sound and not behind.chunks and hides_tags(file, data.start, size)  # the last chunks, as samples
+    tail = find_tail(file, data.start, size) if swallows or not sound else ()
+    if sound and not tail:
         length, warning = claimed, _compare(riff_end, size, long_sizes, claimed, read.block)
     else:
-        tail = find_tail(file, data.start, size)
         first = tail[0].start - 8 if tail else None
         length, warning = decide_end(Sizes(data.start, claimed, riff_end, size, first, behind.is_sound))
         behind = Walk(tail)
@@ -123,7 +125,9 @@ def decide_end(known: Sizes) -> tuple[int, str]:
     """
     there = (known.size if known.tail is None else known.tail) - known.start
     off = known.claimed - there
-    if there <= 0 or (not known.claimed and known.ends_well):
+    if known.claimed > 0 and not there:
+        raise HeaderError(f"truncated: 0 of {known.claimed} bytes of audio are there", COPY_AGAIN)
+    if not there or (not known.claimed and known.ends_well):
         raise HeaderError("holds no samples (its data chunk is empty)", COPY_AGAIN)
     headers = (0, 8, 36, 44, known.start - 8, known.start)
     unknown = any(known.claimed + header in _UNKNOWN_SIZES for header in headers)
