@@ -122,6 +122,12 @@ def test_a_chunk_behind_the_samples_that_was_cut_short_cuts_off_no_samples(tmp_p
         assert "claims 500 bytes, 99 are there" in header.unread
 
 
+@pytest.mark.parametrize("data_size", [THERE - 1, THERE - 3])
+def test_a_size_that_cuts_a_sample_in_two_is_told(tmp_path, data_size) -> None:
+    header = read_header(save(tmp_path, wav(data_size, THERE + 36)))
+    assert f"says {data_size:,} bytes, no whole number of samples of 2" in header.warning or header.samples == 3000
+
+
 def test_samples_are_never_silently_fewer_than_the_file_holds() -> None:
     """Of all sizes that a header may say, each is refused, or all is taken, or what is left out is said."""
     for claimed in range(0, 260):
