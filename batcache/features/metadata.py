@@ -62,16 +62,19 @@ def read_metadata(path: Path, header: AudioHeader) -> Metadata:
     Raises:
         AudioError: the file cannot be opened or read at all.
     """
+    if not header.tags:
+        return Metadata(unread=header.unread)
     readers = {b"guan": _read_guano, b"wamd": _read_wamd, b"LIST": _read_list}
-    found = dict.fromkeys(readers, Metadata())
+    found: dict[bytes, Metadata] = {}
     try:
         with path.open("rb") as file:
             for chunk in header.tags[:_MOST_PARTS]:
                 said = readers[chunk.name](file, chunk.start, chunk.there)
-                found[chunk.name] = _join(found[chunk.name], said)
+                found[chunk.name] = _join(found[chunk.name], said) if chunk.name in found else said
     except OSError as error:
         raise AudioError(path, f"cannot be read ({error.strerror})", "Check the disk and the permissions") from None
-    return reduce(_join, found.values(), Metadata(unread=header.unread))
+    said = reduce(_join, [found[name] for name in readers if name in found])
+    return replace(said, unread="; ".join(filter(None, (header.unread, said.unread))))
 
 
 def _join(first: Metadata, second: Metadata) -> Metadata:

@@ -24,7 +24,7 @@ _KNOWN = frozenset(
 _BEHIND = re.compile(b"|".join(re.escape(name) for name in sorted(_KNOWN - {b"fmt ", b"data", b"ds64", *RECORDINGS})))
 _TRAILERS = (b"ID3\2", b"ID3\3", b"ID3\4", b"APETAGEX", b"LYRICSBEGIN", b"<?xml", b"<x:xmpmeta")
 _TAIL = 1 << 20  # bytes at a file's end that are searched for chunks
-_NEAR = 1 << 16  # bytes at a file's end, of what seems sound
+_NEAR = 1 << 13  # bytes at a file's end, of what seems sound
 _MOST_TRIED = 1000
 _PROBES, _PROBE = 256, 1 << 16
 
