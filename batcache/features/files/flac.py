@@ -23,7 +23,9 @@ _RATES = (0, 88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_000, 44
 _RATE_BYTES, _RATE_UNITS = {12: 1, 13: 2, 14: 2}, (1000, 1, 10)  # behind the number, by code; in Hz
 _SIZES = (0, 192, 576, 1152, 2304, 4608, 0, 0, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768)
 _SIZE_BYTES = {6: 1, 7: 2}
-_LEAST_TAIL = 1 << 16  # bytes at the end among which the last frame is looked for
+_MOST_TAGS = 8
+_LEAST_TAIL, _MOST_TAIL = 1 << 16, 1 << 20  # bytes at the end among which the last frame is looked for
+_MOST_TRIED = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,9 @@ class Frame:
 def skip_id3(file: BinaryIO, start: bytes) -> int:
     """Where a file begins behind the ID3v2 tags that some taggers put before a FLAC. ``start`` are its first bytes."""
     place = 0
-    while start[:3] == b"ID3" and len(start) >= 10 and place < 1 << 28:
+    for _ in range(_MOST_TAGS):
+        if start[:3] != b"ID3" or len(start) < 10:
+            break
         length = 0
         for byte in start[6:10]:
             length = length << 7 | (byte & 0x7F)
@@ -139,7 +143,9 @@ def read_flac(file: BinaryIO, begin: int, size: int) -> Flac:
 def _check_frames(file: BinaryIO, flac: Flac, size: int) -> None:
     file.seek(flac.start)
     first = read_frame(file.read(16), flac.form)
-    if first is not None and first.rate not in (None, flac.rate):
+    if first is None:
+        return  # it is for the decoder to say what is wrong
+    if first.rate not in (None, flac.rate):
         finding = f"contradicts itself: its header says {flac.rate:,} Hz, its frames {first.rate:,} Hz"
         raise HeaderError(finding, "Encode it again")
     last = find_last_frame(file, flac, size)
@@ -150,13 +156,18 @@ def _check_frames(file: BinaryIO, flac: Flac, size: int) -> None:
 
 
 def find_last_frame(file: BinaryIO, flac: Flac, size: int) -> Frame | None:
-    """The last frame whose header stands near the file's end; None where there is none."""
+    """The last frame whose header stands near the file's end; None where there is none. All begin like the first."""
+    file.seek(flac.start)
+    mark = file.read(2)
     longest = int.from_bytes(flac.form[7:10], "big")
-    begin = max(flac.start, size - max(_LEAST_TAIL, 2 * longest))
+    begin = max(flac.start, size - min(max(_LEAST_TAIL, 2 * longest), _MOST_TAIL))
     file.seek(begin)
     content = file.read(size - begin)
     place = len(content)
-    while (place := content.rfind(b"\xff", 0, place)) >= 0:
+    for _ in range(_MOST_TRIED):
+        place = content.rfind(mark, 0, place)
+        if place < 0:
+            break
         if frame := read_frame(content[place : place + 16], flac.form):
             return frame
     return None

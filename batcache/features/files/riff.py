@@ -25,7 +25,6 @@ _BEHIND = re.compile(b"|".join(re.escape(name) for name in sorted(_KNOWN - {b"fm
 _TRAILERS = (b"ID3\2", b"ID3\3", b"ID3\4", b"APETAGEX", b"LYRICSBEGIN", b"<?xml", b"<x:xmpmeta")
 _TAIL = 1 << 20  # bytes at a file's end that are searched for chunks
 _NEAR = 1 << 13  # bytes at a file's end, of what seems sound
-_MOST_TRIED = 1000
 _PROBES, _PROBE = 256, 1 << 16
 
 
@@ -114,11 +113,14 @@ def find_tail(file: BinaryIO, begin: int, size: int) -> tuple[Chunk, ...]:
     begin = max(begin, size - _TAIL)
     file.seek(begin)
     content = file.read(size - begin)
-    for tried, found in enumerate(_BEHIND.finditer(content)):
-        if tried == _MOST_TRIED:
-            break
-        if chain := _follow(file, begin + found.start(), size):
+    left = MOST_CHUNKS
+    for found in _BEHIND.finditer(content):
+        chain, is_whole = _follow(file, begin + found.start(), size, left)
+        if is_whole:
             return chain
+        left -= len(chain) + 1
+        if left <= 0:
+            break
     return ()
 
 
@@ -130,19 +132,19 @@ def hides_tags(file: BinaryIO, begin: int, size: int) -> bool:
     return any(name in content for name in TAGS)
 
 
-def _follow(file: BinaryIO, place: int, size: int) -> tuple[Chunk, ...]:
-    """The chunks from a place to the file's end, if they fill it and all have known names."""
+def _follow(file: BinaryIO, place: int, size: int, most: int) -> tuple[tuple[Chunk, ...], bool]:
+    """Chunks of known names from a place on, no more than ``most``, and whether they end where the file does."""
     chain: list[Chunk] = []
     odd = False
-    while len(chain) < MOST_CHUNKS:
+    while len(chain) < most:
         place, chunk = find_next(file, place, size, odd=odd)
         if chunk is None or chunk.name not in _KNOWN or chunk.there < chunk.claimed:
-            return ()
+            break
         chain.append(chunk)
         place, odd = chunk.end, bool(chunk.claimed & 1)
         if size - place <= odd:
-            return tuple(chain)
-    return ()
+            return tuple(chain), True
+    return tuple(chain), False
 
 
 def _is_name(name: bytes) -> bool:

@@ -1,5 +1,8 @@
 """The laws of FLAC headers: tags in front are skipped, and what frames say is held against STREAMINFO."""
 
+import time
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import soundfile
@@ -56,6 +59,15 @@ def test_another_rate_than_that_of_the_frames_is_refused(tmp_path, flac) -> None
             read_header(save(tmp_path, saying(flac, rate=rate)))
     with pytest.raises(AudioError, match="0 Hz"):
         read_header(save(tmp_path, saying(flac, rate=0)))
+
+
+def test_marks_of_frames_and_tags_without_end_are_not_followed_for_long(tmp_path, flac) -> None:
+    start = read_header(save(tmp_path, flac)).audio_start
+    for content in (flac[: start + 16] + flac[start : start + 2] * 1_000_000, id3(0) * 1_000_000):
+        began = time.process_time()
+        with suppress(AudioError):
+            read_header(save(tmp_path, content))
+        assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("rate", RATES)
