@@ -36,7 +36,7 @@ class Metadata:
 
     ``recorded_at`` is ISO 8601, with an offset where the file has one. ``recorder`` is make and model. The species are
     as written, comma-separated. ``guano_rate`` in Hz and ``guano_length_s`` are the recording's, by GUANO's definition
-    in true time. ``gain`` is the recorder's setting, ``battery_v`` in volts, ``temperature_c`` in degrees. ``unread``
+    in true time. ``gain_setting`` is the recorder's, ``battery_v`` in volts, ``temperature_c`` in degrees. ``unread``
     says what could not be read.
     """
 
@@ -51,7 +51,7 @@ class Metadata:
     guano_length_s: float | None = None
     wamd_expansion: float | None = None
     unread: str = ""
-    gain: str | None = None
+    gain_setting: str | None = None
     battery_v: float | None = None
     temperature_c: float | None = None
 

@@ -72,10 +72,12 @@ def name_format(start: bytes) -> tuple[str, str]:
 
 
 def _describe(start: bytes) -> str:
+    """The first bytes of what has no name, and what kind of bytes they are where that can be seen."""
+    finding = f"begins with {start[:4]!r}, expected RIFF or fLaC"
     if not start.strip(b"\0"):
-        return "begins with 0 where its header should be"
+        return f"{finding}; its header is 0 throughout"
     text = _as_text(start)
-    return f"text that begins with {quote(text)}" if text else f"begins with {start[:4]!r}, expected RIFF or fLaC"
+    return f"{finding}; it is text: {quote(text)}" if text else finding
 
 
 def _as_text(start: bytes) -> str:

@@ -29,7 +29,7 @@ class AudioMothComment:
 
     recorder: str | None = None
     recorded_at: str | None = None
-    gain: str | None = None
+    gain_setting: str | None = None
     battery_v: float | None = None
     temperature_c: float | None = None
 
@@ -47,7 +47,7 @@ def read_audiomoth(content: bytes) -> AudioMothComment | None:
     return AudioMothComment(
         recorder=device[0],
         recorded_at=_read_time(comment),
-        gain=(gain[1] or gain[2]) if gain else None,
+        gain_setting=(gain[1] or gain[2]) if gain else None,
         battery_v=float(battery[1]) if battery else None,
         temperature_c=float(temperature[1]) if temperature else None,
     )

@@ -203,7 +203,7 @@ _OF_FILE = (
 )
 _SAID = (
     *("recorded_at", "latitude", "longitude", "recorder", "species_auto", "species_manual", "unread"),
-    *("gain", "battery_v", "temperature_c"),
+    *("gain_setting", "battery_v", "temperature_c"),
 )
 
 

@@ -74,7 +74,7 @@ class CachedRecording(msgspec.Struct, frozen=True, gc=False, rename=_ON_DISK):
     channel_warning: str = ""
     header_warning: str = ""
     constant: int = 0
-    gain: str | None = None
+    gain_setting: str | None = None
     battery_v: float | None = None
     temperature_c: float | None = None
 

@@ -56,5 +56,5 @@ def test_guano_counts_before_the_comment(tmp_path) -> None:
     guano = chunk(b"guan", b"GUANO|Version: 1.0\nMake: Open Acoustic Devices\n")
     path = save(tmp_path, riff(pcm(), chunk(b"LIST", info(comment, DEVICE)), DATA, guano))
     assert read_metadata(path, read_header(path)) == Metadata(
-        recorder="Open Acoustic Devices", recorded_at="2024-04-12T22:10:00+00:00", gain="medium", battery_v=4.1
+        recorder="Open Acoustic Devices", recorded_at="2024-04-12T22:10:00+00:00", gain_setting="medium", battery_v=4.1
     )
