@@ -169,12 +169,12 @@ def _what_remains(file: BinaryIO, place: int, size: int) -> tuple[str, bool]:
         return (f"its last {left} bytes, which are no chunk", True) if start.strip(b"\0") else ("", True)
     if start.startswith(_TRAILERS) or (start[:3] == b"TAG" and left == 128):
         return f"its last {left:,} bytes, a tag of other formats", True
-    if _is_zero(file, place, left):
+    if is_zero(file, place, left):
         return f"its last {left:,} bytes, which are 0", True
     return f"its last {left:,} bytes, which are no chunk", False
 
 
-def _is_zero(file: BinaryIO, place: int, count: int) -> bool:
+def is_zero(file: BinaryIO, place: int, count: int) -> bool:
     """Whether so many bytes are all 0. Of very many, a part is looked at, spread over all."""
     step = max(_PROBE, count // _PROBES)
     for begin in (*range(place, place + count, step), place + max(0, count - _PROBE)):

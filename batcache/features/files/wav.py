@@ -6,17 +6,20 @@ is wrong. Where they end: by the data chunk's size (of an RF64 the one in ``ds64
 of the file. Where they do not, ``decide_end`` says what is believed instead and why; nothing is cut off in silence.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from batcache.features.files.riff import RECORDINGS, TAGS, Chunk, Walk, find_tail, hides_tags, walk
+from batcache.features.files.riff import RECORDINGS, TAGS, Chunk, Walk, find_tail, hides_tags, is_zero, walk
 
 COPY_AGAIN = "Copy it again from the recorder or leave it out"
 _CONVERT = "Convert it to PCM"
 _EXPORT = "Export it again"
 _MOST_CHANNELS = 1024
 _LONGEST_FORMAT = 64  # bytes of a fmt chunk that are read
+_LONGEST_GUANO = 1 << 16
+_GUANO = re.compile(rb"^(Length|Samplerate):[ \t]*(\d{1,9}(?:\.\d{1,9})?)[ \t\r]*$", re.MULTILINE)
 _SUBFORMAT = bytes.fromhex("000000001000800000aa00389b71")  # what follows a coding's number in an extensible fmt
 _CODINGS = {
     **{2: "MS_ADPCM", 6: "ALAW", 7: "ULAW", 0x10: "OKI_ADPCM", 0x11: "IMA_ADPCM", 0x31: "GSM610", 0x50: "MPEG"},
@@ -66,7 +69,8 @@ class Sizes:
 
     ``start`` is their first byte; ``claimed`` what the data chunk says; ``riff_end`` where the file ends by its first
     chunk, None where that says nothing; ``size`` the file's; ``tail`` where chunks begin that fill the file's end,
-    None where there are none; ``ends_well`` whether chunks, or nothing, or 0 follow where the data chunk ends.
+    None where there are none; ``ends_well`` whether chunks, or nothing, or 0 follow where the data chunk ends;
+    ``guano`` how many bytes the GUANO before the samples makes them, and how many it may be off by rounding.
     """
 
     start: int
@@ -75,6 +79,7 @@ class Sizes:
     size: int
     tail: int | None = None
     ends_well: bool = False
+    guano: tuple[float, float] | None = None
 
 
 def read_wav(file: BinaryIO, size: int) -> Wav:
@@ -94,19 +99,14 @@ def read_wav(file: BinaryIO, size: int) -> Wav:
     read = read_format(form)
     claimed = long_sizes[1] if long_sizes and data.claimed == 0xFFFFFFFF else data.claimed
     riff_end = _riff_end(long_sizes[0] if long_sizes and riff_size == 0xFFFFFFFF else riff_size)
-    behind = Walk((), is_sound=False)
-    if data.start + claimed <= size:
-        behind = walk(file, data.start + claimed, size, riff_end, odd=bool(claimed & 1))
-        _refuse_another(behind.chunks)
-    sound = bool(claimed) and behind.is_sound
-    swallows = sound and not behind.chunks and hides_tags(file, data.start, size)  # the last chunks, as samples
-    tail = find_tail(file, data.start, size) if swallows or not sound else ()
-    if sound and not tail:
+    behind = _look_behind(file, data.start, claimed, size, riff_end)
+    if claimed and behind.is_sound:
         length, warning = claimed, _compare(riff_end, size, long_sizes, claimed, read.block)
     else:
-        first = tail[0].start - 8 if tail else None
-        length, warning = decide_end(Sizes(data.start, claimed, riff_end, size, first, behind.is_sound))
-        behind = Walk(tail)
+        first = behind.chunks[0].start - 8 if behind.chunks else None
+        ends_well = data.start + claimed <= size and behind.is_sound
+        guano = _weigh_guano(file, before.chunks, read)
+        length, warning = decide_end(Sizes(data.start, claimed, riff_end, size, first, ends_well, guano))
     if length < read.block:
         raise HeaderError(f"holds no samples ({length} bytes are less than one)", COPY_AGAIN)
     tags = tuple(chunk for chunk in (*before.chunks, *behind.chunks) if chunk.name in TAGS)
@@ -114,11 +114,34 @@ def read_wav(file: BinaryIO, size: int) -> Wav:
     return Wav(form, read, data.start, length, tags, warnings, behind.remark)
 
 
+def _look_behind(file: BinaryIO, start: int, claimed: int, size: int, riff_end: int | None) -> Walk:
+    """What stands behind samples that begin at ``start``, if they are as long as ``claimed``; sound if that fits.
+
+    Where it does not, these are the chunks of known names at the file's end, if there are any.
+    """
+    end = start + claimed
+    behind = Walk((), is_sound=False)
+    if end <= size:
+        behind = walk(file, end, size, riff_end, odd=bool(claimed & 1))
+        _refuse_another(behind.chunks)
+        swallows = not behind.chunks and hides_tags(file, start, size)  # the last chunks, as samples
+        if behind.is_sound and not (claimed and swallows):
+            return behind
+    tail = find_tail(file, start, size)
+    if not tail:
+        return behind if behind.is_sound else Walk((), is_sound=False)
+    filler = tail[0].start - 8 - end
+    if claimed and filler >= 0 and is_zero(file, end, filler):
+        return Walk(tail, f"{filler:,} bytes behind its samples, which are 0")
+    return Walk(tail, is_sound=False)
+
+
 def decide_end(known: Sizes) -> tuple[int, str]:
     """How many bytes of samples there are, where the data chunk's size cannot be right, and what to say of it. Pure.
 
     All bytes up to the file's end, or to the chunks there, are taken where something speaks for them: a size that means
-    unknown, the size in the RIFF chunk, chunks that fill the file's end, or a size that is off by a header's.
+    unknown, the size in the RIFF chunk, GUANO's ``Length``, chunks that fill the file's end, or a size that is off by a
+    header's.
 
     Raises:
         HeaderError: nothing does, or there are none.
@@ -133,6 +156,8 @@ def decide_end(known: Sizes) -> tuple[int, str]:
     unknown = any(known.claimed + header in _UNKNOWN_SIZES for header in headers)
     said = f"its data chunk says {known.claimed:,} bytes, {there:,} are there"
     is_whole = known.riff_end == known.size and off <= there  # more than twice as much is no slip
+    if known.guano is not None and off < 0:
+        is_whole |= abs(there - known.guano[0]) <= known.guano[1]
     if unknown or is_whole or known.tail is not None or abs(off) in headers:
         return there, f"{said} and taken"
     if off > 0:
@@ -194,6 +219,19 @@ def _read_form(file: BinaryIO, chunks: tuple[Chunk, ...]) -> bytes:
         return b""
     file.seek(forms[0].start)
     return file.read(min(forms[0].there, _LONGEST_FORMAT))
+
+
+def _weigh_guano(file: BinaryIO, chunks: tuple[Chunk, ...], read: Format) -> tuple[float, float] | None:
+    """How many bytes of samples ``Length`` and rate make, by the GUANO before them, and how many rounding may hide."""
+    for chunk in chunks:
+        if chunk.name == b"guan":
+            file.seek(chunk.start)
+            said = dict(_GUANO.findall(file.read(min(chunk.there, _LONGEST_GUANO))))
+            if b"Length" in said:
+                rate = float(said.get(b"Samplerate", read.rate)) * read.block
+                decimals = len(said[b"Length"].partition(b".")[2])
+                return float(said[b"Length"]) * rate, 0.6 * 10.0**-decimals * rate
+    return None
 
 
 def _read_ds64(file: BinaryIO, chunks: tuple[Chunk, ...]) -> tuple[int, int, int] | None:

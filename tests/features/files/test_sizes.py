@@ -82,6 +82,17 @@ def test_a_size_too_small_is_refused_or_nothing_is_cut_off(tmp_path, data_size) 
         assert read(tmp_path, witness).warning
 
 
+def test_the_length_that_guano_says_speaks_for_what_the_file_holds(tmp_path) -> None:
+    for length, said in ((3000 / 384_000, True), (0.05, False)):  # rounded; of another file
+        text = f"GUANO|Version: 1.0\nSamplerate: 384000\nLength: {length:.3f}\n".encode()
+        body = b"WAVE" + pcm() + chunk(b"guan", text) + b"data" + struct.pack("<I", THERE // 3) + SAMPLES.tobytes()
+        content = b"RIFF" + struct.pack("<I", len(body) - THERE * 2 // 3) + body
+        if said:
+            assert read(tmp_path, content).warning
+        else:
+            assert "no chunk begins" in finding_of(tmp_path, content)
+
+
 def test_a_file_that_ends_before_its_samples_do_is_truncated_whatever_its_riff_size_leaves_open(tmp_path) -> None:
     for riff_size in (0, THERE + 36, 0xFFFFFFFF):
         content = wav(THERE, riff_size)[:-1000]
@@ -116,6 +127,19 @@ def test_bytes_behind_the_samples_are_told_or_refused(tmp_path) -> None:
     assert "two recordings" in finding_of(tmp_path, wav(THERE) + wav(THERE))
     assert "second data chunk" in finding_of(tmp_path, wav(THERE, None, chunk(b"data", b"more")))
     assert "second fmt chunk" in finding_of(tmp_path, wav(THERE, None, pcm()))
+
+
+def test_zeros_between_samples_and_the_chunk_behind_them_are_no_samples_and_hide_no_chunk(tmp_path) -> None:
+    header = read(tmp_path, wav(THERE, None, bytes(468) + GUANO))
+    assert header.unread == "468 bytes behind its samples, which are 0" and not header.warning
+    assert read_metadata(tmp_path / "a.wav", header).guano_expansion == 10
+
+
+def test_a_size_that_counts_the_chunks_behind_the_samples_does_not_make_samples_of_them(tmp_path) -> None:
+    for riff_size in (None, 0, 100):
+        header = read(tmp_path, wav(THERE + len(GUANO), riff_size, GUANO))
+        assert f"{THERE:,} are there and taken" in header.warning
+        assert read_metadata(tmp_path / "a.wav", header).guano_expansion == 10
 
 
 def test_a_chunk_behind_the_samples_that_was_cut_short_cuts_off_no_samples(tmp_path) -> None:
