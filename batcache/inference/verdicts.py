@@ -133,6 +133,10 @@ def _list_notes(row: CachedRecording, features: FeatureConfig) -> Iterator[str]:
     """What to know of a recording before its scores are believed."""
     if row.expansion_warning:
         yield f"time expansion taken as {row.time_expansion:g}: {row.expansion_warning}"
+    if row.header_warning:
+        yield f"the file contradicts itself: {row.header_warning}"
+    if row.constant:
+        yield "holds nothing but one value"
     if row.dead_bands:
         yield f"true rate {row.true_rate:,} Hz: nothing above {row.nyquist_hz / 1000:g} kHz"
     if row.energy_above > 0.5:
@@ -142,7 +146,8 @@ def _list_notes(row: CachedRecording, features: FeatureConfig) -> Iterator[str]:
     if row.overscale:
         yield f"samples up to {row.overscale:,g} times full scale"
     if row.channels > 1:
-        yield f"the first of {row.channels} channels"
+        taken = "the first" if row.channel == 1 else f"channel {row.channel}"
+        yield "; ".join(filter(None, (f"{taken} of {row.channels} channels", row.channel_warning)))
     if row.unread:
         yield f"metadata not all read: {row.unread}"
 

@@ -12,6 +12,7 @@ from posixpath import normpath
 from batcache.errors import quote
 from batcache.manifest.foreign import names_species
 
+MOST_CHANNELS = 1024
 UNKNOWN = -1
 """The label of a species that was not annotated."""
 
@@ -105,6 +106,21 @@ def read_number(column: str, cell: str, decimal_comma: bool) -> float | None:
     if not least <= value <= most:
         raise ValueError(f"{column} {quote(cell)}, expected {least:g} to {most:g}", "Correct the cell")
     return value
+
+
+@lru_cache(maxsize=256)
+def read_channel(cell: str, decimal_comma: bool) -> int:
+    """A channel, counted from 1; the first for an empty cell.
+
+    Raises:
+        ValueError: no such number.
+    """
+    value = read_number("channel", cell, decimal_comma)
+    if value is None:
+        return 1
+    if value != round(value) or value > MOST_CHANNELS:
+        raise ValueError(f"channel {quote(cell)}, expected 1, 2, ...", "Correct the cell")
+    return round(value)
 
 
 def _trim(cell: str, decimal_comma: bool) -> str:

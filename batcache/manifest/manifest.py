@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batcache.errors import ManifestError, count, quote
-from batcache.manifest.cells import NOT_GIVEN, UNKNOWN, read_filename, read_labels, read_number
+from batcache.manifest.cells import NOT_GIVEN, UNKNOWN, read_channel, read_filename, read_labels, read_number
 from batcache.manifest.table import Table, open_table, place_of
 from batcache.storage.names import fold
 from batcache.storage.spreadsheet import as_written
@@ -27,7 +27,7 @@ class Clip:
     ``filename`` is a POSIX path relative to the data dir, without ``.`` and, unless files outside were allowed, within
     it: then it may begin with ``..`` or be absolute. ``line`` is where the row begins,
     counted as an editor counts. ``labels`` are 1, 0 or ``UNKNOWN``, in the order of ``Manifest.species``. ``split`` is
-    in lower case; ``group`` is a site-night, which must not be cut in two.
+    in lower case; ``group`` is a site-night, which must not be cut in two. ``channel`` of the recording counts from 1.
     """
 
     filename: str
@@ -39,6 +39,7 @@ class Clip:
     time_expansion: float | None = None
     start_s: float | None = None
     duration_s: float | None = None
+    channel: int = 1
 
     @property
     def place(self) -> str:
@@ -215,6 +216,7 @@ def _read_clip(
         read_number("time_expansion", cells[columns.get("time_expansion", -1)], comma),
         read_number("start_s", cells[columns.get("start_s", -1)], comma),
         read_number("duration_s", cells[columns.get("duration_s", -1)], comma),
+        read_channel(cells[columns.get("channel", -1)], comma),
     )
 
 
@@ -225,7 +227,8 @@ def _read_name(cell: str) -> str:
 
 
 def _check_recordings(clips: Iterable[Clip]) -> None:
-    """Refuse a clip that is given twice and a recording with two time expansions, one of them missing included."""
+    """Refuse a clip that is given twice and a recording with two time expansions, one of them missing included, or of
+    two channels."""
 
     def span(clip: Clip) -> tuple[str, float, float | None]:
         return clip.filename, clip.start_s or 0.0, clip.duration_s
@@ -245,6 +248,9 @@ def _check_recordings(clips: Iterable[Clip]) -> None:
             here, there = (c.time_expansion or "none" for c in (clip, earlier))
             finding = f"time_expansion {here} for {quote(clip.filename)}, but {there} at {earlier.place}"
             raise ManifestError(clip.place, finding, "Give all clips of a recording the same")
+        if earlier.channel != clip.channel:
+            finding = f"channel {clip.channel} of {quote(clip.filename)}, but {earlier.channel} at {earlier.place}"
+            raise ManifestError(clip.place, finding, "Take one channel of a recording, or copy it under another name")
 
 
 def _refuse_two_splits(

@@ -17,7 +17,7 @@ from batcache.storage.spreadsheet import as_written
 # fmt: off
 _RESERVED = frozenset({
     "filename", "split", "group", "time_expansion", "start_s", "duration_s", "sample_rate", "duration",
-    "recorded_at", "latitude", "longitude", "site", "recorder", "notes",
+    "recorded_at", "latitude", "longitude", "site", "recorder", "notes", "channel",
 })
 # fmt: on
 _LONGEST_LINE = 1 << 24

@@ -129,11 +129,13 @@ def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:
 def test_what_is_doubtful_is_a_note() -> None:
     doubtful = msgspec.structs.replace(
         ROW, channels=2, dead_bands=12, true_rate=144_000, nyquist_hz=72_000.0, energy_above=0.7, overscale=2.5,
-        time_expansion=10.0, expansion_warning="calls sound slowed", unread="GUANO TE",
+        time_expansion=10.0, expansion_warning="calls sound slowed", unread="GUANO TE", constant=1,
+        header_warning="its data chunk says 0 bytes", channel_warning="channel 2 is 29 dB louder",
     )  # fmt: skip
     (notes,) = table_of({"a.wav": doubtful}, [[0.1, 0.2]], {})["notes"]
     said = ("taken as 10: calls sound slowed", "nothing above 72 kHz", "most energy above 100 kHz")
-    for part in (*said, "2.5 times full scale", "the first of 2 channels", "GUANO TE"):
+    said += ("the file contradicts itself: its data chunk says 0 bytes", "holds nothing but one value")
+    for part in (*said, "2.5 times full scale", "the first of 2 channels; channel 2 is 29 dB louder", "GUANO TE"):
         assert part in notes
     assert table_of({"a.wav": ROW}, [[0.1, 0.2]], {})["notes"] == [""]
 
