@@ -1,7 +1,9 @@
 """The errors a user meets: one line with the place, what was found there, and what to do about it."""
 
 import difflib
+import errno
 from collections.abc import Iterable
+from typing import Self
 
 
 class BatcacheError(Exception):
@@ -16,6 +18,11 @@ class BatcacheError(Exception):
     def __init__(self, place: object, finding: str, remedy: str = "") -> None:
         super().__init__(str(place), finding, remedy)  # args rebuild the error in another process
         self.place, self.finding, self.remedy = str(place), finding, remedy
+
+    @classmethod
+    def of_disk(cls, place: object, finding: str, error: OSError, otherwise: str = "See to the disk") -> Self:
+        """The error for what the system refuses; its remedy is that of the reason, or ``otherwise``."""
+        return cls(place, f"{finding} ({brief(error)})", remedy_for(error, otherwise))
 
     @property
     def reason(self) -> str:
@@ -49,7 +56,7 @@ class ChangedStoreError(StoreError):
 
 
 class UnreachableError(StoreError):
-    """A cache whose object store does not answer, or refuses: it may be whole."""
+    """A cache, file or folder whose disk or object store does not answer, or refuses: it may be whole."""
 
 
 class SynthError(BatcacheError):
@@ -110,6 +117,29 @@ def brief(error: Exception) -> str:
     lacks = "lacks " if isinstance(error, KeyError) else ""
     said = (isinstance(error, OSError) and error.strerror) or f"{lacks}{error}" or type(error).__name__
     return shorten(" ".join(said.split()), 200)
+
+
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full: free some space, or pass a place on another disk",
+    errno.EDQUOT: "Your quota is used up: free some space, or pass a place on another disk",
+    errno.EFBIG: "No file may be so large here: raise `ulimit -f`, or pass a place on another file system",
+    errno.EMFILE: "Too many files are open: raise `ulimit -n`, to 4096 for example",
+    errno.ENFILE: "Too many files are open on this machine: close other programs, and try again",
+    errno.ENOMEM: "Memory is short: close other programs, or raise `ulimit -v`",
+    errno.EROFS: "The disk is read-only: mount it otherwise, or pass a place on another disk",
+    errno.EACCES: "You have no right to it: have it given to you, or pass another place",
+    errno.EPERM: "You have no right to it: have it given to you, or pass another place",
+    errno.ENAMETOOLONG: "The name is too long for the file system: shorten it",
+}
+
+
+def remedy_for(error: OSError, otherwise: str) -> str:
+    """What to do about an error of the system: what its reason asks for, or ``otherwise`` where that tells nothing.
+
+    >>> remedy_for(OSError(errno.EROFS, "Read-only file system"), "See to the disk")
+    'The disk is read-only: mount it otherwise, or pass a place on another disk'
+    """
+    return _REMEDIES.get(error.errno or 0, otherwise)
 
 
 def quote(text: str) -> str:

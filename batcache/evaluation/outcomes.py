@@ -8,6 +8,7 @@ from typing import Any
 from batcache.errors import RunError, brief
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import lock_file
+from batcache.storage.listing import is_there
 from batcache.training.runs import SOURCES, require_kinds
 
 FOLDS = "folds"
@@ -37,7 +38,7 @@ def read_outcomes(run: Path) -> dict[str, Any]:
     """
     place = run / "metrics.json"
     try:
-        outcomes = dict(json.loads(place.read_bytes())) if place.exists() else {}
+        outcomes = dict(json.loads(place.read_bytes())) if is_there(place) else {}
         for outcome in outcomes.values():
             require_kinds(outcome, SOURCES)
         return outcomes

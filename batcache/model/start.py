@@ -16,6 +16,7 @@ from batcache.model.crnn import BatMILModel
 from batcache.model.pretrained import SIMULATED, Pretrained, PretrainedMILModel, load_pretrained, pick_trunk
 from batcache.model.transfer import Transfer, plan_transfer
 from batcache.model.trunk import TrunkConfig
+from batcache.storage.listing import is_folder
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def load_source(init: str | Path) -> Pretrained | Checkpoint:
     """
     if init in ("auto", "simulated"):
         return load_pretrained(SIMULATED)
-    path = Path(init) / BEST_MODEL if Path(init).is_dir() else Path(init)
+    path = Path(init) / BEST_MODEL if is_folder(Path(init)) else Path(init)
     return load_checkpoint(path) if _is_checkpoint(path) else load_pretrained(path)
 
 

@@ -6,6 +6,7 @@ from batcache.errors import RunError, count
 from batcache.model.checkpoint import Checkpoint
 from batcache.model.pretrained import SIMULATED, Pretrained, load_pretrained
 from batcache.model.start import digest_start, extract_trunk, load_source
+from batcache.storage.listing import is_file
 
 
 def summarise_model(path: Path) -> dict[str, str]:
@@ -14,7 +15,7 @@ def summarise_model(path: Path) -> dict[str, str]:
     Raises:
         RunError: missing, damaged, or of another kind.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise RunError(path, "no such file", "Pass a cache, a run, a checkpoint or a trunk's file")
     try:
         found = load_source(path)

@@ -17,6 +17,7 @@ from batcache.errors import RunError, brief, count
 from batcache.model.start import Start, start_model
 from batcache.model.transfer import Transfer
 from batcache.storage.disk import write_file
+from batcache.storage.listing import is_folder, is_there
 from batcache.training.clips.bags import Bag
 from batcache.training.clips.splits import SplitRow, read_splits
 from batcache.training.runs import read_run_config
@@ -92,8 +93,8 @@ def find_heard(init: str | Path, transfer: Transfer) -> Heard:
         init: a run, or a checkpoint in it.
         transfer: what is taken of it.
     """
-    run = Path(init) if Path(init).is_dir() else Path(init).resolve().parent.parent
-    if not (run / "split.csv").exists():
+    run = Path(init) if is_folder(Path(init)) else Path(init).resolve().parent.parent
+    if not is_there(run / "split.csv"):
         return Heard(is_all=False)
     return read_heard(run) if transfer.has_learnt else read_earlier(run)
 

@@ -13,6 +13,7 @@ from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.model.start import Start, start_model
 from batcache.progress import OnProgress, ignore_progress
+from batcache.storage.listing import is_there
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.best import Best
@@ -122,7 +123,7 @@ def resume(
         RunError: the run has no finished epoch, has more than ``epochs``, or its clips are no longer those it began
             with, or another process is training it.
     """
-    if not (run / LAST).exists():
+    if not is_there(run / LAST):
         raise RunError(run, "stopped before its first epoch was over", "Delete it and train anew")
     with held_alone(run):
         return _resume(run, store, manifest, device, epochs, on_progress)

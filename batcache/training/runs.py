@@ -33,6 +33,7 @@ from batcache.config.yaml import read_sections
 from batcache.errors import ConfigError, RunError, brief, list_some
 from batcache.storage.disk import PARTIAL, temporary_name, write_file
 from batcache.storage.exclusive import lock_file
+from batcache.storage.listing import is_there, list_folder
 from batcache.storage.place import suggest_path
 
 FORMAT_VERSION = 1
@@ -64,7 +65,7 @@ def start_run(runs: Path, config: Config, about: Mapping[str, Any]) -> Path:
         write_run_config(partial, config)
         write_run(partial, record)
         for run in (runs / n for n in (name, *(f"{name}-{i}" for i in range(2, 1000)))):
-            if not run.exists() and _renamed(partial, run):
+            if not is_there(run) and _renamed(partial, run):
                 return run
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -74,7 +75,7 @@ def start_run(runs: Path, config: Config, about: Mapping[str, Any]) -> Path:
 
 def _remove_abandoned(runs: Path) -> None:
     """Remove the folders in which processes that were killed were making a run, an hour ago or more."""
-    for folder in runs.glob(f"*.{'[0-9a-f]' * 32}{PARTIAL}"):
+    for folder in list_folder(runs, f"*.{'[0-9a-f]' * 32}{PARTIAL}"):
         with suppress(FileNotFoundError):  # removed by another
             if time.time() - folder.stat().st_mtime > _BEING_MADE_S:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -85,7 +86,7 @@ def _renamed(folder: Path, name: Path) -> bool:
     try:
         folder.rename(name)  # onto a folder that holds something it fails on every system
     except OSError:
-        if name.exists():
+        if is_there(name):
             return False
         raise
     return True
@@ -103,7 +104,7 @@ def read_run(run: Path) -> dict[str, Any]:
         RunError: missing, damaged, or of another format version.
     """
     place = run / "run.json"
-    if not run.exists():
+    if not is_there(run):
         raise RunError(run, "no such run", suggest_path(run, "Pass a folder that `batcache train` made"))
     try:
         about = {"patience_from": 0, **json.loads(place.read_bytes())}
@@ -178,8 +179,8 @@ def read_run_config(run: Path) -> Config:
 def list_runs(runs: Path) -> dict[Path, dict[str, Any]]:
     """The folders below ``runs`` that are runs, and their records. What is none, or is damaged, is left out."""
     found = {}
-    for run in sorted(place.parent for place in runs.glob("*/run.json")):
-        if not run.name.endswith(PARTIAL):  # still being made
+    for run in list_folder(runs):
+        if not run.name.endswith(PARTIAL) and is_there(run / "run.json"):  # the others are still being made
             with suppress(RunError):
                 found[run] = read_run(run)
     return found
@@ -192,9 +193,9 @@ def newest_run(runs: Path) -> Path:
         RunError: there is none; names folders that have a best model and no readable record.
     """
     there = list_runs(runs)
-    with_model = [run for run in there if (run / BEST).exists()]
+    with_model = [run for run in there if is_there(run / BEST)]
     if not with_model:
-        unreadable = [path.parent.parent.name for path in sorted(runs.glob(f"*/{BEST.as_posix()}"))]
+        unreadable = [run.name for run in list_folder(runs) if is_there(run / BEST)]
         without = f", but without a readable run.json: {list_some(unreadable)}" if unreadable else ""
         raise RunError(runs, f"no run with a best model here{without}", "Run `batcache train` first, or pass --run-dir")
     return max(with_model, key=lambda run: (there[run]["started"], run.name))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from batcache.config.settings import WandbConfig
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import lock_file
+from batcache.storage.listing import is_there
 
 if TYPE_CHECKING:
     import wandb
@@ -139,7 +140,7 @@ class WandbTracker:
     def _take_step(self, metrics: Mapping[str, Any]) -> int:
         """The step of a row, which no other has: at least its epoch, and no lower than wandb's server says."""
         with lock_file(self._steps.with_suffix(".lock")):
-            free = int(self._steps.read_text()) if self._steps.exists() else 0
+            free = int(self._steps.read_text()) if is_there(self._steps) else 0
             step = max(free, int(metrics.get("epoch", 0)), int(self._run.step))
             write_file(self._steps, f"{step + 1}".encode())
         return step
@@ -170,7 +171,7 @@ class MetricsLog:
     def __init__(self, path: Path, keep_epochs: int = 0) -> None:
         """Open the log, keeping the first ``keep_epochs`` epochs of what is there: a resumed run repeats the others."""
         self._path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and keep_epochs else []
+        lines = path.read_text(encoding="utf-8").splitlines() if is_there(path) and keep_epochs else []
         self._lines = lines[:keep_epochs]
         write_file(path, "".join(line + "\n" for line in self._lines).encode())
 

@@ -19,6 +19,7 @@ from batcache.evaluation.sweeps.grid import Combination
 from batcache.evaluation.sweeps.standings import Outcome
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import lock_file
+from batcache.storage.listing import is_there, list_folder
 from batcache.training.runs import require_kinds
 
 FORMAT_VERSION = 1
@@ -32,7 +33,7 @@ def outcome_place(out: Path, inputs: str) -> Path:
 
 def outcomes_in(out: Path) -> int:
     """How many outcomes a folder holds."""
-    return len(list((out / "outcomes").glob("*.json")))
+    return len(list_folder(out / "outcomes", "*.json"))
 
 
 def read_outcome(place: Path, combination: Combination) -> Outcome:
@@ -86,10 +87,10 @@ def held(out: Path, inputs: Sequence[str]) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            if not lock.exists() and not record.exists() and any(out.iterdir()):  # a sweep makes its lock first
+            if not is_there(lock) and not is_there(record) and list_folder(out):  # a sweep makes its lock first
                 raise RunError(out, "holds something else than a sweep", remedy)
             stack.enter_context(lock_file(lock, wait=False))
-            if record.exists():
+            if is_there(record):
                 _require_part(out, _read(record, {"inputs": list})["inputs"], inputs)
             document = {"format_version": FORMAT_VERSION, "inputs": list(inputs)}
             write_file(record, json.dumps(document, indent=1).encode())

@@ -10,6 +10,7 @@ from batcache.inference.calibration.profile import profile_path, read_profile
 from batcache.inference.calibration.thresholds import NOTHING, PRECISION
 from batcache.inference.groups import SpeciesGroup, group_held_out
 from batcache.inference.model_file import ModelFile
+from batcache.storage.listing import is_there
 
 
 def calibrate_groups(
@@ -34,7 +35,7 @@ def calibrate_groups(
         arrays = of.logits, of.labels, of.groups
         own = calibrate(names, *arrays, of.source, precision=precision, towards=towards)
     place = profile_path(model.path)
-    if groups and place.exists():
+    if groups and is_there(place):
         profile = read_profile(place, model.digest, checkpoint.species)
         own = take_reviewed(own, replace(profile, species=names, held_out=group_held_out(profile.held_out, groups)))
     return own

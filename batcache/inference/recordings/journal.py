@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from batcache.errors import PredictError, brief
 from batcache.inference.bag_scores import BagScores
 from batcache.storage.disk import write_file
+from batcache.storage.listing import is_there
 from batcache.store.format.commit import CachedRecording
 
 NAME = "scored.jsonl"
@@ -76,7 +77,7 @@ class Journal:
         self.path = folder / NAME
         self.scored: dict[tuple[str, int], Scored] = {}
         """By content hash and true rate."""
-        if self.path.exists():
+        if is_there(self.path):
             self._read(header)
         else:
             write_file(self.path, _encode_header(header))
@@ -157,7 +158,7 @@ def _check_header(path: Path, there: Header, wanted: Header) -> None:
     """A root that is gone was moved: its recordings are known by their content."""
     if there.model != wanted.model:
         raise PredictError(path, "holds the scores of another model", "Pass another --out, or delete it")
-    if there.root != wanted.root and Path(there.root).exists():
+    if there.root != wanted.root and is_there(Path(there.root)):
         finding = f"holds the scores of recordings under {there.root}, not under {wanted.root}"
         raise PredictError(path, finding, "Pass another --out, or delete it")
 

@@ -30,6 +30,7 @@ from batcache.store.format.index import reread
 from batcache.store.format.last_build import find_other_root, write_last_build
 from batcache.store.format.leftovers import count_leftovers, remove_leftovers
 from batcache.store.format.lock import hold
+from batcache.store.format.records import note_committed
 
 _MOST_WRITERS = 4  # each holds a shard of 82 MB
 
@@ -124,6 +125,8 @@ def carry_out(
 ) -> BuildReport:
     """Do what a plan says, in a store that the caller holds and that has nothing beside what its index says."""
     cache, config, index = target.cache, target.config, target.index
+    if todo.tasks and not index.commits:
+        note_committed(cache, has_records=False)
     _resize_for(target, todo.tasks)
     _compute(target, todo.tasks, manifest.data_dir, device, workers, on_progress)
     for shard, rows in todo.revisions.items():

@@ -19,6 +19,7 @@ from batcache.errors import StoreError, brief, list_some
 from batcache.storage.disk import write_file
 from batcache.storage.place import Place
 from batcache.store.format.layout import FORMAT_VERSION, newer, say_how_to_mend
+from batcache.store.format.records import note_committed
 
 Somewhere = TypeVar("Somewhere", bound=Place)
 
@@ -224,3 +225,4 @@ def write_commit(store: Place, commit: Commit) -> None:
         UnreachableError: the object store cannot be reached or refuses.
     """
     write_file(commit_path(store, commit.shard), commit.to_json())
+    note_committed(store, has_records=True)

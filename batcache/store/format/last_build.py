@@ -11,10 +11,10 @@ from batcache.errors import StoreError, UnreachableError, brief, list_some
 from batcache.manifest.cells import leads_out
 from batcache.manifest.manifest import Manifest, read_manifest
 from batcache.storage.disk import write_file
+from batcache.storage.listing import is_file, is_folder, is_there
 from batcache.storage.place import Place, is_remote, parse_place
 from batcache.storage.s3 import SCHEME
-
-LAST_BUILD = "last_build.json"
+from batcache.store.format.records import LAST_BUILD
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def write_unknown_last_build(cache: Place, rejected: Mapping[str, str]) -> None:
 def _write(cache: Place, document: Mapping[str, Any]) -> None:
     content = json.dumps(document, indent=1).encode()
     place = cache / LAST_BUILD
-    if not place.exists() or place.read_bytes() != content:
+    if not is_there(place) or place.read_bytes() != content:
         write_file(place, content)
 
 
@@ -86,7 +86,11 @@ def read_last_build(cache: Place) -> LastBuild:
         split_of = {locate(csv, cache): split for csv, split in note["split_of"].items()}
         data_dir = None if note["data_dir"] is None else locate(note["data_dir"], cache)
         return LastBuild(csvs, split_of, data_dir, dict(note["rejected"]), note.get("allow_outside") is True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            raise StoreError(place, f"cannot be read ({brief(error)})", "Run `batcache build` again") from None
+        raise UnreachableError.of_disk(place, "cannot be read", error) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise StoreError(place, f"cannot be read ({brief(error)})", "Run `batcache build` again") from None
 
 
@@ -124,7 +128,7 @@ def require_there(cache: Place, last: LastBuild, data_dir: Path | None = None) -
         StoreError: some are not; names them.
     """
     places = (*last.csvs, None if data_dir else last.data_dir)
-    if gone := [str(place) for place in places if place and not place.exists()]:
+    if gone := [str(place) for place in places if place and not is_there(place)]:
         finding = f"what it was last built from is not there ({list_some(gone)})"
         remedy = "Was it, or were they moved? Build the CSVs again, with --data-dir: nothing is computed anew"
         raise StoreError(cache, finding, remedy)
@@ -155,9 +159,9 @@ def find_other_root(cache: Place, data_dir: Path, paths: Iterable[str]) -> Path 
     """
     last = _find_last_build(cache)
     root = last.data_dir if last else None
-    if root is None or root == data_dir.resolve() or not root.is_dir():
+    if root is None or root == data_dir.resolve() or not is_folder(root):
         return None
-    return root if any((root / path).is_file() for path in paths) else None
+    return root if any(is_file(root / path) for path in paths) else None
 
 
 def portable(path: Place, start: Place) -> str:

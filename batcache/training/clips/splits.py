@@ -10,6 +10,7 @@ from batcache.errors import ManifestError, RunError, brief, count, did_you_mean
 from batcache.manifest.draw_splits import draw_names, find_units
 from batcache.manifest.manifest import Manifest
 from batcache.storage.disk import write_file
+from batcache.storage.listing import is_file
 from batcache.training.clips.bags import Bag
 
 _COLUMNS = ("filename", "start_s", "duration_s", "content", "group", "split")
@@ -65,7 +66,7 @@ def require_split(bags: Sequence[Bag], manifest: Manifest, split: str) -> None:
 def _csv_beside(csvs: Sequence[Path], split: str) -> Path | None:
     given = {csv.resolve() for csv in csvs}
     beside = (csv.parent / f"{split}.csv" for csv in csvs)
-    return next((csv for csv in beside if csv.is_file() and csv.resolve() not in given), None)
+    return next((csv for csv in beside if is_file(csv) and csv.resolve() not in given), None)
 
 
 @dataclass(frozen=True)
