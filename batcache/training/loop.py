@@ -19,10 +19,10 @@ from batcache.store.reader import Store
 from batcache.training.best import Best
 from batcache.training.clips.bags import Bag, join
 from batcache.training.clips.embeddings import Embeddings
-from batcache.training.clips.splits import clip_key, read_splits, write_splits
+from batcache.training.clips.splits import SPLITS, clip_key, describe_splits, read_splits
 from batcache.training.events import TrainReport
 from batcache.training.inputs import Split, choose_split, describe_clips, describe_inputs
-from batcache.training.lineage import Heard, find_heard, list_heard_notes, write_earlier
+from batcache.training.lineage import EARLIER, Heard, describe_earlier, find_heard, list_heard_notes
 from batcache.training.loss import class_weights
 from batcache.training.runs import LAST, held_alone, read_run, read_run_config, start_run, write_run, write_run_config
 from batcache.training.trainer import Trainer
@@ -77,11 +77,11 @@ def train(
     }
     if start.digest is not None:
         about["trunk"] = start.digest
-    run = start_run(runs, config, about)
+    files = {SPLITS: describe_splits((*split.train, *split.val, *split.others))}
+    if isinstance(config.model.init, Path):
+        files[EARLIER] = describe_earlier(heard)
+    run = start_run(runs, config, about, files)
     with held_alone(run):
-        write_splits(run / "split.csv", (*split.train, *split.val, *split.others))
-        if isinstance(config.model.init, Path):
-            write_earlier(run, heard)
         begun = config, store, manifest.species, split, run, start, device
         return Trainer(*begun, embeddings=embeddings).fit(on_progress)
 
@@ -155,7 +155,7 @@ def _resume(
 def _split_as_begun(run: Path, manifest: Manifest, store: Store) -> tuple[Split, bool]:
     """The bags of a run as its ``split.csv`` shares them, in its order, and whether none of them is missing."""
     found = {clip_key(bag): bag for bag in join(manifest, store).bags}
-    splits = read_splits(run / "split.csv")
+    splits = read_splits(run / SPLITS)
     bags = [
         replace(found[key], clip=replace(found[key].clip, split=row.split or None))
         for key, row in splits.items()

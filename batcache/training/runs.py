@@ -35,19 +35,26 @@ from batcache.storage.disk import PARTIAL, temporary_name, write_file
 from batcache.storage.exclusive import lock_file
 from batcache.storage.listing import is_there, list_folder
 from batcache.storage.place import suggest_path
+from batcache.storage.regular import read_regular
+from batcache.storage.sealed import DAMAGED, check_text, digest_of, open_json, seal_json, seal_text
 
 FORMAT_VERSION = 1
 BEST = BEST_MODEL
 LAST = Path("checkpoints") / "last.pt"
 SOURCES: Mapping[str, type] = {"csvs": list, "split_of": dict, "data_dir": str}
 """What names the clips of a run or of an outcome, as ``require_kinds`` takes it."""
-_RECORD = {"started": str, "inputs": str, "cache": str, "species": list, "finished": bool, "patience_from": int}
+_RECORD: Mapping[str, type] = {
+    **{"started": str, "inputs": str, "cache": str, "species": list},
+    **{"finished": bool, "patience_from": int, "sha256": dict},
+}
 _BEING_MADE_S = 3600
 """A run's folder is made in seconds: what is younger than this may be another process's, at work."""
 
 
-def start_run(runs: Path, config: Config, about: Mapping[str, Any]) -> Path:
+def start_run(runs: Path, config: Config, about: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> Path:
     """Create a run folder named by the present time and the pooling, and by a number where that name is taken.
+
+    Of ``files``, which are written into it and stay as they are, the record holds the digests.
 
     Several may start at once: a folder is made under a name of its own and then renamed, which only one can do.
 
@@ -58,18 +65,22 @@ def start_run(runs: Path, config: Config, about: Mapping[str, Any]) -> Path:
     name = f"{started:%Y%m%dT%H%M%SZ}-{config.model.pooling_type}"
     _remove_abandoned(runs)
     partial = temporary_name(runs / name)  # a run appears with its record, or not at all
+    digests = {name: digest_of(content).decode() for name, content in (files or {}).items()}
     record = {"format_version": FORMAT_VERSION, "started": started.isoformat(), **about, "finished": False}
+    record |= {"sha256": digests}
     try:
         for folder in (partial / "checkpoints", partial / "logs"):
             folder.mkdir(parents=True)
         write_run_config(partial, config)
+        for file, content in (files or {}).items():
+            write_file(partial / file, content)
         write_run(partial, record)
         for run in (runs / n for n in (name, *(f"{name}-{i}" for i in range(2, 1000)))):
             if not is_there(run) and _renamed(partial, run):
                 return run
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(runs, f"cannot hold a run ({error.strerror})", "Pass another --run-dir") from None
+        raise RunError.of_disk(runs, "cannot hold a run", error, "Pass another --run-dir") from None
     raise RunError(runs, f"holds 999 runs named {name}", "Pass another --run-dir")
 
 
@@ -94,7 +105,7 @@ def _renamed(folder: Path, name: Path) -> bool:
 
 def write_run(run: Path, about: Mapping[str, Any]) -> None:
     """Write ``run.json``, or leave what was there."""
-    write_file(run / "run.json", json.dumps(about, indent=1).encode())
+    write_file(run / "run.json", seal_json(json.dumps(about, indent=1).encode()))
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -107,10 +118,12 @@ def read_run(run: Path) -> dict[str, Any]:
     if not is_there(run):
         raise RunError(run, "no such run", suggest_path(run, "Pass a folder that `batcache train` made"))
     try:
-        about = {"patience_from": 0, **json.loads(place.read_bytes())}
+        about = {"patience_from": 0, "sha256": {}, **open_json(read_regular(place))}
         version = about["format_version"]
         if version == FORMAT_VERSION:
             require_kinds(about, {**_RECORD, **SOURCES})
+            if not about["species"] or not 0 <= about["patience_from"] < 1 << 31:
+                raise ValueError("no species, or a patience that cannot be")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         finding = f"not a run's record ({brief(error)})"
         raise RunError(place, finding, "Pass a folder that `batcache train` made") from None
@@ -128,8 +141,24 @@ def require_kinds(document: Any, kinds: Mapping[str, type]) -> None:
     for name, kind in kinds.items():
         value = document[name]
         within = value if kind is list else value.values() if kind is dict and isinstance(value, dict) else ()
-        if not isinstance(value, kind) or not all(isinstance(text, str) for text in within):
+        is_number = kind is int and isinstance(value, bool)
+        if is_number or not isinstance(value, kind) or not all(isinstance(text, str) for text in within):
             raise TypeError(f"{name} is not what was written")
+
+
+def read_as_begun(run: Path, name: str) -> str:
+    """The text of a file that a run was begun with, which is as it was written, as far as the run's record tells.
+
+    Raises:
+        OSError: it is not there, or the disk refuses.
+        ValueError: it does not match its digest, or is no text.
+        RunError: the record is damaged.
+    """
+    content = read_regular(run / name)
+    wanted = read_run(run)["sha256"].get(name) if is_there(run / "run.json") else None
+    if wanted is not None and digest_of(content).decode() != wanted:
+        raise ValueError(DAMAGED)
+    return content.decode()
 
 
 @contextmanager
@@ -151,7 +180,7 @@ def held_alone(run: Path) -> Iterator[None]:
 def write_run_config(run: Path, config: Config) -> None:
     """Write ``config.yaml``, or leave what was there."""
     settings = yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)
-    write_file(run / "config.yaml", settings.encode())
+    write_file(run / "config.yaml", seal_text(settings.encode()))
 
 
 def read_run_config(run: Path) -> Config:
@@ -163,6 +192,13 @@ def read_run_config(run: Path) -> Config:
         ConfigError: the file cannot be read, or a value is of the wrong type or range.
     """
     path = run / "config.yaml"
+    try:
+        check_text(read_regular(path))
+    except OSError:
+        pass  # said where it is read
+    except ValueError as error:
+        remedy = "Restore it from a copy; or, if you changed it on purpose, delete its first line"
+        raise ConfigError(path, str(error), remedy) from None
     sections = {section: rename_keys(section, keys) for section, keys in read_sections(path).items()}
     known = to_plain(Config())
     kept = {

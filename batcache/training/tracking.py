@@ -11,9 +11,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from batcache.config.settings import WandbConfig
+from batcache.errors import RunError, brief, count
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import lock_file
 from batcache.storage.listing import is_there
+from batcache.storage.regular import read_regular
+from batcache.storage.sealed import open_json, seal_json
 
 if TYPE_CHECKING:
     import wandb
@@ -171,11 +174,31 @@ class MetricsLog:
     def __init__(self, path: Path, keep_epochs: int = 0) -> None:
         """Open the log, keeping the first ``keep_epochs`` epochs of what is there: a resumed run repeats the others."""
         self._path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if is_there(path) and keep_epochs else []
-        self._lines = lines[:keep_epochs]
-        write_file(path, "".join(line + "\n" for line in self._lines).encode())
+        lines = _read_epochs(path, keep_epochs) if keep_epochs and is_there(path) else []
+        write_file(path, b"".join(lines))
 
     def append(self, metrics: Mapping[str, Any]) -> None:
         """Write one epoch's numbers as the next line."""
-        with self._path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(metrics) + "\n")
+        with self._path.open("ab") as file:
+            file.write(seal_json(json.dumps(metrics).encode()) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())  # as the state is that counts this epoch
+
+
+def _read_epochs(path: Path, epochs: int) -> list[bytes]:
+    """The lines of the first epochs, each checked.
+
+    Raises:
+        RunError: a line is damaged, missing, or of another epoch.
+    """
+    remedy = "Restore it from a copy, or delete it: the run then goes on without the numbers of its first epochs"
+    try:
+        lines = read_regular(path).splitlines(keepends=True)[:epochs]
+        for number, line in enumerate(lines, 1):
+            if open_json(line.removesuffix(b"\n")).get("epoch") != number or not line.endswith(b"\n"):
+                raise ValueError(f"line {number} is not that of epoch {number}")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise RunError(path, f"cannot be read ({brief(error)})", remedy) from None
+    if len(lines) < epochs:
+        raise RunError(path, f"holds {count(len(lines), 'epoch')}, the run has {epochs}", remedy)
+    return lines

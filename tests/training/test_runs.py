@@ -15,6 +15,7 @@ from batcache.storage.disk import temporary_name
 from batcache.training import runs
 from batcache.training.inputs import find_run
 from batcache.training.runs import BEST, list_runs, newest_run, read_run, start_run
+from tests.documents import read_document, write_document
 from tests.small_world import SmallWorld, tweak
 
 ABOUT = {
@@ -89,8 +90,8 @@ def test_a_record_that_lacks_something_or_has_it_of_another_kind_is_refused(
     small: SmallWorld, tmp_path: Path, name: str, value: object
 ) -> None:
     run = start_run(tmp_path, small.config, ABOUT)
-    about = json.loads((run / "run.json").read_text()) | {name: value}
-    (run / "run.json").write_text(json.dumps({key: there for key, there in about.items() if there is not ...}))
+    about = read_document(run / "run.json") | {name: value}
+    write_document(run / "run.json", {key: there for key, there in about.items() if there is not ...})
     with pytest.raises(RunError, match=rf"run\.json: not a run's record \(.*{name}.*\)\. Pass a folder"):
         read_run(run)
 

@@ -20,6 +20,8 @@ from batcache.evaluation.sweeps.standings import Outcome
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import lock_file
 from batcache.storage.listing import is_there, list_folder
+from batcache.storage.regular import read_regular
+from batcache.storage.sealed import open_json, seal_json
 from batcache.training.runs import require_kinds
 
 FORMAT_VERSION = 1
@@ -65,7 +67,7 @@ def read_outcome(place: Path, combination: Combination) -> Outcome:
 
 def _read(place: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     try:
-        document = dict(json.loads(place.read_bytes()))
+        document = open_json(read_regular(place))
         version = document["format_version"]
         if version == FORMAT_VERSION:
             require_kinds(document, kinds)
@@ -93,11 +95,11 @@ def held(out: Path, inputs: Sequence[str]) -> Iterator[None]:
             if is_there(record):
                 _require_part(out, _read(record, {"inputs": list})["inputs"], inputs)
             document = {"format_version": FORMAT_VERSION, "inputs": list(inputs)}
-            write_file(record, json.dumps(document, indent=1).encode())
+            write_file(record, seal_json(json.dumps(document, indent=1).encode()))
         except BlockingIOError:
             raise RunError(out, "another process sweeps into it", "Wait for it, or pass another --out") from None
         except OSError as error:
-            raise RunError(out, f"cannot hold a sweep ({brief(error)})", remedy) from None
+            raise RunError.of_disk(out, "cannot hold a sweep", error, remedy) from None
         yield
 
 

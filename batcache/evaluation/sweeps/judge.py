@@ -22,6 +22,7 @@ from batcache.model.start import Start
 from batcache.progress import OnProgress, Progress
 from batcache.storage.disk import write_file
 from batcache.storage.listing import is_there
+from batcache.storage.sealed import seal_json
 from batcache.store.reader import Store
 from batcache.training.clips.embeddings import Embeddings
 from batcache.training.clips.splits import clip_key
@@ -107,7 +108,7 @@ class Judge:
             "folds": [asdict(fold) | {"metrics": fold.metrics.to_plain()} for fold in judged.folds],
         }
         content = json.dumps(document, indent=1, ensure_ascii=False, default=str)
-        write_file(outcome_place(self._out, inputs), content.encode())
+        write_file(outcome_place(self._out, inputs), seal_json(content.encode("utf-8", "backslashreplace")))
         shutil.rmtree(runs, ignore_errors=True)
 
     def _tell(self, progress: Progress) -> None:

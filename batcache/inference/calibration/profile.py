@@ -17,6 +17,8 @@ from batcache.errors import RunError, brief
 from batcache.inference.calibration.calibrate import REVIEWED
 from batcache.model.provenance import HeldOut
 from batcache.storage.disk import write_file
+from batcache.storage.regular import read_regular
+from batcache.storage.sealed import open_json, seal_json
 
 FORMAT = "batcache-calibration"
 FORMAT_VERSION = 1
@@ -51,7 +53,7 @@ def write_profile(path: Path, profile: Profile) -> None:
         "labels": held_out.labels.tolist(),
         "groups": held_out.groups.tolist(),
     }
-    write_file(path, json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+    write_file(path, seal_json(json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")))
 
 
 def read_profile(path: Path, model: str, species: Sequence[str]) -> Profile:
@@ -62,7 +64,7 @@ def read_profile(path: Path, model: str, species: Sequence[str]) -> Profile:
     """
     remedy = "Run `batcache calibrate` again, or delete it"
     try:
-        document: dict[str, Any] = dict(json.loads(path.read_bytes()))
+        document = open_json(read_regular(path))
         kind, version = document["format"], document["format_version"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunError(path, f"not readable as a calibration ({brief(error)})", remedy) from None

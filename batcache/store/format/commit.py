@@ -4,7 +4,6 @@ A record is JSON on two lines. The first holds its digest, which is the SHA-256 
 thousand shards opens at the speed of a checksum: ``tail -n +2 0.json | sha256sum`` gives it too.
 """
 
-import hashlib
 import json
 from array import array
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ import msgspec
 from batcache.errors import StoreError, brief, list_some
 from batcache.storage.disk import write_file
 from batcache.storage.place import Place
+from batcache.storage.sealed import head_of_json
 from batcache.store.format.layout import FORMAT_VERSION, newer, say_how_to_mend
 from batcache.store.format.records import note_committed
 
@@ -203,7 +203,7 @@ def is_intact(record: bytes) -> bool:
 
 def _head(body: "bytes | memoryview") -> bytes:
     """The first line of a commit record."""
-    return b'{"digest":"%s",\n' % hashlib.sha256(body).hexdigest().encode()
+    return head_of_json(body) + b"\n"
 
 
 def _share(column: list[Any]) -> Iterable[Any]:

@@ -9,10 +9,11 @@ from pathlib import Path
 from batcache.errors import ManifestError, RunError, brief, count, did_you_mean
 from batcache.manifest.draw_splits import draw_names, find_units
 from batcache.manifest.manifest import Manifest
-from batcache.storage.disk import write_file
 from batcache.storage.listing import is_file
 from batcache.training.clips.bags import Bag
+from batcache.training.runs import read_as_begun
 
+SPLITS = "split.csv"
 _COLUMNS = ("filename", "start_s", "duration_s", "content", "group", "split")
 ClipKey = tuple[str, str, str]
 """Filename, start and duration of a clip, as ``split.csv`` writes them."""
@@ -88,25 +89,24 @@ def clip_key(bag: Bag) -> ClipKey:
     return (clip.filename, *spans)  # type: ignore[return-value]
 
 
-def write_splits(path: Path, bags: Sequence[Bag]) -> None:
-    """Write the split of every bag as used."""
+def describe_splits(bags: Sequence[Bag]) -> bytes:
+    """The split of every bag as used, as ``split.csv`` holds it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for bag in bags:
         writer.writerow([*clip_key(bag), bag.row.content, bag.clip.group or "", bag.clip.split or ""])
-    write_file(path, text.getvalue().encode())
+    return text.getvalue().encode()
 
 
 def read_splits(path: Path) -> Mapping[ClipKey, SplitRow]:
-    """Read what ``write_splits`` wrote.
+    """Read what ``describe_splits`` gave, from the ``split.csv`` in a run's folder.
 
     Raises:
-        RunError: missing or not such a file.
+        RunError: missing, not such a file, or not as it was written.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
+        header, *rows = csv.reader(io.StringIO(read_as_begun(path.parent, path.name), newline=""))
         if tuple(header) != _COLUMNS:
             raise ValueError(f"columns {', '.join(header)}")
         if short := [row for row in rows if len(row) != len(_COLUMNS)]:
