@@ -2,7 +2,8 @@
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 
@@ -106,6 +107,15 @@ def did_you_mean(name: str, known: Iterable[str], else_do: str = "") -> str:
     """
     near = difflib.get_close_matches(name, list(known), n=1)
     return " ".join([*(f"Did you mean {other}?" for other in near), else_do]).rstrip()
+
+
+@contextmanager
+def misfits(kind: type[BatcacheError], place: object, remedy: str) -> Iterator[None]:
+    """Turn what values from a file lead to, where they are not what was written, into an error that names the file."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise kind(place, f"holds what does not fit ({brief(error)})", remedy) from error
 
 
 def brief(error: Exception) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from batcache.config.features import FeatureConfig
 from batcache.config.renamed import rename_keys
 from batcache.config.settings import ModelConfig, to_plain
-from batcache.errors import BatcacheError, RunError, brief, list_some
+from batcache.errors import BatcacheError, RunError, brief, list_some, shorten
 from batcache.model.crnn import BatMILModel
 from batcache.model.fit import require_fit
 from batcache.model.pretrained import FORMAT as TRUNK
@@ -134,7 +134,9 @@ def parse_checkpoint(path: Path, document: dict[str, Any]) -> Checkpoint:
         raise RunError(path, "not a batcache checkpoint", _REMEDY)
     version = document.pop("format_version", None)
     if version != FORMAT_VERSION:
-        raise RunError(path, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
+        raise RunError(
+            path, f"format version {shorten(str(version))}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache"
+        )
     for part, section in (("model", "model"), ("features", "data")):
         if isinstance(document.get(part), dict):
             document[part] = rename_keys(section, document[part])

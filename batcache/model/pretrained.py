@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import ModelConfig, to_plain
-from batcache.errors import BatcacheError, RunError, brief
+from batcache.errors import BatcacheError, RunError, brief, shorten
 from batcache.model.crnn import places, spread
 from batcache.model.heads import MILHeads
 from batcache.model.pooling import BagOutput
@@ -116,7 +116,7 @@ def parse_pretrained(path: Path, document: Mapping[str, Any]) -> Pretrained:
     if document.get("format") != FORMAT:
         raise RunError(path, "not a trunk of batcache", remedy)
     if document.get("format_version") != FORMAT_VERSION:
-        finding = f"format version {document.get('format_version')}, this batcache reads {FORMAT_VERSION}"
+        finding = f"format version {shorten(str(document.get('format_version')))}, this batcache reads {FORMAT_VERSION}"
         raise RunError(path, finding, "Upgrade batcache")
     try:
         config = TypeAdapter(TrunkConfig).validate_python(document["config"])

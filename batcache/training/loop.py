@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from batcache.config.settings import Config
-from batcache.errors import ManifestError, RunError
+from batcache.errors import ManifestError, RunError, misfits
 from batcache.inference.groups import find_groups
 from batcache.manifest.label_counts import count_labels
 from batcache.manifest.manifest import Manifest
@@ -144,12 +144,16 @@ def _resume(
         inputs = describe_inputs(config, store, split, manifest.species, about.get("trunk"))
         write_run_config(run, config)
         about |= {"inputs": inputs, "clips": clips, "finished": False}
-        if Best.from_plain(dict(last.trainer)).is_spent(config.training.patience, last.epoch):
+        with misfits(RunError, run / LAST, "Restore it from a copy, or train again"):
+            is_spent = Best.from_plain(dict(last.trainer)).is_spent(config.training.patience, last.epoch)
+        if is_spent:
             about |= {"patience_from": last.epoch}  # kept at once: the run may be stopped again before an epoch is over
         write_run(run, about)
     start = Start(last.restore(device), last.trunk)
     begun = config, store, manifest.species, split, run, start, device, last
-    return Trainer(*begun, patience_from=about["patience_from"]).fit(on_progress)
+    with misfits(RunError, run / LAST, "Restore it from a copy, or train again"):
+        trainer = Trainer(*begun, patience_from=about["patience_from"])
+    return trainer.fit(on_progress)
 
 
 def _split_as_begun(run: Path, manifest: Manifest, store: Store) -> tuple[Split, bool]:

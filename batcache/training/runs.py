@@ -30,7 +30,7 @@ from batcache.config.load import load_config
 from batcache.config.renamed import rename_keys
 from batcache.config.settings import BEST_MODEL, Config, to_plain
 from batcache.config.yaml import read_sections
-from batcache.errors import ConfigError, RunError, brief, list_some
+from batcache.errors import ConfigError, RunError, brief, list_some, shorten
 from batcache.storage.disk import PARTIAL, temporary_name, write_file
 from batcache.storage.exclusive import lock_file
 from batcache.storage.listing import is_there, list_folder
@@ -122,13 +122,16 @@ def read_run(run: Path) -> dict[str, Any]:
         version = about["format_version"]
         if version == FORMAT_VERSION:
             require_kinds(about, {**_RECORD, **SOURCES})
+            datetime.fromisoformat(about["started"])
             if not about["species"] or not 0 <= about["patience_from"] < 1 << 31:
-                raise ValueError("no species, or a patience that cannot be")
+                raise ValueError("no species, or a patience_from that cannot be")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         finding = f"not a run's record ({brief(error)})"
         raise RunError(place, finding, "Pass a folder that `batcache train` made") from None
     if version != FORMAT_VERSION:
-        raise RunError(place, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
+        raise RunError(
+            place, f"format version {shorten(str(version))}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache"
+        )
     return about
 
 
@@ -144,6 +147,9 @@ def require_kinds(document: Any, kinds: Mapping[str, type]) -> None:
         is_number = kind is int and isinstance(value, bool)
         if is_number or not isinstance(value, kind) or not all(isinstance(text, str) for text in within):
             raise TypeError(f"{name} is not what was written")
+        for text in (value, *within) if isinstance(value, str) else (*within, *(value if kind is dict else ())):
+            if "\0" in text or text.encode("utf-8", "surrogateescape") is None:
+                raise ValueError(f"{name} holds a NUL byte")
 
 
 def read_as_begun(run: Path, name: str) -> str:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from batcache.errors import RunError, brief, count
+from batcache.errors import RunError, brief, count, shorten
 from batcache.evaluation.sweeps.grid import Combination
 from batcache.evaluation.sweeps.standings import Outcome
 from batcache.storage.disk import write_file
@@ -74,7 +74,9 @@ def _read(place: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(place, f"cannot be read ({brief(error)})", "Delete it") from None
     if version != FORMAT_VERSION:
-        raise RunError(place, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
+        raise RunError(
+            place, f"format version {shorten(str(version))}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache"
+        )
     return document
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from batcache.errors import RunError, brief
+from batcache.errors import RunError, brief, shorten
 from batcache.inference.calibration.calibrate import REVIEWED
 from batcache.model.provenance import HeldOut
 from batcache.storage.disk import write_file
@@ -69,7 +69,8 @@ def read_profile(path: Path, model: str, species: Sequence[str]) -> Profile:
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunError(path, f"not readable as a calibration ({brief(error)})", remedy) from None
     if kind != FORMAT or version != FORMAT_VERSION:
-        finding = f"{kind}, version {version}, this batcache reads {FORMAT}, version {FORMAT_VERSION}"
+        there = f"{shorten(str(kind))}, version {shorten(str(version))}"
+        finding = f"{there}, this batcache reads {FORMAT}, version {FORMAT_VERSION}"
         raise RunError(path, finding, "Upgrade batcache, or delete it")
     if document.get("model") != model:
         raise RunError(path, "is the calibration of another model", remedy)

@@ -8,7 +8,7 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from batcache.errors import BatcacheError, RunError, brief
+from batcache.errors import BatcacheError, RunError, brief, shorten
 from batcache.inference.onnx.facts import FORMAT_VERSION, KEY, OnnxFacts
 from batcache.storage.regular import read_regular
 from batcache.storage.sealed import DAMAGED, check_binary
@@ -72,7 +72,9 @@ def read_file(path: Path) -> "tuple[ModelProto, OnnxFacts]":
     except BatcacheError as error:
         raise RunError(path, f"its metadata do not fit ({brief(error)})", _REMEDY) from None
     if facts is None:
-        raise RunError(path, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
+        raise RunError(
+            path, f"format version {shorten(str(version))}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache"
+        )
     if digest != digest_of(model):
         raise RunError(path, "damaged, or changed since batcache wrote it", _REMEDY)
     return model, facts

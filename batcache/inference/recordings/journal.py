@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import PredictError, brief
+from batcache.errors import PredictError, brief, shorten
 from batcache.inference.bag_scores import BagScores
 from batcache.storage.disk import write_file
 from batcache.storage.listing import is_there
@@ -163,7 +163,8 @@ def _decode_header(path: Path, line: bytes) -> Header:
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise PredictError(path, f"not readable ({brief(error)})", remedy) from None
     if kind != FORMAT or version != FORMAT_VERSION:
-        finding = f"{kind}, version {version}, this batcache reads {FORMAT}, version {FORMAT_VERSION}"
+        there = f"{shorten(str(kind))}, version {shorten(str(version))}"
+        finding = f"{there}, this batcache reads {FORMAT}, version {FORMAT_VERSION}"
         raise PredictError(path, finding, "Upgrade batcache, or pass another --out")
     try:
         if not all(isinstance(text, str) for text in document.values()):
