@@ -5,10 +5,12 @@ from contextlib import suppress
 from csv import Error as CsvError
 from csv import reader as csv_reader
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 
 from batcache.errors import ManifestError, quote
+from batcache.storage.regular import open_regular
 
 # fmt: off
 _RESERVED = frozenset({
@@ -76,13 +78,13 @@ def read_table(csv: Path) -> tuple[dict[str, int], str, Iterator[tuple[int, list
 
 def _read_lines(csv: Path) -> Iterator[str]:
     try:
-        with csv.open(encoding="utf-8-sig", newline="") as file:
+        with TextIOWrapper(open_regular(csv), encoding="utf-8-sig", newline="") as file:
             for number, line in enumerate(file, 1):
                 if "\0" in line:
                     raise ManifestError(place_of(csv, number), "a NUL byte, expected text", "Save it as UTF-8")
                 yield line
     except OSError as error:
-        raise ManifestError(csv, f"cannot be read ({error.strerror})", "Pass a readable CSV") from None
+        raise ManifestError.of_disk(csv, "cannot be read", error, "Pass a readable CSV") from None
     except UnicodeDecodeError:
         raise ManifestError(csv, "not UTF-8 text", "Save it as UTF-8") from None
 

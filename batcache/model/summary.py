@@ -6,6 +6,9 @@ from batcache.errors import RunError, count
 from batcache.model.checkpoint import Checkpoint
 from batcache.model.pretrained import SIMULATED, Pretrained, load_pretrained
 from batcache.model.start import digest_start, extract_trunk, load_source
+from batcache.model.torch_file import read_torch
+
+SEALED = "its SHA-256, which it carries"
 from batcache.storage.listing import is_file
 
 
@@ -21,7 +24,8 @@ def summarise_model(path: Path) -> dict[str, str]:
         found = load_source(path)
     except RunError as error:
         raise RunError(path, error.finding.replace("as a trunk", "as a model"), "Pass a file of batcache's") from None
-    return _of_trunk(found) if isinstance(found, Pretrained) else _of_checkpoint(found)
+    facts = _of_trunk(found) if isinstance(found, Pretrained) else _of_checkpoint(found)
+    return {**facts, "checked by": SEALED if read_torch(path)[1] else "its CRC-32 alone: an earlier version wrote it"}
 
 
 def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:

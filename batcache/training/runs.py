@@ -6,8 +6,9 @@ run.json        format, start, cache, CSVs, species, versions; ``finished`` once
 split.csv       the clips as used: content hash, group, split
 earlier.csv     contents and groups that earlier models have heard, where the run starts from a file of the user's
 checkpoints/    best_model.pt, epoch_010.pt, ..., last.pt
-logs/           metrics.jsonl, <split>_predictions.npz and .csv; training.lock, held while the run is trained, and
-                metrics.lock, while metrics.json is written; wandb/ and wandb_step, where wandb is enabled
+logs/           metrics.jsonl, <split>_predictions.npz and .csv; training.lock, held while the run is trained, with
+                training.json, which says by whom, and metrics.lock, while metrics.json is written; wandb/ and
+                wandb_step, where wandb is enabled
 metrics.json    what evaluation found, by split
 report.html     the same as a page; <split>_report.html of other splits than test
 test_page.png   the clips that tell most, drawn by ``batcache run``
@@ -30,13 +31,14 @@ from batcache.config.load import load_config
 from batcache.config.renamed import rename_keys
 from batcache.config.settings import BEST_MODEL, Config, to_plain
 from batcache.config.yaml import read_sections
-from batcache.errors import ConfigError, RunError, brief, list_some, shorten
+from batcache.errors import ConfigError, RunError, StoreError, brief, list_some, shorten
 from batcache.storage.disk import PARTIAL, temporary_name, write_file
 from batcache.storage.exclusive import lock_file
 from batcache.storage.listing import is_there, list_folder
 from batcache.storage.place import suggest_path
 from batcache.storage.regular import read_regular
 from batcache.storage.sealed import DAMAGED, check_text, digest_of, open_json, seal_json, seal_text
+from batcache.store.format.lock import hold, was_abandoned
 
 FORMAT_VERSION = 1
 BEST = BEST_MODEL
@@ -47,6 +49,7 @@ _RECORD: Mapping[str, type] = {
     **{"started": str, "inputs": str, "cache": str, "species": list},
     **{"finished": bool, "patience_from": int, "sha256": dict},
 }
+TRAINING = "training.json"
 _BEING_MADE_S = 3600
 """A run's folder is made in seconds: what is younger than this may be another process's, at work."""
 
@@ -85,7 +88,12 @@ def start_run(runs: Path, config: Config, about: Mapping[str, Any], files: Mappi
 
 
 def _remove_abandoned(runs: Path) -> None:
-    """Remove the folders in which processes that were killed were making a run, an hour ago or more."""
+    """Remove the folders in which processes that were killed were making a run, an hour ago or more, and the runs of
+    such as were killed before the first epoch was over: nothing goes on from there."""
+    for run in list_folder(runs):
+        with suppress(OSError):  # it stays
+            if was_abandoned(run / "logs", TRAINING) and not is_there(run / LAST) and not is_there(run / BEST):
+                shutil.rmtree(run)
     for folder in list_folder(runs, f"*.{'[0-9a-f]' * 32}{PARTIAL}"):
         with suppress(FileNotFoundError):  # removed by another
             if time.time() - folder.stat().st_mtime > _BEING_MADE_S:
@@ -135,6 +143,15 @@ def read_run(run: Path) -> dict[str, Any]:
     return about
 
 
+def _is_a_name(text: str) -> bool:
+    """Whether a path or species may be called so: names that are not UTF-8 have surrogates of their own."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def require_kinds(document: Any, kinds: Mapping[str, type]) -> None:
     """See that a mapping read from JSON holds these keys with values of these kinds; lists and mappings hold texts.
 
@@ -147,9 +164,9 @@ def require_kinds(document: Any, kinds: Mapping[str, type]) -> None:
         is_number = kind is int and isinstance(value, bool)
         if is_number or not isinstance(value, kind) or not all(isinstance(text, str) for text in within):
             raise TypeError(f"{name} is not what was written")
-        for text in (value, *within) if isinstance(value, str) else (*within, *(value if kind is dict else ())):
-            if "\0" in text or text.encode("utf-8", "surrogateescape") is None:
-                raise ValueError(f"{name} holds a NUL byte")
+        texts = [value] if isinstance(value, str) else [*value, *within] if isinstance(value, dict) else within
+        if any("\0" in text or not _is_a_name(text) for text in texts):
+            raise ValueError(f"{name} holds what no name can")
 
 
 def read_as_begun(run: Path, name: str) -> str:
@@ -169,7 +186,8 @@ def read_as_begun(run: Path, name: str) -> str:
 
 @contextmanager
 def held_alone(run: Path) -> Iterator[None]:
-    """Keep other processes from training this run meanwhile.
+    """Keep other processes from training this run meanwhile: on this machine by a lock of the system, elsewhere, and
+    where there are none, by a file that says who trains it, as a builder holds a store.
 
     Raises:
         RunError: one is training it.
@@ -178,8 +196,13 @@ def held_alone(run: Path) -> Iterator[None]:
         try:
             (run / "logs").mkdir(exist_ok=True)
             stack.enter_context(lock_file(run / "logs" / "training.lock", wait=False))
+            stack.enter_context(hold(run / "logs", TRAINING, "trained"))
         except BlockingIOError:
             raise RunError(run, "is being trained by another process", "Wait for it, or stop it") from None
+        except OSError as error:
+            raise RunError.of_disk(run, "cannot be trained", error) from None
+        except StoreError as error:
+            raise RunError(run, error.finding, error.remedy) from None
         yield
 
 

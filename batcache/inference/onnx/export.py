@@ -33,7 +33,7 @@ from batcache.inference.onnx.recording import Parts, RecordingGraph
 from batcache.inference.torch_model import CheckpointFile
 from batcache.model.checkpoint import Checkpoint
 from batcache.model.crnn import BatMILModel
-from batcache.model.summary import summarise_model
+from batcache.model.summary import SEALED, summarise_model
 from batcache.storage.disk import write_file
 from batcache.storage.sealed import seal_binary
 
@@ -82,7 +82,8 @@ def make_onnx(model: CheckpointFile, true_rate: int = RATE) -> ModelProto:
         "rate": true_rate,
         "bins": front_end.bins,
         "checkpoint": _describe(checkpoint),
-        "summary": summarise_model(model.path) | {"kind": f"ONNX file for recordings of {true_rate:,} Hz"},
+        "summary": summarise_model(model.path)
+        | {"kind": f"ONNX file for recordings of {true_rate:,} Hz", "checked by": SEALED},
         "digest": digest_of(made),
     }
     helper.set_model_props(made, {KEY: json.dumps(document, allow_nan=False)})

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from batcache.config.settings import DataConfig
-from batcache.errors import AudioError, StoreError
+from batcache.errors import AudioError, StoreError, remedy_for
 from batcache.manifest.manifest import Manifest, check_contents
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
 from batcache.storage.disk import free_bytes, require_room
@@ -154,7 +154,8 @@ def _naming(cache: Place) -> Iterator[None]:
         yield
     except OSError as error:
         place, finding = error.filename or cache, error.strerror or str(error)
-        raise StoreError(place, finding, "See to the disk and build again: what is done stays done") from error
+        remedy = f"{remedy_for(error, 'See to the disk')}. Then build again: what is done stays done"
+        raise StoreError(place, finding, remedy) from error
 
 
 def _resize_for(target: Target, tasks: Iterable[Task]) -> None:

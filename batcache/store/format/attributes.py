@@ -145,7 +145,7 @@ def read_attributes(store: Place) -> tuple[FeatureConfig, Layout, dict[str, Any]
     except (NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _foreign(store, error) from None
     except OSError as error:
-        raise StoreError(place, f"cannot be read ({error.strerror})", "See to the disk, or its permissions") from None
+        raise StoreError.of_disk(place, "cannot be read", error) from None
     return *check_attributes(store, attributes), attributes
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from batcache.errors import BatcacheError, StoreError
+from batcache.errors import BatcacheError, StoreError, remedy_for
 from batcache.manifest.manifest import Manifest
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
 from batcache.storage.disk import replacing
@@ -103,9 +103,8 @@ def _naming(cache: Path) -> Iterator[None]:
         yield
     except OSError as error:
         finding = f"cannot be removed or written ({error.strerror or error})"
-        raise StoreError(
-            error.filename or cache, finding, "Close what has it open, see that the disk has room, and prune again"
-        ) from error
+        remedy = remedy_for(error, "Close what has it open, see that the disk has room")
+        raise StoreError(error.filename or cache, finding, f"{remedy}, and prune again") from error
 
 
 def _what_to_keep(
