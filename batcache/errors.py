@@ -44,8 +44,17 @@ class ManifestError(BatcacheError):
     """A CSV, or a set of CSVs, that cannot be trusted. Raised before any work begins."""
 
 
+Seen = tuple[int, int, float | None]
+"""Of a file, before it was opened: size, modification time in nanoseconds, and the manifest's time expansion."""
+
+
 class AudioError(BatcacheError):
-    """One recording that cannot become features. Rejects the recording, never the build."""
+    """One recording that cannot become features. Rejects the recording, never the build.
+
+    ``seen`` is what was seen of the file that is rejected, where a build looked at it.
+    """
+
+    seen: Seen | None = None
 
 
 class StoreError(BatcacheError):

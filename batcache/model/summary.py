@@ -7,9 +7,9 @@ from batcache.model.checkpoint import Checkpoint
 from batcache.model.pretrained import SIMULATED, Pretrained, load_pretrained
 from batcache.model.start import digest_start, extract_trunk, load_source
 from batcache.model.torch_file import read_torch
+from batcache.storage.listing import is_file
 
 SEALED = "its SHA-256, which it carries"
-from batcache.storage.listing import is_file
 
 
 def summarise_model(path: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ from batcache.features.audio import AudioHeader, content_hash, read_blocks, read
 from batcache.features.expansion import HIGHEST_RATE, find_expansion
 from batcache.features.metadata import Metadata, read_metadata
 from batcache.storage.ahead import map_ahead
+from batcache.store.build.rejects import Rejects
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.index import Index
 
@@ -62,16 +63,18 @@ def scan(
     workers: int,
     *,
     rehash: bool = False,
+    rejects: Rejects | None = None,
 ) -> Generator[Known | AudioError, None, None]:
     """Yield what is known of each file, in order, or why it is rejected.
 
     ``expansions`` maps each path to its time expansion, None where the manifest gives none. A file whose size and
-    modification time are those of the index is not opened, unless ``rehash``.
+    modification time are those of the index is not opened, unless ``rehash``; nor is one that is as it was when an
+    earlier build rejected it, as ``rejects`` says.
     """
 
     def look(path: str, expansion: float | None) -> Known | AudioError:
         try:
-            return _scan_file(path, expansion, data_dir, index, config, rehash=rehash)
+            return _scan_file(path, expansion, data_dir, index, config, {} if rehash else rejects or {}, rehash=rehash)
         except AudioError as error:
             return error
 
@@ -89,7 +92,14 @@ def scan(
 
 
 def _scan_file(
-    path: str, expansion: float | None, data_dir: Path, index: Index, config: FeatureConfig, *, rehash: bool
+    path: str,
+    expansion: float | None,
+    data_dir: Path,
+    index: Index,
+    config: FeatureConfig,
+    rejects: Rejects,
+    *,
+    rehash: bool,
 ) -> Known:
     try:
         stat = os.stat(os.path.join(data_dir, path))  # noqa: PTH116, PTH118 (to make a Path takes longer than to look)
@@ -101,6 +111,24 @@ def _scan_file(
             if unchanged and _stands(row, expansion):
                 return _recall(row, expansion)
     place = data_dir / path
+    seen = (stat.st_size, stat.st_mtime_ns, expansion) if stat else None
+    try:
+        if seen and (known := rejects.get(path)) and known[0] == seen:
+            raise AudioError(place, known[1])
+        return _read_file(path, place, stat, expansion, index, config)
+    except AudioError as error:
+        error.seen = seen
+        raise
+
+
+def _read_file(
+    path: str,
+    place: Path,
+    stat: os.stat_result | None,
+    expansion: float | None,
+    index: Index,
+    config: FeatureConfig,
+) -> ScannedFile:
     header = read_header(place)
     assert stat is not None, "read_header raises where there is no file"
     metadata = read_metadata(place, header)

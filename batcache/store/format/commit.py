@@ -5,6 +5,7 @@ thousand shards opens at the speed of a checksum: ``tail -n +2 0.json | sha256su
 """
 
 import json
+import re
 from array import array
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 
 import msgspec
 
-from batcache.errors import StoreError, brief, list_some
+from batcache.errors import StoreError, brief, list_some, shorten
 from batcache.storage.disk import write_file
 from batcache.storage.place import Place
 from batcache.storage.sealed import head_of_json
@@ -114,9 +115,9 @@ class Commit:
                 digest. Names ``path``.
         """
         if not is_intact(text):
-            raise StoreError(
-                path, "damaged commit record (its digest does not match)", say_how_to_mend(path, path.name)
-            )
+            names = [shorten(name) for name in read_texts(text, "path")]
+            finding = f"damaged commit record (its digest does not match) of shard {path.stem}; recordings: {list_some(names) if names else 'it names none'}"
+            raise StoreError(path, finding, say_how_to_mend(path, path.name))
         try:
             document = msgspec.json.decode(text, type=_Document[_Columns])  # type: ignore[valid-type]
             lists = msgspec.structs.asdict(document.recordings)
@@ -191,6 +192,20 @@ def unknown_keys(text: bytes) -> list[str]:
         columns = msgspec.json.decode(document["recordings"], type=dict[str, msgspec.Raw])
         return [key for key in (*document, *columns) if key not in known]
     return []
+
+
+def read_texts(record: bytes, column: str) -> list[str]:
+    """The texts of a column, as far as they can be read. The record may be damaged anywhere."""
+    text = record.decode(errors="replace")
+    found = re.search(rf'"{column}":\[((?:"(?:[^"\\]|\\.)*",?)*)', text)
+    return [_unescape(one) for one in re.findall(r'"(?:[^"\\]|\\.)*"', found[1])] if found else []
+
+
+def _unescape(text: str) -> str:
+    try:
+        return str(json.loads(text, strict=False))
+    except ValueError:
+        return text
 
 
 _HEAD_BYTES = len('{"digest":"",\n') + 64

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from batcache.errors import StoreError, UnreachableError, brief, list_some
+from batcache.errors import Seen, StoreError, UnreachableError, brief, list_some
 from batcache.manifest.cells import leads_out
 from batcache.manifest.manifest import Manifest, read_manifest
 from batcache.storage.disk import write_file
@@ -33,8 +33,17 @@ class LastBuild:
     allow_outside: bool = False
 
 
-def write_last_build(cache: Place, manifest: Manifest, rejected: Mapping[str, str]) -> None:
+def write_last_build(
+    cache: Place,
+    manifest: Manifest,
+    rejected: Mapping[str, str],
+    looked_at: Mapping[str, Seen] | None = None,
+    reader: str = "",
+) -> None:
     """Write down where the manifest's CSVs and recordings lie, and what was ``rejected``, by path and reason.
+
+    ``looked_at`` is what was seen of rejected files that need not be opened again as long as they are as they were, and
+    are looked at by the same ``reader``.
 
     Paths are relative to the store where they share a drive with it, so that both can be moved together. Recordings
     that an earlier build rejected and this manifest does not list stay listed: a run may have been trained from them.
@@ -57,7 +66,25 @@ def write_last_build(cache: Place, manifest: Manifest, rejected: Mapping[str, st
         "allow_outside": allow_outside,
         "rejected": dict(sorted({**earlier, **rejected}.items())),
     }
+    if looked_at:
+        document |= {"reader": reader, "looked_at": {path: list(seen) for path, seen in sorted(looked_at.items())}}
     _write(cache, document)
+
+
+def read_rejects(cache: Place, reader: str) -> dict[str, tuple[Seen, str]]:
+    """What was seen of the files that the last build rejected, and why; nothing where another ``reader`` did, or the
+    file is missing or damaged."""
+    try:
+        note = json.loads((cache / LAST_BUILD).read_bytes())
+        if note.get("reader") != reader:
+            return {}
+        rejected, found = note["rejected"], {}
+        for path, (size, mtime_ns, expansion) in note["looked_at"].items():
+            seen = (int(size), int(mtime_ns), None if expansion is None else float(expansion))
+            found[str(path)] = (seen, str(rejected[path]))
+        return found
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return {}
 
 
 def write_unknown_last_build(cache: Place, rejected: Mapping[str, str]) -> None:

@@ -4,7 +4,6 @@ Such a record goes only once it is certain that nothing goes with it: a build of
 planned and has room, and every recording whose name can be read in the record is in it.
 """
 
-import json
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -21,7 +20,7 @@ from batcache.store.build.build import carry_out, make_plan
 from batcache.store.build.plan import Plan
 from batcache.store.build.target import Target
 from batcache.store.format.attributes import describe_front_end, read_attributes
-from batcache.store.format.commit import commit_path, is_intact, unknown_keys
+from batcache.store.format.commit import commit_path, is_intact, read_texts, unknown_keys
 from batcache.store.format.index import Index
 from batcache.store.format.last_build import read_last_manifest
 from batcache.store.format.layout import FORMAT_VERSION
@@ -93,7 +92,7 @@ def why_keep(record: bytes, todo: Plan, data_dir: Path) -> str:
         return f"format version {int(version[1])}; upgrade batcache"
     if is_intact(record) and (unknown := unknown_keys(record)):
         return f"columns that this batcache does not know: {list_some(unknown)}; upgrade batcache"
-    names, contents = (_read_texts(record, column) for column in ("path", "content"))
+    names, contents = (read_texts(record, column) for column in ("path", "content"))
     computed = [placed for task in todo.tasks for placed in task.recordings]
     built = {placed.file.content for placed in computed}
     built |= {row.content for rows in todo.revisions.values() for row in rows}
@@ -104,17 +103,3 @@ def why_keep(record: bytes, todo: Plan, data_dir: Path) -> str:
     ]
     remedy = "Bring back or list what it held, or delete the record to give that up"
     return f"what it held cannot all be built again: {list_some(lost)}. {remedy}" if lost else ""
-
-
-def _read_texts(record: bytes, column: str) -> list[str]:
-    """The texts of a column, as far as they can be read: the record may be damaged anywhere."""
-    text = record.decode(errors="replace")
-    found = re.search(rf'"{column}":\[((?:"(?:[^"\\]|\\.)*",?)*)', text)
-    return [_unescape(one) for one in re.findall(r'"(?:[^"\\]|\\.)*"', found[1])] if found else []
-
-
-def _unescape(text: str) -> str:
-    try:
-        return str(json.loads(text, strict=False))
-    except ValueError:
-        return text
