@@ -116,7 +116,8 @@ class Commit:
         """
         if not is_intact(text):
             names = [shorten(name) for name in read_texts(text, "path")]
-            finding = f"damaged commit record (its digest does not match) of shard {path.stem}; recordings: {list_some(names) if names else 'it names none'}"
+            held = list_some(names) if names else "it names none"
+            finding = f"damaged commit record (its digest does not match) of shard {path.stem}; recordings: {held}"
             raise StoreError(path, finding, say_how_to_mend(path, path.name))
         try:
             document = msgspec.json.decode(text, type=_Document[_Columns])  # type: ignore[valid-type]
