@@ -10,7 +10,6 @@ from batcache.cli.commands import cache, comparison, models, pictures, predictio
 from batcache.cli.main import leave
 from batcache.cli.terminal import say
 from batcache.errors import BatcacheError
-from batcache.storage.memory import keep_freed_memory
 
 _DAY = """batcache trains bat call classifiers from weak labels, with features that are computed once.
 
@@ -38,7 +37,6 @@ def run() -> None:
         KeyboardInterrupt: Ctrl-C before a command began, or that has nothing of its own to say of it.
     """
     try:
-        keep_freed_memory()
         _let_every_name_be_shown()
         app(prog_name="batcache")
     except models.Stopped as stopped:

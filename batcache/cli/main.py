@@ -1,9 +1,11 @@
-"""Where the command line begins: it imports nothing, so that Ctrl-C and want of memory are a line from its start on."""
+"""Where the command line begins: it imports hardly anything, so that Ctrl-C and want of memory are a line at once."""
 
 import signal
 import sys
 from types import FrameType
 from typing import NoReturn
+
+from batcache.storage.memory import keep_freed_memory
 
 _AGAIN = "stopped: run the same command again to go on"
 _MEMORY = "Close other programs, raise `ulimit -v`, or work on fewer clips at once (training.batch_size, --workers)"
@@ -15,6 +17,7 @@ def main() -> None:
     """Run the command line. What the system refuses is one line, and exit code 1."""
     interrupts = _note_interrupts()
     try:
+        keep_freed_memory()
         from batcache.cli.app import run
 
         run()
