@@ -47,7 +47,7 @@ class ManifestError(BatcacheError):
 
 
 Seen = tuple[int, int, float | None, int]
-"""Of a file, before it was opened: size, modification time in nanoseconds; time expansion and channel of the manifest."""
+"""Of a file, before it was opened: its size, its time in nanoseconds, and the time expansion and channel of its row."""
 
 
 class AudioError(BatcacheError):
