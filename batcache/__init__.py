@@ -18,7 +18,7 @@ from importlib.metadata import version as _version
 from batcache.errors import BatcacheError
 from batcache.face.caches import build, open_store, simulate
 from batcache.face.models import calibrate, draw, evaluate, export_model, predict, sweep, train
-from batcache.face.surveys import presence
+from batcache.face.surveys import presence, review
 from batcache.progress import OnProgress, Progress
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "open_store",
     "predict",
     "presence",
+    "review",
     "simulate",
     "sweep",
     "train",

@@ -64,6 +64,10 @@ class PredictError(BatcacheError):
     """Recordings that are not there, or a folder of predictions that is of others, of another model, or in use."""
 
 
+class ReviewError(BatcacheError):
+    """Predictions that cannot be reviewed, or an answer that says nothing."""
+
+
 def count(number: int, thing: str) -> str:
     """A number of things in a sentence.
 

@@ -1,0 +1,49 @@
+"""A part of a clip as a picture: a column a frame, or the highest of several, a line a mel band, in a map's colours."""
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import matplotlib as mpl
+import numpy as np
+from PIL import Image
+
+from batcache.config.features import FeatureConfig
+from batcache.evaluation.pictures.draw import TICKS_KHZ, find_range
+from batcache.features.bands import band_edges_hz
+from batcache.reviewing.recordings import Span
+
+COLUMNS = 1500
+"""A picture has no more: of several frames each band's highest value is drawn, so that short calls stay in sight."""
+_MAP = "magma"
+
+
+def draw_png(span: Span, darkest: float, brightest: float) -> bytes:
+    """Draw frames as a PNG; these values are drawn darkest and brightest."""
+    step = -(-len(span.frames) // COLUMNS)
+    short = -len(span.frames) % step
+    columns = np.pad(span.frames, ((0, short), (0, 0))).reshape(-1, step, span.frames.shape[1]).max(1)
+    shades = np.clip((columns.T[::-1] - darkest) / (brightest - darkest), 0, 1)
+    picture = Image.fromarray(np.round(shades * 255).astype(np.uint8), "P")
+    picture.putpalette(mpl.colormaps[_MAP](np.arange(256), bytes=True)[:, :3].tobytes())
+    content = BytesIO()
+    picture.save(content, format="png", compress_level=1)
+    return content.getvalue()
+
+
+def find_shades(span: Span) -> tuple[float, float]:
+    """The values that are drawn darkest and brightest in all pictures of a span."""
+    return find_range(span.frames, span.features)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Frequencies along the height: each band's centre in kHz, from below, and those that are written beside it."""
+
+    centres_khz: tuple[float, ...]
+    ticks_khz: tuple[int, ...]
+
+
+def find_axis(features: FeatureConfig) -> Axis:
+    """The axis of pictures of these features."""
+    centres = (band_edges_hz(features)[:, 1] / 1000).round(3).tolist()
+    return Axis(tuple(centres), tuple(khz for khz in TICKS_KHZ if centres[0] <= khz <= centres[-1]))
