@@ -44,6 +44,7 @@ class Journal:
         self.table = Table(judged.species, judged.has_spans)
         self._events: list[Row] = []
         self._said: dict[Key, list[Row]] = {}
+        self._known: dict[int, Said] = {}
         self._digests: list[str] = []
         place = self._find_own(judged)
         if place is None:
@@ -84,8 +85,7 @@ class Journal:
 
     def known(self, clip: int) -> Said:
         """What was said of a clip so far."""
-        rows = self._said.get(self._judged.keys[clip])
-        return rows[-1].said if rows else _NOTHING
+        return self._known.get(clip, _NOTHING)
 
     def add(self, clip: int, part: Part, said: Said, answer: Answer) -> None:
         """Keep an answer.
@@ -122,14 +122,20 @@ class Journal:
     def _do(self, row: Row) -> None:
         self._events.append(row)
         self._said.setdefault(row.key, []).append(row)
-        self.table.put(row.key, row)
+        self._put(row.key)
 
     def _undo(self) -> Row:
         row = self._events.pop()
-        before = self._said[row.key]
-        before.pop()
-        self.table.put(row.key, before[-1] if before else None)
+        self._said[row.key].pop()
+        self._put(row.key)
         return row
+
+    def _put(self, key: Key) -> None:
+        """Bring the table, and what is known by clip, to the last answer on a clip."""
+        last = self._said[key][-1] if self._said[key] else None
+        self.table.put(key, last)
+        if key in self._judged.places:
+            self._known[self._judged.places[key]] = last.said if last else _NOTHING
 
     def _append(self, event: Mapping[str, Any]) -> None:
         digest = self._digest()
@@ -190,7 +196,7 @@ class Journal:
             self._read(path)
             return all(row.key in self._judged.places for row in self._events)
         finally:
-            self._events, self._said, self._digests = [], {}, []
+            self._events, self._said, self._known, self._digests = [], {}, {}, []
             self.table = Table(self._judged.species, self._judged.has_spans)
 
     def _read(self, path: Path) -> int:

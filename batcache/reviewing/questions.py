@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -57,14 +58,14 @@ class Questions:
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Each species in each night, by site, night and species."""
-        judged, night_of = self.judged, np.unique(np.array(self.judged.groups), return_inverse=True)[1]
+        judged, nights = self.judged, {night: i for i, night in enumerate(sorted(set(self.judged.groups)))}
+        night_of = np.array([nights[group] for group in judged.groups])
         found: list[tuple[int, Cell]] = []
         for c in range(len(judged.species)):
             clips = np.flatnonzero(judged.is_claimed[:, c] & judged.is_asked)
             clips = clips[np.lexsort((-judged.predictions.scores[clips, c], night_of[clips]))]
-            begins = np.flatnonzero(np.diff(night_of[clips], prepend=-1))
-            ends = np.append(begins[1:], len(clips))
-            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+            edges = [*np.flatnonzero(np.diff(night_of[clips], prepend=-1)).tolist(), len(clips)]
+            for begin, end in pairwise(edges):
                 best = tuple(clips[begin : min(end, begin + TRIES)].tolist())
                 found.append((int(night_of[clips[begin]]), Cell(c, best)))
         return tuple(cell for _, cell in sorted(found, key=lambda pair: (pair[0], pair[1].species)))

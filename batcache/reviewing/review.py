@@ -108,8 +108,7 @@ def review(
         raise ConfigError("--error", f"{error:g}, expected a share between 0 and 1", "Pass one, such as 0.1")
     with _held(judged.folder), Journal(judged, seed) as journal:
         asking = Asking(Questions(judged, journal.seed, other), journal, error)
-        started = Thread(target=asking.standing, daemon=True)  # what takes a second is ready when the page asks
-        started.start()
+        asking.standing()  # what takes a second is ready when the page asks
 
         def end() -> None:
             Thread(target=server.shutdown, daemon=True).start()

@@ -21,7 +21,7 @@ def as_written(cell: str) -> str:
     >>> as_written("'=1+1"), as_written("night 1")
     ('=1+1', 'night 1')
     """
-    return cell[1:] if cell.startswith(tuple(f"'{sign}" for sign in _FORMULA)) else cell
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
 
 
 TINY = 1e-4

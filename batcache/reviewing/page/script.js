@@ -226,7 +226,9 @@ const PRESSES = {
 for (const [id, press] of Object.entries(PRESSES)) find(id).addEventListener("click", press);
 
 const begin = async () => {
-  const state = await (await fetch("state")).json();
+  const answered = await fetch("state");
+  const state = await answered.json();
+  if (!answered.ok) throw new Error(state.error);
   page.parts = state.parts;
   find("title").textContent = state.title;
   document.title = `batcache review: ${state.title}`;
@@ -235,4 +237,4 @@ const begin = async () => {
   find("slower").value = "10";
   take(state);
 };
-begin();
+alone(begin);
