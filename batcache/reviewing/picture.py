@@ -15,6 +15,8 @@ from batcache.reviewing.recordings import Span
 COLUMNS = 1500
 """A picture has no more: of several frames each band's highest value is drawn, so that short calls stay in sight."""
 _MAP = "magma"
+_BACKGROUND = 60
+"""Per cent of values: calls fill less of a span than the rest."""
 
 
 def draw_png(span: Span, darkest: float, brightest: float) -> bytes:
@@ -31,8 +33,10 @@ def draw_png(span: Span, darkest: float, brightest: float) -> bytes:
 
 
 def find_shades(span: Span) -> tuple[float, float]:
-    """The values that are drawn darkest and brightest in all pictures of a span."""
-    return find_range(span.frames, span.features)
+    """The values that are drawn darkest and brightest in all pictures of a span: what most of it is, is dark."""
+    darkest, brightest = find_range(span.frames, span.features)
+    background = float(np.percentile(span.frames, _BACKGROUND))
+    return (background if background < brightest / 2 else darkest), brightest
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ def find_strongest(span: Span, most: int = MOST) -> tuple[Pulse, ...]:
     strongest = strongest - np.median(strongest)
     around = np.pad(strongest, APART, constant_values=-np.inf)
     highest = np.lib.stride_tricks.sliding_window_view(around, 2 * APART + 1).max(1)
-    peaks = np.flatnonzero((strongest >= LEAST) & (strongest == highest))
+    is_peak = (strongest >= LEAST) & (strongest == highest)
+    peaks = np.flatnonzero(is_peak & ~np.pad(is_peak, (1, 0))[:-1])  # of equal frames in a row the first
     centres = band_edges_hz(span.features)[:, 1] / 1000
     found = sorted(peaks[np.argsort(-strongest[peaks], kind="stable")][:most].tolist())
     per_second = span.features.frames_per_second

@@ -1,5 +1,7 @@
 """What is asked, in which order, and what of it makes the random sample."""
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +28,20 @@ def scores(count: int, **of: float) -> list[list[float]]:
     return values.tolist()
 
 
-def open_folder(folder: Path, error: float = 0.1, against: Path | None = None) -> Asking:
-    judged = read_folder(folder)
-    other = None if against is None else read_other(against, judged.paths, judged.species)
-    return Asking(Questions(judged, 0, other), Journal(judged), error)
+Open = Callable[..., Asking]
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Open]:
+    """Begin to ask about a folder of predictions."""
+    with ExitStack() as stack:
+
+        def call(folder: Path, error: float = 0.1, against: Path | None = None) -> Asking:
+            judged = read_folder(folder)
+            other = None if against is None else read_other(against, judged.paths, judged.species)
+            return Asking(Questions(judged, 0, other), stack.enter_context(Journal(judged)), error)
+
+        yield call
 
 
 def answer(asking: Asking, part: str, reply: str = "right") -> tuple[str, tuple[str, ...]] | None:
@@ -42,7 +54,7 @@ def answer(asking: Asking, part: str, reply: str = "right") -> tuple[str, tuple[
     return question["path"], tuple(question["asked"])
 
 
-def test_presence_asks_for_the_best_recording_of_each_species_and_night(tmp_path: Path) -> None:
+def test_presence_asks_for_the_best_recording_of_each_species_and_night(open_folder: Open, tmp_path: Path) -> None:
     nights = ["2024-04-12"] * 3 + ["2024-04-13"] * 3
     names = [f"{i}.wav" for i in range(6)]
     made = scores(6, r0c0=0.6, r1c0=0.9, r2c0=0.8, r4c0=0.7, r1c2=0.55)
@@ -52,7 +64,7 @@ def test_presence_asks_for_the_best_recording_of_each_species_and_night(tmp_path
     assert asking.standing()["presence"] == "3 of 3 species and nights shown, 0 refuted"
 
 
-def test_where_the_best_is_wrong_the_next_best_is_asked_up_to_some_tries(tmp_path: Path) -> None:
+def test_where_the_best_is_wrong_the_next_best_is_asked_up_to_some_tries(open_folder: Open, tmp_path: Path) -> None:
     made = [[0.9 - 0.01 * i, LOW, LOW] for i in range(TRIES + 2)]
     asking = open_folder(write_folder(tmp_path / "p", made, [f"{i}.wav" for i in range(len(made))]))
     asked = [answer(asking, "presence", "wrong") for _ in range(TRIES + 1)]
@@ -60,7 +72,7 @@ def test_where_the_best_is_wrong_the_next_best_is_asked_up_to_some_tries(tmp_pat
     assert asking.standing()["presence"] == "0 of 1 species and nights shown, 1 refuted"
 
 
-def test_doubt_asks_for_scores_near_the_threshold_the_nearest_first(tmp_path: Path) -> None:
+def test_doubt_asks_for_scores_near_the_threshold_the_nearest_first(open_folder: Open, tmp_path: Path) -> None:
     made = scores(4, r0c1=0.45, r1c2=0.51, r2c0=0.9, r3c0=0.4)
     asking = open_folder(write_folder(tmp_path / "p", made, list("abcd")))
     assert [answer(asking, "doubt") for _ in range(2)] == [("b", (SPECIES[2],)), ("a", (SPECIES[1],))]
@@ -94,7 +106,9 @@ def test_copies_are_not_asked_about_and_what_the_model_has_learnt_from_is_not_dr
     assert [cell.clips for cell in questions.cells] == [(2,)] and questions.drawn == (0,)
 
 
-def test_the_sample_says_how_many_are_wrong_and_ends_where_the_wanted_bound_is_reached(tmp_path: Path) -> None:
+def test_the_sample_says_how_many_are_wrong_and_ends_where_the_wanted_bound_is_reached(
+    open_folder: Open, tmp_path: Path
+) -> None:
     asking = open_folder(write_folder(tmp_path / "p", scores(100)))
     for _ in range(20):
         answer(asking, "random")
@@ -107,7 +121,9 @@ def test_the_sample_says_how_many_are_wrong_and_ends_where_the_wanted_bound_is_r
     assert asking.standing()["random"] == said
 
 
-def test_what_is_unsure_or_skipped_at_random_counts_as_wrong_and_skipped_ones_come_again(tmp_path: Path) -> None:
+def test_what_is_unsure_or_skipped_at_random_counts_as_wrong_and_skipped_ones_come_again(
+    open_folder: Open, tmp_path: Path
+) -> None:
     asking = open_folder(write_folder(tmp_path / "p", scores(3), list("abc")))
     replies = ("skip", "unsure", "right")
     first, *_ = [answer(asking, "random", reply) for reply in replies]
@@ -115,7 +131,9 @@ def test_what_is_unsure_or_skipped_at_random_counts_as_wrong_and_skipped_ones_co
     assert first and asking.questions.judged.paths[asking.questions.drawn[0]] == first[0]
 
 
-def test_disagreements_with_another_table_come_first_the_surest_of_the_model_first(tmp_path: Path) -> None:
+def test_disagreements_with_another_table_come_first_the_surest_of_the_model_first(
+    open_folder: Open, tmp_path: Path
+) -> None:
     names = ["m/a.wav", "m/b.wav", "m/c.wav", "m/d.wav"]
     folder = write_folder(tmp_path / "p", scores(4, r0c0=0.95, r1c1=0.7, r2c2=0.9), names)
     rows = [

@@ -25,8 +25,8 @@ from tests.small_world import SmallWorld
 def open_files(folder: Path, expansion: int = 1) -> JudgedFiles:
     """The files of a folder, judged with this factor of time expansion."""
     lines = [json.dumps({"format": "batcache-scored", "format_version": 1, "model": "m", "root": str(folder)}).encode()]
-    for path in sorted(folder.glob("*.wav")):
-        lines.append(msgspec.json.encode(Scored(describe(path, path.name, expansion), (0.0,), b"")))
+    rows = [describe(path, path.name, expansion) for path in sorted(folder.glob("*.wav"))]
+    lines += [msgspec.json.encode(Scored(row, (0.0,), b"")) for row in rows]
     (folder / "scored.jsonl").write_bytes(b"\n".join(lines) + b'\n{"row": {"path"')  # and half a line
     return JudgedFiles(folder, folder)
 

@@ -74,8 +74,8 @@ def running(folder: Path) -> Iterator[Running]:
 def test_a_wrong_or_missing_token_and_a_foreign_host_are_refused(running: Running) -> None:
     token = running.token
     assert running.ask(f"/{token}/")[0] == running.ask(f"/{token}/", Host=f"localhost:{running.port}")[0] == 200
-    for path in ("/", "/state", f"/{token[:-1]}/", f"/{'x' * len(token)}/state", f"//{token}/", "/%00/", "/é/"):
-        status, _, said = running.ask(path.encode("latin-1").decode("latin-1") if path.isascii() else "/%C3%A9/")
+    for path in ("/", "/state", f"/{token[:-1]}/", f"/{'x' * len(token)}/state", "/%00/", "/%C3%A9/"):
+        status, _, said = running.ask(path)
         assert status == 403 and SPECIES[0].encode() not in said, path
     for host in ("evil.example", f"evil.example:{running.port}", "127.0.0.1", ""):
         assert running.ask(f"/{token}/state", Host=host)[0] == 403

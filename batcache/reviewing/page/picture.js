@@ -130,14 +130,15 @@ const drawKhz = () => {
   find("khz").replaceChildren(...state.span.axis.ticks_khz.map((khz) => tick(String(khz), "top", shareOf(khz))));
 };
 
+// Round steps, so that there are four to nine of them; on a narrow page half as many.
 const drawMs = () => {
-  const length = 1000 * (state.to - state.from);
-  const digits = length < 100 ? 1 : 0;
-  const shares = window.innerWidth < 576 ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1];
-  const since = 1000 * (state.from - state.clip.start_s);
-  find("ms").replaceChildren(
-    ...shares.map((share) => tick(`${(since + share * length).toFixed(digits)}${share === 1 ? " ms" : ""}`, "left", share)),
-  );
+  const [begin, length] = [1000 * (state.from - state.clip.start_s), 1000 * (state.to - state.from)];
+  const most = window.innerWidth < 576 ? 5 : 9;
+  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000].find((size) => length / size <= most) ?? 5000;
+  const first = Math.ceil(begin / step - 1e-9) * step;
+  const count = Math.floor((begin + length - first) / step + 1e-9) + 1;
+  const ticks = Array.from({ length: count }, (_, i) => first + i * step).filter((at) => at - begin < 0.95 * length);
+  find("ms").replaceChildren(...ticks.map((at) => tick(String(Math.round(at)), "left", (at - begin) / length)));
 };
 
 const drawPulses = () => {

@@ -107,7 +107,7 @@ const drawSpecies = () => {
       const key = Object.assign(document.createElement("kbd"), { textContent: i < 9 ? String(i + 1) : "" });
       const score = document.createElement("span");
       score.className = "score";
-      score.textContent = about.score === null ? "" : ` ${about.score.toFixed(2)} (from ${about.threshold.toFixed(2)})`;
+      score.textContent = about.score === null ? "" : `, score ${about.score.toFixed(2)}, counts from ${about.threshold.toFixed(2)}`;
       button.append(...(i < 9 ? [key, " "] : []), name, `: ${word}`, score);
       button.addEventListener("click", () => mark(about.name));
       item.append(button);
