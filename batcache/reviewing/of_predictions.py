@@ -51,7 +51,7 @@ def read_folder(folder: Path) -> Judged:
     if not kept:
         raise ReviewError(folder / "predictions.csv", "no recording in it that was judged", "Judge some first")
     _, sites, nights, times, verdicts, groups, notes = (tuple(column) for column in zip(*rows, strict=True))
-    sites, nights = tuple(map(as_written, sites)), tuple(map(as_written, nights))
+    sites, nights = (tuple(map(as_written, column)) for column in (sites, nights))
     is_vague = np.array([verdict in (GROUP, UNKNOWN_BAT) for verdict in verdicts])
     is_asked = np.array([SAME_AUDIO not in note for note in notes])
     return Judged(

@@ -1,14 +1,14 @@
 """A part of a clip as a picture: a column a frame, or the highest of several, a line a mel band, in a map's colours."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 
-import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
 from batcache.config.features import FeatureConfig
-from batcache.evaluation.pictures.draw import TICKS_KHZ, find_range
+from batcache.evaluation.pictures.scale import TICKS_KHZ, find_range
 from batcache.features.bands import band_edges_hz
 from batcache.reviewing.recordings import Span
 
@@ -26,10 +26,18 @@ def draw_png(span: Span, darkest: float, brightest: float) -> bytes:
     columns = np.pad(span.frames, ((0, short), (0, 0))).reshape(-1, step, span.frames.shape[1]).max(1)
     shades = np.clip((columns.T[::-1] - darkest) / (brightest - darkest), 0, 1)
     picture = Image.fromarray(np.round(shades * 255).astype(np.uint8), "P")
-    picture.putpalette(mpl.colormaps[_MAP](np.arange(256), bytes=True)[:, :3].tobytes())
+    picture.putpalette(_palette())
     content = BytesIO()
     picture.save(content, format="png", compress_level=1)
     return content.getvalue()
+
+
+@lru_cache
+def _palette() -> bytes:
+    """Red, green and blue of 256 shades."""
+    import matplotlib as mpl  # half a second, which the first question need not wait for
+
+    return bytes(mpl.colormaps[_MAP](np.arange(256), bytes=True)[:, :3].tobytes())
 
 
 def find_shades(span: Span) -> tuple[float, float]:

@@ -53,6 +53,9 @@ class Span:
 class Recordings(Protocol):
     """What clips look and sound like."""
 
+    def prepare(self) -> None:
+        """Begin to make ready what takes seconds, in the background."""
+
     def read_span(self, name: str, start_s: float, seconds: float) -> Span:
         """The frames of a part of a recording, less where it ends before.
 
@@ -69,6 +72,9 @@ class CachedRecordings:
 
     def __init__(self, store: Store, data_dir: Path | None) -> None:
         self.store, self.data_dir = store, data_dir
+
+    def prepare(self) -> None:
+        """As of ``Recordings``: nothing does."""
 
     def read_span(self, name: str, start_s: float, seconds: float) -> Span:
         """As of ``Recordings``."""
@@ -97,29 +103,42 @@ class _Judged(msgspec.Struct, frozen=True, gc=False):
     row: CachedRecording
 
 
+_Rows = tuple[dict[str, CachedRecording], dict[str, CachedRecording]]
+
+
 class JudgedFiles:
     """Files below a folder, as ``predict`` has judged them; ``scored.jsonl`` in ``predictions`` tells their rates."""
 
     def __init__(self, root: Path, predictions: Path) -> None:
         self.root, self._journal = root, predictions / NAME
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batcache-review")
-        self._rows: Future[tuple[dict[str, CachedRecording], dict[str, CachedRecording]]]
-        self._rows, self._front_end = self._pool.submit(self._read_rows), self._pool.submit(_FrontEnd)
-        self._lock = Lock()
+        self._begun: tuple[Future[_Rows], Future[_FrontEnd]] | None = None
+        self._lock, self._computing = Lock(), Lock()
+
+    def prepare(self) -> None:
+        """As of ``Recordings``: it reads the rows, and imports the front end."""
+        self._begin()
+
+    def _begin(self) -> "tuple[Future[_Rows], Future[_FrontEnd]]":
+        with self._lock:
+            if self._begun is None:
+                self._begun = self._pool.submit(self._read_rows), self._pool.submit(_FrontEnd)
+            return self._begun
 
     def read_span(self, name: str, start_s: float, seconds: float) -> Span:
         """As of ``Recordings``."""
         path, row = self.find_file(name)
         lead_s = min(start_s, _LEAD_S)
         samples = _read_samples(path, row, start_s - lead_s, min(seconds, LONGEST_S) + lead_s)
-        with self._lock:  # the front end makes its filters by rate when they are first wanted
-            frames = self._front_end.result().make(samples, row.true_rate)
+        front_end = self._begin()[1].result()
+        with self._computing:  # the front end makes its filters by rate when they are first wanted
+            frames = front_end.make(samples, row.true_rate)
         skipped = min(round(lead_s * DRAWN.frames_per_second), max(0, len(frames) - 1))
         return Span(frames[skipped:], start_s, DRAWN)
 
     def find_file(self, name: str) -> tuple[Path, CachedRecording]:
         """As of ``Recordings``: a file that was renamed, or is a copy, is known by its content."""
-        by_path, by_content = self._rows.result()
+        by_path, by_content = self._begin()[0].result()
         path = self.root / name
         row = by_path.get(name)
         try:
@@ -136,7 +155,7 @@ class JudgedFiles:
         """Let go of what is still being read."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read_rows(self) -> tuple[dict[str, CachedRecording], dict[str, CachedRecording]]:
+    def _read_rows(self) -> _Rows:
         """What is known of each recording, by its path when it was judged, and by its content."""
         decoder, by_path, by_content = msgspec.json.Decoder(_Judged), {}, {}
         with self._journal.open("rb") as file:

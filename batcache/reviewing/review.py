@@ -116,6 +116,7 @@ def review(
         desk = Desk(asking, recordings, end)
         with Server(desk.gets, desk.posts, port) as server:
             on_progress(Progress("review", journal.answers, None, ReviewStarted(server.address, journal.kept)))
+            recordings.prepare()
             with suppress(KeyboardInterrupt):
                 server.serve_forever(poll_interval=0.1)
             with asking.pause():  # an answer that is being kept is kept
