@@ -4,11 +4,12 @@ Frames of files are computed when they are looked at, by the front end's default
 takes may be others, which a folder of predictions does not tell. No more than ``LONGEST_S`` are read at a time.
 """
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Any, Protocol
+from threading import Lock, Thread
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -66,6 +67,9 @@ class Recordings(Protocol):
     def find_file(self, name: str) -> tuple[Path, CachedRecording]:
         """The file itself, and what is known of it. Raises as ``read_span``."""
 
+    def close(self) -> None:
+        """Wait for what was begun in the background."""
+
 
 class CachedRecordings:
     """Recordings whose frames lie in a cache; their sound is in the files below ``data_dir``, where these are known."""
@@ -75,6 +79,9 @@ class CachedRecordings:
 
     def prepare(self) -> None:
         """As of ``Recordings``: nothing does."""
+
+    def close(self) -> None:
+        """As of ``Recordings``."""
 
     def read_span(self, name: str, start_s: float, seconds: float) -> Span:
         """As of ``Recordings``."""
@@ -111,26 +118,27 @@ class JudgedFiles:
 
     def __init__(self, root: Path, predictions: Path) -> None:
         self.root, self._journal = root, predictions / NAME
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batcache-review")
-        self._begun: tuple[Future[_Rows], Future[_FrontEnd]] | None = None
+        self._rows: Future[_Rows] = Future()
+        self._front_end: Future[_FrontEnd] = Future()
+        self._preparing = Thread(target=self._prepare, name="batcache-review", daemon=True)
         self._lock, self._computing = Lock(), Lock()
 
     def prepare(self) -> None:
         """As of ``Recordings``: it reads the rows, and imports the front end."""
-        self._begin()
-
-    def _begin(self) -> "tuple[Future[_Rows], Future[_FrontEnd]]":
         with self._lock:
-            if self._begun is None:
-                self._begun = self._pool.submit(self._read_rows), self._pool.submit(_FrontEnd)
-            return self._begun
+            if self._preparing.ident is None:
+                self._preparing.start()
+
+    def _prepare(self) -> None:
+        _settle(self._rows, self._read_rows)
+        _settle(self._front_end, _FrontEnd)
 
     def read_span(self, name: str, start_s: float, seconds: float) -> Span:
         """As of ``Recordings``."""
         path, row = self.find_file(name)
         lead_s = min(start_s, _LEAD_S)
         samples = _read_samples(path, row, start_s - lead_s, min(seconds, LONGEST_S) + lead_s)
-        front_end = self._begin()[1].result()
+        front_end = self._front_end.result()  # which was begun for the file
         with self._computing:  # the front end makes its filters by rate when they are first wanted
             frames = front_end.make(samples, row.true_rate)
         skipped = min(round(lead_s * DRAWN.frames_per_second), max(0, len(frames) - 1))
@@ -138,7 +146,8 @@ class JudgedFiles:
 
     def find_file(self, name: str) -> tuple[Path, CachedRecording]:
         """As of ``Recordings``: a file that was renamed, or is a copy, is known by its content."""
-        by_path, by_content = self._begin()[0].result()
+        self.prepare()
+        by_path, by_content = self._rows.result()
         path = self.root / name
         row = by_path.get(name)
         try:
@@ -152,8 +161,10 @@ class JudgedFiles:
         return path, row
 
     def close(self) -> None:
-        """Let go of what is still being read."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """As of ``Recordings``: an import that is broken off by the end of the process may abort it."""
+        with self._lock:
+            if self._preparing.ident is not None:
+                self._preparing.join()
 
     def _read_rows(self) -> _Rows:
         """What is known of each recording, by its path when it was judged, and by its content."""
@@ -180,6 +191,17 @@ def _read_samples(path: Path, row: CachedRecording, start_s: float, seconds: flo
     except (soundfile.LibsndfileError, OSError) as error:
         raise AudioError(path, f"cannot be decoded ({error})", "Copy it again from the recorder") from None
     return np.ascontiguousarray(read[:, 0])
+
+
+Made = TypeVar("Made")
+
+
+def _settle(future: "Future[Made]", make: Callable[[], Made]) -> None:
+    """Make what a future stands for; whoever asks for it hears what went wrong."""
+    try:
+        future.set_result(make())
+    except Exception as error:
+        future.set_exception(error)
 
 
 class _FrontEnd:

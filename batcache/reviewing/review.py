@@ -115,12 +115,14 @@ def review(
 
         desk = Desk(asking, recordings, end)
         with Server(desk.gets, desk.posts, port) as server:
-            on_progress(Progress("review", journal.answers, None, ReviewStarted(server.address, journal.kept)))
-            recordings.prepare()
             with suppress(KeyboardInterrupt):
+                on_progress(Progress("review", journal.answers, None, ReviewStarted(server.address, journal.kept)))
+                recordings.prepare()
                 server.serve_forever(poll_interval=0.1)
             with asking.pause():  # an answer that is being kept is kept
-                return _report(asking, data_dir, other)
+                report = _report(asking, data_dir, other)
+            recordings.close()
+            return report
 
 
 def _report(asking: Asking, data_dir: Path | None, other: OtherTable | None) -> ReviewReport:

@@ -20,13 +20,11 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal of POSIX")
 def test_ctrl_c_ends_it_with_what_is_kept_and_where(folder: Path) -> None:
-    command = [sys.executable, "-c", "from batcache.cli.main import main; main()", "review", "--no-browser"]
-
-    def hear_interrupts() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs have it ignored
-
+    hear = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # background jobs do not
+    code = f"{hear}; from batcache.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "review", "--no-browser"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=folder.parent, text=True, preexec_fn=hear_interrupts, **pipes) as process:
+    with subprocess.Popen(command, cwd=folder.parent, text=True, **pipes) as process:
         assert process.stdout
         assert re.match(r"open http://127\.0\.0\.1:\d+/[\w-]{32}/$", process.stdout.readline())
         process.stdout.readline()
