@@ -41,6 +41,9 @@ class Asking:
     @property
     def sample(self) -> Sample:
         """How far the random sample has come."""
+        if not self.journal.answers:  # nor need the order be drawn yet
+            recordings = int(self.judged.is_drawn.sum())
+            return Sample(recordings, 0, 0, not recordings)
         limits = most_wrong_to_stop(len(self.questions.drawn), self.error)
         return self.questions.sample(self.journal.known, limits)
 

@@ -4,7 +4,9 @@
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +36,16 @@ def read_folder(folder: Path) -> Judged:
     if not all((folder / name).exists() for name in (NAME, "instances.npz", "predictions.csv", "thresholds.csv")):
         finding = "holds no finished predictions, and is no run"
         raise ReviewError(folder, finding, "Pass the --out folder of `batcache predict`, or a run's folder")
-    header, predictions = read_header(folder), read_predictions(folder / "instances.npz")
+    header = read_header(folder)
+    with ThreadPoolExecutor(1) as pool:  # to unpack one file takes as long as to read the other
+        unpacked = pool.submit(read_predictions, folder / "instances.npz")
+        table = list(_read_rows(folder / "predictions.csv"))
+        predictions = unpacked.result()
     thresholds = read_thresholds(folder / "thresholds.csv", predictions.species.tolist())
     place = {str(name): i for i, name in enumerate(predictions.filenames)}
     kept: list[int] = []
     rows: list[tuple[str, ...]] = []
-    for line, row in _read_rows(folder / "predictions.csv"):
+    for line, row in table:
         path, verdict = row[0] if row[0] in place else as_written(row[0]), row[4]
         if verdict == REJECTED:
             continue
@@ -62,7 +68,7 @@ def read_folder(folder: Path) -> Judged:
         thresholds=thresholds,
         sites=sites,
         nights=nights,
-        groups=tuple(f"{site} {night}" if night else "" for site, night in zip(sites, nights, strict=True)),
+        groups=tuple(f"{site} {night}".strip() if night else "" for site, night in zip(sites, nights, strict=True)),
         times=times,
         says=tuple(
             f"{group}, not said which" if verdict == GROUP else verdict
@@ -81,12 +87,12 @@ def _read_rows(table: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
     columns, _, rows = read_table(table)
     if missing := [name for name in _NEEDED if name not in columns]:
         raise ReviewError(place_of(table, 1), f"no column {missing[0]!r}", _AGAIN)
-    at = [columns[name] for name in _NEEDED]
+    take = itemgetter(*(columns[name] for name in _NEEDED))
     for line, cells in rows:
         if len(cells) != len(columns):
             finding = f"{len(cells)} cells, the header has {len(columns)}"
             raise ReviewError(place_of(table, line), finding, _AGAIN)
-        yield line, tuple([cells[i] for i in at])
+        yield line, take(cells)
 
 
 def _take(predictions: Predictions, kept: list[int]) -> Predictions:

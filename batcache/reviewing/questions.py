@@ -86,7 +86,8 @@ class Questions:
         keys = self.judged.keys
 
         def draw(clip: int) -> bytes:
-            return hashlib.blake2b(repr((self.seed, keys[clip])).encode(errors="surrogateescape")).digest()
+            path, start_s, _ = keys[clip]
+            return hashlib.blake2b(f"{self.seed} {start_s} {path}".encode(), digest_size=16).digest()
 
         return tuple(sorted(np.flatnonzero(self.judged.is_drawn).tolist(), key=draw))
 
