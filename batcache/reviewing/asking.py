@@ -1,7 +1,6 @@
 """A review as the page sees it: what is asked, what an answer does, what is shown by now."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from threading import RLock
 from typing import Any
 
@@ -51,10 +50,6 @@ class Asking:
     def species(self) -> tuple[str, ...]:
         """All that are known: the model's, and those that were named."""
         return (*self.judged.species, *self.journal.table.others)
-
-    def pause(self) -> AbstractContextManager[object]:
-        """Keep answers from being taken meanwhile."""
-        return self._lock
 
     def standing(self) -> dict[str, str]:
         """What is shown by now, a sentence for each part."""

@@ -119,10 +119,9 @@ def review(
                 on_progress(Progress("review", journal.answers, None, ReviewStarted(server.address, journal.kept)))
                 recordings.prepare()
                 server.serve_forever(poll_interval=0.1)
-            with asking.pause():  # an answer that is being kept is kept
-                report = _report(asking, data_dir, other)
+            server.finish()
             recordings.close()
-            return report
+            return _report(asking, data_dir, other)
 
 
 def _report(asking: Asking, data_dir: Path | None, other: OtherTable | None) -> ReviewReport:

@@ -8,10 +8,12 @@ too. The page may load nothing from elsewhere, run no script but its own, and be
 import hmac
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Condition
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -68,6 +70,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, gets: Mapping[str, Get], posts: Mapping[str, Post], port: int = 0) -> None:
         self.gets, self.posts, self.token = gets, posts, secrets.token_urlsafe(24)
+        self._working, self._has_ended, self._done = 0, False, Condition()
         self.files = {name: (kind, (_PAGE / file).read_bytes()) for name, (file, kind) in _FILES.items()}
         try:
             super().__init__((HOST, port), _Handler)
@@ -78,6 +81,30 @@ class Server(ThreadingHTTPServer):
     def address(self) -> str:
         """Where the page is."""
         return f"http://{HOST}:{self.server_port}/{self.token}/"
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Within this block the server is not finished.
+
+        Raises:
+            ReviewError: it is, or is about to be: a connection that was kept open asks too late.
+        """
+        with self._done:
+            if self._has_ended:
+                raise ReviewError("review", "has been ended", "Start it again")
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._done:
+                self._working -= 1
+                self._done.notify_all()
+
+    def finish(self) -> None:
+        """Take no request any more, and wait for those that are being answered: none is broken off."""
+        with self._done:
+            self._has_ended = True
+            self._done.wait_for(lambda: not self._working)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A browser that breaks off is no error; what else goes wrong is told to the page by the handler."""
@@ -130,6 +157,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, make: Callable[[], Content]) -> None:
         """Send what is made, or why it cannot be made."""
+        try:
+            with self.server.working():
+                self._make_and_send(make)
+        except ReviewError as error:
+            self._send(HTTPStatus.SERVICE_UNAVAILABLE, as_json({"error": str(error)}))
+
+    def _make_and_send(self, make: Callable[[], Content]) -> None:
         try:
             content, status = make(), HTTPStatus.OK
         except BatcacheError as error:

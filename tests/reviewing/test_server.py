@@ -4,8 +4,10 @@ import json
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -13,6 +15,7 @@ import batcache
 from batcache.errors import ReviewError
 from batcache.progress import Progress
 from batcache.reviewing.review import ReviewReport, ReviewStarted
+from batcache.reviewing.server import Content, Server, as_json
 from tests.reviewing.made import SPECIES, write_folder
 
 Ask = Callable[..., tuple[int, dict[str, str], bytes]]
@@ -146,3 +149,31 @@ def test_a_folder_without_finished_predictions_is_one_line(folder: Path, missing
     with pytest.raises(ReviewError, match="holds no finished predictions, and is no run") as raised:
         batcache.review(folder)
     assert "\n" not in str(raised.value)
+
+
+def test_what_is_being_answered_when_a_review_ends_is_answered_and_nothing_more_is_taken() -> None:
+    begun, go = Event(), Event()
+
+    def slow(query: object) -> Content:
+        begun.set()
+        go.wait(20)
+        return as_json({"done": True})
+
+    with Server({"slow": slow}, {}) as server:
+        serving, finishing = Thread(target=server.serve_forever, args=(0.01,)), Thread(target=server.finish)
+        serving.start()
+        answers: list[bytes] = []
+        asking = Thread(target=lambda: answers.append(urlopen(f"{server.address}slow", timeout=20).read()))
+        asking.start()
+        assert begun.wait(20)
+        finishing.start()
+        finishing.join(0.2)
+        assert finishing.is_alive() and not answers
+        with pytest.raises(HTTPError, match="503"):
+            urlopen(f"{server.address}slow", timeout=20)
+        go.set()
+        for thread in (finishing, asking):
+            thread.join(20)
+        server.shutdown()
+        serving.join(20)
+    assert answers == [b'{"done": true}']
