@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from batcache.errors import BatcacheError
     from batcache.face.caches import build, open_store, simulate
     from batcache.face.models import calibrate, draw, evaluate, export_model, predict, sweep, train
-    from batcache.face.surveys import presence
+    from batcache.face.surveys import presence, review
     from batcache.progress import OnProgress, Progress
 
 _PLACES = {
     "batcache.errors": ("BatcacheError",),
     "batcache.face.caches": ("build", "open_store", "simulate"),
     "batcache.face.models": ("calibrate", "draw", "evaluate", "export_model", "predict", "sweep", "train"),
-    "batcache.face.surveys": ("presence",),
+    "batcache.face.surveys": ("presence", "review"),
     "batcache.progress": ("OnProgress", "Progress"),
 }
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "open_store",
     "predict",
     "presence",
+    "review",
     "simulate",
     "sweep",
     "train",

@@ -83,6 +83,10 @@ class PredictError(BatcacheError):
     """Recordings that are not there, or a folder of predictions that is of others, of another model, or in use."""
 
 
+class ReviewError(BatcacheError):
+    """Predictions that cannot be reviewed, or an answer that says nothing."""
+
+
 _SHOWN_RAW = "\u200c\u200d"
 """Joiners of letters and emoji."""
 _CONTROLS = ("Cc", "Cf", "Zl", "Zp", "Cs")

@@ -27,9 +27,10 @@ MAY_IMPORT = {room: set(below) for room, below in BASEMENT.items()} | {
         "training": {"features", "store", "model", "inference", "synth"},
         "evaluation": {"features", "store", "model", "inference", "training", "synth"},
         "survey": {"features", "store", "model", "inference", "training", "evaluation"},
+        "reviewing": {"features", "store", "inference", "training", "evaluation", "survey"},
         "bench": {"features", "store", "model", "inference", "training", "evaluation", "synth"},
         "pipeline": {"features", "store", "model", "inference", "training", "evaluation", "synth"},
-        "face": {"features", "store", "model", "inference", "training", "evaluation", "survey", "synth"},
+        "face": {"features", "store", "model", "inference", "training", "evaluation", "survey", "reviewing", "synth"},
     }.items()
 }
 COMMAND_LINE = "cli"
@@ -148,6 +149,7 @@ def run_python(code: str) -> str:
         ["eval", "--help"],
         ["predict", "--help"],
         ["presence", "--help"],
+        ["review", "--help"],
     ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:

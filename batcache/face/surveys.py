@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from batcache.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:
+    from batcache.reviewing.review import ReviewReport
     from batcache.survey.presence_table import PresenceReport
 
 
@@ -41,4 +42,56 @@ def presence(
 
     return test_nights(
         Path(folder), open_model(Path(model)), site=site, draws=draws, seed=seed, on_progress=on_progress
+    )
+
+
+def review(
+    target: str | Path = "predictions",
+    *,
+    against: str | Path | None = None,
+    error: float = 0.1,
+    seed: int | None = None,
+    split: str = "test",
+    data_dir: str | Path | None = None,
+    port: int = 0,
+    on_progress: OnProgress = ignore_progress,
+) -> "ReviewReport":
+    """Let a person look at predictions, on a page of this machine, until the page or Ctrl-C ends it.
+
+    Args:
+        target: what ``predict`` has written, or a run's folder.
+        against: another program's table; where it disagrees is asked first.
+        error: the share of wrong recordings, at most, at which the random sample is enough.
+        seed: of the random sample; by default that of earlier answers, else 0.
+        split: of a run: what it has judged.
+        data_dir: where the recordings are now, if not where they were.
+        port: of the page; 0 is any that is free.
+        on_progress: hears, at the beginning, of a ``ReviewStarted``, whose ``address`` is to be opened.
+
+    Returns:
+        ``table()``, a row for each recording reviewed, which stands in ``reviewed.csv`` too, where ``calibrate`` and
+        ``train`` read it; ``standing``, what is shown by now; ``most_wrong``, by the random sample.
+
+    Raises:
+        ReviewError: nothing was judged there, answers that are damaged, another review of it that runs.
+        PredictError, ManifestError, RunError, StoreError: tables, runs or caches that are damaged or gone.
+        ConfigError: an ``error`` that is no share.
+    """
+    from batcache.reviewing.open import open_target
+    from batcache.reviewing.other_table import read_other
+    from batcache.reviewing.review import review as serve
+
+    opened = open_target(Path(target), split, None if data_dir is None else Path(data_dir))
+    judged, other = opened.judged, None
+    if against is not None:
+        other = read_other(Path(against), judged.paths, judged.species)
+    return serve(
+        judged,
+        opened.recordings,
+        other=other,
+        error=error,
+        seed=seed,
+        port=port,
+        data_dir=opened.data_dir,
+        on_progress=on_progress,
     )

@@ -44,7 +44,7 @@ class Table:
     @property
     def species(self) -> tuple[str, ...]:
         """The columns that hold labels, in their order."""
-        return tuple(name for name in self.columns if not _is_reserved(name))
+        return tuple(name for name in self.columns if not is_reserved(name))
 
 
 def open_table(csv: Path, split_of: Mapping[Path, str]) -> Table:
@@ -155,16 +155,17 @@ def _find_columns(csv: Path, cells: list[str]) -> dict[str, int]:
         if other != name:
             finding = f"columns {quote(other)} and {quote(name)} differ in letter case or Unicode form alone"
             raise ManifestError(place, finding, "Make one of them, or give them names that differ")
-        if _is_reserved(name.lower()) and not _is_reserved(name):
+        if is_reserved(name.lower()) and not is_reserved(name):
             finding = f"column {quote(name)}, expected {quote(name.lower())} or a species"
             raise ManifestError(place, finding, "Write it in lower case")
         columns[name] = position
-    if all(map(_is_reserved, columns)):
+    if all(map(is_reserved, columns)):
         raise ManifestError(place, "no species column", "Add one column of 0 and 1 for each species")
     return columns
 
 
-def _is_reserved(name: str) -> bool:
+def is_reserved(name: str) -> bool:
+    """Whether a column of this name is no species."""
     return name in _RESERVED or name.startswith("meta_")
 
 

@@ -60,7 +60,7 @@ def read_survey(folder: Path, site: str | None = None) -> Survey:
         ManifestError: a table that is missing or damaged. RunError: so is ``instances.npz``.
     """
     table, predictions = folder / "predictions.csv", read_predictions(folder / "instances.npz")
-    thresholds = _read_thresholds(folder / "thresholds.csv", predictions.species.tolist())
+    thresholds = read_thresholds(folder / "thresholds.csv", predictions.species.tolist())
     place = {str(name): i for i, name in enumerate(predictions.filenames)}
     nights: dict[tuple[str, str], list[int]] = {}
     unplaced = copies = 0
@@ -89,7 +89,12 @@ def read_survey(folder: Path, site: str | None = None) -> Survey:
     return Survey(predictions, thresholds, models.pop(), found, unplaced, copies)
 
 
-def _read_thresholds(table: Path, species: list[str]) -> NDArray[np.float64]:
+def read_thresholds(table: Path, species: list[str]) -> NDArray[np.float64]:
+    """The threshold of each species, as ``predict`` used it. Shape: ``[C]``
+
+    Raises:
+        PredictError: a species without one, or one that is no number.
+    """
     said = {as_written(row["species"]): (line, row) for line, row in _read_rows(table, ("species", "threshold"))}
     if missing := [name for name in species if name not in said]:
         raise PredictError(table, f"no threshold of {missing[0]}", _REMEDY)

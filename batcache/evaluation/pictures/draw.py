@@ -17,11 +17,11 @@ from batcache.config.features import FeatureConfig
 from batcache.errors import RunError
 from batcache.evaluation.pictures.panels import Panel, Scores
 from batcache.evaluation.pictures.save import is_vector, save_figure
+from batcache.evaluation.pictures.scale import TICKS_KHZ, find_range
 from batcache.evaluation.pictures.view import View
 from batcache.evaluation.pictures.words import abbreviate, reserve_title, write_titles
 from batcache.features.bands import band_edges_hz
 
-TICKS_KHZ = (1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 120, 150, 200)
 _SHOWN_SCORES = 4
 _COLUMNS = 1000
 _WIDTH_IN, _HEIGHT_IN, _DPI = 6.4, 2.7, 100
@@ -56,8 +56,6 @@ class Page:
 
 _COLOURS = ("#4cc9ff", "#8cff3a", "#ffffff", "#ff9ecb", "#ffe23a", "#3affc8", "#c3a6ff")
 _SHAPES = "voP"  # 7 and 3 have no common factor: 21 species differ, and neighbours do in both
-_BRIGHTEST = 99.8  # percentile of the picture's values that is drawn white
-_DARKEST = 20  # of levels above silence, the percentile that is drawn black
 
 
 def draw_page(path: Path, panels: Sequence[Panel], features: FeatureConfig, view: View | None = None) -> None:
@@ -176,15 +174,6 @@ def _draw_colour_bar(figure: Figure, axes: Axes, image: AxesImage, features: Fea
     bar.set_label("PCEN" if features.compression == "pcen" else "log-mel, 1 is 20 dB", fontsize=6, labelpad=2)
     bar.ax.tick_params(labelsize=5.5, length=2, pad=1)
     bar.outline.set_linewidth(0.4)
-
-
-def find_range(values: NDArray[np.float32], features: FeatureConfig) -> tuple[float, float]:
-    """The values that are drawn black and white. PCEN has held the background down to near 0; a logarithm has not."""
-    brightest = max(1.0, float(np.percentile(values, _BRIGHTEST)))
-    heard = values[values > 0]
-    if features.compression == "pcen" or not len(heard):
-        return 0.0, brightest
-    return float(np.percentile(heard, _DARKEST)), brightest
 
 
 def _thin_out(frames: NDArray[np.float32]) -> NDArray[np.float32]:

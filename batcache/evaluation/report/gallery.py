@@ -13,7 +13,7 @@ from PIL import Image
 
 from batcache.config.features import FeatureConfig
 from batcache.errors import AudioError, RunError
-from batcache.evaluation.pictures.draw import TICKS_KHZ, find_range
+from batcache.evaluation.pictures.scale import TICKS_KHZ, find_range
 from batcache.evaluation.pictures.view import find_loudest
 from batcache.evaluation.report.choose import Shown, choose_shown
 from batcache.evaluation.report.slow import slow_down

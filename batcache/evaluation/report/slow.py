@@ -1,4 +1,4 @@
-"""A moment of a recording, slowed ten times, so that a bat can be heard."""
+"""A moment of a recording, slowed, so that a bat can be heard."""
 
 import wave
 from io import BytesIO
@@ -18,8 +18,10 @@ _FADE_S = 0.002
 _PEAK = 0.9
 
 
-def slow_down(path: Path, row: CachedRecording, start_s: float, seconds: float, from_hz: float) -> bytes:
-    """A span of a recording as a WAV of 16 bits that lasts ten times as long.
+def slow_down(
+    path: Path, row: CachedRecording, start_s: float, seconds: float, from_hz: float, slower: int = SLOWER
+) -> bytes:
+    """A span of a recording as a WAV of 16 bits that lasts ``slower`` times as long.
 
     What lies below ``from_hz`` is left out, since the model does not hear it and a microphone's rumble would drown the
     calls; the rest is made as loud as it can be. ``start_s`` and ``seconds`` are true seconds.
@@ -39,7 +41,7 @@ def slow_down(path: Path, row: CachedRecording, start_s: float, seconds: float, 
     samples: NDArray[np.float64] = taken.astype(np.float64) * scale
     played, rate = band_limit(samples, row.true_rate, from_hz)
     loudest = float(np.abs(played).max(initial=0))
-    return _wav(played * (_PEAK / loudest if loudest else 0), round(rate / SLOWER))
+    return _wav(played * (_PEAK / loudest if loudest else 0), round(rate / slower))
 
 
 def band_limit(samples: NDArray[np.float64], rate: int, from_hz: float) -> tuple[NDArray[np.float64], float]:

@@ -37,7 +37,7 @@ def choose_recordings(
         RunError, StoreError: a cache that is damaged, or does not fit the model.
     """
     places = [parse_place(path) for path in paths]
-    if caches := [place for place in places if _is_cache(place)]:
+    if caches := [place for place in places if is_cache(place)]:
         if len(places) > 1 or keep is not None:
             raise PredictError(caches[0], "is a cache", "Judge it alone, without --cache")
         return open_cached(caches[0], model)
@@ -45,7 +45,7 @@ def choose_recordings(
     return found if keep is None else build_cached(found, model, keep, device, on_progress)
 
 
-def _is_cache(place: Place) -> bool:
+def is_cache(place: Place) -> bool:
     """Whether this is a store, or a file that one was exported to."""
     if is_remote(place) or is_there(place / "zarr.json"):
         return True
