@@ -18,7 +18,7 @@ from importlib.metadata import version as _version
 from batcache.errors import BatcacheError
 from batcache.face.caches import build, open_store, simulate
 from batcache.face.models import calibrate, draw, evaluate, export_model, predict, sweep, train
-from batcache.face.surveys import presence
+from batcache.face.surveys import convert, presence, survey_nights
 from batcache.progress import OnProgress, Progress
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Progress",
     "build",
     "calibrate",
+    "convert",
     "draw",
     "evaluate",
     "export_model",
@@ -34,6 +35,7 @@ __all__ = [
     "predict",
     "presence",
     "simulate",
+    "survey_nights",
     "sweep",
     "train",
 ]

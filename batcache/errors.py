@@ -64,6 +64,10 @@ class PredictError(BatcacheError):
     """Recordings that are not there, or a folder of predictions that is of others, of another model, or in use."""
 
 
+class SurveyError(BatcacheError):
+    """Predictions that cannot be written as another program wants them, or from which no survey can be made."""
+
+
 def count(number: int, thing: str) -> str:
     """A number of things in a sentence.
 

@@ -3,7 +3,15 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from batcache.cli import calibration_tables, model_tables, prediction_tables, score_tables, store_tables, sweep_tables
+from batcache.cli import (
+    calibration_tables,
+    model_tables,
+    prediction_tables,
+    score_tables,
+    store_tables,
+    survey_tables,
+    sweep_tables,
+)
 from batcache.cli.terminal import Block
 
 
@@ -39,6 +47,8 @@ _DESCRIBED: dict[str, Callable[[Any], Iterator[Block]]] = {  # by name, so that 
     "PredictReport": prediction_tables.of_predictions,
     "ExportedModel": prediction_tables.of_exported_model,
     "PresenceReport": prediction_tables.of_presence,
+    "ConvertReport": survey_tables.of_converted,
+    "SurveyReport": survey_tables.of_survey,
     "Comparison": score_tables.of_comparison,
     "UpToDate": model_tables.of_up_to_date,
     "PipelineReport": model_tables.of_pipeline,

@@ -25,9 +25,8 @@ class FramePulses:
 
 def find_frame_pulses(instances: NDArray[np.float16] | NDArray[np.float32]) -> FramePulses:
     """Find the pulses in instances of half a second or so. Shape: ``[N, T, M]`` PCEN frames."""
-    strongest: NDArray[np.float32] = np.stack(
-        [_smooth(one.astype(np.float32)).max(1) for one in instances]
-    ) / np.float32(9)
+    smoothed = np.stack([_smooth(one.astype(np.float32)).max(1) for one in instances])
+    strongest = (smoothed / 9).astype(np.float32)
     medians = np.partition(strongest, (strongest.shape[1] - 1) // 2, axis=1)[:, (strongest.shape[1] - 1) // 2]
     for i in np.flatnonzero(~instances[:, -1].any(1)):  # what is padded has no part in the median
         filled = np.flatnonzero(instances[i].any(1))

@@ -60,12 +60,12 @@ def read_survey(folder: Path, site: str | None = None) -> Survey:
         ManifestError: a table that is missing or damaged. RunError: so is ``instances.npz``.
     """
     table, predictions = folder / "predictions.csv", read_predictions(folder / "instances.npz")
-    thresholds = _read_thresholds(folder / "thresholds.csv", predictions.species.tolist())
+    thresholds = read_thresholds(folder / "thresholds.csv", predictions.species.tolist())
     place = {str(name): i for i, name in enumerate(predictions.filenames)}
     nights: dict[tuple[str, str], list[int]] = {}
     unplaced = copies = 0
     models = set()
-    for line, row in _read_rows(table, _NEEDED):
+    for line, row in read_rows(table, _NEEDED):
         if row["format_version"] != str(FORMAT_VERSION):
             finding = f"version {row['format_version']} of its columns, this batcache reads {FORMAT_VERSION}"
             raise PredictError(place_of(table, line), finding, _REMEDY)
@@ -89,8 +89,13 @@ def read_survey(folder: Path, site: str | None = None) -> Survey:
     return Survey(predictions, thresholds, models.pop(), found, unplaced, copies)
 
 
-def _read_thresholds(table: Path, species: list[str]) -> NDArray[np.float64]:
-    said = {as_written(row["species"]): (line, row) for line, row in _read_rows(table, ("species", "threshold"))}
+def read_thresholds(table: Path, species: list[str]) -> NDArray[np.float64]:
+    """The threshold of each species, from ``thresholds.csv``. Shape: ``[C]``
+
+    Raises:
+        PredictError, ManifestError: one is missing, or no number.
+    """
+    said = {as_written(row["species"]): (line, row) for line, row in read_rows(table, ("species", "threshold"))}
     if missing := [name for name in species if name not in said]:
         raise PredictError(table, f"no threshold of {missing[0]}", _REMEDY)
     thresholds = []
@@ -103,8 +108,12 @@ def _read_thresholds(table: Path, species: list[str]) -> NDArray[np.float64]:
     return np.array(thresholds)
 
 
-def _read_rows(table: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Lines with the cells of these columns."""
+def read_rows(table: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Lines with the cells of these columns.
+
+    Raises:
+        PredictError, ManifestError: no such table, a column is missing, or a row is cut.
+    """
     columns, _, rows = read_table(table)
     if missing := [name for name in needed if name not in columns]:
         raise PredictError(place_of(table, 1), f"no column {missing[0]!r}", _REMEDY)
