@@ -114,8 +114,8 @@ def count_survey(
 
 
 def _list_species(judged: Judged) -> Iterator[str]:
-    scored = ~np.isnan(judged.predictions.scores).all(0)
-    taught = [name for name, has_scores in zip(judged.thresholds, scored.tolist(), strict=True) if has_scores]
+    names, scores = list(judged.thresholds), judged.predictions.scores
+    taught = [names[c] for c in np.flatnonzero(~np.isnan(scores).all(0))]
     found = {name for one in judged.recordings if not one.is_copy for name in names_in(one)}
     yield from taught
     yield from sorted(found.difference(taught))

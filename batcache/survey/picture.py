@@ -38,7 +38,8 @@ def draw_survey(counts: Counts, place: Path, model: str) -> None:
     species = sorted((name for name in totals if totals[name]), key=lambda name: -totals[name]) or ["no bat found"]
     nights = _calendar([night for _, night in counts.nights])
     panels = _panels(counts)
-    hours = sorted({hour for _, hour in counts.hours})
+    known = [hour for _, hour in counts.hours]
+    hours = range(min(known), max(known) + 1) if known else range(0)
     columns = max(len(nights), len(hours), 14)
     width = min(max(3.2 + _COLUMN * columns, 8), 20)
     rows = [len(species) + 3] * (len(panels) + bool(hours))
@@ -48,11 +49,11 @@ def draw_survey(counts: Counts, place: Path, model: str) -> None:
         labels = [_label(night, i, nights) for i, night in enumerate(nights)]
         for panel, (title, efforts) in zip(axes, panels, strict=False):
             held = [efforts.get(night) for night in nights]
-            _draw_panel(panel, title, species, held, labels)
+            _draw_panel(panel, title, "nights", species, held, labels)
         if hours:
             held = [_sum([effort for (_, h), effort in counts.hours.items() if h == hour]) for hour in hours]
             named = [f"{hour:+d}" if hour < 0 else str(hour) for hour in hours]
-            _draw_panel(axes[-1], "all sites, by hour after sunset (0: the first)", species, held, named)
+            _draw_panel(axes[-1], "all sites, by hour after sunset (0: the first)", "hours", species, held, named)
         _explain(figure, model)
         save_figure(figure, place)
 
@@ -96,13 +97,15 @@ def _label(night: date, place: int, nights: Sequence[date]) -> str:
 
 
 def _draw_panel(
-    axes: Axes, title: str, species: Sequence[str], held: Sequence[Effort | None], labels: Sequence[str]
+    axes: Axes, title: str, what: str, species: Sequence[str], held: Sequence[Effort | None], labels: Sequence[str]
 ) -> None:
     counted = np.array([[0 if e is None else e.holding[name] for e in held] for name in species], float)
     efforts = np.array([0 if e is None else e.recordings for e in held], float)
     share = np.divide(counted, efforts, out=np.full_like(counted, np.nan), where=efforts > 0)
-    colours = mpl.colormaps[_COLOURS].with_extremes(bad="none")
-    axes.pcolormesh(np.ma.masked_invalid(share), cmap=colours, norm=Normalize(0, 1), edgecolors="white", linewidth=0.6)
+    colours = mpl.colormaps[_COLOURS].with_extremes(bad="white")
+    axes.pcolormesh(
+        np.ma.masked_where(~(share > 0), share), cmap=colours, norm=Normalize(0, 1), edgecolors="#dcdcdc", linewidth=0.4
+    )
     for x in np.flatnonzero(efforts == 0).tolist():
         axes.axvspan(x, x + 1, **_UNKNOWN)
     if len(held) <= _MOST_NUMBERS:
@@ -114,7 +117,7 @@ def _draw_panel(
     axes.tick_params(length=0)
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)
-    effort = f"{int(efforts.sum()):,} recordings in {int((efforts > 0).sum())} of {len(held)} columns"
+    effort = f"{int(efforts.sum()):,} recordings in {int((efforts > 0).sum())} of {len(held)} {what}"
     axes.set_title(f"{title}   ({effort})", loc="left")
 
 
@@ -129,10 +132,9 @@ def _write_numbers(axes: Axes, counted: NDArray[np.float64], share: NDArray[np.f
 def _explain(figure: Figure, model: str) -> None:
     colours = mpl.colormaps[_COLOURS]
     shares = [
-        Patch(facecolor=colours(share), edgecolor="#909090", label=f"{share:.0%} of the recordings")
-        for share in (0.1, 0.5, 1.0)
+        Patch(facecolor=colours(share), edgecolor="#909090", label=f"in {share:.0%}") for share in (0.1, 0.5, 1.0)
     ]
-    nothing = Patch(facecolor=colours(0.0), edgecolor="#909090", label="· recorded, not found")
+    nothing = Patch(facecolor="white", edgecolor="#909090", label="· recorded, in none")
     unknown = Patch(**_UNKNOWN, label="not recorded")
     figure.legend(handles=[nothing, *shares, unknown], loc="outside lower left", ncols=5, frameon=False)
     figure.suptitle(f"Recordings that hold each species   (judged by {model})", x=0.01, ha="left", fontsize=10)
