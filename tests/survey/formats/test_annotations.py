@@ -137,4 +137,4 @@ def test_crowsetta_reads_ravens_and_audacitys_tables(judged: Judged, tmp_path: P
         assert read.df["begin_time_s"].dtype == np.float64
     labels = bbox.AudBBox.from_file(tmp_path / "audacity" / f"{FOUND}.txt").df
     assert labels["label"].tolist() == ["Pipistrellus pipistrellus 0.90"] * 2
-    assert labels["end_time"].tolist() == [1.0, 1.75] and labels["high_freq"].tolist() == [60_250.0] * 2
+    assert labels["end_time_s"].tolist() == [1.0, 1.75] and labels["high_freq_hz"].tolist() == [60_250.0] * 2
