@@ -111,7 +111,12 @@ def read_judged(folder: Path, manual: Mapping[str, Sequence[str]] | None = None)
         PredictError: a table of another version or of several models, without a recording, or with a cell that is none.
         ManifestError: a table that is missing or damaged. RunError: so is ``instances.npz``.
     """
-    table, predictions = folder / "predictions.csv", read_predictions(folder / "instances.npz")
+    table = folder / "predictions.csv"
+    if not table.exists():
+        raise PredictError(
+            folder, "no predictions in it", "Pass the folder that `batcache predict` has written (--out)"
+        )
+    predictions = read_predictions(folder / "instances.npz")
     names = predictions.species.tolist()
     thresholds = dict(zip(names, read_thresholds(folder / "thresholds.csv", names).tolist(), strict=True))
     place = {str(name): i for i, name in enumerate(predictions.filenames)}
