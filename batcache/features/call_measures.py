@@ -169,14 +169,18 @@ def undo_pcen(cuts: NDArray[np.float32], config: FeatureConfig) -> NDArray[np.fl
     ratio **= np.float32(1 / power)
     ratio -= bias
     least = rounding_level(config) ** (1 - config.pcen_gain)  # of (eps + M)^(1 - gain)
-    middle = np.median(ratio[:, ::4].reshape(-1, ratio.shape[2]), axis=0) / _MEDIAN_OF_NOISE
-    ratio /= np.maximum(middle, least).astype(np.float32)
+    some = np.ascontiguousarray(ratio[:, ::8].reshape(-1, ratio.shape[2]).T)
+    middle = np.partition(some, some.shape[1] // 2, axis=1)[:, some.shape[1] // 2] / np.float32(_MEDIAN_OF_NOISE)
+    ratio /= np.maximum(middle, np.float32(least))
     with np.errstate(over="ignore", invalid="ignore"):  # of frames that no PCEN has made
-        level: NDArray[np.float32] = ratio * np.cumprod((1 - s) / (1 - np.minimum(s * ratio, _CLOSEST)), axis=1)
+        growth = (1 - s) / (1 - np.minimum(s * ratio, _CLOSEST))
+        for frame in range(1, growth.shape[1]):  # a product along an inner axis takes four times as long
+            growth[:, frame] *= growth[:, frame - 1]
+        level: NDArray[np.float32] = ratio * growth
         some = level[:, ::4]
         quiet = np.partition(some, some.shape[1] // 5, axis=1)[:, some.shape[1] // 5] / np.float32(_FIFTH_OF_NOISE)
         level /= np.maximum(quiet, _DEEPEST * level.max((1, 2))[:, None] + np.float32(1e-30))[:, None]
-    return np.nan_to_num(level, copy=False)
+    return level if np.isfinite(level).all() else np.nan_to_num(level)
 
 
 def _measure(level: NDArray[np.float32], at: int, centres: NDArray[np.float64]) -> _Call:
