@@ -132,6 +132,13 @@ def test_a_clock_that_was_set_back_in_the_night_keeps_its_night(tmp_path: Path) 
     assert max(hours) - min(hours) == 6, "0:30 to 5:30 are six hours in the night in which clocks go back"
 
 
+def test_without_any_night_the_tables_are_headers_and_it_is_said(tmp_path: Path) -> None:
+    done = survey_of(tmp_path / "p", {"late.wav": BAT})
+    assert (done.unplaced, done.site_nights) == (1, 0)
+    assert read(done.table_file) == read(done.nights_file) == read(done.hours_file) == []
+    assert done.picture_file.stat().st_size > 0
+
+
 def test_copies_count_once(tmp_path: Path) -> None:
     extra = {"content": "the same"}
     said = {f"A_20240412_2{hour}0000.wav": Said(scores=(0.9, 0, 0), extra=extra) for hour in range(3)}

@@ -42,8 +42,8 @@ def convert(
     recording, as people read it; --excel the same for a double click in Excel where numbers have a decimal comma.
 
     Species are those that predict found, or that a corrected predictions.csv names. Half seconds whose evidence reaches
-    a species' threshold are joined to spans. Times and frequencies in raven and audacity are those of the file's
-    header, as these programs read it; in all others they are the bat's.
+    a species' threshold are joined to spans. Times and frequencies in raven and audacity, and Kaleidoscope's
+    DURATION, are those of the file's header, as these programs read it; all others are the bat's.
 
     Example: batcache convert predictions --to kaleidoscope,raven,guano
     """
