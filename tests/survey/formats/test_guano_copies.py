@@ -113,11 +113,12 @@ def test_all_but_the_guano_is_as_it_was(content: bytes, copied: Callable[..., tu
     assert content_hash(target, read_header(target)) == content_hash(source, read_header(source))
 
 
+@pytest.mark.parametrize("species", ["PIPPIP", "NYCNOC1"], ids=["odd", "even"])
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES.keys())
 def test_its_sizes_are_right_and_its_chunks_lie_at_even_places(
-    content: bytes, copied: Callable[..., tuple[Path, Path]]
+    content: bytes, species: str, copied: Callable[..., tuple[Path, Path]]
 ) -> None:
-    _, target = copied(content)
+    _, target = copied(content, {AUTO_ID: species})
     made = target.read_bytes()
     layout = read_layout(BytesIO(made))
     assert all(one.start % 2 == 0 for one in layout.chunks)
