@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from batcache.errors import BatcacheError
     from batcache.face.caches import build, open_store, simulate
     from batcache.face.models import calibrate, draw, evaluate, export_model, predict, sweep, train
-    from batcache.face.surveys import presence, review
+    from batcache.face.surveys import convert, presence, review, survey_nights
     from batcache.progress import OnProgress, Progress
 
 _PLACES = {
     "batcache.errors": ("BatcacheError",),
     "batcache.face.caches": ("build", "open_store", "simulate"),
     "batcache.face.models": ("calibrate", "draw", "evaluate", "export_model", "predict", "sweep", "train"),
-    "batcache.face.surveys": ("presence", "review"),
+    "batcache.face.surveys": ("convert", "presence", "review", "survey_nights"),
     "batcache.progress": ("OnProgress", "Progress"),
 }
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Progress",
     "build",
     "calibrate",
+    "convert",
     "draw",
     "evaluate",
     "export_model",
@@ -44,6 +45,7 @@ __all__ = [
     "presence",
     "review",
     "simulate",
+    "survey_nights",
     "sweep",
     "train",
 ]

@@ -83,6 +83,10 @@ class PredictError(BatcacheError):
     """Recordings that are not there, or a folder of predictions that is of others, of another model, or in use."""
 
 
+class SurveyError(BatcacheError):
+    """Predictions that cannot be written as another program wants them, or from which no survey can be made."""
+
+
 class ReviewError(BatcacheError):
     """Predictions that cannot be reviewed, or an answer that says nothing."""
 

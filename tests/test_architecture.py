@@ -115,6 +115,11 @@ def test_only_its_room_knows_onnx() -> None:
     assert {name.rpartition(".")[0] for name in known} == {"inference.onnx"}
 
 
+def test_only_their_modules_know_soundevent_and_astral() -> None:
+    assert modules_importing("soundevent") == {"survey.formats.aoef"}
+    assert modules_importing("astral") == {"survey.sunset"}
+
+
 def test_only_the_command_line_knows_typer_and_rich() -> None:
     assert {room_of(name) for name in modules_importing("typer")} == {"cli"}
     assert modules_importing("rich") == {"cli.terminal"}
@@ -150,6 +155,8 @@ def run_python(code: str) -> str:
         ["predict", "--help"],
         ["presence", "--help"],
         ["review", "--help"],
+        ["convert", "--help"],
+        ["survey", "--help"],
     ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:

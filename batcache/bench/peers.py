@@ -25,7 +25,8 @@ from torchaudio.transforms import MelSpectrogram, Resample
 from batcache.children import process_pool
 from batcache.config.features import FeatureConfig
 from batcache.features.bands import dead_bands
-from batcache.features.pcen import SCALE, START_S, rounding_level, smoothing
+from batcache.features.pcen import START_S
+from batcache.features.pcen_levels import SCALE, rounding_level, smoothing
 
 Source = tuple[Path, int]
 """A recording and its true rate, Hz."""

@@ -128,6 +128,25 @@ SpectraBy = Annotated[
     ),
 ]
 
+Formats = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="FORMAT,...",
+        help="Write it for other programs: kaleidoscope, raven, audacity, aoef, nabat, guano, csv.",
+        show_default=False,
+    ),
+]
+ForExcel = Annotated[
+    bool,
+    typer.Option("--excel", help="Write a table that Excel opens where numbers have a decimal comma."),
+]
+
+
+def list_formats(to: str | None, *, excel: bool) -> list[str]:
+    """The formats that are asked for."""
+    return [*(name.strip() for name in (to or "").split(",") if name.strip()), *(["excel"] if excel else [])]
+
 
 def refuse(context: typer.Context, names: Iterable[str], why: str) -> None:
     """Refuse options that stand on the command line and would be ignored."""

@@ -19,6 +19,7 @@ _TITLES = {
     "eval": "judging clips",
     "predict": "judging recordings",
     "presence": "testing site-nights",
+    "convert": "writing formats",
     "sweep": "combinations",
     "synth": "simulating recordings",
 }

@@ -10,6 +10,7 @@ from batcache.cli import (
     review_tables,
     score_tables,
     store_tables,
+    survey_tables,
     sweep_tables,
 )
 from batcache.cli.terminal import Block
@@ -49,6 +50,8 @@ _DESCRIBED: dict[str, Callable[[Any], Iterator[Block]]] = {  # by name, so that 
     "PresenceReport": prediction_tables.of_presence,
     "ReviewStarted": review_tables.of_review_started,
     "ReviewReport": review_tables.of_review,
+    "ConvertReport": survey_tables.of_converted,
+    "SurveyReport": survey_tables.of_survey,
     "Comparison": score_tables.of_comparison,
     "UpToDate": model_tables.of_up_to_date,
     "PipelineReport": model_tables.of_pipeline,

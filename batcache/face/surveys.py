@@ -1,5 +1,7 @@
 """From predictions to what a survey reports. Each call imports what it needs."""
 
+from collections.abc import Mapping, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,7 +9,9 @@ from batcache.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:
     from batcache.reviewing.review import ReviewReport
+    from batcache.survey.convert import ConvertReport
     from batcache.survey.presence_table import PresenceReport
+    from batcache.survey.survey import SurveyReport
 
 
 def presence(
@@ -42,6 +46,82 @@ def presence(
 
     return test_nights(
         Path(folder), open_model(Path(model)), site=site, draws=draws, seed=seed, on_progress=on_progress
+    )
+
+
+def convert(
+    folder: str | Path,
+    formats: Sequence[str],
+    out: str | Path | None = None,
+    *,
+    recordings: str | Path | None = None,
+    manual: Mapping[str, Sequence[str]] | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> "ConvertReport":
+    """Write what ``predict`` wrote into ``folder`` as the files of other programs.
+
+    Args:
+        folder: of predictions.
+        formats: ``kaleidoscope``, ``raven``, ``audacity``, ``aoef``, ``nabat``, ``guano``, ``csv``, ``excel``.
+        out: each format gets a folder of its name in it; by default ``folder``.
+        recordings: where the recordings are now, if not where they were judged.
+        manual: what a person found in recordings, by path: names of species, none for no bat.
+        on_progress: hears of each format.
+
+    Returns:
+        ``written``, by format: where, how many files, and which recordings were left out.
+
+    Raises:
+        SurveyError: a format that is unknown, cannot be written here or cannot hold what was found.
+        PredictError, ManifestError, RunError: nothing was judged into the folder, or it is damaged.
+    """
+    from batcache.survey.convert import convert as write
+
+    return write(
+        Path(folder),
+        formats,
+        None if out is None else Path(out),
+        recordings=None if recordings is None else Path(recordings),
+        manual=manual,
+        on_progress=on_progress,
+    )
+
+
+def survey_nights(
+    folder: str | Path,
+    out: str | Path | None = None,
+    *,
+    picture: str | Path | None = None,
+    site: str | None = None,
+    place: tuple[float, float] | None = None,
+    timezone: tzinfo | None = None,
+    manual: Mapping[str, Sequence[str]] | None = None,
+) -> "SurveyReport":
+    """Count which species were at which site in which night and hour after sunset, with the effort.
+
+    Args:
+        folder: that ``predict`` has written.
+        out: the table, by default ``survey.csv`` in ``folder``; two more and the picture lie beside it.
+        picture: ends in .png, .svg or .pdf.
+        site: of recordings whose row names none.
+        place: latitude and longitude, in degrees, of recordings that do not tell.
+        timezone: of clocks that do not tell their offset from UTC.
+        manual: what a person found in recordings, by path; it counts in the place of what the model said.
+
+    Raises:
+        SurveyError: astral is not installed, or a night that is no date.
+        PredictError, ManifestError, RunError: nothing was judged into the folder, or it is damaged.
+    """
+    from batcache.survey.survey import survey as count
+
+    return count(
+        Path(folder),
+        None if out is None else Path(out),
+        picture=None if picture is None else Path(picture),
+        site=site,
+        place=place,
+        timezone=timezone,
+        manual=manual,
     )
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from batcache.config.features import FeatureConfig
-from batcache.features.pcen import SCALE, rounding_level
+from batcache.features.pcen_levels import SCALE, rounding_level
 
 
 class LogMel(nn.Module):

@@ -194,7 +194,8 @@ def predict(
         probabilities, prevalence = _find_probabilities(predictions.scores, calibration, fit_prevalence)
         of_groups, _ = _find_probabilities(group_scores(predictions.scores, groups), group_calibration, fit_prevalence)
         thresholds = Thresholds(calibration.values, groups, offered_thresholds(group_calibration, threshold))
-        pulses, checkpoint = {name: journal.scored[row.key].pulses for name, row in rows.items()}, model.checkpoint
+        heard, checkpoint = {name: journal.scored[row.key] for name, row in rows.items()}, model.checkpoint
+        pulses = {name: (one.pulses, one.calls) for name, one in heard.items()}
         known = checkpoint.features, pulses, checkpoint.trained_on
         verdicts = list_verdicts(rows, rejected, predictions, thresholds, *known)
         paths = [one.path for one in verdicts]

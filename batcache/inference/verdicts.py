@@ -6,7 +6,12 @@ path           relative to the folder that was judged, POSIX
 site           what stands before the date in the file's name
 night          the date of the evening, YYYY-MM-DD; of a time in UTC by the sun, where the file gives a longitude
 time           when the recording began, by the recorder's clock, with its offset from UTC where the file gives one
+latitude, longitude  in degrees, where the file gives them
 duration_s     true seconds
+rate           true rate in Hz
+time_expansion  how many times slower than life the file plays: by its header it lasts as much longer
+channels       of the file
+recorder       make and model, where the file gives them
 verdict        ``species``; without one ``group``; without either ``unknown bat`` or ``no bat``, by the column ``bat``,
                or, where the model does not say that, ``no species above threshold``; ``rejected``
 species        those whose score is at or above their threshold, the highest first, separated by ``; ``; none where the
@@ -14,6 +19,10 @@ species        those whose score is at or above their threshold, the highest fir
 species_group  groups of species at or above their threshold of which no member is: one is there, not said which
 bat            the score that there is a bat at all, 0 to 1, where the model says so; where it is low, species score low
 pulses         how many short sounds stand out of the background: calls, but also insects and clicks
+call_peak_khz, call_lowest_khz, call_highest_khz, call_duration_ms, call_interval_ms
+               of the strongest of these sounds, see ``features.call_measures``; empty where there is none, and of
+               recordings that an earlier batcache judged
+calls_measured how many these are
 <a species>    its score, 0 to 1; empty where the model was not taught it, and where the recording was rejected. Of a
                species that is called as another column is, the column is called ``score of <species>``
 probability …  of a species or a group, for each that is calibrated: how likely it is there, by its score
@@ -24,13 +33,14 @@ format_version of these columns
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batcache.config.features import FeatureConfig
+from batcache.features.call_measures import CallMeasures
 from batcache.inference.groups import SpeciesGroup, back_off
 from batcache.inference.predictions import BAT_THRESHOLD, Predictions
 from batcache.manifest.night import read_occasion
@@ -46,10 +56,16 @@ SAME_AUDIO = "the same audio as"
 """Begins the note of a recording that is a copy of another."""
 SPECIES, GROUP, NOTHING, REJECTED = "species", "group", "no species above threshold", "rejected"
 UNKNOWN_BAT, NO_BAT = "unknown bat", "no bat"
-_OTHER_COLUMNS = (
-    "path", "site", "night", "time", "duration_s", "verdict", "species", "species_group", "bat", "pulses",
-    "notes", "threshold", "model", "format_version",
+CALL_COLUMNS = (
+    "call_peak_khz", "call_lowest_khz", "call_highest_khz", "call_duration_ms", "call_interval_ms", "calls_measured",
 )  # fmt: skip
+"""The fields of ``CallMeasures``, in their order."""
+OTHER_COLUMNS = (
+    "path", "site", "night", "time", "latitude", "longitude", "duration_s", "rate", "time_expansion", "channels",
+    "recorder", "verdict", "species", "species_group", "bat", "pulses", *CALL_COLUMNS, "notes", "threshold", "model",
+    "format_version",
+)  # fmt: skip
+"""Those that are no species."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,8 @@ class Thresholds:
 class Verdict:
     """One recording: ``scores`` are None where it was rejected. Shape: ``[C]``
 
-    ``bat`` and ``pulses`` are None where they are not known.
+    ``row`` is what the index says of the file, None where it was rejected; ``bat``, ``pulses`` and ``calls`` are None
+    where they are not known.
     """
 
     path: str
@@ -73,11 +90,10 @@ class Verdict:
     species: tuple[str, ...]
     scores: NDArray[np.float32] | None
     notes: str
-    duration_s: float | None = None
-    recorded_at: str | None = None
-    longitude: float | None = None
+    row: CachedRecording | None = None
     bat: float | None = None
     pulses: int | None = None
+    calls: CallMeasures | None = None
     groups: tuple[str, ...] = ()
 
 
@@ -87,7 +103,7 @@ def list_verdicts(
     predictions: Predictions,
     thresholds: Thresholds,
     features: FeatureConfig,
-    pulses: Mapping[str, int | None],
+    pulses: Mapping[str, tuple[int | None, CallMeasures | None]],
     trained_on: TrainedOn | None = None,
 ) -> list[Verdict]:
     """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected."""
@@ -108,7 +124,7 @@ def list_verdicts(
         species = tuple(str(predictions.species[i]) for i in found)
         bat = predictions.bats[place[name]] if len(predictions.bats) else np.nan
         heard = None if np.isnan(bat) else float(bat)
-        of_row = "; ".join(notes), row.duration_s, row.recorded_at, row.longitude, heard, pulses.get(name)
+        of_row = "; ".join(notes), row, heard, *pulses.get(name, (None, None))
         verdicts.append(Verdict(name, _decide(species, of_groups, heard), species, scores, *of_row, of_groups))
     return verdicts
 
@@ -166,18 +182,32 @@ def columns_of(
     """
     nothing = np.full(len(species), np.nan, np.float32)
     scores = np.array([nothing if v.scores is None else v.scores for v in verdicts]).reshape(-1, len(species))
-    occasions = [read_occasion(v.path, v.recorded_at, v.longitude) for v in verdicts]
+    rows = [v.row for v in verdicts]
+    occasions = [
+        read_occasion(v.path, None if v.row is None else v.row.recorded_at, None if v.row is None else v.row.longitude)
+        for v in verdicts
+    ]
     return {
         "path": [v.path for v in verdicts],
         "site": [o.site or "" for o in occasions],
         "night": [str(o.night or "") for o in occasions],
-        "time": ["" if o.time is None else f"{o.time:%Y-%m-%d %H:%M:%S}" for o in occasions],
-        "duration_s": [np.nan if v.duration_s is None else v.duration_s for v in verdicts],
+        "time": ["" if o.time is None else o.time.isoformat(" ", "seconds") for o in occasions],
+        "latitude": _numbers(rows, "latitude"),
+        "longitude": _numbers(rows, "longitude"),
+        "duration_s": _numbers(rows, "duration_s"),
+        "rate": _numbers(rows, "true_rate"),
+        "time_expansion": _numbers(rows, "time_expansion"),
+        "channels": _numbers(rows, "channels"),
+        "recorder": ["" if row is None else row.recorder or "" for row in rows],
         "verdict": [v.verdict for v in verdicts],
         "species": ["; ".join(v.species) for v in verdicts],
         "species_group": ["; ".join(v.groups) for v in verdicts],
-        "bat": [np.nan if v.bat is None else v.bat for v in verdicts],
-        "pulses": [np.nan if v.pulses is None else float(v.pulses) for v in verdicts],
+        "bat": _numbers(verdicts, "bat"),
+        "pulses": _numbers(verdicts, "pulses"),
+        **{
+            column: _numbers([v.calls for v in verdicts], field.name)
+            for column, field in zip(CALL_COLUMNS, fields(CallMeasures), strict=True)
+        },
         **{_call_column(name): scores[:, i].tolist() for i, name in enumerate(species)},
         **{f"probability {name}": column for name, column in (probabilities or {}).items()},
         "notes": [v.notes for v in verdicts],
@@ -187,9 +217,15 @@ def columns_of(
     }
 
 
+def _numbers(of: Sequence[object], name: str) -> list[float]:
+    """A field of each; NaN where that is None, and where there is nothing to have one."""
+    values = [getattr(one, name, None) for one in of]
+    return [np.nan if value is None else float(value) for value in values]
+
+
 def _call_column(species: str) -> str:
     """What the column with a species' scores is called; letters' case counts nothing, as to databases."""
-    return f"score of {species}" if species.lower() in _OTHER_COLUMNS else species
+    return f"score of {species}" if species.lower() in OTHER_COLUMNS else species
 
 
 def write_verdicts(path: Path, columns: Mapping[str, Sequence[str] | Sequence[float]]) -> None:

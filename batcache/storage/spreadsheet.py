@@ -19,7 +19,7 @@ _OF_FORMULA = rf"(?='*[\t\r\n]|(?:[^\S\t\r\n]|['\ufeff\u200b])*[{_SIGNS}])"
 _UNSAFE = re.compile(_BEGINNING + _OF_FORMULA)
 _MADE_SAFE = re.compile(f"{_BEGINNING}'{_OF_FORMULA}")
 _PLAIN = re.compile(r"[A-Za-z0-9][^,;\t\r\n]*")  # what nearly all texts are: quickly found
-_NEGATIVE_NUMBER = re.compile(r"-(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_NEGATIVE_NUMBER = re.compile(r"-(0|[1-9]\d*)([.,]\d+)?([eE][+-]?\d+)?", re.ASCII)
 
 
 def as_text(value: str) -> str:

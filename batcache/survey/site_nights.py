@@ -65,7 +65,7 @@ def read_survey(folder: Path, site: str | None = None) -> Survey:
     nights: dict[tuple[str, str], list[int]] = {}
     unplaced = copies = 0
     models = set()
-    for line, row in _read_rows(table, _NEEDED):
+    for line, row in read_rows(table, _NEEDED):
         if row["format_version"] != str(FORMAT_VERSION):
             finding = f"version {shorten(row['format_version'])} of its columns, this batcache reads {FORMAT_VERSION}"
             raise PredictError(place_of(table, line), finding, _REMEDY)
@@ -95,7 +95,7 @@ def read_thresholds(table: Path, species: list[str]) -> NDArray[np.float64]:
     Raises:
         PredictError: a species without one, or one that is no number.
     """
-    said = {as_written(row["species"]): (line, row) for line, row in _read_rows(table, ("species", "threshold"))}
+    said = {as_written(row["species"]): (line, row) for line, row in read_rows(table, ("species", "threshold"))}
     if missing := [name for name in species if name not in said]:
         raise PredictError(table, f"no threshold of {missing[0]}", _REMEDY)
     thresholds = []
@@ -110,8 +110,12 @@ def read_thresholds(table: Path, species: list[str]) -> NDArray[np.float64]:
     return np.array(thresholds)
 
 
-def _read_rows(table: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Lines with the cells of these columns."""
+def read_rows(table: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Lines with the cells of these columns.
+
+    Raises:
+        PredictError, ManifestError: no such table, a column is missing, or a row is cut.
+    """
     columns, _, rows = read_table(table)
     if missing := [name for name in needed if name not in columns]:
         raise PredictError(place_of(table, 1), f"no column {missing[0]!r}", _REMEDY)

@@ -22,7 +22,7 @@ from batcache.device import pick_device
 from batcache.errors import ConfigError
 from batcache.features.bands import dead_bands
 from batcache.features.frontend import FrontEnd
-from batcache.features.pcen import rounding_level
+from batcache.features.pcen_levels import rounding_level
 from batcache.features.resample import SincKernel
 from tests.features.levels import beyond, prolong
 from tests.features.whole import (

@@ -16,7 +16,7 @@ from batcache.features.bands import band_edges_hz, dead_bands
 from batcache.features.frontend import FrontEnd
 from batcache.features.logmel import LogMel
 from batcache.features.mel import ENGINES
-from batcache.features.pcen import SCALE, rounding_level
+from batcache.features.pcen_levels import SCALE, rounding_level
 from tests.conftest import noise, tone
 from tests.features.levels import prolong
 from tests.features.whole import FLOAT16, SHORT, WriteWav, burst_in_noise, features

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from batcache.config.features import FeatureConfig
 from batcache.features.mel import Mel
-from batcache.features.pcen import SCALE, Pcen, rounding_level, smoothing
+from batcache.features.pcen import Pcen
+from batcache.features.pcen_levels import SCALE, rounding_level, smoothing
 from tests.conftest import noise
 
 DEFAULT = FeatureConfig()

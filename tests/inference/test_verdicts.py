@@ -11,7 +11,7 @@ from batcache.config.features import FeatureConfig
 from batcache.inference.groups import SpeciesGroup
 from batcache.inference.predict import PredictReport
 from batcache.inference.predictions import Predictions
-from batcache.inference.verdicts import Thresholds, columns_of, list_verdicts, write_verdicts
+from batcache.inference.verdicts import CALL_COLUMNS, Thresholds, columns_of, list_verdicts, write_verdicts
 from batcache.store.format.commit import CachedRecording
 
 ROW = CachedRecording(
@@ -45,7 +45,9 @@ def test_a_row_says_what_was_found_where_and_when(tmp_path: Path) -> None:
         "path": "x/MILL_20240413_031003.wav", "site": "MILL", "night": "2024-04-12", "time": "2024-04-13 03:10:03",
         "duration_s": "5", "verdict": "species", "species": "=High; Low", "species_group": "", "bat": "", "pulses": "",
         "Low": "0.5", "'=High": "0.987654",
-        "notes": "the same audio as b.wav", "threshold": "0.5", "model": "model.pt 12345678", "format_version": "2",
+        "latitude": "", "longitude": "", "rate": "384000", "time_expansion": "1", "channels": "1", "recorder": "",
+        **dict.fromkeys(CALL_COLUMNS, ""), "notes": "the same audio as b.wav", "threshold": "0.5",
+        "model": "model.pt 12345678", "format_version": "2",
     } | {"species": "'=High; Low"}  # fmt: skip
     assert (second["verdict"], second["species"], second["site"]) == ("no species above threshold", "", "")
     assert (third["path"], third["verdict"], third["Low"], third["duration_s"]) == ("c.wav", "rejected", "", "")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from batcache.cli.options import Device, Endpoint, OnDevice, Region, refuse
+from batcache.cli.options import Device, Endpoint, ForExcel, Formats, OnDevice, Region, list_formats, refuse
 from batcache.cli.progress import show_progress
 from batcache.cli.tables import describe
 from batcache.cli.terminal import say, show
@@ -50,6 +50,8 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    to: Formats = None,
+    excel: ForExcel = False,
     endpoint: Endpoint = None,
     region: Region = None,
     device: OnDevice = Device.auto,
@@ -69,7 +71,9 @@ def predict(
     threshold promises --precision on nights like those; else it is that of the best F1; else 0.5, and nothing is
     promised. A calibration that `batcache calibrate` left beside the model is taken.
 
-    Example: batcache predict night-0412 --model runs/20260412T100000Z-top_share
+    --to writes what was found for other programs too, as `batcache convert` does of predictions that are there.
+
+    Example: batcache predict night-0412 --model runs/20260412T100000Z-top_share --to kaleidoscope,raven
     """
     from batcache.inference.model_file import open_model
     from batcache.inference.predict import predict as judge
@@ -77,7 +81,10 @@ def predict(
     from batcache.inference.recordings.journal import count_scored
     from batcache.storage.place import parse_place, reach
     from batcache.store.settings import reach_cache
+    from batcache.survey.convert import convert, require_formats
 
+    formats = list_formats(to, excel=excel)
+    require_formats(formats)
     if threshold is not None:
         refuse(context, ["precision"], "--threshold is given for all species")
     given = open_model(model)
@@ -100,6 +107,8 @@ def predict(
         say(f"stopped: {out} holds the scores of {count(count_scored(out), 'recording')}")
         raise
     show(describe(report))
+    if formats:
+        show(describe(convert(out, formats)))
 
 
 def export_model(

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.errors import ManifestError, list_some, quote
+from batcache.inference.verdicts import OTHER_COLUMNS
 from batcache.manifest.cells import UNKNOWN, read_filename, read_labels
 from batcache.manifest.table import place_of, read_table
 from batcache.storage.spreadsheet import as_written
 
-_OF_PREDICTIONS = {"site", "night", "time", "duration_s", "verdict", "species", "notes", "threshold", "model"}
-_PASSED_OVER = {*_OF_PREDICTIONS, "species_group", "bat", "pulses", "format_version", "group", "start_s", "split"}
+_PASSED_OVER = {*OTHER_COLUMNS, "group", "start_s", "split"}
 
 
 @dataclass(frozen=True)

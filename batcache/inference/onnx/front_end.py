@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from batcache.config.features import FeatureConfig
 from batcache.features.logmel import LogMel
 from batcache.features.mel import Mel
-from batcache.features.pcen import SCALE, Pcen
+from batcache.features.pcen import Pcen
+from batcache.features.pcen_levels import SCALE
 from batcache.inference.onnx.nodes import FLOAT, Nodes, make_graph, typed, whole
 
 _ROW = 32

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from batcache.config.features import FeatureConfig
 from batcache.device import use_one_thread
 from batcache.errors import AudioError
-from batcache.features.frame_pulses import count_pulses
+from batcache.features.call_measures import CallMeter
 from batcache.storage.ahead import take_ahead
 from batcache.storage.memory import give_back_freed_memory
 from batcache.store.build.compute import Computed, FrameMaker, Frames, compute, stream
@@ -36,15 +37,13 @@ class Framed:
         count: how many instances it has, the last one padded with 0.
         shape: of an instance: frames, mel bands.
         computed: its frames, and what the index says of it once all of them were taken.
-        has_pulses: whether pulses can be counted in its frames.
+        meter: counts and measures the pulses in the instances that are taken; None where its frames tell of none.
     """
 
     def __init__(
-        self, name: str, count: int, shape: tuple[int, int], computed: Computed, *, has_pulses: bool = True
+        self, name: str, count: int, shape: tuple[int, int], computed: Computed, meter: CallMeter | None = None
     ) -> None:
-        self.name, self.count, self.shape, self.computed = name, count, shape, computed
-        self.pulses: int | None = 0 if has_pulses else None
-        """Those in the instances that were taken so far."""
+        self.name, self.count, self.shape, self.computed, self.meter = name, count, shape, computed, meter
         self._left = np.zeros((0, shape[1]), np.float16)
         self._given = 0
 
@@ -71,8 +70,8 @@ class Framed:
             self._left = self._left[len(taken) :]
             done += len(taken)
         instances = cut.reshape(count, *self.shape)
-        if self.pulses is not None:
-            self.pulses += count_pulses(instances)
+        if self.meter is not None:
+            self.meter.add(instances)
         return instances
 
     def finish(self) -> CachedRecording:
@@ -94,19 +93,19 @@ def compute_framed(
     recordings: Iterable[Placed], root: Path, front_end: FrameMaker, workers: int, frames_per_instance: int
 ) -> Generator[Framed, None, None]:
     """Yield files in order, as instances of ``frames_per_instance``; threads compute ahead of whoever takes them."""
-    shape, has_pulses = (frames_per_instance, front_end.config.n_mels), front_end.config.compression == "pcen"
+    shape, features = (frames_per_instance, front_end.config.n_mels), front_end.config
     for is_long, some in groupby(recordings, key=lambda placed: placed.instances > LONGEST_HELD):
         if is_long:
             for placed in some:
                 computed = stream(placed, root, front_end)
                 computed.frames = _in_a_thread(computed.frames)
-                yield Framed(placed.file.path, placed.instances, shape, computed, has_pulses=has_pulses)
+                yield Framed(placed.file.path, placed.instances, shape, computed, _meter_of(features))
         else:
             with closing(compute(some, root, front_end, workers)) as whole:
                 for computed in whole:
                     row = computed.row
                     assert row is not None, "what is held whole has its row"
-                    yield Framed(row.path, row.instances, shape, computed, has_pulses=has_pulses)
+                    yield Framed(row.path, row.instances, shape, computed, _meter_of(features))
 
 
 def read_framed(
@@ -117,10 +116,15 @@ def read_framed(
     Raises:
         StoreError: damage, when they are read.
     """
-    shape, has_pulses = (frames_per_instance, store.layout.n_mels), store.features.compression == "pcen"
+    shape = frames_per_instance, store.layout.n_mels
     for row in rows:
         count = max(1, -(-row.frames // frames_per_instance))
-        yield Framed(row.path, count, shape, Computed(_frames_of(store, row), row), has_pulses=has_pulses)
+        yield Framed(row.path, count, shape, Computed(_frames_of(store, row), row), _meter_of(store.features))
+
+
+def _meter_of(features: FeatureConfig) -> CallMeter | None:
+    """What counts and measures pulses in PCEN frames; log-mel frames tell of none."""
+    return CallMeter(features) if features.compression == "pcen" else None
 
 
 def _frames_of(store: Store, row: CachedRecording) -> Iterator[Frames]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.errors import PredictError, brief, shorten
+from batcache.features.call_measures import CallMeasures
 from batcache.inference.bag_scores import BagScores
 from batcache.storage.disk import write_file
 from batcache.storage.listing import is_there
@@ -45,7 +46,8 @@ class Header:
 class Scored(msgspec.Struct, frozen=True, gc=False):
     """A recording and what the model says of it: a logit a species, and the evidence ``[N, C]`` as float16 bytes.
 
-    ``bat`` is the logit that there is one, ``pulses`` count what is short and stands out; None where it is not known.
+    ``bat`` is the logit that there is one, ``pulses`` count what is short and stands out, ``calls`` measures the
+    strongest of these; None where it is not known, as in journals of before there was the field.
     """
 
     row: CachedRecording
@@ -53,12 +55,19 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
     evidence: bytes
     bat: float | None = None
     pulses: int | None = None
+    calls: CallMeasures | None = None
 
     @classmethod
-    def of(cls, row: CachedRecording, scores: BagScores, pulses: int | None = None) -> Self:
+    def of(
+        cls,
+        row: CachedRecording,
+        scores: BagScores,
+        pulses: int | None = None,
+        calls: CallMeasures | None = None,
+    ) -> Self:
         """What the journal keeps of a recording's scores."""
         evidence = scores.evidence.astype("<f2").tobytes()
-        return cls(row, tuple(scores.logits.tolist()), evidence, scores.bat, pulses)
+        return cls(row, tuple(scores.logits.tolist()), evidence, scores.bat, pulses, calls)
 
     @property
     def scores(self) -> BagScores:

@@ -92,7 +92,13 @@ def _judge_batch(model: Judge, batch: list[Framed], stopped: Event) -> list[Scor
 
     try:
         scores = model.score(batch, check)
-        return [Scored.of(framed.finish(), said, framed.pulses) for framed, said in zip(batch, scores, strict=True)]
+        return [_scored(framed, said) for framed, said in zip(batch, scores, strict=True)]
     except AudioError as error:
         (alone,) = batch
         return [Rejected(alone.name, error.reason)]
+
+
+def _scored(framed: Framed, said: BagScores) -> Scored:
+    """What is kept of a recording whose instances were all taken."""
+    row, meter = framed.finish(), framed.meter
+    return Scored.of(row, said, *(() if meter is None else (meter.pulses, meter.finish())))

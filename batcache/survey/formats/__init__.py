@@ -1,0 +1,1 @@
+"""Predictions as the files of other programs, one module a format."""
