@@ -24,12 +24,13 @@ MAY_IMPORT = {room: set(below) for room, below in BASEMENT.items()} | {
         "model": set(),
         "inference": {"features", "store", "model"},
         "synth": set(),
+        "catalogue": {"features", "store", "inference"},
         "training": {"features", "store", "model", "inference", "synth"},
         "evaluation": {"features", "store", "model", "inference", "training", "synth"},
         "survey": {"features", "store", "model", "inference", "training", "evaluation"},
         "bench": {"features", "store", "model", "inference", "training", "evaluation", "synth"},
         "pipeline": {"features", "store", "model", "inference", "training", "evaluation", "synth"},
-        "face": {"features", "store", "model", "inference", "training", "evaluation", "survey", "synth"},
+        "face": {"catalogue", "features", "store", "model", "inference", "training", "evaluation", "survey", "synth"},
     }.items()
 }
 COMMAND_LINE = "cli"
@@ -141,6 +142,7 @@ def run_python(code: str) -> str:
     "arguments",
     [
         ["--help"],
+        ["manifest", "--help"],
         ["build", "--help"],
         ["train", "--help"],
         ["eval", "--help"],

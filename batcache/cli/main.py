@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from batcache.cli.commands import cache, comparison, models, pictures, prediction, simulation, sweep
+from batcache.cli.commands import cache, catalogue, comparison, models, pictures, prediction, simulation, sweep
 from batcache.cli.terminal import say
 from batcache.errors import BatcacheError
 from batcache.storage.memory import keep_freed_memory
@@ -28,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (cache, models, pictures, prediction, comparison, sweep, simulation):
+for group in (catalogue, cache, models, pictures, prediction, comparison, sweep, simulation):
     for command in group.COMMANDS:
         app.command(command.__name__.removesuffix("_").replace("_", "-"))(command)
 

@@ -8,6 +8,7 @@ from batcache.cli.terminal import Bars, Block, progress_bars, show
 from batcache.progress import OnProgress, Progress
 
 _TITLES = {
+    "look": "looking at recordings",
     "scan": "looking at files",
     "build": "computing features",
     "read": "reading shards",

@@ -3,7 +3,15 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from batcache.cli import calibration_tables, model_tables, prediction_tables, score_tables, store_tables, sweep_tables
+from batcache.cli import (
+    calibration_tables,
+    catalogue_tables,
+    model_tables,
+    prediction_tables,
+    score_tables,
+    store_tables,
+    sweep_tables,
+)
 from batcache.cli.terminal import Block
 
 
@@ -15,6 +23,7 @@ def describe(result: object) -> list[Block]:
 
 
 _DESCRIBED: dict[str, Callable[[Any], Iterator[Block]]] = {  # by name, so that none is imported
+    "ManifestReport": catalogue_tables.of_manifest,
     "Plan": store_tables.of_plan,
     "BuildReport": store_tables.of_build,
     "VerifyReport": store_tables.of_verification,

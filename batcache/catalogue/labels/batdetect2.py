@@ -1,0 +1,43 @@
+"""BatDetect2's JSON, one a recording, or a list of them as its annotations are kept.
+
+Times are the file's divided by ``time_exp``, the factor that the program was told.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from batcache.catalogue.labels.label import Label, split_names
+from batcache.errors import ManifestError
+
+_GENERIC = frozenset({"bat", "not bat", "echolocation", "unknown", "generic"})
+
+
+def fits(content: Any) -> bool:
+    """Whether it is one recording's annotations, or a list of these."""
+    one = content[0] if isinstance(content, list) and content else content
+    return isinstance(one, dict) and "id" in one and isinstance(one.get("annotation"), list)
+
+
+def read(path: Path, content: Any) -> Iterator[Label]:
+    """A label for each call; one without a name for a recording without calls."""
+    for number, recording in enumerate(content if isinstance(content, list) else [content]):
+        place = f"{path} recording {number + 1}" if isinstance(content, list) else str(path)
+        try:
+            yield from _read(recording, place)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            finding = f"not as BatDetect2 writes it ({type(error).__name__}: {error})"
+            raise ManifestError(place, finding, "Export it again") from None
+
+
+def _read(recording: Any, place: str) -> Iterator[Label]:
+    file, expansion = str(recording["id"]), float(recording.get("time_exp") or 1)
+    by_program = not recording.get("annotated", False)
+    for call in recording["annotation"]:
+        names = split_names(str(call["class"]))
+        names = tuple("NoID" if name.lower() in _GENERIC - {"not bat"} else name for name in names)
+        start, end = float(call["start_time"]), float(call["end_time"])
+        yield Label(file, names, place, start, end, expansion, by_program=by_program)
+    if not recording["annotation"]:
+        names = ("Noise",) if recording.get("annotated") else ()
+        yield Label(file, names, place, by_program=by_program)
