@@ -32,7 +32,8 @@ def find_sites(
     Args:
         recordings: those to place.
         root_name: what the folder that holds them all is called: the site of those in no other folder.
-        asked: what shall tell. Of two that tell as many, the first in the order of ``SiteSource`` does.
+        asked: what shall tell. Of those that tell as many, the first in the order of ``SiteSource`` does that tells two
+            sites or more: a prefix that all recorders share is none.
         is_label: whether a folder is called as a species is, which is no site then.
 
     Raises:
@@ -53,7 +54,7 @@ def find_sites(
             finding = f"the {asked} of none of {count(len(listed), 'recording')} tells a site"
             raise ManifestError(f"--site {asked}", finding, "Ask for another, or leave --site away")
         return Sites(asked, told[asked])
-    best = max(told, key=lambda source: len(told[source]))  # the first of equals
+    best = max(told, key=lambda source: (len(told[source]), len(set(told[source].values())) > 1))  # the first of equals
     return Sites(best if told[best] else None, told[best])
 
 

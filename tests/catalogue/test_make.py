@@ -59,6 +59,30 @@ def test_folders_are_labels_and_then_no_sites(card, make, rows) -> None:
     assert report.noise == 1
 
 
+@pytest.mark.parametrize(
+    ("names", "source", "sites"),
+    [
+        (["mill/A_20240412_221003.wav", "mead/A_20240412_221003.wav"], "folder", {"mill", "mead"}),
+        (["1/A_20240412_221003.wav", "1/B_20240412_221003.wav"], "name", {"A", "B"}),
+        (["1/A_20240412_221003.wav"], "name", {"A"}),
+        (["mill/20240412/a.wav", "mead/Data/A_20240412_221003.wav"], "folder", {"mill", "mead"}),
+        (["mill/Car370293-2016-Pass1-Z3-US-16611-0_20160629_213356_166.wav"], "name", {"Car370293-Z3"}),
+    ],
+)
+def test_sites_are_told_by_what_tells_the_most_of_them_apart(card, make, rows, names, source, sites) -> None:
+    card(*names)
+    assert make(species=("Pippip",)).site_source == source
+    assert {row["site"] for row in rows().values()} == sites
+
+
+def test_both_microphones_of_an_sm3_are_one_site(card, make, rows) -> None:
+    more = "WA|Prefix|x: y\n"
+    text = guan(more=more).replace(b"Make: Elekon\nModel: Batlogger", b"Make: Wildlife Acoustics\nModel: SM3BAT")
+    card("MILL_0_20240412_221003.wav", "MILL_1_20240412_221003.wav", guan=text)
+    make(species=("Pippip",), site="name")
+    assert {row["site"] for row in rows().values()} == {"MILL"}
+
+
 def test_a_folder_with_a_slip_in_its_name_is_no_site_but_an_error(card, make) -> None:
     card("Pipistrelus pipistrellus/a.wav", "Nyctalus noctula/b.wav")
     with pytest.raises(ManifestError, match="did you mean Pipistrellus pipistrellus"):
