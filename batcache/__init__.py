@@ -17,7 +17,7 @@ from importlib.metadata import version as _version
 
 from batcache.errors import BatcacheError
 from batcache.face.caches import build, open_store, simulate
-from batcache.face.manifests import make_manifest
+from batcache.face.manifests import audit, make_manifest
 from batcache.face.models import calibrate, draw, evaluate, export_model, predict, sweep, train
 from batcache.face.surveys import presence
 from batcache.progress import OnProgress, Progress
@@ -26,6 +26,7 @@ __all__ = [
     "BatcacheError",
     "OnProgress",
     "Progress",
+    "audit",
     "build",
     "calibrate",
     "draw",

@@ -143,6 +143,7 @@ def run_python(code: str) -> str:
     [
         ["--help"],
         ["manifest", "--help"],
+        ["audit", "--help"],
         ["build", "--help"],
         ["train", "--help"],
         ["eval", "--help"],

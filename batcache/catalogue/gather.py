@@ -95,8 +95,8 @@ def gather(
     unmatched: dict[str, str] = {}
     labels: list[Label] = []
     recordings = Recordings(everything)
-    for file in files:
-        found, missing = recordings.match([label.file for label in file.labels])
+    for read in files:
+        file, found, missing = _match(read, recordings)
         unmatched |= {f"{file.path}: {name or 'a row without a file'}": why for name, why in missing.items()}
         labels += (replace(label, file=found[label.file]) for label in file.labels if label.file in found)
     if unmatched and not allow_missing:
@@ -139,6 +139,22 @@ def find_events(
         entries: list[Entry] = [gathered.resolved.entries[name] for name in label.names]
         events += (Event(label.file, e.name, start, end) for e in entries if e.name in columns)
     return sorted(set(events), key=lambda e: (e.recording, e.start_s, e.end_s, e.species)), left_out
+
+
+def _match(file: LabelFile, recordings: Recordings) -> tuple[LabelFile, dict[str, str], dict[str, str]]:
+    """The recordings that labels are about, and why others are about none; see ``Recordings.match``.
+
+    Labels of a recording that is not here are those of the pieces that a program cut out of it.
+    """
+    found, missing = recordings.match([label.file for label in file.labels])
+    if not any(label.else_file and label.file in missing for label in file.labels):
+        return file, found, missing
+    labels = tuple(
+        replace(label, file=label.else_file) if label.else_file and label.file in missing else label
+        for label in file.labels
+    )
+    more, missing = recordings.match([label.file for label in labels if label.file not in found])
+    return replace(file, labels=labels), {**found, **more}, missing
 
 
 def _read_tags(looked: Mapping[str, Looked], *, auto: bool) -> list[Label]:

@@ -24,6 +24,8 @@ from batcache.manifest.night import Occasion
 from batcache.progress import OnProgress, ignore_progress
 
 EVENTS = "events.csv"
+_FIRST_YEAR = 1990
+"""Recorders whose clock was not set begin in 1970."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,11 @@ def _find_moment(one: Looked, told_by_table: str | None, zone: ZoneInfo | None) 
     time = datetime.fromisoformat(told) if told else named
     if time is None and told_by_table:
         time = datetime.fromisoformat(told_by_table)
-    return None if time is None else place_in_zone(time, zone)
+    if time is None:
+        return None
+    if time.year < _FIRST_YEAR:
+        return Moment(time, "the clock was not set")
+    return place_in_zone(time, zone)
 
 
 def _make_row(

@@ -14,9 +14,11 @@ class Recordings:
     """Finds recordings, POSIX paths, by what rows call them."""
 
     def __init__(self, names: Iterable[str]) -> None:
+        self._by_path: dict[tuple[str, ...], list[str]] = {}
         self._by_name: dict[str, list[str]] = {}
         self._by_stem: dict[str, list[str]] = {}
         for name in names:
+            self._by_path.setdefault(tuple(_parts(name)), []).append(name)
             last = _parts(name)[-1]
             self._by_name.setdefault(last, []).append(name)
             self._by_stem.setdefault(_stem(last), []).append(name)
@@ -24,8 +26,8 @@ class Recordings:
     def match(self, files: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
         """The recording that each name in a table stands for, and why the others stand for none.
 
-        A name without its folder, or with folders that are not here, stands for the only recording of that name, unless
-        the table knows that name in several folders.
+        The path of a recording here stands for it. A name without its folder, or with folders that are not here,
+        stands for the only recording of that name, unless the table knows that name in several folders.
         """
         folders: dict[str, set[tuple[str, ...]]] = {}
         distinct = dict.fromkeys(files)
@@ -35,6 +37,10 @@ class Recordings:
         found, missing = {}, {}
         for file in distinct:
             *above, last = _parts(file) or [""]
+            same = self._by_path.get((*above, last), [])
+            if file in same or len(same) == 1:
+                found[file] = file if file in same else same[0]
+                continue
             candidates = self._by_name.get(last) or self._by_stem.get(_stem(last), [])
             common = [_common(above, _parts(name)[:-1]) for name in candidates]
             best = [name for name, length in zip(candidates, common, strict=True) if length == max(common)]

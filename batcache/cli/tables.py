@@ -23,6 +23,7 @@ def describe(result: object) -> list[Block]:
 
 
 _DESCRIBED: dict[str, Callable[[Any], Iterator[Block]]] = {  # by name, so that none is imported
+    "AuditReport": catalogue_tables.of_audit,
     "ManifestReport": catalogue_tables.of_manifest,
     "Plan": store_tables.of_plan,
     "BuildReport": store_tables.of_build,

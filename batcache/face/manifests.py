@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from batcache.face.given import Paths, paths_of
+from batcache.face.given import Csv, Paths, paths_of
 from batcache.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:
+    from batcache.catalogue.audit.audit import AuditReport
     from batcache.catalogue.report import ManifestReport
 
 
@@ -65,3 +66,37 @@ def make_manifest(
         force=force,
     )
     return make(paths_of(recordings), Path(out), wishes, on_progress=on_progress)
+
+
+def audit(
+    csv: Csv,
+    cache: str | Path | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    near: float = 0.8,
+    seed: int = 0,
+    on_progress: OnProgress = ignore_progress,
+) -> "AuditReport":
+    """Look for what is wrong with a manifest: copies, leaks between splits, species of few groups; nothing is changed.
+
+    Args:
+        csv: one manifest or several.
+        cache: where its features lie: then also near-duplicates, and whether splits can be told apart.
+        data_dir: where filenames start from.
+        near: from which likeness on, at most 1, recordings are near-duplicates.
+        seed: decides what is drawn.
+        on_progress: hears of ``hash``, or of ``sketch`` and ``near``, in recordings.
+
+    Raises:
+        ManifestError: a CSV that cannot be read.
+        StoreError: a cache that is missing or damaged.
+    """
+    from batcache.catalogue.audit.audit import audit as look_through
+    from batcache.manifest.manifest import read_manifest
+    from batcache.store.open import open_store as open_cache
+    from batcache.store.settings import reach_cache
+
+    store = None if cache is None else open_cache(reach_cache(str(cache)))
+    home = None if data_dir is None else Path(data_dir)
+    clips = read_manifest(paths_of(csv), home, allow_outside=store is not None, allow_leaks=True)
+    return look_through(clips, store, near=near, seed=seed, on_progress=on_progress)

@@ -76,8 +76,7 @@ def test_sites_are_told_by_what_tells_the_most_of_them_apart(card, make, rows, n
 
 
 def test_both_microphones_of_an_sm3_are_one_site(card, make, rows) -> None:
-    more = "WA|Prefix|x: y\n"
-    text = guan(more=more).replace(b"Make: Elekon\nModel: Batlogger", b"Make: Wildlife Acoustics\nModel: SM3BAT")
+    text = guan().replace(b"Make: Elekon\nModel: Batlogger", b"Make: Wildlife Acoustics\nModel: SM3BAT")
     card("MILL_0_20240412_221003.wav", "MILL_1_20240412_221003.wav", guan=text)
     make(species=("Pippip",), site="name")
     assert {row["site"] for row in rows().values()} == {"MILL"}
@@ -170,6 +169,25 @@ def test_a_table_tells_the_time_of_recordings_that_do_not(card, make, rows, tmp_
     assert rows()["MILL_20240412_221003.wav"]["meta_night"] == "2024-04-12"
 
 
+def test_a_clock_that_was_not_set_is_told(card, make) -> None:
+    card("19700101_000012.WAV")
+    report = make(species=("Pippip",), timezone="Europe/Berlin")
+    assert report.doubtful_times == {"card/19700101_000012.WAV": "the clock was not set"}
+
+
+def test_labels_of_a_recording_that_was_cut_are_those_of_its_pieces(card, make, rows, tmp_path: Path) -> None:
+    card("mill/MILL_20240412_220000_000.wav", "mill/MILL_20240412_220000_001.wav", "mill/whole_20240412_230000.wav")
+    table = write(
+        tmp_path / "id.csv",
+        "OUTDIR,FOLDER,IN FILE,OUT FILE FS,MANUAL ID\n"
+        "D:\\out,mill,MILL_20240412_220000.wav,MILL_20240412_220000_000.wav,PIPPIP\n"
+        "D:\\out,mill,MILL_20240412_220000.wav,MILL_20240412_220000_001.wav,NYCNOC\n"
+        "D:\\out,mill,whole_20240412_230000.wav,whole_20240412_230000_000.wav,PIPPIP\n",
+    )
+    make(table)
+    assert [row["Pipistrellus pipistrellus"] for row in rows().values()] == ["1", "0", "1"]
+
+
 def test_a_name_is_found_in_another_unicode_form_and_case(card, make, tmp_path: Path) -> None:
     card(unicodedata.normalize("NFD", "Mühle/Bär.WAV"))
     labels = write(tmp_path / "own.csv", unicodedata.normalize("NFC", "file,species\nmühle\\bär.wav,Pippip\n"))
@@ -213,7 +231,7 @@ NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(NAMES, min_size=1, max_size=3, unique=True), st.sampled_from(["=1+1", "-a", "@b", " c", "+"]))
 def test_every_name_that_a_disk_takes_reads_back(card, make, tmp_path, names: list[str], odd: str) -> None:
     folder = card(*(f"{name}.wav" for name in (*names, odd)))

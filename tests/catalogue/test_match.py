@@ -27,6 +27,12 @@ def test_a_row_finds_its_recording(row: str, recording: int) -> None:
     assert found == {row: FILES[recording]} and not missing
 
 
+def test_the_path_of_a_recording_is_that_recording_whatever_others_are_called() -> None:
+    files = ["a.wav", "x/a.wav", "y/x/a.wav", "x/A.wav"]
+    found, missing = Recordings(files).match(files)
+    assert found == {file: file for file in files} and not missing
+
+
 @pytest.mark.parametrize(
     ("rows", "why"),
     [

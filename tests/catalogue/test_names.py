@@ -127,11 +127,11 @@ def test_a_code_of_several_species_is_decided_by_those_at_hand() -> None:
 
 def test_a_table_of_ones_own_adds_names(tmp_path: Path) -> None:
     own = tmp_path / "own.csv"
-    own.write_text("kind,name,codes\nspecies,Chalinolobus tuberculatus,LT\nnoise,Cicada,\n", encoding="utf-8")
+    own.write_text("kind,name,codes\nspecies,Chalinolobus tuberculatus,LT;Pip\nnoise,Cicada,\n", encoding="utf-8")
     names = Names(read_entries([own]))
-    assert [names.find(text)[0].name for text in ("LT", "CHATUB", "cicada")] == ["Chalinolobus tuberculatus"] * 2 + [
-        "Cicada"
-    ]
+    assert [names.find(text)[0].name for text in ("LT", "Pip", "CHATUB", "cicada")] == [
+        "Chalinolobus tuberculatus"
+    ] * 3 + ["Cicada"]
 
 
 @pytest.mark.parametrize(

@@ -51,3 +51,17 @@ def test_an_error_is_one_line_and_writes_nothing(card: Path) -> None:
     done = batcache("manifest", "card", "-o", "data.csv", "--labels", "labels.csv", cwd=card)
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert "either of Myotis myotis, Myotis mystacinus" in done.stderr and not (card / "data.csv").exists()
+
+
+def test_audit_lists_what_is_wrong_and_exits_with_0(card: Path) -> None:
+    (card / "card" / "copy.wav").write_bytes((card / "card" / "mead" / "MEAD_20240412_221003.wav").read_bytes())
+    (card / "data.csv").write_text(
+        "filename,split,group,Bat\ncard/copy.wav,train,a,1\ncard/mead/MEAD_20240412_221003.wav,test,b,1\n"
+        "card/mill/MILL_20240412_221003.wav,test,a,0\n"
+    )
+    done = batcache("audit", "--csv", "data.csv", cwd=card)
+    assert done.returncode == 0, done.stderr
+    shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    for told in ("in two splits 2", "contents under several names 1", "group a 1 train, 1 test", "Bat train 1 1"):
+        assert told in shown, done.stdout
+    assert "without --cache" in done.stderr

@@ -30,9 +30,14 @@ def read(sheet: Sheet, *, auto: bool = False) -> Iterator[Label]:
         names, by_program = split_names(row[manual]), False
         if not names and auto:
             names, by_program = split_names(row[program]), True
-        path = "/".join(filter(None, (row["indir"], row["folder"], row[file])))
+        piece = row["out file fs"]
         yield Label(
-            path, names, row.place, recorded_at=_read_time(row, day_first), by_program=by_program and bool(names)
+            "/".join(filter(None, (row["indir"], row["folder"], row[file]))),
+            names,
+            row.place,
+            recorded_at=_read_time(row, day_first),
+            by_program=by_program and bool(names),
+            else_file="/".join(filter(None, (row["outdir"], row["folder"], piece))) if piece else "",
         )
 
 

@@ -55,7 +55,7 @@ class Names:
         as ``LABOLASE`` are groups of their own."""
         found = self._of_key.get(_key(text))
         if found:
-            return tuple(found)
+            return tuple(entry for entry in found if entry.own) or tuple(found)
         parts = self._alternatives(text)
         if len(parts) < 2:
             return ()

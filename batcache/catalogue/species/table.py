@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
@@ -27,6 +27,7 @@ class Entry:
         words: everything that it is called, codes included, as written.
         former_codes: those of earlier Latin names, which count where no other entry is called so.
         members: of a group, the Latin names of its species.
+        own: whether it stands in a table of the user's, whose names win.
     """
 
     kind: Kind
@@ -34,6 +35,7 @@ class Entry:
     words: tuple[str, ...] = ()
     former_codes: tuple[str, ...] = ()
     members: frozenset[str] = frozenset()
+    own: bool = False
 
 
 def read_entries(more: Sequence[Path] = ()) -> list[Entry]:
@@ -44,6 +46,7 @@ def read_entries(more: Sequence[Path] = ()) -> list[Entry]:
     """
     shipped = files("batcache.catalogue.species") / "names.csv"
     rows = list(_rows("names.csv", shipped.read_text(encoding="utf-8").splitlines()))
+    shipped_rows = len(rows)
     for path in more:
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -51,7 +54,8 @@ def read_entries(more: Sequence[Path] = ()) -> list[Entry]:
             raise ManifestError(path, f"cannot be read ({brief(error)})", "Pass a readable CSV in UTF-8") from None
         rows += _rows(str(path), lines)
     species = [row["name"] for row in rows if row["kind"] == "species"]
-    return [_entry(row, species) for row in rows] + list(_genera(species))
+    entries = [replace(_entry(row, species), own=number >= shipped_rows) for number, row in enumerate(rows)]
+    return entries + list(_genera(species))
 
 
 def _rows(place: str, lines: Iterable[str]) -> Iterator[dict[str, str]]:

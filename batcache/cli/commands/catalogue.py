@@ -1,4 +1,4 @@
-"""Commands that make and check manifests: manifest."""
+"""Commands that make and check manifests: manifest, audit."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from batcache.cli.options import DataDir, Endpoint, Region
 from batcache.cli.progress import show_progress
 from batcache.cli.tables import describe
 from batcache.cli.terminal import show
@@ -117,4 +118,44 @@ def manifest(
     show(describe(report))
 
 
-COMMANDS = (manifest,)
+def audit(
+    csv: Annotated[
+        list[Path], typer.Option("--csv", help="Manifest; give several as --csv a.csv --csv b.csv.", show_default=False)
+    ],
+    data_dir: DataDir = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Where its features lie; without it the files are read.", show_default=False),
+    ] = None,
+    endpoint: Endpoint = None,
+    region: Region = None,
+    near: Annotated[
+        float, typer.Option(min=0.1, max=1, help="From which likeness on recordings are near-duplicates.")
+    ] = 0.8,
+    seed: Annotated[int, typer.Option(min=0, help="Decides what is drawn.")] = 0,
+) -> None:
+    """Say what is wrong with a manifest, before anything is trained on it. Nothing is changed; exit code 0.
+
+    Copies of one content under several names; groups, recordings and contents in two splits; species that fewer than
+    five groups of a split hold. With --cache also near-duplicates (one sound saved again at another gain, rate or
+    format; not one that was cut differently), and whether a small model can tell the splits apart by their mean frames:
+    then they differ in place, recorder or season, and scores on one say less of the other.
+
+    Example: batcache audit --csv train.csv --cache features.zarr
+    """
+    from batcache.catalogue.audit.audit import audit as look_through
+    from batcache.manifest.manifest import read_manifest
+
+    store = None
+    if cache is not None:
+        from batcache.store.open import open_store
+        from batcache.store.settings import reach_cache
+
+        store = open_store(reach_cache(cache, endpoint, region))
+    clips = read_manifest(csv, data_dir, allow_outside=store is not None, allow_leaks=True)
+    with show_progress() as listener:
+        report = look_through(clips, store, near=near, seed=seed, on_progress=listener)
+    show(describe(report))
+
+
+COMMANDS = (manifest, audit)
