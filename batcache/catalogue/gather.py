@@ -138,6 +138,9 @@ def find_events(
             continue
         entries: list[Entry] = [gathered.resolved.entries[name] for name in label.names]
         events += (Event(label.file, e.name, start, end) for e in entries if e.name in columns)
+        for entry in entries:
+            if entry.kind == "group" and entry.name not in columns:
+                left_out.setdefault(label.file, f"{entry.name} has no column")
     return sorted(set(events), key=lambda e: (e.recording, e.start_s, e.end_s, e.species)), left_out
 
 

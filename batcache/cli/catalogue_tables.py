@@ -43,7 +43,8 @@ def of_manifest(report: "ManifestReport") -> Iterator[Block]:
     if report.events is not None:
         yield f"{count(report.calls, 'call')} in {report.events}"
     ending = f" --data-dir {report.data_dir}" if report.needs_data_dir else ""
-    yield f"next: batcache split {report.out} -o train.csv, then batcache build --csv train.csv{ending}"
+    train = report.out.with_name("train.csv")
+    yield f"next: batcache split {report.out} -o {train}, then batcache build --csv {train}{ending}"
 
 
 def _notes(report: "ManifestReport") -> Iterator[Note]:

@@ -45,6 +45,14 @@ def test_a_group_without_a_species_of_its_own_has_a_column() -> None:
     assert [fill(one, columns, "absent") for one in heard] == [(0, 1, 0), (0, 0, 1), (-1, -1, -1), (0, -1, 0)]
 
 
+def test_bat_is_a_column_where_nothing_more_is_named() -> None:
+    for named in ([], ["Myotis myotis"]):
+        heard = [said("Bat"), said("Noise"), *map(said, named)]
+        columns = choose_columns(heard, [], {})
+        assert columns.names == (tuple(named) or ("Bat",))
+        assert [fill(one, columns, "absent") for one in heard][:2] == [(-1,) if named else (1,), (0,)]
+
+
 def test_groups_that_share_species_are_never_absent_from_each_other() -> None:
     heard = [said("Myotis sp."), said("Mbart"), said("Myotis myotis/nattereri")]
     columns = choose_columns(heard, [], {})

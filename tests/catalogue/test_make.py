@@ -1,6 +1,7 @@
 """Cards and labels to manifests that ``build`` reads."""
 
 import json
+import struct
 import unicodedata
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import batcache
 from batcache.errors import ManifestError, PredictError
 from batcache.manifest.manifest import read_manifest
 
@@ -48,6 +50,26 @@ def test_metadata_tell_time_place_recorder_and_manual_ids(card, make, rows) -> N
     assert (row["recorded_at"], row["group"]) == ("2024-04-13T00:10:03+02:00", "Mühle 2024-04-12")
     assert (row["latitude"], row["longitude"], row["recorder"]) == ("52.5", "13.4", "Elekon Batlogger")
     assert row["Nyctalus noctula"] == row["Pipistrellus pygmaeus"] == "1" and report.site_source == "metadata"
+
+
+def test_wamd_tells_site_and_manual_ids(card, make, rows) -> None:
+    fields = {0x04: b"MILL", 0x05: b"2024-04-12 22:10:03+02:00", 0x0C: b"Pippip, NoID"}
+    wamd = b"".join(struct.pack("<HI", number, len(text)) + text for number, text in fields.items())
+    card("a.wav", wamd=wamd)
+    card("b.wav")
+    report = make(species=("Nycnoc",), site="metadata")
+    row = rows()["a.wav"]
+    assert (row["group"], row["recorded_at"]) == ("MILL 2024-04-12", "2024-04-12T22:10:03+02:00")
+    assert (row["Pipistrellus pipistrellus"], row["Nyctalus noctula"], report.no_id) == ("1", "", 1)
+    assert report.without_site == report.without_time == ("card/b.wav",)
+
+
+def test_python_makes_one_too(card, tmp_path: Path) -> None:
+    folder, told = card("Nyctalus noctula/a.wav"), []
+    out = tmp_path / "data.csv"
+    report = batcache.make_manifest(folder, out, labels="folders", others="unknown", on_progress=told.append)
+    assert [(row.species, row.present) for row in report.species] == [("Nyctalus noctula", 1)]
+    assert [(progress.stage, progress.done) for progress in told] == [("look", 1)]
 
 
 def test_folders_are_labels_and_then_no_sites(card, make, rows) -> None:
@@ -158,6 +180,13 @@ def test_a_raven_table_plays_expanded_recordings_slowly(card, make, tmp_path: Pa
     table = write(tmp_path / "te.Table.1.selections.txt", "Begin Time (s)\tEnd Time (s)\tAnnotation\n0.1\t0.2\tMmyo\n")
     make(table)
     assert "Myotis myotis,0.0100,0.0200" in (tmp_path / "events.csv").read_text()
+
+
+def test_calls_of_a_group_without_a_column_are_told(card, make, tmp_path: Path) -> None:
+    card("a.wav", "b.wav")
+    rows = "a.wav,Myotis sp.,0.001,0.002\nb.wav,Mmyo,0.001,0.002\n"
+    report = make(write(tmp_path / "own.csv", f"filename,species,start_s,end_s\n{rows}"))
+    assert report.calls == 1 and report.events_left_out == {"card/a.wav": "Myotis sp. has no column"}
 
 
 def test_a_table_tells_the_time_of_recordings_that_do_not(card, make, rows, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def _area(
     count = int(numbers.max()) + 1
     drawn = []
     for _ in range(_DRAWS):
-        weights = np.bincount(generator.integers(0, count, count), minlength=count)[numbers]
+        weights = np.bincount(generator.integers(0, count, count), minlength=count)[numbers].astype(np.float64)
         if weights[there].any() and weights[~there].any():
             drawn.append(weighted_area(scores, there, weights))
     low, high = np.percentile(drawn, (2.5, 97.5))

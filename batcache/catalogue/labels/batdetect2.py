@@ -35,7 +35,7 @@ def _read(recording: Any, place: str) -> Iterator[Label]:
     by_program = not recording.get("annotated", False)
     for call in recording["annotation"]:
         names = split_names(str(call["class"]))
-        names = tuple("NoID" if name.lower() in _GENERIC - {"not bat"} else name for name in names)
+        names = tuple("Bat" if name.lower() in _GENERIC - {"not bat"} else name for name in names)
         start, end = float(call["start_time"]), float(call["end_time"])
         yield Label(file, names, place, start, end, expansion, by_program=by_program)
     if not recording["annotation"]:

@@ -57,7 +57,8 @@ def manifest(
         list[Path] | None,
         typer.Option(
             metavar="CSV",
-            help="More names, in the columns of batcache/catalogue/species/names.csv.",
+            help="More names, in columns kind, name, english, german, french, codes, members; kind is species, group "
+            "(of the members), no id or noise.",
             show_default=False,
         ),
     ] = None,
