@@ -25,7 +25,7 @@ _LONGEST_GUANO = 1 << 20  # bytes; some carry a picture in base64
 _LONGEST_FIELD = 1 << 12
 _MOST_PARTS = 2000  # lines of a GUANO, fields of a WAMD, chunks of a file
 _LONGEST_TEXT = 200  # characters that go into the index
-_SITES = ("NABat|Site Name", "Site Name", "WA|Song Meter|Prefix", "WA|Prefix")
+_SITES = ("NABat|Site Name", "WA|Song Meter|Prefix")
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,12 @@ def test_metadata_tell_time_place_recorder_and_manual_ids(card, make, rows) -> N
     assert row["Nyctalus noctula"] == row["Pipistrellus pygmaeus"] == "1" and report.site_source == "metadata"
 
 
+@pytest.mark.parametrize("key", ["NABat|Site Name", "WA|Song Meter|Prefix"])
+def test_guano_tells_the_site(key: str, card, make, rows) -> None:
+    card("x/OTHER_20240412_221003.wav", guan=guan(more=f"{key}: mill\n"))
+    assert make(species=("Pippip",)).site_source == "metadata" and rows().popitem()[1]["site"] == "mill"
+
+
 def test_wamd_tells_site_and_manual_ids(card, make, rows) -> None:
     fields = {0x04: b"MILL", 0x05: b"2024-04-12 22:10:03+02:00", 0x0C: b"Pippip, NoID"}
     wamd = b"".join(struct.pack("<HI", number, len(text)) + text for number, text in fields.items())

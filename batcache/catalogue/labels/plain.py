@@ -9,7 +9,7 @@ from batcache.catalogue.labels.label import Label, split_names
 from batcache.catalogue.labels.sheet import Sheet
 
 _FILE = ("filename", "file", "file name", "file_name", "recording", "path", "filepath", "file path", "wav", "audio",
-         "in file", "dateiname", "datei", "aufnahme", "fichier", "nom du fichier")  # fmt: skip
+         "in file", "audio recording name", "dateiname", "datei", "aufnahme", "fichier", "nom du fichier")  # fmt: skip
 _NAMES = ("species", "label", "labels", "manual id", "species manual id", "class", "taxon", "scientific name",
           "scientific_name", "annotation", "annotations", "code", "art", "arten", "espèce", "espece", "espèces",
           "id", "common name")  # fmt: skip
