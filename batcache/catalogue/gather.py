@@ -1,6 +1,6 @@
 """Labels of folders, tags and files, brought together by recording."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,17 +41,32 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """Labels of files and folders, each about a recording.
+
+    Attributes:
+        labels: with the recording's path as their file.
+        uses: where they are from.
+        unmatched: names that are of no recording here, and why.
+        passed_over: tables in folders of labels that are none.
+    """
+
+    labels: tuple[Label, ...]
+    uses: tuple[SourceUse, ...]
+    unmatched: dict[str, str]
+    passed_over: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
 class Gathered:
     """What the labels say.
 
     Attributes:
         said: by recording; those that nothing is said of are left out.
-        labels: those of each recording, with the recording's path as their file.
+        labels: those of recordings that can be used.
         resolved: what names mean.
         times: the recordings' times, where a table has them.
         uses: the sources.
-        unmatched: rows that are about no recording here, and why.
-        passed_over: tables in folders of labels that are none.
     """
 
     said: dict[str, Said]
@@ -59,62 +74,66 @@ class Gathered:
     resolved: Resolved
     times: dict[str, str]
     uses: tuple[SourceUse, ...]
-    unmatched: dict[str, str]
-    passed_over: tuple[Path, ...]
 
 
-def gather(
-    sources: Sequence[str],
-    looked: Mapping[str, Looked],
-    rejected: Mapping[str, str],
-    names: Names,
-    at_hand: Sequence[str],
-    *,
-    auto: bool,
-    allow_missing: bool,
-) -> Gathered:
-    """Bring together what all sources say. Labels of rejected recordings are left out.
+def read_sources(
+    sources: Sequence[str], recordings: Sequence[str], names: Names, *, auto: bool, allow_missing: bool
+) -> Sources:
+    """Read labels of files and folders, and find the recordings that they are about. No recording is opened.
 
     Raises:
-        ManifestError: a source that cannot be read, names that are not known, or, unless ``allow_missing``, rows about
-            recordings that are not here.
+        ManifestError: a source that cannot be read, or, unless ``allow_missing``, labels of no recording here.
     """
-    everything = [*looked, *rejected]
     files: list[LabelFile] = []
     passed_over: list[Path] = []
     for source in sources:
         if source == FOLDERS:
-            files.append(LabelFile(Path(source), "names of folders", tuple(read_folders(everything, names))))
-        elif source == TAGS:
-            files.append(LabelFile(Path(source), "GUANO and WAMD", tuple(_read_tags(looked, auto=auto))))
-        else:
+            files.append(LabelFile(Path(source), "names of folders", tuple(read_folders(recordings, names))))
+        elif source != TAGS:
             more, others = read_label_files(Path(source), auto=auto)
             files += more
             passed_over += others
     _refuse_unnamed(files, auto=auto)
     unmatched: dict[str, str] = {}
     labels: list[Label] = []
-    recordings = Recordings(everything)
+    here = Recordings(recordings)
     for read in files:
-        file, found, missing = _match(read, recordings)
+        file, found, missing = _match(read, here)
         unmatched |= {f"{file.path}: {name or 'a row without a file'}": why for name, why in missing.items()}
         labels += (replace(label, file=found[label.file]) for label in file.labels if label.file in found)
     if unmatched and not allow_missing:
         shown = list_some((f"{name} ({why})" for name, why in unmatched.items()), most=5)
         remedy = "Add the folders that hold them, or pass --allow-missing to leave such rows out"
         raise ManifestError("labels", f"{count(len(unmatched), 'name')} of no recording here: {shown}", remedy)
+    return Sources(tuple(labels), tuple(map(_use, files)), unmatched, tuple(passed_over))
+
+
+def resolve_names(labels: Iterable[Label], names: Names, at_hand: Sequence[str]) -> Resolved:
+    """What the names in labels mean. Raises as ``Names.resolve``."""
     places: dict[str, str] = {}
     for label in labels:
         for name in label.names:
             places.setdefault(name, label.place)
-    resolved = names.resolve(places, at_hand)
+    return names.resolve(places, at_hand)
+
+
+def gather(
+    sources: Sources, tags: LabelFile | None, looked: Mapping[str, Looked], names: Names, at_hand: Sequence[str]
+) -> Gathered:
+    """Bring together what all labels say of the recordings that can be used.
+
+    Raises:
+        ManifestError: names that are not known.
+    """
+    labels = (*sources.labels, *(tags.labels if tags else ()))
+    resolved = resolve_names(labels, names, at_hand)
     here = tuple(label for label in labels if label.file in looked)
     said: dict[str, Said] = {}
     for label in here:
         for name in label.names:
             said.setdefault(label.file, Said()).add(resolved.entries[name])
     times = {label.file: label.recorded_at for label in reversed(here) if label.recorded_at}
-    return Gathered(said, here, resolved, times, tuple(map(_use, files)), unmatched, tuple(passed_over))
+    return Gathered(said, here, resolved, times, (*sources.uses, *([_use(tags)] if tags else [])))
 
 
 def find_events(
@@ -160,14 +179,15 @@ def _match(file: LabelFile, recordings: Recordings) -> tuple[LabelFile, dict[str
     return replace(file, labels=labels), {**found, **more}, missing
 
 
-def _read_tags(looked: Mapping[str, Looked], *, auto: bool) -> list[Label]:
+def read_tags(looked: Mapping[str, Looked], *, auto: bool) -> LabelFile:
+    """The manual ids in recordings' metadata; with ``auto``, where there is none, those of a program."""
     labels = []
     for name, one in looked.items():
         by_program = not one.metadata.species_manual and auto
         said = one.metadata.species_auto if by_program else one.metadata.species_manual
         if names := split_names(said or ""):
             labels.append(Label(name, names, name, by_program=by_program))
-    return labels
+    return LabelFile(Path(TAGS), "GUANO and WAMD", tuple(labels))
 
 
 def _refuse_unnamed(files: Sequence[LabelFile], *, auto: bool) -> None:

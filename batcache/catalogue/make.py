@@ -10,7 +10,16 @@ from zoneinfo import ZoneInfo
 
 from batcache.catalogue.clock import Moment, open_zone, place_in_zone
 from batcache.catalogue.fill import Columns, Others, Said, choose_columns, fill
-from batcache.catalogue.gather import FOLDERS, TAGS, Gathered, find_events, gather
+from batcache.catalogue.gather import (
+    FOLDERS,
+    TAGS,
+    Gathered,
+    find_events,
+    gather,
+    read_sources,
+    read_tags,
+    resolve_names,
+)
 from batcache.catalogue.look import Looked, look_at
 from batcache.catalogue.places import Sites, SiteSource, find_sites
 from batcache.catalogue.report import Made, ManifestReport, make_report
@@ -74,12 +83,14 @@ def make_manifest(
     asked = _resolve_asked(names, wishes.species)
     found = find_recordings(paths)
     root, data_dir = found.root, _choose_data_dir(found, out)
+    sources = read_sources(wishes.labels, found.names, names, auto=wishes.auto, allow_missing=wishes.allow_missing)
+    if TAGS not in wishes.labels:
+        resolve_names(sources.labels, names, [*asked])  # what is wrong with them is told before much is read
     looked, rejected = look_at(root, found.names, on_progress)
     rejected = {**found.rejected, **rejected, **{name: "a backslash in its name" for name in looked if "\\" in name}}
     looked = {name: one for name, one in looked.items() if name not in rejected}
-    gathered = gather(
-        wishes.labels, looked, rejected, names, [*asked], auto=wishes.auto, allow_missing=wishes.allow_missing
-    )
+    tags = read_tags(looked, auto=wishes.auto) if TAGS in wishes.labels else None
+    gathered = gather(sources, tags, looked, names, [*asked])
     columns = choose_columns(gathered.said.values(), list(asked), {g: m for g, m in asked.items() if m})
     _refuse_nothing(looked, columns.names, rejected, paths, names)
 
@@ -111,7 +122,7 @@ def make_manifest(
         filename_of,
         wishes.timezone or "",
     )
-    return make_report(made, gathered, sites, rejected, left_out)
+    return make_report(made, sources, gathered, sites, rejected, left_out)
 
 
 def _refuse_present(file: Path, wishes: Wishes) -> None:

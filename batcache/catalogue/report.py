@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batcache.catalogue.clock import Moment
-from batcache.catalogue.gather import Gathered, SourceUse
+from batcache.catalogue.gather import Gathered, Sources, SourceUse
 from batcache.catalogue.look import Looked
 from batcache.catalogue.places import Sites, SiteSource
 from batcache.catalogue.rows import ManifestRow
@@ -103,7 +103,12 @@ class Made:
 
 
 def make_report(
-    made: Made, gathered: Gathered, sites: Sites, rejected: Mapping[str, str], left_out: Mapping[str, str]
+    made: Made,
+    sources: Sources,
+    gathered: Gathered,
+    sites: Sites,
+    rejected: Mapping[str, str],
+    left_out: Mapping[str, str],
 ) -> ManifestReport:
     """Count what was made."""
     said, rows, looked, filename_of = gathered.said, made.rows, made.looked, made.filename_of
@@ -140,7 +145,7 @@ def make_report(
         doubtful_times={filename_of[name]: m.doubt for name, m in made.moments.items() if m is not None and m.doubt},
         unread={filename_of[name]: one.metadata.unread for name, one in looked.items() if one.metadata.unread},
         rejected={filename_of[name]: why for name, why in rejected.items()},
-        unmatched=gathered.unmatched,
+        unmatched=sources.unmatched,
         events_left_out={filename_of[name]: why for name, why in left_out.items()},
-        passed_over=gathered.passed_over,
+        passed_over=sources.passed_over,
     )

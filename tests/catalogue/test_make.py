@@ -148,6 +148,14 @@ def test_rows_of_no_recording_are_an_error_unless_they_may_be_missing(card, make
     assert len(report.unmatched) == 2 and report.named == 1
 
 
+@pytest.mark.parametrize("row", ["a.wav,Pipistrelus", "b.wav,Pippip"])
+def test_what_is_wrong_with_labels_is_told_before_recordings_are_read(row: str, card, tmp_path: Path) -> None:
+    labels, told = write(tmp_path / "own.csv", f"file,species\n{row}\n"), []
+    with pytest.raises(ManifestError):
+        batcache.make_manifest(card("a.wav"), tmp_path / "data.csv", labels=labels, on_progress=told.append)
+    assert not told
+
+
 def test_a_triggered_audiomoth_and_what_cannot_be_read_are_rejected_by_name(card, make, rows) -> None:
     folder = card("20240412_221003T.WAV", "20240412_221003.WAV")
     (folder / "broken.wav").write_bytes(b"RIFF")
