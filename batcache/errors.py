@@ -1,13 +1,15 @@
 """The errors a user meets: one line with the place, what was found there, and what to do about it."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
 class BatcacheError(Exception):
     """Something the user can mend.
 
-    Reads as ``place: finding. remedy``. The finding says what was expected and what stood there instead.
+    Reads as ``place: finding. remedy``. The finding says what was expected and what stood there instead. Names that it
+    repeats show as ``visible`` makes them.
 
     >>> str(ManifestError("train.csv line 7", "label 'yes', expected 0, 1 or empty", "Correct the cell"))
     "train.csv line 7: label 'yes', expected 0, 1 or empty. Correct the cell."
@@ -20,12 +22,12 @@ class BatcacheError(Exception):
     @property
     def reason(self) -> str:
         """The error without its place, for where that is said already."""
-        return str(self).removeprefix(f"{self.place}: ")
+        return str(self).removeprefix(visible(f"{self.place}: "))
 
     def __str__(self) -> str:
         ending = f" {self.remedy.rstrip('.')}" if self.remedy else ""
         ending += "" if not ending or ending.endswith("?") else "."
-        return f"{self.place}: {self.finding.rstrip('.')}.{ending}"
+        return visible(f"{self.place}: {self.finding.rstrip('.')}.{ending}")
 
 
 class ConfigError(BatcacheError):
@@ -62,6 +64,30 @@ class RunError(BatcacheError):
 
 class PredictError(BatcacheError):
     """Recordings that are not there, or a folder of predictions that is of others, of another model, or in use."""
+
+
+_SHOWN_RAW = "\u200c\u200d"
+"""Joiners of letters and emoji."""
+_CONTROLS = ("Cc", "Cf", "Zl", "Zp", "Cs")
+
+
+def visible(text: str) -> str:
+    """A text in one line, in which all that would rule a terminal stands as Python writes it.
+
+    Such are escape sequences, line breaks, and marks that turn or hide what follows: names of files and species, and
+    what files hold, may have any of them.
+
+    >>> print(visible("a\\x1b[2Jb.wav"), visible("two\\nlines"), visible("Fran\u00e7ois [red]"))
+    a\\x1b[2Jb.wav two\\nlines Fran\u00e7ois [red]
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode()
+        if unicodedata.category(char) in _CONTROLS and char not in _SHOWN_RAW
+        else char
+        for char in text
+    )
 
 
 def count(number: int, thing: str) -> str:

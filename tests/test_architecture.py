@@ -13,7 +13,7 @@ import batcache
 
 PACKAGE = Path(__file__).parents[1] / "batcache"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-GROUND = {"__init__", "errors", "device", "progress"}
+GROUND = {"__init__", "children", "errors", "device", "progress"}
 """Modules that every room may import."""
 BASEMENT = {"storage": set(), "config": {"storage"}, "manifest": {"storage"}}
 MAY_IMPORT = {room: set(below) for room, below in BASEMENT.items()} | {
@@ -128,6 +128,8 @@ def test_only_the_command_line_prints_and_exits(module: Path) -> None:
         if isinstance(node, ast.Name):
             assert node.id not in forbidden_names, f"line {node.lineno}"
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if (name_of(module), node.attr) == ("children", "_exit"):
+                continue  # of a process whose parent is gone, and with it all that it worked for
             assert (node.value.id, node.attr) not in forbidden_attributes, f"line {node.lineno}"
 
 

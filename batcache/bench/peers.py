@@ -8,7 +8,6 @@ as one does with them; our front end needs that at odd rates only.
 import importlib
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram, Resample
 
+from batcache.children import process_pool
 from batcache.config.features import FeatureConfig
 from batcache.features.bands import dead_bands
 from batcache.features.pcen import SCALE, START_S, rounding_level, smoothing
@@ -132,8 +132,8 @@ def librosa_processes(count: int, source: Source, config: FeatureConfig) -> Iter
 
     Each computes with one thread: ``count`` is the number of cores. Features stay where they were computed.
     """
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, spawn, _warm_up, (source, config, spawn.Barrier(count))) as pool:
+    barrier = multiprocessing.get_context("spawn").Barrier(count)
+    with process_pool(count, _warm_up, (source, config, barrier)) as pool:
         for waited in [pool.submit(_wait_for_all) for _ in range(count)]:
             waited.result()
         yield lambda sources: sum(pool.map(partial(_frames, config=config), sources))

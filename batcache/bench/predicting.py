@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from batcache.bench.recordings import Sample, write_long
 from batcache.bench.rows import Mark, Row
 from batcache.bench.subprocess_cost import run_apart
 from batcache.bench.timing import take_turns
+from batcache.children import run_python
 from batcache.config.settings import Config
 from batcache.errors import ConfigError
 
@@ -45,7 +45,7 @@ def find_peer(python: Path | None) -> Peer | None:
     if python is None:
         return None
     try:
-        said = subprocess.run([python, "-I", "-c", _VERSION], capture_output=True, text=True, check=True)
+        said = run_python(_VERSION, python=python)
         return Peer(python, str(json.loads(said.stdout)))
     except (OSError, subprocess.CalledProcessError, ValueError):
         finding = f"{python} cannot import batdetect2"
@@ -141,12 +141,10 @@ def _gather(sample: Sample, folder: Path) -> Path:
 def _predict_afresh(recordings: Path, model: Path, out: Path) -> None:
     code = "from batcache.cli.main import main; main()"
     arguments = ["predict", str(recordings), "--model", str(model), "--out", str(out), "--device", "cpu"]
-    subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=True)
+    run_python(code, *arguments)
     shutil.rmtree(out)
 
 
 def _detect_afresh(peer: Peer, recordings: Path, out: Path) -> None:
-    subprocess.run(
-        [peer.python, "-I", "-c", _DETECT, "detect", recordings, out, "0.5"], capture_output=True, check=True
-    )
+    run_python(_DETECT, "detect", recordings, out, "0.5", python=peer.python)
     shutil.rmtree(out, ignore_errors=True)

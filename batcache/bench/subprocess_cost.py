@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from batcache.children import end_with_parent
 from batcache.errors import BatcacheError
 
 T = TypeVar("T")
@@ -44,12 +45,16 @@ def run_apart(work: Callable[..., T], *arguments: object) -> Cost[T]:
         raise BatcacheError(
             "benchmark", f"a process died in {work.__name__}", "Free some memory, or measure less"
         ) from None
+    except BaseException:  # Ctrl-C: the work is for nothing now
+        process.kill()
+        raise
     finally:
         process.join()
     return Cost(result, time.perf_counter() - began, peak)
 
 
 def _report(there: Connection, work: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    end_with_parent()
     result = work(*arguments)
     there.send((result, _own_peak()))
 

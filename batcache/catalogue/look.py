@@ -11,7 +11,7 @@ from pathlib import Path
 from batcache.catalogue.sidecars import add_missing, read_sidecar
 from batcache.errors import AudioError
 from batcache.features.audio import read_header
-from batcache.features.expansion import find_expansion
+from batcache.features.expansion import doubt_length, find_expansion
 from batcache.features.metadata import Metadata, read_metadata
 from batcache.manifest.file_names import is_triggered_audiomoth
 from batcache.progress import OnProgress, Progress
@@ -36,6 +36,7 @@ class Looked:
         expansion_source: on what ground, or would-be ground.
         doubt: why the factor may be another.
         metadata: of the file and of what lies beside it.
+        warning: what of the header was not believed, or contradicts the metadata.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Looked:
     expansion_source: str
     doubt: str
     metadata: Metadata
+    warning: str = ""
 
 
 def look_at(root: Path, names: Sequence[str], on_progress: OnProgress) -> tuple[dict[str, Looked], dict[str, str]]:
@@ -78,6 +80,7 @@ def _look(path: Path, name: str) -> Looked:
     header = read_header(path)
     metadata = add_missing(read_metadata(path, header), read_sidecar(path))
     expansion = find_expansion(path, header, metadata, None)
+    short = "" if "Length" in expansion.warning else doubt_length(header, metadata, expansion.factor)
     known = not expansion.warning and expansion.source != "assumed"
     return Looked(
         name,
@@ -87,4 +90,5 @@ def _look(path: Path, name: str) -> Looked:
         expansion.source,
         expansion.warning or ("" if known else "nothing tells"),
         metadata,
+        "; ".join(filter(None, (header.warning, short))),
     )

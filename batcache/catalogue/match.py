@@ -4,8 +4,9 @@ A row may name a path of another machine, or the file alone. Letters' case, the 
 count nothing. Of several recordings of one name, that with the most folders in common is meant.
 """
 
-import unicodedata
 from collections.abc import Iterable, Sequence
+
+from batcache.storage.names import fold
 
 _ENDINGS = (".wav", ".flac")
 
@@ -56,8 +57,7 @@ class Recordings:
 
 
 def _parts(path: str) -> list[str]:
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", path).casefold())
-    return [part for part in folded.replace("\\", "/").strip().split("/") if part not in ("", ".")]
+    return [part for part in fold(path).replace("\\", "/").strip().split("/") if part not in ("", ".")]
 
 
 def _stem(name: str) -> str:

@@ -1,7 +1,5 @@
 """The rows of a manifest, and how they are written so that a spreadsheet and ``read_manifest`` read them as meant."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -12,7 +10,7 @@ from batcache.errors import ManifestError
 from batcache.manifest.cells import UNKNOWN
 from batcache.manifest.manifest import read_manifest
 from batcache.storage.disk import write_file
-from batcache.storage.spreadsheet import as_text
+from batcache.storage.spreadsheet import to_csv
 
 _BEFORE = ("filename", "group", "time_expansion")
 _BEHIND = ("recorded_at", "latitude", "longitude", "site", "recorder", "sample_rate", "duration", "meta_night",
@@ -47,13 +45,13 @@ def write_manifest(out: Path, data_dir: Path, species: Sequence[str], rows: Sequ
         ManifestError: what is read differs from what was meant.
         OSError: the disk refuses.
     """
-    lines: list[Sequence[str]] = [[*_BEFORE, *map(as_text, species), *_BEHIND]]
+    lines: list[Sequence[str]] = [[*_BEFORE, *species, *_BEHIND]]
     lines += (_cells(row) for row in rows)
-    write_file(out, _as_csv(lines))
+    write_file(out, to_csv(lines))
     read = read_manifest([out], data_dir, allow_outside=True, split_of={out: ""})
     meant = [(row.filename, row.labels, " ".join(row.group.split()) or None, row.time_expansion) for row in rows]
     got = [(clip.filename, clip.labels, clip.group, clip.time_expansion) for clip in read.clips]
-    if got != [(name, labels, group and as_text(group), factor) for name, labels, group, factor in meant]:
+    if got != meant:
         raise ManifestError(out, "does not read as it was meant", "Rename files and folders with unusual characters")
 
 
@@ -61,41 +59,35 @@ def write_events(out: Path, events: Iterable[Event], filename_of: dict[str, str]
     """Write a table of calls: ``filename, species, start_s, end_s``, true seconds to a tenth of a millisecond."""
     lines: list[Sequence[str]] = [("filename", "species", "start_s", "end_s")]
     lines += (
-        (_as_path(filename_of[event.recording]), as_text(event.species), f"{event.start_s:.4f}", f"{event.end_s:.4f}")
+        (_as_path(filename_of[event.recording]), event.species, f"{event.start_s:.4f}", f"{event.end_s:.4f}")
         for event in events
     )
-    write_file(out, _as_csv(lines))
+    write_file(out, to_csv(lines))
 
 
 def _cells(row: ManifestRow) -> list[str]:
     return [
         _as_path(row.filename),
-        as_text(" ".join(row.group.split())),
+        " ".join(row.group.split()),
         _number(row.time_expansion),
         *(_CELLS[label] for label in row.labels),
         "" if row.time is None else row.time.isoformat(),
         _number(row.latitude),
         _number(row.longitude),
-        as_text(row.site),
-        as_text(row.recorder),
+        row.site,
+        row.recorder,
         _number(row.rate),
         "" if row.duration_s is None else f"{row.duration_s:.4f}",
         "" if row.night is None else str(row.night),
         row.expansion_source,
-        as_text(row.notes),
+        row.notes,
     ]
 
 
 def _as_path(name: str) -> str:
-    """A path that a spreadsheet takes for no formula, and ``read_manifest`` for itself."""
-    return f"./{name}" if as_text(name) != name or name != name.lstrip() else name
+    """A path that ``read_manifest`` takes for itself also where it begins with a space."""
+    return f"./{name}" if name != name.lstrip() else name
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.10g}"
-
-
-def _as_csv(lines: Iterable[Sequence[str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue().encode("utf-8")

@@ -3,15 +3,19 @@
 import io
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from batcache.cli.commands import cache, catalogue, comparison, models, pictures, prediction, simulation, sweep
-from batcache.cli.terminal import say
-from batcache.errors import BatcacheError
+from batcache.cli.terminal import say, say_lines, warn
+from batcache.errors import BatcacheError, visible
 from batcache.storage.memory import keep_freed_memory
+from batcache.storage.waiting import WAITING
 
 _AGAIN = "stopped: run the same command again to go on"
 _DAY = """batcache trains bat call classifiers from weak labels, with features that are computed once.
@@ -23,7 +27,31 @@ _DAY = """batcache trains bat call classifiers from weak labels, with features t
 
 batcache --help lists every command, batcache COMMAND --help explains one."""
 
+
+class _Commands(TyperGroup):
+    """Shows words that a user gave, or that a pattern of the shell made of the names of files, as errors show them."""
+
+    def make_context(self, *arguments: Any, **named: Any) -> Any:
+        with _visible_usage():
+            return super().make_context(*arguments, **named)
+
+    def invoke(self, *arguments: Any, **named: Any) -> Any:
+        with _visible_usage():
+            return super().invoke(*arguments, **named)
+
+
+@contextmanager
+def _visible_usage() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message") and isinstance(getattr(error, "message", None), str):
+            error.message = visible(error.message)  # type: ignore[attr-defined]
+        raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -39,6 +67,7 @@ def main() -> None:
     try:
         keep_freed_memory()
         _let_every_name_be_shown()
+        WAITING.tell(warn)
         app(prog_name="batcache")
     except SystemExit as leaving:
         if leaving.code == 130:  # Ctrl-C
@@ -65,6 +94,7 @@ def _note_interrupts() -> list[int]:
 
     def note(number: int, frame: FrameType | None) -> None:
         noted.append(number)
+        WAITING.end()  # threads that wait for an object store would keep the process
         signal.default_int_handler(number, frame)
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
@@ -80,7 +110,7 @@ def _let_every_name_be_shown() -> None:
 
 
 def _leave(message: str, code: int) -> None:
-    typer.echo(message, err=True)
+    typer.echo(visible(message), err=True)
     sys.exit(code)
 
 
@@ -101,4 +131,4 @@ def _batcache(
 ) -> None:
     """Train bat call classifiers from weak labels, with features that are computed once."""
     if context.invoked_subcommand is None:
-        say(_DAY)
+        say_lines(_DAY)

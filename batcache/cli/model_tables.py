@@ -207,7 +207,9 @@ def of_pipeline(report: "PipelineReport") -> Iterator[Block]:
     )
     if report.settings.synth.manifest is not None:
         yield "with your own recordings, and a train.csv that says which species are in which clip:"
-        yield "    batcache build --csv train.csv\n    batcache train\n    batcache eval --split test"
+        yield "    batcache build --csv train.csv"
+        yield "    batcache train"
+        yield "    batcache eval --split test"
 
 
 def of_pretraining(report: "PretrainReport") -> Iterator[Block]:

@@ -133,7 +133,8 @@ def of_comparison(report: "Comparison") -> Iterator[Block]:
     few = len(report.of_few_groups)
     macro = f"macro average, {few} species of few {report.unit}s" if few else "macro average"
     rows.append((macro, "", *_difference(report.macro)))
-    yield f"A {report.run_a}\nB {report.run_b}"
+    yield f"A {report.run_a}"
+    yield f"B {report.run_b}"
     yield Table(
         f"AP on {report.outcome}, {count(report.clips, 'clip')}",
         rows,

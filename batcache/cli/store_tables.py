@@ -71,8 +71,23 @@ def _notes_of_build(report: "BuildReport") -> Iterator[Note]:
     data = report.config
     if report.multichannel:
         yield Note(
-            f"of {count(len(report.multichannel), 'recording')} with several channels, the first is used: "
-            f"{list_some(report.multichannel)}"
+            f"of {count(len(report.multichannel), 'recording')} with several channels, one is used, the first where no "
+            f"channel column says another: {list_some(report.multichannel)}"
+        )
+    if report.channels:
+        yield Note(
+            f"another channel may be the one to use in {count(len(report.channels), 'recording')}: "
+            f"{list_some(f'{path} ({why})' for path, why in report.channels.items())}. Say it in a channel column"
+        )
+    if report.constant:
+        yield Note(
+            f"holds nothing but one value, {count(len(report.constant), 'recording')}: {list_some(report.constant)}. "
+            "So does what a microphone that was off recorded"
+        )
+    if report.headers:
+        yield Note(
+            f"headers contradict themselves or the file in {count(len(report.headers), 'recording')}: "
+            f"{list_some(f'{path} ({what})' for path, what in report.headers.items())}"
         )
     if report.doubtful:
         yield Note(

@@ -21,6 +21,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from batcache.errors import visible
+
 _ENDLESS = 100_000  # columns: what a table would take
 _WIDEST_CELL = 60  # of a plain table's columns
 
@@ -33,23 +35,36 @@ def _console(stderr: bool = False) -> Console:
 
 
 def say(text: str) -> None:
-    """Write a line to stdout."""
-    sys.stdout.write(f"{text}\n")  # while a bar is drawn, rich puts what comes this way above it
+    """Write one line to stdout: a line break in a name makes no second one, see ``visible``."""
+    sys.stdout.write(f"{visible(text)}\n")  # while a bar is drawn, rich puts what comes this way above it
+
+
+def say_lines(text: str) -> None:
+    """Write lines to stdout whose breaks are ours."""
+    sys.stdout.write("".join(f"{visible(line)}\n" for line in text.split("\n")))
 
 
 def warn(text: str) -> None:
-    """Write a note to stderr."""
-    sys.stderr.write(f"note: {text}\n")
+    """Write a note to stderr, in one line."""
+    sys.stderr.write(f"note: {visible(text)}\n")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header. Where a terminal is too narrow, ``spare`` columns go, the first of them first."""
+    """Rows under a header. Where a terminal is too narrow, ``spare`` columns go, the first of them first.
+
+    What is in it is made ``visible``: a name stays in its cell.
+    """
 
     title: str
     rows: Sequence[tuple[str, ...]]
     header: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", visible(self.title))
+        object.__setattr__(self, "header", tuple(map(visible, self.header)))
+        object.__setattr__(self, "rows", [tuple(map(visible, row)) for row in self.rows])
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,7 @@ def show_table(table: Table) -> None:
     """Draw a table on a terminal, or write it as plain lines where the output is none."""
     console = _console()
     if not console.is_terminal:
-        say("\n".join(_plain(table)))
+        say_lines("\n".join(_plain(table)))
         return
     left_out: list[str] = []
     drawn = _draw(table, left_out)
@@ -145,7 +160,7 @@ class Bars:
         if total is None and self._tasks.get(title) in with_total:
             self._progress.remove_task(self._tasks.pop(title))  # rich takes no total away from a bar that has one
         if title not in self._tasks:
-            self._tasks[title] = self._progress.add_task(title, total=total)
+            self._tasks[title] = self._progress.add_task(visible(title), total=total)
         self._progress.update(self._tasks[title], completed=done, total=total)
 
     def show_alone(self, title: str, done: int = 0, total: int | None = None) -> None:
@@ -160,7 +175,7 @@ def progress_bars() -> Iterator[Bars]:
     """Progress bars with rate and time left; nothing where the output is no terminal."""
     console = _console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),

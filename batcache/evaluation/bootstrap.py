@@ -156,8 +156,16 @@ def judge_draws(rankings: Sequence[Ranking], drawn: Resampling) -> list[Judged]:
 
 
 def _of_species(sure: SpeciesIntervals, judged: Judged) -> SpeciesIntervals:
-    figures = (*_precision_recall_f1(judged.true, judged.reported, judged.positives), *_orders(judged))
+    figures = (
+        *_precision_recall_f1(judged.true, judged.reported, judged.positives, _lacks_absent(judged)),
+        *_orders(judged),
+    )
     return SpeciesIntervals(sure.holding, sure.lacking, sure.few, *map(percentile_interval, figures))
+
+
+def _lacks_absent(judged: Judged) -> NDArray[np.bool_]:
+    """Where a draw holds clips with the species and none that is known to lack it. Shape: ``[D]``"""
+    return (judged.positives > 0) & np.isnan(judged.average_precision)
 
 
 def _orders(judged: Judged) -> tuple[Floats, Floats]:
@@ -171,11 +179,12 @@ def _of_averages(judged: Sequence[Judged]) -> dict[str, Any]:
     true, reported, positives = (
         np.array([getattr(one, name) for one in judged]) for name in ("true", "reported", "positives")
     )
-    figures = np.array(_precision_recall_f1(true, reported, positives))  # [3, C, D]
+    without = np.array([_lacks_absent(one) for one in judged])
+    figures = np.array(_precision_recall_f1(true, reported, positives, without))  # [3, C, D]
     there = positives > 0
     macro = [mean_over_species(np.where(there, figure, np.nan)) for figure in figures]
     weighted = [mean_over_species(np.where(there, figure, np.nan), positives) for figure in figures]
-    micro = _precision_recall_f1(true.sum(0), reported.sum(0), positives.sum(0))
+    micro = _precision_recall_f1(true.sum(0), reported.sum(0), positives.sum(0), np.logical_and.reduce(without, axis=0))
     averages = {
         name: AverageIntervals(*map(percentile_interval, values))
         for name, values in (("macro", macro), ("micro", micro), ("weighted", weighted))
@@ -188,11 +197,11 @@ def _of_averages(judged: Sequence[Judged]) -> dict[str, Any]:
 
 
 def _precision_recall_f1(
-    true: NDArray[np.int64], reported: NDArray[np.int64], positives: NDArray[np.int64]
+    true: NDArray[np.int64], reported: NDArray[np.int64], positives: NDArray[np.int64], without: NDArray[np.bool_]
 ) -> tuple[Floats, Floats, Floats]:
     """As ``compute_metrics`` defines them, NaN where they are not. Shape: ``[..., D]`` each"""
     any_at_all = reported + positives > 0
-    precision = np.where(any_at_all, true / np.maximum(reported, 1), np.nan)
+    precision = np.where(any_at_all & ~without, true / np.maximum(reported, 1), np.nan)
     recall = np.where(positives > 0, true / np.maximum(positives, 1), np.nan)
     return precision, recall, np.where(any_at_all, 2 * true / np.maximum(reported + positives, 1), np.nan)
 

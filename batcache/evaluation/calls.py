@@ -8,6 +8,7 @@ from pathlib import Path
 
 from batcache.errors import ManifestError, brief, quote
 from batcache.manifest.cells import read_filename
+from batcache.storage.spreadsheet import as_written
 
 EVENTS = "events.csv"
 """The table of calls in a data dir."""
@@ -65,7 +66,7 @@ def list_calls(calls: Mapping[str, Sequence[Call]]) -> dict[str, list[list[objec
 
 def _read_row(row: Mapping[str, str | None], place: str) -> tuple[str, Call]:
     try:
-        return read_filename(row["filename"] or "", allow_outside=True), _read_call(row)
+        return read_filename(as_written(row["filename"] or ""), allow_outside=True), _read_call(row)
     except ValueError as error:
         raise _no_calls(place, error) from None
 

@@ -100,12 +100,13 @@ def compute_metrics(
     A species is predicted in a clip where ``score >= threshold``, compared in float64. Then, over known cells:
 
     - *Precision* is 0 where nothing was predicted though the species was there (it was missed, not unjudged). For
-      a species without positives it is 0 if anything was predicted, and None otherwise.
+      a species without positives it is 0 if anything was predicted, and None otherwise. It is None where no clip known
+      to lack the species is judged: no report of it could have been wrong.
     - *Recall* is None without positives. *F1* is ``2 tp / (predicted + support)``, None where both are 0.
     - *ROC-AUC* and *average precision* need both labels, else None: they judge an order between positives and
       negatives. (scikit-learn gives an average precision of 1 to positives alone, whatever the scores.)
-    - *macro*: the plain mean over species with at least one known positive. A rare bat counts as much as a common
-      one; an absent one does not count, see the module's docstring.
+    - *macro*: the plain mean over species with at least one known positive, where the value is defined. A rare bat
+      counts as much as a common one; an absent one does not count, see the module's docstring.
     - *micro*: every known cell of every species in one pool, then the rules above. Common species rule it, and
       false alarms of absent species count. `left_out` names the species without any known label.
     - *weighted*: the mean over the same species as macro, weighed by support; its recall is micro's.
@@ -135,13 +136,13 @@ def compute_metrics(
     assert np.isfinite(threshold), f"threshold {threshold}"
     true_positives = ((scores >= threshold) & (labels == 1)).sum(axis=0).tolist()
     predicted = ((scores >= threshold) & (labels >= 0)).sum(axis=0).tolist()
-    judged = (labels == 1).sum(axis=0).tolist()
+    judged, absent = ((labels == label).sum(axis=0).tolist() for label in (1, 0))
     per_species = tuple(
         SpeciesMetrics(
             name,
             known[c],
             support[c],
-            *_precision_recall_f1(true_positives[c], predicted[c], judged[c]),
+            *_precision_recall_f1(true_positives[c], predicted[c], judged[c], absent[c]),
             *_orders(scores[:, c], labels[:, c]),
         )
         for c, name in enumerate(species)
@@ -151,7 +152,7 @@ def compute_metrics(
         threshold=float(threshold),
         per_species=per_species,
         macro=_average(per_species, [int(positives > 0) for positives in judged]),
-        micro=Average(*_precision_recall_f1(sum(true_positives), sum(predicted), sum(judged))),
+        micro=Average(*_precision_recall_f1(sum(true_positives), sum(predicted), sum(judged), sum(absent))),
         weighted=_average(per_species, judged),
         macro_roc_auc=mean_defined([row.roc_auc for row in per_species]),
         macro_average_precision=mean_defined([row.average_precision for row in per_species]),
@@ -160,12 +161,12 @@ def compute_metrics(
 
 
 def _precision_recall_f1(
-    true_positives: int, predicted: int, support: int
+    true_positives: int, predicted: int, support: int, absent: int
 ) -> tuple[float | None, float | None, float | None]:
     """Precision, recall and F1 from counts over known cells; `compute_metrics` states the undefined cases."""
     if predicted + support == 0:
         return None, None, None
-    precision = true_positives / predicted if predicted else 0.0
+    precision = (true_positives / predicted if predicted else 0.0) if absent else None
     recall = true_positives / support if support else None
     return precision, recall, 2 * true_positives / (predicted + support)
 

@@ -1,7 +1,5 @@
 """Metrics as one table for spreadsheets, documents and DataFrames: a row a level and species, average or group."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -9,7 +7,7 @@ import numpy as np
 from batcache.evaluation.bootstrap import AverageIntervals, Interval, SpeciesIntervals
 from batcache.evaluation.groups import GroupMetrics
 from batcache.evaluation.metrics import Metrics, SpeciesMetrics
-from batcache.storage.spreadsheet import as_text
+from batcache.storage.spreadsheet import to_csv
 
 CLIP = "clip"
 FIGURES = {
@@ -37,13 +35,10 @@ def columns_of(metrics: Metrics, groups: Sequence[GroupMetrics] = ()) -> dict[st
 
 def as_csv(metrics: Metrics, groups: Sequence[GroupMetrics] = ()) -> str:
     """The table as CSV: commas, points, all digits; no cell of it is a formula to a spreadsheet."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
     columns = columns_of(metrics, groups)
-    table.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
-        table.writerow(as_text(cell) if isinstance(cell, str) else _digits(cell) for cell in row)
-    return text.getvalue()
+    rows = zip(*columns.values(), strict=True)
+    figures = ([cell if isinstance(cell, str) else _digits(cell) for cell in row] for row in rows)
+    return to_csv([columns, *figures]).decode()
 
 
 def as_markdown(metrics: Metrics, groups: Sequence[GroupMetrics] = ()) -> str:

@@ -1,19 +1,19 @@
 """Audio files: what their headers say, what their samples hash to, and the samples themselves.
 
-Only WAV (RIFF, RF64, extensible) and FLAC count as recordings. Headers are parsed here, not by libsndfile, because
-it shortens a truncated file in silence, and because the content hash must cover the samples and their format but
-not the metadata: tagging a file does not make it another recording.
+Only WAV (RIFF, RF64, BW64, extensible) and FLAC count as recordings. Headers are parsed here, not by libsndfile,
+because it shortens a truncated file in silence, and because the content hash must cover the samples and their format
+but not the metadata: tagging a file does not make it another recording. A WAV's samples are decoded here too;
+libsndfile decodes FLAC.
 """
 
 import re
 import stat
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from math import ceil
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -21,13 +21,17 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from batcache.errors import AudioError
+from batcache.features.files.file_formats import START, name_format
+from batcache.features.files.flac import open_flac, read_flac, skip_id3
+from batcache.features.files.riff import RECORDINGS, Chunk
+from batcache.features.files.wav import COPY_AGAIN, HeaderError, read_wav
+from batcache.features.levels import Levels
 
+NO_SUCH_FILE = "no such file"
 _HASH_BLOCK = 1 << 20
 _ZERO_CROSSING = re.compile(r"\.(zc|\d\d#)$", re.IGNORECASE)
-_SUBTYPES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"}
-_REMEDY = "Copy it again from the recorder or leave it out"
-_MOST_CHUNKS = 10_000  # a gigabyte of empty ones is not walked through, 8 bytes a step
-_SHORTEST_FRAME = 10  # bytes, of a FLAC: header, one constant subframe, checksums
+_FLAC_SUBTYPES = {8: "PCM_S8", 16: "PCM_16", 24: "PCM_24"}
+_WIDTHS = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # bytes of a WAV's samples
 _LOUDEST = 1e6  # full scale is 1; near 1e30 features overflow to NaN
 
 
@@ -45,54 +49,88 @@ class AudioHeader:
     audio_bytes: int
     compressed: bool
     """Whether the samples must be decoded: FLAC."""
+    channel: int = 1
+    """The channel that is taken, counted from 1."""
+    warning: str = ""
+    """What of the header was not believed; empty where it agrees with itself and the file."""
+    tags: tuple[Chunk, ...] = ()
+    """The chunks that say something of the recording, of those in ``files.riff.TAGS``."""
+    unread: str = ""
+    """What stands beside the samples that could not be read as chunks."""
 
 
-def read_header(path: Path) -> AudioHeader:
-    """Return a file's header, having checked that all the audio it promises is there.
+def read_header(path: Path, channel: int = 1) -> AudioHeader:
+    """Return a file's header, having checked that all the audio it promises is there. ``channel`` is to be taken.
 
     Raises:
-        AudioError: missing, empty, truncated, zero-crossing, not WAV or FLAC, or of a coding that is not lossless.
+        AudioError: missing, empty, truncated, zero-crossing, not WAV or FLAC, of a coding that is not lossless, without
+            such a channel, or contradicting itself.
     """
     try:
         status = path.stat()
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            raise AudioError(path, "a pipe or a device, expected a file", _REMEDY)  # opening one may never return
-        size = status.st_size
+            raise AudioError(path, "a pipe or a device, expected a file", COPY_AGAIN)  # opening one may never return
         with path.open("rb") as file:
-            start = file.read(12)
-            if size == 0:
-                raise AudioError(path, "empty file (0 bytes)", _REMEDY)
-            if _ZERO_CROSSING.search(path.name):
-                raise AudioError(path, "a zero-crossing file, which holds no waveform", "Use the full-spectrum WAV")
-            if start[:4] in (b"RIFF", b"RF64") and start[8:12] == b"WAVE":
-                form, audio_start, audio_bytes = _walk_riff(path, file, size)
-            elif start[:4] == b"fLaC":
-                form, audio_start, audio_bytes = _walk_flac(path, file, size)
-            else:
-                raise AudioError(path, f"not audio: begins with {start[:4]!r}, expected RIFF or fLaC", _REMEDY)
+            if status.st_size == 0:
+                raise AudioError(path, "empty file (0 bytes)", COPY_AGAIN)
+            header = _read(path, file, status.st_size)
+    except HeaderError as error:
+        raise AudioError(path, *error.args) from None
     except FileNotFoundError:
-        raise AudioError(path, "no such file", "Correct the row or pass --data-dir") from None
+        raise AudioError(path, NO_SUCH_FILE, "Correct the row or pass --data-dir") from None
     except OSError as error:
         raise AudioError(path, f"cannot be read ({error.strerror})", "Check the disk and the permissions") from None
-    with _open(path) as sound:
-        if sound.subtype not in _SUBTYPES:
-            raise AudioError(path, f"coded as {sound.subtype}, expected PCM or float samples", "Convert it to PCM")
-        if not sound.frames:
-            raise AudioError(path, f"holds no samples ({audio_bytes} bytes are less than one)", _REMEDY)
+    if channel > header.channels:
+        raise AudioError(path, f"no channel {channel}: it has {header.channels}", "Correct its row's channel")
+    return header if channel == 1 else replace(header, channel=channel)
+
+
+def _read(path: Path, file: BinaryIO, size: int) -> AudioHeader:
+    start = file.read(12)
+    if _ZERO_CROSSING.search(path.name):
+        raise HeaderError("a zero-crossing file, which holds no waveform", "Use the full-spectrum WAV")
+    if start[:4] in RECORDINGS and start[8:12] == b"WAVE":
+        wav = read_wav(file, size)
+        read = wav.format
         return AudioHeader(
-            rate=sound.samplerate,
-            channels=sound.channels,
-            samples=sound.frames,
-            subtype=sound.subtype,
-            format=form,
-            audio_start=audio_start,
-            audio_bytes=audio_bytes,
-            compressed=start[:4] == b"fLaC",
+            rate=read.rate,
+            channels=read.channels,
+            samples=wav.length // read.block,
+            subtype=read.subtype,
+            format=wav.form,
+            audio_start=wav.start,
+            audio_bytes=wav.length,
+            compressed=False,
+            warning=wav.warning,
+            tags=wav.tags,
+            unread=wav.unread,
         )
+    begin = skip_id3(file, start)
+    file.seek(begin)
+    if file.read(4) != b"fLaC":
+        file.seek(0)
+        raise HeaderError(*name_format(file.read(START)))
+    flac = read_flac(file, begin, size)
+    if flac.bits not in _FLAC_SUBTYPES:
+        raise HeaderError(f"coded in {flac.bits} bits, expected 8, 16 or 24", "Convert it to PCM")
+    return AudioHeader(
+        rate=flac.rate,
+        channels=flac.channels,
+        samples=flac.samples,
+        subtype=_FLAC_SUBTYPES[flac.bits],
+        format=flac.form,
+        audio_start=flac.start,
+        audio_bytes=size - flac.start,
+        compressed=True,
+        tags=flac.tags,
+        unread=flac.unread,
+    )
 
 
 def content_hash(path: Path, header: AudioHeader) -> str:
-    """BLAKE3 of the samples as stored and of their format; metadata does not enter.
+    """BLAKE3 of the samples as stored, of their format, and of which channel is taken where that is not the first.
+
+    Metadata do not enter.
 
     Raises:
         AudioError: the file cannot be read to the end of its audio.
@@ -109,118 +147,94 @@ def content_hash(path: Path, header: AudioHeader) -> str:
         raise AudioError(path, f"cannot be read ({error.strerror})", "Check the disk and the permissions") from None
     if left:
         raise AudioError(path, f"ended {left} bytes before its audio does", "Let the copy finish, then run it again")
+    if header.channel > 1:
+        digest.update(b"channel %d" % header.channel)
     return digest.hexdigest()
 
 
-def read_blocks(path: Path, header: AudioHeader, block: int) -> Iterator[NDArray[np.int16] | NDArray[np.float32]]:
-    """Yield the first channel in blocks of ``block`` samples: int16 for a 16-bit file, else float32 in -1..1.
+def read_blocks(
+    path: Path, header: AudioHeader, block: int, levels: Levels | None = None, first: int = 0
+) -> Iterator[NDArray[np.int16] | NDArray[np.float32]]:
+    """Yield the channel of ``header`` in blocks of ``block`` samples: int16 for a 16-bit file, else float32 in -1..1.
+
+    ``levels`` hears all channels. ``first`` is the sample to begin with.
 
     Raises:
         AudioError: samples that are missing, not decodable, NaN, infinite or a million times full scale.
     """
-    if header.subtype == "PCM_16" and not header.compressed:
-        yield from _read_int16(path, header, block)
-        return
-    dtype = "int16" if header.subtype == "PCM_16" else "float32"
-    done = 0
-    with _open(path) as sound:
-        while done < header.samples:
-            try:
-                samples = sound.read(min(block, header.samples - done), dtype=dtype, always_2d=True)[:, 0]
-            except (soundfile.LibsndfileError, OSError) as error:
-                raise AudioError(path, f"cannot be decoded after sample {done} ({error})", _REMEDY) from None
-            if not len(samples):
-                raise AudioError(path, f"truncated: {done} of {header.samples} samples are there", _REMEDY)
-            if dtype == "float32" and not (np.abs(samples) <= _LOUDEST).all():  # NaN compares false
-                finding = f"holds NaN, infinite or absurdly large samples after sample {done}"
-                raise AudioError(path, finding, "Export it again")
-            done += len(samples)
-            yield samples
+    blocks = _decode_flac(path, header, block, first) if header.compressed else _read_wav(path, header, block, first)
+    taken, done = header.channel - 1, first
+    for samples in blocks:
+        if levels is not None:
+            levels.add(samples, taken)
+        one = samples[:, taken]
+        if one.dtype == np.float32 and not (np.abs(one) <= _LOUDEST).all():  # NaN compares false
+            finding = f"holds NaN, infinite or absurdly large samples after sample {done}"
+            raise AudioError(path, finding, "Export it again")
+        done += len(one)
+        yield one
 
 
-def _read_int16(path: Path, header: AudioHeader, block: int) -> Iterator[NDArray[np.int16]]:
-    """The same of a 16-bit WAV, whose samples need no decoding."""
-    done = 0
+def _decode_flac(path: Path, header: AudioHeader, block: int, first: int) -> Iterator[NDArray[Any]]:
+    dtype, done = "int16" if header.subtype == "PCM_16" else "float32", first
+    try:
+        with open_flac(path) as sound:
+            if first:
+                sound.seek(first)
+            while done < header.samples:
+                samples = sound.read(min(block, header.samples - done), dtype=dtype, always_2d=True)
+                if not len(samples):
+                    raise AudioError(path, f"truncated: {done} of {header.samples} samples are there", COPY_AGAIN)
+                done += len(samples)
+                yield samples
+    except (soundfile.LibsndfileError, OSError, TypeError) as error:
+        said = getattr(error, "error_string", error)  # the whole repeats the path
+        raise AudioError(path, f"cannot be decoded after sample {done} ({said})", COPY_AGAIN) from None
+
+
+def _read_wav(path: Path, header: AudioHeader, block: int, first: int) -> Iterator[NDArray[Any]]:
+    width, done = _WIDTHS[header.subtype], first
     try:
         with path.open("rb", buffering=0) as file:
-            file.seek(header.audio_start)
+            file.seek(header.audio_start + first * header.channels * width)
             while done < header.samples:
-                samples = np.empty((min(block, header.samples - done), header.channels), "<i2")
-                missing = _fill(file, samples)
+                raw = np.empty((min(block, header.samples - done), header.channels, width), np.uint8)
+                missing = _fill(file, raw)
                 if missing:
-                    done += len(samples) - ceil(missing / samples.strides[0])
-                    raise AudioError(path, f"truncated: {done} of {header.samples} samples are there", _REMEDY)
-                done += len(samples)
-                yield samples[:, 0]
+                    done += len(raw) - ceil(missing / raw.strides[0])
+                    raise AudioError(path, f"truncated: {done} of {header.samples} samples are there", COPY_AGAIN)
+                done += len(raw)
+                yield _to_samples(raw, header.subtype)
     except OSError as error:
         raise AudioError(path, f"cannot be read ({error.strerror})", "Check the disk and the permissions") from None
 
 
-def _fill(file: FileIO, samples: NDArray[np.int16]) -> int:
-    """Read until ``samples`` is full; returns how many bytes the file lacked."""
-    left = samples.reshape(-1).view(np.uint8).data
+def _fill(file: FileIO, raw: NDArray[np.uint8]) -> int:
+    """Read until ``raw`` is full; returns how many bytes the file lacked."""
+    left = raw.reshape(-1).data
     while len(left) and (count := file.readinto(left)):
         left = left[count:]
     return len(left)
 
 
-def _open(path: Path) -> soundfile.SoundFile:
-    try:
-        return soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, OSError, TypeError) as error:
-        finding = f"not readable as audio ({getattr(error, 'error_string', error)})"  # the whole repeats the path
-        raise AudioError(path, finding, _REMEDY) from None
+def _to_samples(raw: NDArray[np.uint8], subtype: str) -> NDArray[Any]:
+    """Stored samples as numbers: int16 of 16 bits, else float32 in -1..1.
 
-
-def _walk_riff(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int, int]:
-    """Find a WAV's format and where its samples lie: (``fmt `` bytes, first byte, number of bytes)."""
-    form, long_size, place = b"", 0, 12
-    for _ in range(_MOST_CHUNKS):
-        if place + 8 > size:
-            break
-        file.seek(place)
-        name, length = struct.unpack("<4sI", file.read(8))
-        if not (name.isascii() and name.decode().isprintable()):
-            break  # no chunk: walking on through a megabyte of zeros would take 8 bytes a step
-        if name == b"ds64":  # RF64: the sizes that do not fit 32 bits
-            long_size = struct.unpack("<Q", file.read(16)[8:].ljust(8, b"\0"))[0]
-        elif name == b"fmt ":
-            form = file.read(min(length, 64))
-        elif name == b"data":
-            length = long_size if length == 0xFFFFFFFF and long_size else length
-            there = size - place - 8
-            if length > there:
-                raise AudioError(path, f"truncated: {there} of {length} bytes of audio are there", _REMEDY)
-            if length == 0:
-                raise AudioError(path, "holds no samples (its data chunk is empty)", _REMEDY)
-            if len(form) < 16:
-                raise AudioError(path, "not a WAV: no format chunk before the samples", _REMEDY)
-            return form, place + 8, length
-        place += 8 + length + (length & 1)
-    raise AudioError(path, "truncated or damaged: no samples (no data chunk)", _REMEDY)
-
-
-def _walk_flac(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int, int]:
-    """Find a FLAC's STREAMINFO and where its frames lie, past the metadata blocks."""
-    form, place, last = b"", 4, False
-    for _ in range(_MOST_CHUNKS):
-        if last:
-            break
-        file.seek(place)
-        head = file.read(4)
-        if len(head) < 4:
-            raise AudioError(path, "truncated: the FLAC ends within its metadata", _REMEDY)
-        last, kind, length = bool(head[0] & 0x80), head[0] & 0x7F, int.from_bytes(head[1:], "big")
-        if kind == 0:
-            form = file.read(min(length, 64))
-        place += 4 + length
-    if len(form) < 34 or place >= size:
-        raise AudioError(path, "truncated: the FLAC holds no samples", _REMEDY)
-    samples = int.from_bytes(form[13:18], "big") & (1 << 36) - 1
-    if not samples:  # 0 is unknown, as when it was streamed
-        raise AudioError(path, "a FLAC that does not say how many samples it holds", "Encode it again, to a file")
-    longest, smallest = int.from_bytes(form[2:4], "big"), int.from_bytes(form[4:7], "big")  # samples, bytes of a frame
-    frames = (size - place) // max(smallest, _SHORTEST_FRAME) + 1
-    if samples > frames * longest:  # instances are planned by this number
-        raise AudioError(path, f"truncated: {size - place} bytes cannot hold {samples:,} samples", _REMEDY)
-    return form, place, size - place
+    Shape: ``[n, channels, bytes]`` -> ``[n, channels]``.
+    """
+    match subtype:
+        case "PCM_16":
+            return raw.view("<i2")[..., 0]
+        case "PCM_U8":
+            return (raw[..., 0].astype(np.float32) - 128) * np.float32(2**-7)
+        case "PCM_24":
+            wide = np.zeros((*raw.shape[:2], 4), np.uint8)
+            wide[..., 1:] = raw
+            return wide.view("<i4")[..., 0].astype(np.float32) * np.float32(2**-31)
+        case "PCM_32":
+            return raw.view("<i4")[..., 0].astype(np.float32) * np.float32(2**-31)
+        case "FLOAT":
+            return raw.view("<f4")[..., 0].astype(np.float32, copy=False)
+        case _:
+            with np.errstate(over="ignore"):  # infinite then, and refused
+                return raw.view("<f8")[..., 0].astype(np.float32)

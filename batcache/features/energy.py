@@ -4,13 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.config.features import FeatureConfig
+from batcache.features.levels import Levels
 
 
 class BandEnergy:
     """What is heard of some recordings beside their features.
 
     That is the shares of their energy below ``fmin`` and above ``fmax``, of each window that does not overlap with the
-    one before, whatever blocks they come in; and the peak of float samples.
+    one before, whatever blocks they come in; the peak of float samples; and the ``levels`` of each, as it is decoded.
     """
 
     def __init__(self, config: FeatureConfig, recordings: int = 1) -> None:
@@ -21,6 +22,7 @@ class BandEnergy:
         self.seen = 0
         self.power = np.zeros((recordings, config.n_fft // 2 + 1))
         self.peak = np.zeros(recordings, np.float32)
+        self.levels = tuple(Levels() for _ in range(recordings))
 
     @property
     def next_frames(self) -> int:

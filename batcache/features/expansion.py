@@ -41,6 +41,9 @@ _COMMON_RATES = (
 )
 """Header rates at which anything may have been recorded: a slowed tape, and also a bird."""
 
+_SAME = 0.01  # factors that differ less are the same
+_SAME_LENGTH = 0.2  # Length is that of another file after an edit, or rounded
+_LEAST_SLOWED = 4.0  # below it a Length that differs speaks of a cut, not of a factor
 _ENOUGH_PULSES = 5
 _MARGIN = 4
 
@@ -62,7 +65,7 @@ def find_expansion(path: Path, header: AudioHeader, metadata: Metadata, told: fl
     """
     if told is not None:
         return Expansion(told, "manifest")
-    said, warning = _metadata_says(header, metadata)
+    said, warning = weigh_metadata(header, metadata)
     if said is not None:
         return said
     if header.rate >= FULL_SPECTRUM_RATE:
@@ -71,32 +74,77 @@ def find_expansion(path: Path, header: AudioHeader, metadata: Metadata, told: fl
     return Expansion(heard.factor, heard.source, "; ".join(filter(None, (warning, heard.warning))))
 
 
-def _metadata_says(header: AudioHeader, metadata: Metadata) -> tuple[Expansion | None, str]:
-    """What GUANO and WAMD say; and why, where they say nothing that can be believed."""
-    said = {"guano TE": metadata.guano_expansion, "wamd": metadata.wamd_expansion}
-    statements = [(source, factor) for source, factor in said.items() if factor is not None]
-    ignored = ""
-    if metadata.guano_rate is not None:
+def weigh_metadata(header: AudioHeader, metadata: Metadata) -> tuple[Expansion | None, str]:
+    """What GUANO and WAMD say, if that can be believed; and why, where it cannot. Pure.
+
+    GUANO has three witnesses: ``TE`` says the factor, ``Samplerate`` and ``Length`` the true rate and duration, which
+    the header's rate and the number of samples make a factor of. A rate that the header calls full-spectrum is only
+    multiplied where two of all witnesses agree. Whoever contradicts what is believed is named.
+    """
+    said = {"guano TE": metadata.guano_expansion, "guano Samplerate": _factor_of_rate(header, metadata)}
+    said |= {"wamd": metadata.wamd_expansion}
+    claims = {source: factor for source, factor in said.items() if factor is not None}
+    slowed = _factor_of_length(header, metadata)
+    odd_rate = ""
+    if metadata.guano_rate is not None and "guano Samplerate" not in claims:
         ratio = metadata.guano_rate / header.rate
-        factor = next((float(known) for known in (1, *FACTORS) if abs(ratio / known - 1) < 0.01), None)
-        if factor is None:
-            ignored = f"guano Samplerate is {metadata.guano_rate:,.0f} Hz, {ratio:.3g} times the header's"
-        elif factor != 1 or metadata.guano_expansion is None:  # beside a TE, some write the header's rate
-            place = 1 if metadata.guano_expansion is not None else 0
-            statements.insert(place, ("guano Samplerate", factor))
-    credible = [(source, factor) for source, factor in statements if header.rate * factor <= HIGHEST_RATE]
-    if not credible:
-        absurd = [f"{source} {factor:g} makes {header.rate * factor:,.0f} Hz" for source, factor in statements]
-        return None, "; ".join([*absurd, *filter(None, (ignored,))])
-    source, factor = credible[0]
-    against = [f"{other} says {claim:g}" for other, claim in statements if abs(claim / factor - 1) > 0.01]
-    if factor != 1 and source == "guano Samplerate" and metadata.guano_length_s is not None:
-        slowed = header.samples / header.rate / metadata.guano_length_s
-        if abs(slowed / factor - 1) > 0.2:  # a file that was resampled keeps both fields, and its length
+        odd_rate = f"guano Samplerate is {metadata.guano_rate:,.0f} Hz, {ratio:.3g} times the header's"
+
+    def supported(source: str, factor: float) -> bool:
+        others = [claim for other, claim in claims.items() if other != source]
+        return any(abs(claim / factor - 1) < _SAME for claim in others) or is_near(slowed, factor)
+
+    def is_near(slowed: float | None, factor: float) -> bool:
+        return slowed is not None and abs(slowed / factor - 1) <= _SAME_LENGTH
+
+    possible = {source: factor for source, factor in claims.items() if header.rate * factor <= HIGHEST_RATE}
+    against = [f"{s} {f:g} makes {header.rate * f:,.0f} Hz" for s, f in claims.items() if s not in possible]
+    if header.rate >= FULL_SPECTRUM_RATE:
+        alone = {s: f for s, f in possible.items() if f != 1 and not supported(s, f)}
+        against += [f"{source} says {factor:g}" for source, factor in alone.items()]
+        possible = {source: factor for source, factor in possible.items() if source not in alone}
+    if not possible:
+        if slowed is not None and slowed >= _LEAST_SLOWED:
             against.append(f"guano Length says {slowed:.3g}")
-    if ignored:
-        against.append(ignored)
-    return Expansion(factor, source, "; ".join(against)), ""
+        return None, "; ".join([*against, *filter(None, (odd_rate,))])
+    source, factor = next(iter(possible.items()))
+    if is_near(slowed, factor) and factor != 1:  # beside a TE that Length confirms, some write the header's rate
+        possible = {s: f for s, f in possible.items() if (s, f) != ("guano Samplerate", 1)}
+    against += [f"{s} says {f:g}" for s, f in possible.items() if abs(f / factor - 1) > _SAME]
+    if slowed is not None and not is_near(slowed, factor) and (factor != 1 or slowed >= _LEAST_SLOWED):
+        against.append(f"guano Length says {slowed:.3g}")  # a file that was resampled keeps both fields, and its length
+    return Expansion(factor, source, "; ".join([*against, *filter(None, (odd_rate,))])), ""
+
+
+def _factor_of_rate(header: AudioHeader, metadata: Metadata) -> float | None:
+    """The factor that GUANO's ``Samplerate`` makes of the header's rate, where it is one in use, or its own ``TE``."""
+    if metadata.guano_rate is None:
+        return None
+    ratio, said = metadata.guano_rate / header.rate, metadata.guano_expansion
+    known = (1.0, *map(float, FACTORS)) if said is None else (1.0, said, *map(float, FACTORS))
+    return next((factor for factor in known if abs(ratio / factor - 1) < _SAME), None)
+
+
+def _factor_of_length(header: AudioHeader, metadata: Metadata) -> float | None:
+    """The factor by which a recording lasts longer at the header's rate than GUANO's ``Length`` says."""
+    if metadata.guano_length_s is None:
+        return None
+    return header.samples / header.rate / metadata.guano_length_s
+
+
+def doubt_length(header: AudioHeader, metadata: Metadata, factor: float) -> str:
+    """What to say where a file, read with this factor, is not as long as its GUANO says; empty where it is. Pure.
+
+    Some write whole seconds, or one decimal.
+    """
+    said = metadata.guano_length_s
+    if said is None:
+        return ""
+    there = header.samples / header.rate / factor
+    rounding = 0.5 if said == round(said) else 0.05
+    if abs(there - said) <= rounding + 0.01 * said:
+        return ""
+    return f"guano Length is {said:g} s, the samples last {there:.3g} s"
 
 
 def decide(pulses: Pulses, rate: int) -> Expansion:

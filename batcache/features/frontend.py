@@ -58,7 +58,8 @@ class FrontEnd(nn.Module):
         Raises:
             AudioError: from decoding.
         """
-        blocks = read_blocks(path, header, self.block_samples(true_rate))
+        levels = None if energy is None else energy.levels[0]
+        blocks = read_blocks(path, header, self.block_samples(true_rate), levels)
         for frames in self.stream_batch((torch.from_numpy(block)[None] for block in blocks), true_rate, energy):
             yield frames[0].cpu().numpy()
 

@@ -1,7 +1,5 @@
 """What a model says of clips, as arrays, and the file that keeps them."""
 
-import csv
-import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +14,10 @@ from batcache.errors import RunError, brief
 from batcache.inference.bag_scores import BagScores
 from batcache.manifest.manifest import Clip
 from batcache.storage.disk import replacing, write_file
-from batcache.storage.spreadsheet import as_number, as_text
+from batcache.storage.spreadsheet import as_number, to_csv
+
+BAT_THRESHOLD = 0.5
+"""Where the score of a bat is lower, there is said to be none."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,13 @@ class Predictions:
     offsets: NDArray[np.int64]
     groups: NDArray[np.str_] = field(default_factory=lambda: np.array([], str))
     bats: NDArray[np.float32] = field(default_factory=lambda: np.array([], np.float32))
+
+    @property
+    def may_hold_bats(self) -> NDArray[np.bool_]:
+        """Of which clips it is not said that there is no bat: in the others no species is named. Shape: ``[R]``"""
+        if not len(self.bats):
+            return np.ones(len(self.filenames), bool)
+        return np.logical_not(self.bats < BAT_THRESHOLD)  # nothing said, NaN, is no doubt
 
     def table(self) -> dict[str, NDArray[Any]]:
         """Columns by name, a row for each clip, as a DataFrame wants them: the clip and a score for each species."""
@@ -126,15 +134,13 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     No score is rounded across a threshold, and no cell is a formula.
     """
     write_arrays(path, predictions)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["filename", "start_s", "duration_s", *map(as_text, predictions.species.tolist())])
+    rows: list[list[str]] = [["filename", "start_s", "duration_s", *predictions.species.tolist()]]
     for name, start, duration, scores in zip(
         predictions.filenames, predictions.start_s, predictions.duration_s, predictions.scores, strict=True
     ):
         span = [f"{start:g}", "" if np.isnan(duration) else f"{duration:g}"]
-        table.writerow([as_text(str(name)), *span, *map(as_number, scores)])
-    write_file(path.with_suffix(".csv"), text.getvalue().encode())
+        rows.append([str(name), *span, *map(as_number, scores)])
+    write_file(path.with_suffix(".csv"), to_csv(rows))
 
 
 def read_predictions(path: Path) -> Predictions:

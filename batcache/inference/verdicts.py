@@ -9,7 +9,8 @@ time           when the recording began, by the recorder's clock, with its offse
 duration_s     true seconds
 verdict        ``species``; without one ``group``; without either ``unknown bat`` or ``no bat``, by the column ``bat``,
                or, where the model does not say that, ``no species above threshold``; ``rejected``
-species        those whose score is at or above their threshold, the highest first, separated by ``; ``
+species        those whose score is at or above their threshold, the highest first, separated by ``; ``; none where the
+               score of a bat is below 0.5
 species_group  groups of species at or above their threshold of which no member is: one is there, not said which
 bat            the score that there is a bat at all, 0 to 1, where the model says so; where it is low, species score low
 pulses         how many short sounds stand out of the background: calls, but also insects and clicks
@@ -22,8 +23,6 @@ model          the file's name and the beginning of its BLAKE3
 format_version of these columns
 """
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +32,11 @@ from numpy.typing import NDArray
 
 from batcache.config.features import FeatureConfig
 from batcache.inference.groups import SpeciesGroup, back_off
-from batcache.inference.predictions import Predictions
+from batcache.inference.predictions import BAT_THRESHOLD, Predictions
 from batcache.manifest.night import read_occasion
 from batcache.model.provenance import TrainedOn
 from batcache.storage.disk import write_file
-from batcache.storage.spreadsheet import as_number, as_text
+from batcache.storage.spreadsheet import as_number, to_csv
 from batcache.store.format.commit import CachedRecording
 
 FORMAT_VERSION = 2
@@ -47,7 +46,6 @@ SAME_AUDIO = "the same audio as"
 """Begins the note of a recording that is a copy of another."""
 SPECIES, GROUP, NOTHING, REJECTED = "species", "group", "no species above threshold", "rejected"
 UNKNOWN_BAT, NO_BAT = "unknown bat", "no bat"
-BAT_THRESHOLD = 0.5
 _OTHER_COLUMNS = (
     "path", "site", "night", "time", "duration_s", "verdict", "species", "species_group", "bat", "pulses",
     "notes", "threshold", "model", "format_version",
@@ -93,7 +91,7 @@ def list_verdicts(
     trained_on: TrainedOn | None = None,
 ) -> list[Verdict]:
     """A verdict for each recording, in the order of names: it has a row and scores, or a reason why it was rejected."""
-    place = {str(name): i for i, name in enumerate(predictions.filenames)}
+    place, may_hold_bats = {str(name): i for i, name in enumerate(predictions.filenames)}, predictions.may_hold_bats
     first: dict[tuple[str, int], str] = {}
     verdicts = []
     for name in sorted([*rows, *rejected]):
@@ -106,16 +104,21 @@ def list_verdicts(
             notes.append(LEARNT)
         if (other := first.setdefault(row.key, name)) != name:
             notes.append(f"{SAME_AUDIO} {other}")
-        counts = scores >= thresholds.species.astype(np.float32)  # as the scores are: 0.7 is not below 0.7
-        found = [i for i in np.argsort(-scores, kind="stable") if counts[i]]
+        found, of_groups = _find_named(scores, thresholds) if may_hold_bats[place[name]] else ((), ())
         species = tuple(str(predictions.species[i]) for i in found)
-        named = back_off(scores, counts, thresholds.groups, thresholds.of_groups)
         bat = predictions.bats[place[name]] if len(predictions.bats) else np.nan
         heard = None if np.isnan(bat) else float(bat)
         of_row = "; ".join(notes), row.duration_s, row.recorded_at, row.longitude, heard, pulses.get(name)
-        of_groups = tuple(group.name for group in named)
         verdicts.append(Verdict(name, _decide(species, of_groups, heard), species, scores, *of_row, of_groups))
     return verdicts
+
+
+def _find_named(scores: NDArray[np.float32], thresholds: Thresholds) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The species of a recording with a bat, the highest score first, and the groups of which it names none."""
+    counts = scores >= thresholds.species.astype(np.float32)  # as the scores are: 0.7 is not below 0.7
+    groups = back_off(scores, counts, thresholds.groups, thresholds.of_groups)
+    species = tuple(int(i) for i in np.argsort(-scores, kind="stable") if counts[i])
+    return species, tuple(group.name for group in groups)
 
 
 def _decide(species: Sequence[str], groups: Sequence[str], bat: float | None) -> str:
@@ -130,6 +133,10 @@ def _list_notes(row: CachedRecording, features: FeatureConfig) -> Iterator[str]:
     """What to know of a recording before its scores are believed."""
     if row.expansion_warning:
         yield f"time expansion taken as {row.time_expansion:g}: {row.expansion_warning}"
+    if row.header_warning:
+        yield f"the file contradicts itself: {row.header_warning}"
+    if row.constant:
+        yield "holds nothing but one value"
     if row.dead_bands:
         yield f"true rate {row.true_rate:,} Hz: nothing above {row.nyquist_hz / 1000:g} kHz"
     if row.energy_above > 0.5:
@@ -139,7 +146,8 @@ def _list_notes(row: CachedRecording, features: FeatureConfig) -> Iterator[str]:
     if row.overscale:
         yield f"samples up to {row.overscale:,g} times full scale"
     if row.channels > 1:
-        yield f"the first of {row.channels} channels"
+        taken = "the first" if row.channel == 1 else f"channel {row.channel}"
+        yield "; ".join(filter(None, (f"{taken} of {row.channels} channels", row.channel_warning)))
     if row.unread:
         yield f"metadata not all read: {row.unread}"
 
@@ -190,9 +198,6 @@ def write_verdicts(path: Path, columns: Mapping[str, Sequence[str] | Sequence[fl
     Raises:
         OSError: the disk refuses.
     """
-    text = io.StringIO()
-    table = csv.writer(text)  # its line ends, \r\n, have a name that holds either quoted
-    table.writerow(map(as_text, columns))
-    for row in zip(*columns.values(), strict=True):
-        table.writerow(as_text(cell) if isinstance(cell, str) else as_number(cell) for cell in row)
-    write_file(path, text.getvalue().encode())
+    rows = zip(*columns.values(), strict=True)
+    cells = ([cell if isinstance(cell, str) else as_number(cell) for cell in row] for row in rows)
+    write_file(path, to_csv([columns, *cells], line_end="\r\n"))

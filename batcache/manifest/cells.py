@@ -10,11 +10,17 @@ from functools import lru_cache
 from posixpath import normpath
 
 from batcache.errors import quote
+from batcache.manifest.foreign import names_species
 
+MOST_CHANNELS = 1024
 UNKNOWN = -1
 """The label of a species that was not annotated."""
 
-_LABELS = {"0": 0, "1": 1, "": UNKNOWN, "0.0": 0, "1.0": 1}  # spreadsheets write 1.0
+NOT_GIVEN = ("", "NA")
+"""Cells without a value, the latter as R writes it."""
+_LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1} | dict.fromkeys(NOT_GIVEN, UNKNOWN)  # spreadsheets write 1.0
+_BOUNDS = {"time_expansion": (1e-3, 1e3), "start_s": (0.0, 1e9), "duration_s": (1e-6, 1e9)}
+"""What can be meant: a file plays at most so many times slower than its sound was, and lasts at most 30 years."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() also takes 1_0 and nan
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -53,7 +59,7 @@ def leads_out(path: str) -> bool:
 
 
 def read_labels(cells: list[str], columns: Mapping[str, int], decimal_comma: bool) -> tuple[int, ...]:
-    """A row's labels: 1, 0, or ``UNKNOWN`` for an empty cell.
+    """A row's labels: 1, 0, or ``UNKNOWN`` for a cell that is empty or ``NA``.
 
     Args:
         cells: the whole row.
@@ -70,6 +76,8 @@ def read_labels(cells: list[str], columns: Mapping[str, int], decimal_comma: boo
     for species, text in zip(columns, texts, strict=True):
         if text not in _LABELS:
             finding = f"label {quote(text)} for {quote(species)}, expected 0, 1 or empty"
+            if names_species(species):
+                raise ValueError(finding, "Make a column of each species, with 1 where it is there, 0 where it is not")
             raise ValueError(finding, "Correct the cell, or begin the column's name with meta_ if it is no species")
     return _to_labels(texts)
 
@@ -81,20 +89,38 @@ def _to_labels(texts: tuple[str, ...]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1024)
 def read_number(column: str, cell: str, decimal_comma: bool) -> float | None:
-    """A positive number, None for an empty cell; ``start_s`` may be 0.
+    """A positive number of ``time_expansion``, ``start_s`` (it may be 0) or ``duration_s``, None for an empty cell.
+
+    Raises:
+        ValueError: no such number, or one that cannot be meant.
+    """
+    text = _trim(cell, decimal_comma)
+    if text in NOT_GIVEN:
+        return None
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    zero_fits = column == "start_s"
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero_fits):
+        expected = f"expected a finite number {'>= 0' if zero_fits else '> 0'}"
+        raise ValueError(f"{column} {quote(cell)}, {expected}", "Correct the cell")
+    least, most = _BOUNDS[column]
+    if not least <= value <= most:
+        raise ValueError(f"{column} {quote(cell)}, expected {least:g} to {most:g}", "Correct the cell")
+    return value
+
+
+@lru_cache(maxsize=256)
+def read_channel(cell: str, decimal_comma: bool) -> int:
+    """A channel, counted from 1; the first for an empty cell.
 
     Raises:
         ValueError: no such number.
     """
-    text = _trim(cell, decimal_comma)
-    if not text:
-        return None
-    value = float(text) if _NUMBER.fullmatch(text) else math.nan
-    zero_fits = column == "start_s"
-    if math.isfinite(value) and (value > 0 or (value == 0 and zero_fits)):
-        return value
-    expected = f"expected a finite number {'>= 0' if zero_fits else '> 0'}"
-    raise ValueError(f"{column} {quote(cell)}, {expected}", "Correct the cell")
+    value = read_number("channel", cell, decimal_comma)
+    if value is None:
+        return 1
+    if value != round(value) or value > MOST_CHANNELS:
+        raise ValueError(f"channel {quote(cell)}, expected 1, 2, ...", "Correct the cell")
+    return round(value)
 
 
 def _trim(cell: str, decimal_comma: bool) -> str:

@@ -1,7 +1,6 @@
 """Splits for the clips that have none, drawn by whole groups so that each split holds its share of every species."""
 
-import csv
-import io
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from batcache.manifest.manifest import Clip, Manifest
 from batcache.manifest.table import open_table
 from batcache.storage.disk import write_file
 from batcache.storage.place import Place
+from batcache.storage.spreadsheet import as_written, to_csv
 
 _ABSENCE_WEIGHT = 0.5  # of clips without a species, beside 1 of clips with it: they are rarely scarce
 
@@ -109,10 +109,9 @@ def write_with_splits(manifest: Manifest, out: Place) -> None:
     split_of = {clip.line: clip.split or "" for clip in manifest.clips}
     names = list(table.columns)
     at = table.columns.get("split", len(names))
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=table.delimiter, lineterminator="\n")
-    writer.writerow([*names[:at], "split", *names[at + 1 :]])
+    rows = [[*names[:at], "split", *names[at + 1 :]]]
     for line, cells in table.rows:
-        writer.writerow([*cells[:at], split_of[line], *cells[at + 1 :]])
-    mark = "utf-8-sig" if path.read_bytes()[:3] == b"\xef\xbb\xbf" else "utf-8"
-    write_file(out, text.getvalue().encode(mark))
+        rows.append([*map(as_written, cells[:at]), split_of[line], *map(as_written, cells[at + 1 :])])
+    with path.open("rb") as file:
+        mark = BOM_UTF8 if file.read(len(BOM_UTF8)) == BOM_UTF8 else b""
+    write_file(out, mark + to_csv(rows, table.delimiter))

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batcache.errors import ManifestError, count, quote
-from batcache.manifest.cells import read_filename, read_labels, read_number
+from batcache.manifest.cells import NOT_GIVEN, UNKNOWN, read_channel, read_filename, read_labels, read_number
 from batcache.manifest.table import Table, open_table, place_of
+from batcache.storage.names import fold
+from batcache.storage.spreadsheet import as_written
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Clip:
     ``filename`` is a POSIX path relative to the data dir, without ``.`` and, unless files outside were allowed, within
     it: then it may begin with ``..`` or be absolute. ``line`` is where the row begins,
     counted as an editor counts. ``labels`` are 1, 0 or ``UNKNOWN``, in the order of ``Manifest.species``. ``split`` is
-    in lower case; ``group`` is a site-night, which must not be cut in two.
+    in lower case; ``group`` is a site-night, which must not be cut in two. ``channel`` of the recording counts from 1.
     """
 
     filename: str
@@ -37,6 +39,7 @@ class Clip:
     time_expansion: float | None = None
     start_s: float | None = None
     duration_s: float | None = None
+    channel: int = 1
 
     @property
     def place(self) -> str:
@@ -116,14 +119,15 @@ def read_manifest(
     _check_recordings(clips)
     if not allow_leaks:
         _refuse_two_splits(clips, "recording", lambda clip: clip.filename, lambda clip: clip.filename)
-        _refuse_two_splits(clips, "group", lambda clip: clip.group, lambda clip: str(clip.group))
+        _refuse_two_splits(clips, "group", lambda clip: clip.group and fold(clip.group), lambda clip: str(clip.group))
     return Manifest(
         csvs, data_dir, species, clips, {csv: split for csv, split in (split_of or {}).items() if csv in csvs}
     )
 
 
 def check_contents(manifest: Manifest, content_of: Mapping[str, str]) -> None:
-    """Refuse one content in two splits under two names. ``content_of`` gives the content hash of a filename.
+    """Refuse one content under two names, in two splits or with opposite labels. ``content_of`` gives the content hash
+    of a filename.
 
     Raises:
         ManifestError: naming both files. Filenames that ``content_of`` lacks are not checked.
@@ -131,6 +135,27 @@ def check_contents(manifest: Manifest, content_of: Mapping[str, str]) -> None:
     _refuse_two_splits(
         manifest.clips, "content", lambda clip: content_of.get(clip.filename), lambda clip: clip.filename
     )
+    _refuse_opposite_labels(manifest, content_of)
+
+
+def _refuse_opposite_labels(manifest: Manifest, content_of: Mapping[str, str]) -> None:
+    """Refuse 1 and 0 for one species in one span of one sound."""
+    copied = {content for content, names in Counter(content_of.values()).items() if names > 1}
+    said: dict[tuple[str, float, float | None, int], Clip] = {}
+    for clip in manifest.clips:
+        content = content_of.get(clip.filename)
+        if content not in copied:
+            continue
+        for i, label in enumerate(clip.labels):
+            if label == UNKNOWN:
+                continue
+            earlier = said.setdefault((str(content), clip.start_s or 0.0, clip.duration_s, i), clip)
+            if earlier.labels[i] != label:
+                finding = (
+                    f"{quote(clip.filename)} is the same sound as {quote(earlier.filename)} at {earlier.place}, but "
+                    f"{quote(manifest.species[i])} is {label} here and {earlier.labels[i]} there"
+                )
+                raise ManifestError(clip.place, finding, "Correct one of the rows, or delete it")
 
 
 def _find_data_dir(csvs: tuple[Path, ...], data_dir: Path | None) -> Path:
@@ -150,6 +175,11 @@ def _find_data_dir(csvs: tuple[Path, ...], data_dir: Path | None) -> Path:
 def _refuse_other_species(table: Table, first: Table) -> None:
     here, there = (dict.fromkeys(t.species) for t in (table, first))
     sides = {table.csv: [s for s in here if s not in there], first.csv: [s for s in there if s not in here]}
+    alike = {fold(name): name for name in sides[first.csv]}
+    for name in sides[table.csv]:
+        if fold(name) in alike:
+            finding = f"{quote(name)} is {quote(alike[fold(name)])} in {first.csv}, in other case or Unicode form"
+            raise ManifestError(table.csv, finding, "Write it alike in both")
     findings = [f"only {csv} has {quote(', '.join(names))}" for csv, names in sides.items() if names]
     if findings:
         raise ManifestError(table.csv, "; ".join(findings), "Give both CSVs the same species")
@@ -178,22 +208,30 @@ def _read_clip(
         finding = f"{count(len(cells), 'cell')}, expected {len(columns)} as in the header"
         raise ValueError(finding, "Correct the row; a cell that holds the delimiter needs quotes")
     cells = [*cells, ""]  # where a column that is absent, -1, finds nothing
-    split = cells[columns["split"]].strip().lower() if "split" in columns else table.split
+    split = _read_name(cells[columns["split"]]).lower() if "split" in columns else table.split
     return Clip(
-        read_filename(cells[0], allow_outside),
+        read_filename(as_written(cells[0]), allow_outside),
         table.csv,
         line,
         read_labels(cells, label_columns, comma),
         sys.intern(split) if split else None,
-        sys.intern(cells[columns.get("group", -1)].strip()) or None,
+        sys.intern(_read_name(cells[columns.get("group", -1)])) or None,
         read_number("time_expansion", cells[columns.get("time_expansion", -1)], comma),
         read_number("start_s", cells[columns.get("start_s", -1)], comma),
         read_number("duration_s", cells[columns.get("duration_s", -1)], comma),
+        read_channel(cells[columns.get("channel", -1)], comma),
     )
 
 
+def _read_name(cell: str) -> str:
+    """A split or a group; empty where none is given."""
+    name = as_written(cell).strip()
+    return "" if name in NOT_GIVEN else name
+
+
 def _check_recordings(clips: Iterable[Clip]) -> None:
-    """Refuse a clip that is given twice and a recording with two time expansions, one of them missing included."""
+    """Refuse a clip that is given twice and a recording with two time expansions, one of them missing included, or of
+    two channels."""
 
     def span(clip: Clip) -> tuple[str, float, float | None]:
         return clip.filename, clip.start_s or 0.0, clip.duration_s
@@ -213,6 +251,9 @@ def _check_recordings(clips: Iterable[Clip]) -> None:
             here, there = (c.time_expansion or "none" for c in (clip, earlier))
             finding = f"time_expansion {here} for {quote(clip.filename)}, but {there} at {earlier.place}"
             raise ManifestError(clip.place, finding, "Give all clips of a recording the same")
+        if earlier.channel != clip.channel:
+            finding = f"channel {clip.channel} of {quote(clip.filename)}, but {earlier.channel} at {earlier.place}"
+            raise ManifestError(clip.place, finding, "Take one channel of a recording, or copy it under another name")
 
 
 def _refuse_two_splits(

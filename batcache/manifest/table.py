@@ -5,17 +5,23 @@ from contextlib import suppress
 from csv import Error as CsvError
 from csv import reader as csv_reader
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 
-from batcache.errors import ManifestError, quote
+from batcache.errors import ManifestError, quote, visible
+from batcache.manifest.foreign import recognise, recognise_bytes
+from batcache.storage.names import fold
+from batcache.storage.spreadsheet import as_written
 
 # fmt: off
 _RESERVED = frozenset({
     "filename", "split", "group", "time_expansion", "start_s", "duration_s", "sample_rate", "duration",
-    "recorded_at", "latitude", "longitude", "site", "recorder", "notes",
+    "recorded_at", "latitude", "longitude", "site", "recorder", "notes", "channel",
 })
 # fmt: on
+_LONGEST_LINE = 1 << 24
+"""Characters: a header of a million species. What is longer is no table, and may have no end."""
 _SPLIT_OF_NAME = {"train.csv": "train", "val.csv": "val", "test.csv": "test"}
 
 
@@ -67,24 +73,37 @@ def read_table(csv: Path) -> tuple[dict[str, int], str, Iterator[tuple[int, list
     rows = _read_rows(csv, chain([first_line], lines), delimiter)
     _, cells = next(rows, (1, [""]))
     columns: dict[str, int] = {}
-    for position, name in enumerate(" ".join(cell.split()) for cell in cells):
+    for position, name in enumerate(map(_name_of, cells)):
         if name and name in columns:
             raise ManifestError(place_of(csv, 1), f"two columns are named {quote(name)}", "Rename or delete one")
         columns[name] = position
     return columns, delimiter, rows
 
 
+def _name_of(cell: str) -> str:
+    """The name of a column. A line break or run of spaces within it counts as one space."""
+    return " ".join(as_written(cell).split())
+
+
 def _read_lines(csv: Path) -> Iterator[str]:
     try:
-        with csv.open(encoding="utf-8-sig", newline="") as file:
-            for number, line in enumerate(file, 1):
+        with csv.open("rb") as raw:
+            if foreign := recognise_bytes(raw.peek(16)):
+                raise ManifestError(csv, f"{foreign[0]}, expected a CSV", foreign[1])
+            number = 0
+            file = TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+            while line := file.readline(_LONGEST_LINE):
+                number += 1
                 if "\0" in line:
                     raise ManifestError(place_of(csv, number), "a NUL byte, expected text", "Save it as UTF-8")
+                if len(line) == _LONGEST_LINE:
+                    finding = f"a line of more than {_LONGEST_LINE:,} characters"
+                    raise ManifestError(place_of(csv, number), finding, "Pass a CSV")
                 yield line
     except OSError as error:
         raise ManifestError(csv, f"cannot be read ({error.strerror})", "Pass a readable CSV") from None
     except UnicodeDecodeError:
-        raise ManifestError(csv, "not UTF-8 text", "Save it as UTF-8") from None
+        raise ManifestError(csv, "not UTF-8 text", "Save it as UTF-8 (in Excel: CSV UTF-8)") from None
 
 
 def _find_delimiter(header: str) -> str:
@@ -113,18 +132,28 @@ def _read_rows(csv: Path, lines: Iterable[str], delimiter: str) -> Iterator[tupl
 
 
 def _find_columns(csv: Path, cells: list[str]) -> dict[str, int]:
-    """Return the position of each name. A line break or run of spaces within a name counts as one space."""
+    """Return the position of each name."""
     place = place_of(csv, 1)
-    names = [" ".join(cell.split()) for cell in cells]
+    names = [*map(_name_of, cells)]
+    if foreign := recognise(names):
+        raise ManifestError(csv, f"this is {foreign[0]}, expected a CSV of clips", foreign[1])
     if names[0] != "filename":
         finding = f"the first column is {quote(names[0])}, expected 'filename'"
         raise ManifestError(place, finding, "Put filename first; separate by comma, semicolon or tab")
     columns: dict[str, int] = {}
+    alike: dict[str, str] = {}
     for position, name in enumerate(names):
         if not name:
             raise ManifestError(place, f"column {position + 1} has no name", "Name it or delete it")
         if name in columns:
             raise ManifestError(place, f"two columns are named {quote(name)}", "Rename or delete one")
+        if visible(name) != name:
+            finding = f"the name of column {position + 1}, {quote(name)}, has a character that does not show"
+            raise ManifestError(place, finding, "Type the name anew")
+        other = alike.setdefault(fold(name), name)
+        if other != name:
+            finding = f"columns {quote(other)} and {quote(name)} differ in letter case or Unicode form alone"
+            raise ManifestError(place, finding, "Make one of them, or give them names that differ")
         if _is_reserved(name.lower()) and not _is_reserved(name):
             finding = f"column {quote(name)}, expected {quote(name.lower())} or a species"
             raise ManifestError(place, finding, "Write it in lower case")

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from batcache.errors import ConfigError
-from batcache.storage.s3_client import asking, repeat, status_of
+from batcache.storage.s3_client import ask, status_of
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
 
 SCHEME = "s3://"
 PART_BYTES = 8 << 20  # of an upload in parts
@@ -75,28 +78,35 @@ class S3Path:
 
     def exists(self) -> bool:
         """Whether there is an object of this name."""
-        with asking(self) as client:
+
+        def head(client: "S3Store") -> object:
             import obstore
 
-            try:
-                obstore.head(client, self.key)
-            except FileNotFoundError:
-                return False
+            return obstore.head(client, self.key)
+
+        try:
+            ask(self, head)
+        except FileNotFoundError:
+            return False
         return True
 
     def read_bytes(self) -> bytes:
         """Read a whole object. Raises FileNotFoundError where there is none."""
-        with asking(self) as client:
+
+        def get(client: "S3Store") -> bytes:
             import obstore
 
-            return repeat(lambda: bytes(obstore.get(client, self.key).bytes()))
+            return bytes(obstore.get(client, self.key).bytes())
+
+        return ask(self, get)
 
     def read_range(self, start: int, count: int) -> memoryview:
         """Read ``count`` bytes from byte ``start`` on, fewer where the object ends before.
 
         Raises FileNotFoundError where there is no object.
         """
-        with asking(self) as client:
+
+        def get_range(client: "S3Store") -> memoryview:
             import obstore
             from obstore.exceptions import GenericError
 
@@ -107,19 +117,28 @@ class S3Path:
                     return memoryview(b"")
                 raise
 
+        return ask(self, get_range)
+
     def write_bytes(self, content: bytes) -> None:
         """Write a whole object, or leave the one that is there."""
-        with asking(self) as client:
+
+        def put(client: "S3Store") -> None:
             import obstore
 
             obstore.put(client, self.key, content, use_multipart=False)
 
+        ask(self, put)
+
     def upload(self, file: BinaryIO) -> None:
         """Upload what an open file holds, in parts of 8 MB where it is larger than one."""
-        with asking(self) as client:
+
+        def put(client: "S3Store") -> None:
             import obstore
 
+            file.seek(0)
             obstore.put(client, self.key, file, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+
+        ask(self, put)
 
     def create_exclusively(self, content: bytes) -> bool:
         """Write an object unless there is one of this name; return whether it was written.
@@ -127,42 +146,53 @@ class S3Path:
         Of several processes that try at once, one is told True. An answer may get lost and the request be repeated: a
         process that then finds its own content has written it. The contents of different processes must differ.
         """
-        with asking(self) as client:
+
+        def create(client: "S3Store") -> bool:
             import obstore
             from obstore.exceptions import AlreadyExistsError
 
             try:
-                repeat(lambda: obstore.put(client, self.key, content, mode="create"))
+                obstore.put(client, self.key, content, mode="create")
             except AlreadyExistsError:
-                return repeat(lambda: bytes(obstore.get(client, self.key).bytes())) == content
-        return True
+                return False
+            return True
+
+        return ask(self, create) or self.read_bytes() == content
 
     def glob(self, pattern: str) -> Iterator[Self]:
         """The objects and folders right in this folder whose names match a pattern such as ``*.json``, sorted."""
-        with asking(self) as client:
+
+        def list_folder(client: "S3Store") -> list[str]:
             import obstore
 
-            found = repeat(lambda: obstore.list_with_delimiter(client, self.key))
-        keys = [*found["common_prefixes"], *(there["path"] for there in found["objects"])]
-        names = sorted(key.rpartition("/")[2] for key in keys)
+            found = obstore.list_with_delimiter(client, self.key)
+            return [*found["common_prefixes"], *(there["path"] for there in found["objects"])]
+
+        names = sorted(key.rpartition("/")[2] for key in ask(self, list_folder))
         return (self / name for name in names if fnmatchcase(name, pattern))
 
     def sizes(self) -> dict[str, int]:
         """The size in bytes of every object under this folder, by its path from here, such as ``3/0/0``."""
-        with asking(self) as client:
+
+        def list_all(client: "S3Store") -> dict[str, int]:
             import obstore
 
-            pages = repeat(lambda: list(obstore.list(client, f"{self.key}/", chunk_size=1000)))
-        return {there["path"].removeprefix(f"{self.key}/"): there["size"] for page in pages for there in page}
+            pages = obstore.list(client, f"{self.key}/", chunk_size=1000)
+            return {there["path"].removeprefix(f"{self.key}/"): there["size"] for page in pages for there in page}
+
+        return ask(self, list_all)
 
     def unlink(self, *, missing_ok: bool = False) -> None:
         """Delete an object. S3 does not say whether there was one."""
         if missing_ok and not self.exists():  # which takes no right to delete
             return
-        with asking(self) as client:
+
+        def delete(client: "S3Store") -> None:
             import obstore
 
-            repeat(lambda: obstore.delete(client, self.key))
+            obstore.delete(client, self.key)
+
+        ask(self, delete)
 
     def remove_tree(self) -> None:
         """Delete every object under this folder."""

@@ -1,21 +1,23 @@
 """Requests to an S3-compatible object store: the client, its credentials, and what becomes of a request that fails.
 
-Requests that fail are repeated, for a bounded time. boto3 finds the credentials in the environment or in AWS's own
+Every request that fails for a reason which may pass is repeated for two to three minutes, whatever it does: all that
+are made here may be made twice. boto3 finds the credentials in the environment or in AWS's own
 files and hands them to the client: nothing here keeps or names them. The text of an answer is never passed on, since
 S3 writes key ids and signatures into it; its HTTP status and S3's error code are.
 """
 
 import errno
+import random
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from batcache.errors import UnreachableError
+from batcache.storage.waiting import WAITING
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -29,34 +31,65 @@ _GIVE_UP = "Run the same command again; if this stays, check --endpoint, --regio
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a request may take, and for how long and how often it is repeated where it fails."""
+    """How long a request may take, and for how long it is repeated where it fails.
+
+    The client repeats it a few times at once, ``retries``, which also spares the parts of an upload that were sent.
+    Then it is made anew, with growing pauses, until ``retrying_s`` have passed since it was first made.
+    """
 
     connect_s: float = 10
     request_s: float = 60
-    retries: int = 8
+    retries: int = 3
     retrying_s: float = 120
     first_wait_s: float = 0.2
     longest_wait_s: float = 10
 
 
 PATIENCE = Patience()
+_AT_ONCE_S = 5  # the client begins no retry of its own after so long
+_PASSING_STATUS = ("408", "425", "429", "5")
+_PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "OperationAborted", "ConditionalRequestConflict"})
 
 
-@contextmanager
-def asking(place: "S3Path") -> "Iterator[S3Store]":
-    """A client for requests about ``place``, whose own errors become ours.
+def ask(place: "S3Path", request: "Callable[[S3Store], T]") -> T:
+    """What a request about ``place`` returns. Errors that may pass have it made again, the client's own become ours.
+
+    Args:
+        place: what the request is about.
+        request: is given a client. Made twice it must do what it does once: an answer may get lost.
 
     Raises:
         FileNotFoundError: there is no such object; names it.
         UnreachableError: the object store cannot be reached, refuses, or fails for too long; or obstore, boto3 or
             credentials are missing.
     """
-    from_client: tuple[type[Exception], ...] = ()
-    try:
-        from obstore.exceptions import BaseError
+    client = _connect(place)
+    from obstore.exceptions import BaseError
 
-        from_client = (BaseError, FileNotFoundError, ValueError)
-        client = connect(place.bucket, place.endpoint, place.region, PATIENCE)
+    began, pause = time.monotonic(), PATIENCE.first_wait_s
+    while True:
+        try:
+            answer = request(client)
+        except (BaseError, FileNotFoundError, ValueError) as error:
+            if isinstance(error, FileNotFoundError) and _code(error) in ("", "NoSuchKey"):
+                raise FileNotFoundError(errno.ENOENT, "no such object", str(place)) from None
+            wrong = _unreachable(place, error)
+            left = began + PATIENCE.retrying_s - time.monotonic()
+            if left <= 0 or not _may_pass(error):
+                WAITING.is_over()
+                raise wrong from None
+        else:
+            WAITING.is_over()
+            return answer
+        told = f"{place}: {wrong.finding}; asking again for up to {round(left):,} s"
+        if not WAITING.wait(began, min(left, random.uniform(pause / 2, pause)), told):
+            raise wrong
+        pause = min(2 * pause, PATIENCE.longest_wait_s)
+
+
+def _connect(place: "S3Path") -> "S3Store":
+    try:
+        return connect(place.bucket, place.endpoint, place.region, PATIENCE)
     except ImportError:
         remedy = "pip install 'batcache[s3]'"
         raise UnreachableError(place, "obstore and boto3, which S3 takes, are not installed", remedy) from None
@@ -66,12 +99,16 @@ def asking(place: "S3Path") -> "Iterator[S3Store]":
     except Exception as error:  # boto3 has as many kinds as AWS has ways to give credentials
         finding = f"the AWS settings cannot be used ({type(error).__name__})"
         raise UnreachableError(place, finding, "Check AWS_PROFILE, --region and ~/.aws") from None
-    try:
-        yield client
-    except from_client as error:
-        if isinstance(error, FileNotFoundError) and _code(error) in ("", "NoSuchKey"):
-            raise FileNotFoundError(errno.ENOENT, "no such object", str(place)) from None
-        raise _unreachable(place, error) from None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same request may succeed later: the network, or a server that is busy or away."""
+    from obstore.exceptions import GenericError
+
+    status = status_of(error)
+    if status or _code(error):
+        return status.startswith(_PASSING_STATUS) or _code(error) in _PASSING_CODES
+    return isinstance(error, GenericError)
 
 
 def _unreachable(place: "S3Path", error: Exception) -> UnreachableError:
@@ -93,23 +130,6 @@ def _unreachable(place: "S3Path", error: Exception) -> UnreachableError:
 
 class _NoCredentialsError(Exception):
     pass
-
-
-def repeat(ask: Callable[[], T]) -> T:
-    """Ask again where an answer breaks off and the client does not do so by itself: it does for most requests."""
-    from obstore.exceptions import GenericError
-
-    until = time.monotonic() + PATIENCE.retrying_s
-    for _ in range(PATIENCE.retries):
-        try:
-            return ask()
-        except GenericError as error:
-            asked_before = re.search(r"\bretries: [1-9]", str(error))
-            broke_off = re.search(r"kind: (Interrupted|Timeout)", str(error))
-            if asked_before or not broke_off or time.monotonic() > until:
-                raise
-        time.sleep(PATIENCE.first_wait_s)
-    return ask()
 
 
 def status_of(error: Exception) -> str:
@@ -150,7 +170,7 @@ def connect(bucket: str, endpoint: str | None, region: str | None, patience: Pat
         },
         retry_config={
             "max_retries": patience.retries,
-            "retry_timeout": timedelta(seconds=patience.retrying_s),
+            "retry_timeout": timedelta(seconds=min(patience.retrying_s, _AT_ONCE_S)),
             "backoff": {
                 "init_backoff": timedelta(seconds=patience.first_wait_s),
                 "max_backoff": timedelta(seconds=patience.longest_wait_s),

@@ -133,7 +133,8 @@ class _Row:
 
 
 def _test_night(night: SiteNight, survey: Survey, confusion: Confusion, drawn: NDArray[np.float64]) -> Iterator[_Row]:
-    scores = survey.predictions.scores[night.rows][:, confusion.columns]
+    may_hold_bats = survey.predictions.may_hold_bats[night.rows, None]
+    scores = np.where(may_hold_bats, survey.predictions.scores[night.rows][:, confusion.columns], np.nan)
     thresholds = survey.thresholds[confusion.columns]
     for found in judge_night(identify(scores, thresholds), confusion, drawn):
         yield _Row(night, int((scores >= thresholds)[:, found.species].sum()), found)

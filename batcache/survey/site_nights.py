@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import PredictError
+from batcache.errors import PredictError, quote, shorten
 from batcache.inference.predictions import Predictions, read_predictions
 from batcache.inference.verdicts import FORMAT_VERSION, REJECTED, SAME_AUDIO
 from batcache.manifest.table import place_of, read_table
@@ -67,13 +67,13 @@ def read_survey(folder: Path, site: str | None = None) -> Survey:
     models = set()
     for line, row in _read_rows(table, _NEEDED):
         if row["format_version"] != str(FORMAT_VERSION):
-            finding = f"version {row['format_version']} of its columns, this batcache reads {FORMAT_VERSION}"
+            finding = f"version {shorten(row['format_version'])} of its columns, this batcache reads {FORMAT_VERSION}"
             raise PredictError(place_of(table, line), finding, _REMEDY)
         if row["verdict"] == REJECTED:
             continue
         path = row["path"] if row["path"] in place else as_written(row["path"])
         if path not in place:
-            raise PredictError(place_of(table, line), f"no scores of {path!r} in instances.npz", _REMEDY)
+            raise PredictError(place_of(table, line), f"no scores of {quote(path)} in instances.npz", _REMEDY)
         models.add(row["model"])
         where = as_written(row["site"].strip()) or site or "", as_written(row["night"].strip())
         if row["notes"].startswith(SAME_AUDIO) or f"; {SAME_AUDIO}" in row["notes"]:
@@ -97,8 +97,10 @@ def _read_thresholds(table: Path, species: list[str]) -> NDArray[np.float64]:
     for line, row in (said[name] for name in species):
         try:
             thresholds.append(float(row["threshold"].replace(",", ".")))
+            if not np.isfinite(thresholds[-1]):
+                raise ValueError
         except ValueError:
-            finding = f"threshold {row['threshold']!r}, expected a number"
+            finding = f"threshold {quote(row['threshold'])}, expected a number"
             raise PredictError(place_of(table, line), finding, _REMEDY) from None
     return np.array(thresholds)
 

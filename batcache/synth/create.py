@@ -1,15 +1,14 @@
 """A manifest rendered into a folder: a WAV for each row, and ``events.csv`` with every call that is in them."""
 
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
+from batcache.children import is_ending, process_pool
 from batcache.errors import ManifestError, SynthError, did_you_mean, list_some
 from batcache.manifest.manifest import Manifest
 from batcache.progress import OnProgress, Progress, ignore_progress
@@ -99,7 +98,7 @@ def create(
     tasks = [todo[i : i + _ROWS_A_TASK] for i in range(0, len(todo), _ROWS_A_TASK)]
     if tasks:
         workers = min(os.cpu_count() or 1, len(tasks), _MOST_WORKERS)
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with process_pool(workers) as pool:
             try:
                 for i, (events, fresh) in enumerate(pool.map(_render_rows, tasks, repeat(out), repeat(force)), 1):
                     ledger.add(tasks[i - 1], events)
@@ -108,8 +107,6 @@ def create(
                     on_progress(Progress("synth", done, len(rows)))
             except BrokenProcessPool:
                 raise SynthError(out, "a rendering process was killed", "Free some memory, run it again") from None
-            finally:
-                pool.shutdown(cancel_futures=True)
     ledger.close()
     calls = sum(len(ledger.events.get(filename, ())) for filename, *_ in rows)
     return SynthReport(out, len(rows), written, len(rows) - written, calls)
@@ -120,6 +117,8 @@ def _render_rows(rows: Sequence[Row], out: Path, force: bool) -> tuple[Events, i
     events: Events = {}
     written = 0
     for filename, species, group, rate_hz in rows:
+        if is_ending():
+            break
         clip, place = render(filename, species, group, rate_hz), out / filename
         content = wav_bytes(clip, filename)
         if not place.exists() or place.read_bytes() != content:

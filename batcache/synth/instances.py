@@ -4,12 +4,12 @@ A trunk learns faster from "this half second holds this species" than from "thes
 """
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from batcache.manifest.manifest import Manifest
 from batcache.storage.disk import write_file
+from batcache.storage.spreadsheet import as_written, to_csv
 from batcache.synth.render import DURATION_S
 
 CLEAR_SNR_DB = 6.0
@@ -31,18 +31,16 @@ def write_instances(manifest: Manifest, out: Path, instance_s: float, fmax: floa
     labels = {clip.filename: [["0"] * len(column) for _ in range(count)] for clip in manifest.clips}
     with (out / "events.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            if row["filename"] in labels:
-                _mark(labels[row["filename"]], row, column[row["species"]], instance_s, fmax)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["filename", "start_s", "duration_s", "split", "group", *manifest.species])
+            if (name := as_written(row["filename"])) in labels:
+                _mark(labels[name], row, column[as_written(row["species"])], instance_s, fmax)
+    rows = [["filename", "start_s", "duration_s", "split", "group", *manifest.species]]
     for clip in manifest.clips:
         for i, cells in enumerate(labels[clip.filename]):
             span = [f"{i * instance_s:g}", f"{instance_s:g}"]
             split = "train" if clip.split == "test" else clip.split or ""
-            writer.writerow([clip.filename, *span, split, clip.group or "", *cells])
+            rows.append([clip.filename, *span, split, clip.group or "", *cells])
     place = out / INSTANCES
-    write_file(place, text.getvalue().encode())
+    write_file(place, to_csv(rows))
     return place
 
 

@@ -5,7 +5,6 @@
 """
 
 import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from batcache.config.features import digest
 from batcache.errors import SynthError
 from batcache.storage.disk import write_file
+from batcache.storage.spreadsheet import as_written, to_csv
 from batcache.synth.render import RATE_HZ
 
 SIMULATOR_VERSION = 1
@@ -90,7 +90,7 @@ def _read_closed(out: Path, *, force: bool) -> tuple[dict[str, Stamp | None], Ev
             header, *rows = csv.reader(file)
         if tuple(header) != EVENT_COLUMNS:
             raise ValueError(header)
-        for filename, *event in rows:
+        for filename, *event in ([as_written(cell) for cell in row] for row in rows):
             events.setdefault(filename, []).append(event)
     except (OSError, ValueError, csv.Error):
         if place.exists() and not force:
@@ -117,7 +117,5 @@ def _stamp(out: Path, row: Row) -> Stamp | None:
 
 
 def _table(events: Events) -> bytes:
-    text = io.StringIO()
     rows = ([filename, *event] for filename in sorted(events) for event in events[filename])
-    csv.writer(text, lineterminator="\n").writerows([EVENT_COLUMNS, *rows])
-    return text.getvalue().encode()
+    return to_csv([EVENT_COLUMNS, *rows])

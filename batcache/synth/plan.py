@@ -1,7 +1,5 @@
 """Which species are in which clip of which night: a manifest as a passive survey would bring home, made up."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from batcache.storage.spreadsheet import to_csv
 from batcache.synth.repertoire import BY_NAME
 from batcache.synth.virtual import is_virtual
 
@@ -124,10 +123,5 @@ def _columns(species: Sequence[str]) -> tuple[str, ...]:
 def manifest_csv(plan: Sequence[Row], species: Sequence[str] = ()) -> str:
     """The plan in the project's manifest format, a column for each of these species, or for all."""
     names = _columns(species)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["filename", "split", "group", *names])
-    writer.writerows(
-        [row.filename, row.split, row.group, *(int(name in row.species) for name in names)] for row in plan
-    )
-    return out.getvalue()
+    rows = ([row.filename, row.split, row.group, *(int(name in row.species) for name in names)] for row in plan)
+    return to_csv([["filename", "split", "group", *names], *rows]).decode()

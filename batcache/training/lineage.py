@@ -6,7 +6,6 @@ heard: ``learnt`` from, or ``validated`` on. A row of kind ``unknown`` says that
 """
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from batcache.errors import RunError, brief, count
 from batcache.model.start import Start, start_model
 from batcache.model.transfer import Transfer
 from batcache.storage.disk import write_file
+from batcache.storage.spreadsheet import as_written, to_csv
 from batcache.training.clips.bags import Bag
 from batcache.training.clips.splits import SplitRow, read_splits
 from batcache.training.runs import read_run_config
@@ -115,15 +115,13 @@ def start_unheard(config: ModelConfig, features: FeatureConfig, species: Sequenc
 
 def write_earlier(run: Path, heard: Heard) -> None:
     """Write what the models that a run goes on from have heard."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    rows = [_COLUMNS]
     for kind, clips in (("learnt", heard.learnt), ("validated", heard.validated)):
-        writer.writerows([content, "", kind] for content in sorted(clips.contents))
-        writer.writerows(["", group, kind] for group in sorted(clips.groups))
+        rows += [[content, "", kind] for content in sorted(clips.contents)]
+        rows += [["", group, kind] for group in sorted(clips.groups)]
     if not heard.is_all:
-        writer.writerow(["", "", "unknown"])
-    write_file(run / _EARLIER, text.getvalue().encode())
+        rows.append(["", "", "unknown"])
+    write_file(run / _EARLIER, to_csv(rows))
 
 
 def read_earlier(run: Path) -> Heard:
@@ -140,7 +138,7 @@ def read_earlier(run: Path) -> Heard:
             raise ValueError(f"columns {', '.join(header)}")
         by_kind: dict[str, list[tuple[str, str]]] = {kind: [] for kind in _KINDS}
         for content, group, kind in rows:
-            by_kind[kind].append((content, group))
+            by_kind[kind].append((content, as_written(group)))
     except FileNotFoundError:
         return Heard(is_all=not isinstance(read_run_config(run).model.init, Path))
     except (OSError, ValueError, KeyError, csv.Error) as error:

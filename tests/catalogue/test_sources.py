@@ -160,6 +160,18 @@ def test_batdetect2_tells_calls_and_what_it_divided_their_times_by(tmp_path: Pat
     assert read(path)[1][0].names == ()  # what a program found no call in is not annotated
 
 
+def test_a_csv_of_batdetect2_is_of_the_recording_that_its_name_tells_and_has_no_sure_times(tmp_path: Path) -> None:
+    header = ",det_prob,start_time,end_time,high_freq,low_freq,class,class_prob"
+    table = write(tmp_path / "a.wav.csv", f"{header}\n0,0.9,0.05,0.06,5e4,4e4,Myotis daubentonii,0.8\n")
+    kind, (label,) = read(table)
+    assert (kind, label.file, label.names, label.start_s) == ("BatDetect2", "a.wav", ("Myotis daubentonii",), None)
+
+
+def test_a_folder_beside_the_name_is_the_recordings(tmp_path: Path) -> None:
+    _, (label,) = read(write(tmp_path / "own.csv", "Filename,Folder,Species\na.wav,mill\\0412,Pippip\n"))
+    assert label.file == "mill\\0412/a.wav"
+
+
 def test_batdetect2_that_is_damaged_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(detected(annotation=[{"class": "x"}])))
     with pytest.raises(ManifestError, match=r"a\.json: not as BatDetect2 writes it"):

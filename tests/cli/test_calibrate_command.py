@@ -3,13 +3,19 @@
 import csv
 from pathlib import Path
 
+import soundfile
+
 from tests.cli.conftest import run_of
 from tests.command import batcache
 
 
 def test_reviewed_rows_calibrate_a_model_and_predict_and_info_say_so(done: Path) -> None:
     model = str(run_of(done) / "checkpoints" / "best_model.pt")
-    first = batcache("predict", "wav", "--model", model, "--device", "cpu", cwd=done)
+    (done / "new").mkdir()
+    for i in range(12):  # other recordings than those learnt from, though they sound alike
+        samples, rate = soundfile.read(done / "wav" / f"{i:02d}.wav")
+        soundfile.write(done / "new" / f"{i:02d}.wav", samples * 0.9, rate)
+    first = batcache("predict", "new", "--model", model, "--device", "cpu", cwd=done)
     assert first.returncode == 0, first.stderr
     assert (
         "each species at its own threshold" in first.stdout
@@ -23,7 +29,7 @@ def test_reviewed_rows_calibrate_a_model_and_predict_and_info_say_so(done: Path)
     assert made.returncode == 0, made.stderr
     assert "recalibrated on 12 reviewed rows (reviewed.csv): Forty-five" in made.stderr
     assert (done / model).with_name("best_model.pt.calibration.json").exists()
-    again = batcache("predict", "wav", "--model", model, "--device", "cpu", "--fit-prevalence", cwd=done)
+    again = batcache("predict", "new", "--model", model, "--device", "cpu", "--fit-prevalence", cwd=done)
     assert "rows that were reviewed" in again.stdout and "recalibrated on 12 reviewed rows" in again.stderr
     assert "share of clips that hold a species" in again.stdout
     with (done / "predictions" / "thresholds.csv").open(encoding="utf-8", newline="") as file:

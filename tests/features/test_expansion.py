@@ -76,8 +76,11 @@ def test_guano_then_wamd_are_believed() -> None:
     assert says(44_100, wamd_expansion=12.5) == Expansion(12.5, "wamd")
 
 
-def test_a_samplerate_that_repeats_the_header_beside_a_te_is_no_contradiction() -> None:
-    assert says(38_400, guano_expansion=10.0, guano_rate=38_400.0) == Expansion(10.0, "guano TE")
+def test_a_samplerate_that_repeats_the_header_beside_a_te_is_no_contradiction_where_length_confirms_the_te() -> None:
+    found = says(38_400, seconds=50.0, guano_expansion=10.0, guano_rate=38_400.0, guano_length_s=5.0)
+    assert found == Expansion(10.0, "guano TE")
+    found = says(38_400, guano_expansion=10.0, guano_rate=38_400.0)
+    assert found == Expansion(10.0, "guano TE", "guano Samplerate says 1")
 
 
 def test_a_length_in_true_seconds_confirms_a_samplerate() -> None:

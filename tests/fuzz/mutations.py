@@ -26,7 +26,8 @@ from batcache.config.load import load_config
 from batcache.config.settings import Config, to_plain
 from batcache.errors import BatcacheError
 from batcache.features.audio import content_hash, read_blocks, read_header
-from batcache.features.expansion import find_expansion
+from batcache.features.expansion import doubt_length, find_expansion
+from batcache.features.levels import Levels
 from batcache.features.metadata import read_metadata
 from batcache.manifest.manifest import read_manifest
 from batcache.store.format.array import read_array_metadata, resize
@@ -49,11 +50,18 @@ HANG_S = 30.0
 KEPT_AUDIO = 4000  # bytes; of the real files only the headers matter
 NUMBERS = [0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF, 1 << 36]
 SCRAPS = [b"guan", b"wamd", b"data", b"fmt ", b"RIFF", b"RF64", b"ds64", b"fLaC", b"riff", b"LIST", b"\0" * 8, b"\n:\n"]
+SCRAPS += [b"BW64", b"ID3\4\0\0\0\0\0\7", b"INFOICMT", b"Recorded at 22:10:00 12/04/2024 (UTC+9", b"AudioMoth"]
 TEXT_SCRAPS = [
     *(b"\n", b"\r\n", b",", b";", b"\t", b'"', b"\0", b"\xff", b"\xef\xbb\xbf", b"../", b"/", b"C:\\", b"1e999", b"-1"),
     *(b"nan", b": ", b"- ", b"[", b"{", b"}", b"&a ", b"*a", b"!!python/name:os.system", b"? ", b"<<: *a", b"|\n"),
     *(b"0x", b"9" * 5000, b"2024-13-41", b"!!binary x", b"!!int x", b"---\n", b"[" * 2000),
 ]
+
+
+COMMENT = (
+    b"INFOICMT\x80\0\0\0Recorded at 22:10:00 12/04/2024 (UTC) by AudioMoth 0123456789ABCDEF at medium gain "
+    b"while battery was 4.1V and temperature was -1.2C."
+).ljust(12 + 128, b"\0")
 
 
 def audio_seeds(folder: Path, real: Path | None) -> list[bytes]:
@@ -67,6 +75,7 @@ def audio_seeds(folder: Path, real: Path | None) -> list[bytes]:
         riff(*tags, pcm(96_000), chunk(b"LIST", b"INFOIART\4\0\0\0abc\0"), ramp),
         riff(pcm(384_000, tag=3, bits=32), chunk(b"fact", b"\0\2\0\0"), floats),
         riff(pcm(48_000, channels=2, bits=24), chunk(b"data", bytes(600)), tags[0]),
+        riff(pcm(48_000), chunk(b"LIST", COMMENT), ramp, chunk(b"junk", b"odd")[:-1], tags[0]),
     ]
     for kind, subtype in (("WAVEX", "PCM_16"), ("RF64", "PCM_24"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24")):
         place = folder / "seed"
@@ -192,8 +201,10 @@ def read_audio(path: Path) -> None:
     header = read_header(path)
     metadata = read_metadata(path, header)
     assert content_hash(path, header)
-    find_expansion(path, header, metadata, None)
-    assert sum(map(len, read_blocks(path, header, 1 << 16))) == header.samples
+    doubt_length(header, metadata, find_expansion(path, header, metadata, None).factor)
+    levels = Levels()
+    assert sum(map(len, read_blocks(path, header, 1 << 16, levels))) == header.samples
+    assert "\n" not in f"{levels.warning}{header.warning}{metadata.unread}"
 
 
 def read_csv(path: Path) -> None:

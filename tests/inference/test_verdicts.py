@@ -91,6 +91,22 @@ def test_a_group_stands_where_none_of_its_species_does() -> None:
     np.testing.assert_array_equal(table["probability both"], [0.8, 0.9, np.nan])
 
 
+def test_where_there_is_no_bat_no_species_and_no_group_is_named_whatever_their_scores() -> None:
+    blank = {name: np.array([]) for name in Predictions.__dataclass_fields__}
+    names = np.array([f"{i}.wav" for i in range(5)])
+    given = {"filenames": names, "species": np.array(SPECIES), "bats": np.array([0.49, 0.5, 0.49, 0.5, np.nan], "f4")}
+    scores = np.array([[0.9, 0.3], [0.9, 0.3], [0.45, 0.3], [0.45, 0.3], [0.9, 0.3]], "f4")
+    says = Predictions(**blank | given | {"scores": scores})
+    rows = {name: msgspec.structs.replace(ROW, path=name, content=name) for name in names.tolist()}
+    group = SpeciesGroup("both", (0, 1))
+    verdicts = list_verdicts(rows, {}, says, Thresholds(np.array([0.5, 0.5]), [group], [0.4]), FeatureConfig(), {})
+    assert [v.verdict for v in verdicts] == ["no bat", "species", "no bat", "group", "species"]
+    assert [v.species for v in verdicts] == [(), ("Low",), (), (), ("Low",)]
+    assert [v.groups for v in verdicts] == [(), (), (), ("both",), ()]
+    table = columns_of(verdicts, SPECIES, 0.5, "model.pt 12345678")
+    np.testing.assert_array_equal(table["Low"], scores[:, 0])  # scores stay
+
+
 def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:
     names = [
         "=1+1.wav",
@@ -113,11 +129,13 @@ def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:
 def test_what_is_doubtful_is_a_note() -> None:
     doubtful = msgspec.structs.replace(
         ROW, channels=2, dead_bands=12, true_rate=144_000, nyquist_hz=72_000.0, energy_above=0.7, overscale=2.5,
-        time_expansion=10.0, expansion_warning="calls sound slowed", unread="GUANO TE",
+        time_expansion=10.0, expansion_warning="calls sound slowed", unread="GUANO TE", constant=1,
+        header_warning="its data chunk says 0 bytes", channel_warning="channel 2 is 29 dB louder",
     )  # fmt: skip
     (notes,) = table_of({"a.wav": doubtful}, [[0.1, 0.2]], {})["notes"]
     said = ("taken as 10: calls sound slowed", "nothing above 72 kHz", "most energy above 100 kHz")
-    for part in (*said, "2.5 times full scale", "the first of 2 channels", "GUANO TE"):
+    said += ("the file contradicts itself: its data chunk says 0 bytes", "holds nothing but one value")
+    for part in (*said, "2.5 times full scale", "the first of 2 channels; channel 2 is 29 dB louder", "GUANO TE"):
         assert part in notes
     assert table_of({"a.wav": ROW}, [[0.1, 0.2]], {})["notes"] == [""]
 

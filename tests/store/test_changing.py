@@ -57,8 +57,8 @@ def while_reading(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[
     """Change a recording once, when so many of its blocks have been read."""
     read_blocks, done = frontend.read_blocks, []
 
-    def reading(path: Path, header: Any, block: int) -> Iterator[Any]:
-        for number, samples in enumerate(read_blocks(path, header, 20_000 if path.name == name else block)):
+    def reading(path: Path, header: Any, block: int, *levels: Any) -> Iterator[Any]:
+        for number, samples in enumerate(read_blocks(path, header, 20_000 if path.name == name else block, *levels)):
             if path.name == name and number == after and not done:
                 done.append(path)
                 change(path)

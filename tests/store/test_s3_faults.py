@@ -56,7 +56,7 @@ def test_builds_and_reads_outlast_every_third_request_failing(between, local, tr
 @pytest.mark.parametrize("fault", ["500", "lost answer"])
 def test_a_build_that_failed_at_any_request_is_finished_by_the_next(between, local, monkeypatch, fault):
     """From each request on nothing succeeds; the next build, undisturbed, gives the undisturbed store."""
-    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 1, 1, 2, 0.001, 0.001))
+    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 1, 1, 0.05, 0.001, 0.001))
     whole = at(somewhere(between.endpoint), local)
     whole.build()
     total = len(between.requests)
@@ -79,7 +79,7 @@ def test_a_build_that_failed_at_any_request_is_finished_by_the_next(between, loc
 def test_a_build_that_can_never_write_some_kind_of_object_ends_and_is_finished_by_the_next(
     between, local, truth, monkeypatch, what, fault
 ):
-    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 0.5, 1, 2, 0.001, 0.001))
+    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 0.5, 1, 0.05, 0.001, 0.001))
     between.fault = lambda _, method, path: fault if method == "PUT" and what in path else None
     project = at(somewhere(between.endpoint), local)
     survive(project.build)
@@ -94,7 +94,7 @@ def test_a_build_that_can_never_write_some_kind_of_object_ends_and_is_finished_b
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [*FAILURES, "flipped byte"])
 def test_a_read_gives_right_numbers_or_an_error(between, local, truth, monkeypatch, fault):
-    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 0.5, 2, 3, 0.001, 0.001))
+    monkeypatch.setattr(s3_client, "PATIENCE", Patience(2, 0.5, 2, 0.2, 0.001, 0.001))
     cache = somewhere(between.endpoint)
     upload(local.cache, cache)
     store = Store(cache)

@@ -12,7 +12,7 @@ import pytest
 import batcache
 from batcache.errors import BatcacheError, PredictError, RunError
 from batcache.inference.model_file import ModelFile, open_model
-from batcache.inference.predictions import read_predictions
+from batcache.inference.predictions import read_predictions, write_arrays
 from batcache.model.checkpoint import save_checkpoint
 from batcache.progress import Progress
 from batcache.survey.mixture import p_value
@@ -67,6 +67,17 @@ def test_every_file_of_a_site_and_night_is_counted_once(predictions: Path, model
         if site in one.site
     }
     assert {site: total[site] + unidentified[site] for site in total} == {"MILL": 12, "MEADOW": 12}
+
+
+def test_a_file_that_is_said_to_hold_no_bat_is_identified_as_no_species(predictions: Path, model: ModelFile) -> None:
+    def files_identified() -> dict[str, int]:
+        rows = rows_of(presence(predictions, model))
+        return {site: sum(int(r["files_identified"]) for r in rows if site in r["site"]) for site in ("MILL", "MEADOW")}
+
+    before, said = files_identified(), read_predictions(predictions / "instances.npz")
+    bats = [0.1 if "MILL" in str(name) else 0.9 for name in said.filenames]
+    write_arrays(predictions / "instances.npz", replace(said, bats=np.array(bats, np.float32)))
+    assert before["MILL"] > 0 and files_identified() == before | {"MILL": 0}
 
 
 def test_the_file_is_the_table_and_no_cell_of_it_a_formula(predictions: Path, model: ModelFile) -> None:

@@ -36,7 +36,7 @@ def here(original: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Render rows into ``tmp_path / "here"``, or another folder, in this process: no other need start."""
-    monkeypatch.setattr(library, "ProcessPoolExecutor", lambda workers, context: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(library, "process_pool", ThreadPoolExecutor)
 
     def make(rows: Sequence[str] = ROWS, out: str = "here", header: str = HEADER, force: bool = False) -> SynthReport:
         return rendered_by(write_rows(tmp_path / "csv", rows, header), tmp_path / out, force=force)

@@ -1,6 +1,6 @@
 """A table of one's own: a column with the recording, one with what is in it, one name a row or several in a cell.
 
-Times, where they are given as ``start_s`` and ``end_s``, are true seconds.
+A column ``folder`` is the recording's. Times, where they are given as ``start_s`` and ``end_s``, are true seconds.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,8 @@ from batcache.catalogue.labels.label import Label, split_names
 from batcache.catalogue.labels.sheet import Sheet
 
 _FILE = ("filename", "file", "file name", "file_name", "recording", "path", "filepath", "file path", "wav", "audio",
-         "in file", "audio recording name", "dateiname", "datei", "aufnahme", "fichier", "nom du fichier")  # fmt: skip
+         "in file", "original file name", "audio recording name", "dateiname", "datei", "aufnahme", "fichier",
+         "nom du fichier")  # fmt: skip
 _NAMES = ("species", "label", "labels", "manual id", "species manual id", "class", "taxon", "scientific name",
           "scientific_name", "annotation", "annotations", "code", "art", "arten", "espèce", "espece", "espèces",
           "id", "common name")  # fmt: skip
@@ -28,4 +29,5 @@ def read(sheet: Sheet) -> Iterator[Label]:
         length = row.number("dur_s")
         if end is None and start is not None and length is not None:
             end = start + length
-        yield Label(row[file], split_names(row[names]), row.place, start, end, divided_by=0)
+        path = "/".join(filter(None, (row["folder"], row[file])))
+        yield Label(path, split_names(row[names]), row.place, start, end, divided_by=0)

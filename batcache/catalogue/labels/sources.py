@@ -30,6 +30,7 @@ class Source:
 TABLES = (  # the more particular first
     Source("Kaleidoscope", kaleidoscope.fits, lambda sheet, auto: kaleidoscope.read(sheet, auto=auto)),
     Source("Raven", raven.fits, lambda sheet, auto: raven.read(sheet)),
+    Source("BatDetect2", batdetect2.fits_table, lambda sheet, auto: batdetect2.read_table(sheet)),
     Source("Vigie-Chiro", vigie_chiro.fits, lambda sheet, auto: vigie_chiro.read(sheet, auto=auto)),
     Source("SonoBat", sonobat.fits, lambda sheet, auto: sonobat.read(sheet, auto=auto)),
     Source("BTO Acoustic Pipeline", bto.fits, lambda sheet, auto: bto.read(sheet)),
@@ -95,7 +96,7 @@ def _read(path: Path, *, auto: bool) -> LabelFile:
 
 
 def _kinds() -> str:
-    return ", ".join([*(source.kind for source in TABLES[:-1]), *(kind for kind, _, _ in DOCUMENTS)])
+    return ", ".join(dict.fromkeys([*(s.kind for s in TABLES[:-1]), *(kind for kind, _, _ in DOCUMENTS)]))
 
 
 def _load(path: Path) -> Any:

@@ -33,7 +33,7 @@ from batcache.cli.options import (
 )
 from batcache.cli.progress import show_progress
 from batcache.cli.tables import describe
-from batcache.cli.terminal import Block, Note, say, show, warn
+from batcache.cli.terminal import Block, Note, say, say_lines, show, warn
 from batcache.device import pick_device
 from batcache.errors import list_some
 
@@ -243,7 +243,8 @@ def eval_(
     if as_ is None:
         show(describe(report))
     else:
-        show([*map(Note, report.notes), report.as_text(as_.value).rstrip("\n")])
+        show(map(Note, report.notes))
+        say_lines(report.as_text(as_.value).rstrip("\n"))
 
 
 def run(

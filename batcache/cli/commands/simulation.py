@@ -9,7 +9,7 @@ import typer
 from batcache.cli.options import ConfigPath, Csvs, DataDir, Device, OnDevice, refuse
 from batcache.cli.progress import show_progress
 from batcache.cli.tables import describe
-from batcache.cli.terminal import say, show
+from batcache.cli.terminal import say_lines, show
 
 
 def synth(
@@ -96,7 +96,7 @@ def bench(
     with show_progress((lambda _: []) if as_json else describe) as listener:
         report = measure(manifest, settings, effort, device.value, batdetect2, on_progress=listener)
     if as_json:
-        say(json.dumps(report.to_plain(), indent=1))
+        say_lines(json.dumps(report.to_plain(), indent=1))
 
 
 COMMANDS = (synth, bench)

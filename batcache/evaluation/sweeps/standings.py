@@ -1,7 +1,5 @@
 """What combinations of settings came to: as rows of a table, and averaged over seeds, the best first."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ import yaml
 
 from batcache.evaluation.sweeps.grid import SEED
 from batcache.storage.disk import write_file
+from batcache.storage.spreadsheet import to_csv
 from batcache.training.ranking import mean_defined
 
 
@@ -103,15 +102,13 @@ def show_value(value: Any) -> str:
 
 def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write a row a combination, as CSV for spreadsheets: a text that one would take for a formula gets a ``'``."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
     counts = "species", "labels", "train_clips", "seconds"
-    table.writerow([*outcomes[0].values, "macro_ap", "macro_roc_auc", "on_a_call", "by_chance", *counts])
+    rows: list[list[object]] = [[*outcomes[0].values, "macro_ap", "macro_roc_auc", "on_a_call", "by_chance", *counts]]
     for outcome in outcomes:
         metrics = (outcome.macro_average_precision, outcome.macro_roc_auc, outcome.on_a_call, outcome.by_chance)
-        table.writerow(
+        rows.append(
             [
-                *map(_cell, outcome.values.values()),
+                *map(show_value, outcome.values.values()),
                 *("" if value is None else f"{value:.4f}" for value in metrics),
                 outcome.species,
                 outcome.labels,
@@ -119,9 +116,4 @@ def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
                 f"{outcome.seconds:.1f}",
             ]
         )
-    write_file(path, text.getvalue().encode())
-
-
-def _cell(value: Any) -> str:
-    shown = show_value(value)
-    return f"'{shown}" if isinstance(value, str | Path) and shown[:1] in tuple("=+-@\t\r") else shown
+    write_file(path, to_csv(rows))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import PredictError, RunError, brief, count, list_some
+from batcache.errors import PredictError, RunError, brief, count, list_some, quote
 from batcache.inference.calibration.calibrate import REVIEWED, Calibration
 from batcache.inference.calibration.of_model import calibrate_model
 from batcache.inference.calibration.platt import logits_of
@@ -99,7 +99,11 @@ def _read_rows(folder: Path) -> list[dict[str, str]]:
                 raise PredictError(
                     place, f"lacks {', '.join(sorted(missing))}", "Run the same `batcache predict` again"
                 )
-            return list(table)
+            rows = list(table)
+            if torn := [row for row in rows if None in row or None in row.values()]:
+                finding = f"the row of {quote(str(torn[0]['path']))} has another number of cells than the header"
+                raise PredictError(place, finding, "Run the same `batcache predict` again")
+            return rows
     except (UnicodeDecodeError, csv.Error) as error:
         raise PredictError(place, f"not readable ({brief(error)})", "Run the same `batcache predict` again") from None
 

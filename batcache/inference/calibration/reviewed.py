@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import ManifestError, list_some
+from batcache.errors import ManifestError, list_some, quote
 from batcache.manifest.cells import UNKNOWN, read_filename, read_labels
 from batcache.manifest.table import place_of, read_table
 from batcache.storage.spreadsheet import as_written
@@ -45,7 +45,7 @@ def read_reviewed(path: Path, species: Sequence[str]) -> Reviewed:
         raise ManifestError(place_of(path, 1), finding, "Pass the model whose predictions were reviewed")
     first = next(iter(columns))
     if first not in ("path", "filename"):
-        raise ManifestError(place_of(path, 1), f"the first column is {first!r}, expected 'path'", "Put path first")
+        raise ManifestError(place_of(path, 1), f"the first column is {quote(first)}, expected 'path'", "Put path first")
     paths: dict[str, tuple[int, ...]] = {}
     groups = []
     for line, cells in rows:

@@ -50,7 +50,7 @@ class OnnxFrontEnd:
         """
         config, level = self.config, None
         samples = self.block_frames * config.hop_length * true_rate // config.target_sample_rate
-        blocks = _in_steps(read_blocks(path, header, samples), energy)
+        blocks = _in_steps(read_blocks(path, header, samples, energy.levels[0]), energy)
         windows = config.stft_window(true_rate)
         alive = config.n_mels - dead_bands(config, true_rate)
         for span in stream_spans(_resample(blocks, true_rate, windows.rate), windows.size, windows.hop):

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from batcache.config.features import FeatureConfig
 from batcache.errors import AudioError
 from batcache.features.audio import read_blocks
 from batcache.features.energy import BandEnergy
@@ -27,6 +28,7 @@ class _Batch:
 
     recordings: list[Placed]
     samples: Tensor
+    energy: BandEnergy
     failures: list[Future[str]]
 
 
@@ -36,7 +38,7 @@ def compute_in_batches(
     """Yield recordings in order, each held whole; ``pool`` decodes the next ones while a batch is computed."""
     decoding: deque[_Batch] = deque()
     for alike in _batches(recordings):
-        decoding.append(_begin_decoding(alike, data_dir, pool))
+        decoding.append(_begin_decoding(alike, data_dir, front_end.config, pool))
         if len(decoding) > 2:
             yield from _compute_batch(decoding.popleft(), front_end)
     while decoding:
@@ -61,15 +63,15 @@ def _kind(placed: Placed) -> tuple[int, int, bool]:
     return placed.file.true_rate, header.samples, header.subtype == "PCM_16"
 
 
-def _begin_decoding(batch: list[Placed], data_dir: Path, pool: ThreadPoolExecutor) -> _Batch:
-    header = batch[0].file.header
+def _begin_decoding(batch: list[Placed], data_dir: Path, config: FeatureConfig, pool: ThreadPoolExecutor) -> _Batch:
+    header, energy = batch[0].file.header, BandEnergy(config, len(batch))
     dtype = torch.int16 if header.subtype == "PCM_16" else torch.float32
     samples = torch.empty(len(batch), header.samples, dtype=dtype, pin_memory=True)
 
     def decode(row: int) -> str:
-        done = 0
+        done, file = 0, batch[row].file
         try:
-            for block in read_blocks(data_dir / batch[row].file.path, batch[row].file.header, _DECODE_BLOCK):
+            for block in read_blocks(data_dir / file.path, file.header, _DECODE_BLOCK, energy.levels[row]):
                 samples.numpy()[row, done : done + len(block)] = block
                 done += len(block)
         except AudioError as error:
@@ -77,12 +79,12 @@ def _begin_decoding(batch: list[Placed], data_dir: Path, pool: ThreadPoolExecuto
             return error.reason
         return changed(data_dir, batch[row])
 
-    return _Batch(batch, samples, [pool.submit(decode, row) for row in range(len(batch))])
+    return _Batch(batch, samples, energy, [pool.submit(decode, row) for row in range(len(batch))])
 
 
 def _compute_batch(batch: _Batch, front_end: FrontEnd) -> Iterator[Computed]:
     failures = [failure.result() for failure in batch.failures]
-    energy, rate = BandEnergy(front_end.config, len(batch.recordings)), batch.recordings[0].file.true_rate
+    energy, rate = batch.energy, batch.recordings[0].file.true_rate
     step = front_end.block_samples(rate)
     blocks = list(front_end.stream_batch(torch.split(batch.samples, step, 1), rate, energy))
     if not blocks:

@@ -95,14 +95,17 @@ def make_plan(
 ) -> Plan:
     """Look at every file, then decide. Changes nothing."""
     cache, index, features = target.cache, target.index, target.config.features
-    paths = {path: clip.time_expansion for path, clip in manifest.recordings().items()}
+    recordings = manifest.recordings()
+    paths = {path: clip.time_expansion for path, clip in recordings.items()}
+    channels = {path: clip.channel for path, clip in recordings.items() if clip.channel != 1}
     if root := find_other_root(cache, manifest.data_dir, (path for path in paths if path in index.by_path)):
         finding = f"built from files of the same names under {root}, not under {manifest.data_dir.resolve()}"
         remedy = f"Pass --data-dir {root}, or another --cache" if manifest.csvs else "Pass another --cache"
         raise StoreError(cache, finding, remedy)
     files: dict[str, Known] = {}
     rejected: dict[str, str] = {}
-    with closing(scan(paths, manifest.data_dir, index, features, workers, rehash=rehash)) as found:
+    looked = scan(paths, manifest.data_dir, index, features, workers, channels=channels, rehash=rehash)
+    with closing(looked) as found:
         for done, (path, file) in enumerate(zip(paths, found, strict=True), 1):
             if isinstance(file, AudioError):
                 rejected[path] = file.reason

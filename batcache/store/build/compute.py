@@ -117,5 +117,7 @@ def row_of(placed: Placed, front_end: FrameMaker, energy: BandEnergy, recording:
         energy_below=below,
         energy_above=above,
         overscale=energy.overscale(recording),
+        channel_warning=energy.levels[recording].warning,
+        constant=int(energy.levels[recording].is_constant),
         failure=failure,
     )

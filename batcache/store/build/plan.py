@@ -124,6 +124,8 @@ def _why_compute(file: ScannedFile, known: Sequence[CachedRecording]) -> tuple[A
         return "build", "new"
     if known[0].failure:
         return "build", "failed before"
+    if known[0].channel != file.channel:
+        return "stale", f"channel {known[0].channel} was taken, is to be {file.channel}"
     if known[0].content != file.content:
         return "stale", "its audio changed"
     return "stale", f"true rate was {known[0].true_rate:,} Hz, is {file.true_rate:,} Hz"

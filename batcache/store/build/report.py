@@ -1,7 +1,5 @@
 """What a build says of itself, and what it leaves beside the cache: the list of rejects and the log."""
 
-import csv
-import io
 import json
 import socket
 import time
@@ -12,6 +10,7 @@ from typing import Any
 from batcache.config.settings import DataConfig
 from batcache.storage.disk import append_file, remove_partials, write_file
 from batcache.storage.place import Place
+from batcache.storage.spreadsheet import to_csv
 from batcache.store.build.plan import Plan
 from batcache.store.format.index import Index
 
@@ -21,10 +20,11 @@ class BuildReport:
     """What a build did and what the manifest's recordings look like in the store.
 
     ``off_rate`` counts recordings whose true rate is not the expected one, ``outside_below`` and ``outside_above``
-    name those with most of their energy below ``fmin`` or above ``fmax``, ``multichannel`` those of which only the
-    first channel was used. ``doubtful`` says of those whose time expansion may be another which was taken and why
+    name those with most of their energy below ``fmin`` or above ``fmax``, ``multichannel`` those of which only one of
+    several channels was used. ``doubtful`` says of those whose time expansion may be another which was taken and why
     it is doubted; ``unread`` what of a file's metadata could not be read; ``overscale`` how many times full scale the
-    float samples of some reach.
+    float samples of some reach; ``headers`` what was not believed of a file's header; ``channels`` why another channel
+    may be the one to take. ``constant`` names recordings that hold nothing but one value.
     """
 
     cache: Place
@@ -45,6 +45,9 @@ class BuildReport:
     outside_below: tuple[str, ...]
     outside_above: tuple[str, ...]
     multichannel: tuple[str, ...]
+    headers: Mapping[str, str]
+    channels: Mapping[str, str]
+    constant: tuple[str, ...]
 
     @property
     def rejected_list(self) -> Place:
@@ -85,6 +88,9 @@ def make_report(
         outside_below=tuple(row.path for row in good if row.energy_below > 0.5),
         outside_above=tuple(row.path for row in good if row.energy_above > 0.5),
         multichannel=tuple(row.path for row in good if row.channels > 1),
+        headers={row.path: row.header_warning for row in good if row.header_warning},
+        channels={row.path: row.channel_warning for row in good if row.channel_warning},
+        constant=tuple(row.path for row in good if row.constant),
     )
 
 
@@ -95,9 +101,7 @@ def write_rejected(report: BuildReport) -> None:
     if not report.rejected:
         place.unlink(missing_ok=True)
         return
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("filename", "reason"), *report.rejected.items()])
-    write_file(place, text.getvalue().encode())
+    write_file(place, to_csv([("filename", "reason"), *report.rejected.items()]))
 
 
 def write_log(report: BuildReport, began: float) -> None:

@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from batcache.config.features import FeatureConfig
 from batcache.errors import AudioError
-from batcache.features.audio import AudioHeader, content_hash, read_blocks, read_header
-from batcache.features.expansion import HIGHEST_RATE, find_expansion
+from batcache.features.audio import NO_SUCH_FILE, AudioHeader, content_hash, read_blocks, read_header
+from batcache.features.expansion import HIGHEST_RATE, doubt_length, find_expansion
 from batcache.features.metadata import Metadata, read_metadata
 from batcache.storage.ahead import map_ahead
+from batcache.storage.names import find_alike
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.index import Index
 
@@ -38,6 +39,12 @@ class ScannedFile:
     header: AudioHeader
     expansion_warning: str = ""
     metadata: Metadata = field(default_factory=Metadata)
+    header_warning: str = ""
+
+    @property
+    def channel(self) -> int:
+        """The channel that is taken, counted from 1."""
+        return self.header.channel
 
     @property
     def true_rate(self) -> int:
@@ -46,7 +53,7 @@ class ScannedFile:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What decides the frames, given the settings: the samples and their true rate."""
+        """What decides the frames, given the settings: the samples, by a hash that knows the channel, and the rate."""
         return self.content, self.true_rate
 
 
@@ -61,17 +68,20 @@ def scan(
     config: FeatureConfig,
     workers: int,
     *,
+    channels: Mapping[str, int] | None = None,
     rehash: bool = False,
 ) -> Generator[Known | AudioError, None, None]:
     """Yield what is known of each file, in order, or why it is rejected.
 
-    ``expansions`` maps each path to its time expansion, None where the manifest gives none. A file whose size and
-    modification time are those of the index is not opened, unless ``rehash``.
+    ``expansions`` maps each path to its time expansion, None where the manifest gives none; ``channels`` some paths to
+    the channel that is to be taken, where that is not the first. A file whose size and modification time are those of
+    the index is not opened, unless ``rehash``.
     """
+    named = channels or {}
 
     def look(path: str, expansion: float | None) -> Known | AudioError:
         try:
-            return _scan_file(path, expansion, data_dir, index, config, rehash=rehash)
+            return _scan_file(path, expansion, named.get(path, 1), data_dir, index, config, rehash=rehash)
         except AudioError as error:
             return error
 
@@ -89,7 +99,14 @@ def scan(
 
 
 def _scan_file(
-    path: str, expansion: float | None, data_dir: Path, index: Index, config: FeatureConfig, *, rehash: bool
+    path: str,
+    expansion: float | None,
+    channel: int,
+    data_dir: Path,
+    index: Index,
+    config: FeatureConfig,
+    *,
+    rehash: bool,
 ) -> Known:
     try:
         stat = os.stat(os.path.join(data_dir, path))  # noqa: PTH116, PTH118 (to make a Path takes longer than to look)
@@ -98,13 +115,16 @@ def _scan_file(
     if stat and not rehash:
         for row in index.by_path.get(path, ()):
             unchanged = row.size == stat.st_size and row.mtime_ns == stat.st_mtime_ns and not row.failure
-            if unchanged and _stands(row, expansion):
+            if unchanged and _stands(row, expansion, channel):
                 return _recall(row, expansion)
     place = data_dir / path
-    header = read_header(place)
+    if stat is None and (meant := find_alike(data_dir, path)):
+        raise AudioError(place, NO_SUCH_FILE, f"There is {meant}, in other letter case or Unicode form: write it so")
+    header = read_header(place, channel)
     assert stat is not None, "read_header raises where there is no file"
     metadata = read_metadata(place, header)
     found = find_expansion(place, header, metadata, expansion)
+    short = "" if "Length" in found.warning else doubt_length(header, metadata, found.factor)
     file = ScannedFile(
         path,
         stat.st_size,
@@ -117,6 +137,7 @@ def _scan_file(
         header,
         found.warning,
         metadata,
+        "; ".join(filter(None, (header.warning, short))),
     )
     _check_rate(place, file, config)
     failed = index.by_key.get(file.key)
@@ -129,8 +150,10 @@ def _scan_file(
     return file
 
 
-def _stands(row: CachedRecording, expansion: float | None) -> bool:
+def _stands(row: CachedRecording, expansion: float | None, channel: int) -> bool:
     """Whether what the index holds of an unchanged file answers what the manifest says of it, or leaves to be found."""
+    if row.channel != channel:
+        return False
     if expansion is None:
         return row.expansion_source != "manifest" and (
             row.expansion_source != "assumed" or bool(row.expansion_warning)
@@ -173,11 +196,16 @@ _OF_FILE = (
     "mtime_ns",
     "header_rate",
     "channels",
+    "channel",
+    "header_warning",
     "time_expansion",
     "expansion_source",
     "expansion_warning",
 )
-_SAID = ("recorded_at", "latitude", "longitude", "recorder", "species_auto", "species_manual", "unread")
+_SAID = (
+    *("recorded_at", "latitude", "longitude", "recorder", "species_auto", "species_manual", "unread"),
+    *("gain_setting", "battery_v", "temperature_c"),
+)
 
 
 def columns_of(fact: Known) -> dict[str, Any]:

@@ -37,7 +37,10 @@ class CachedRecording(msgspec.Struct, frozen=True, gc=False, rename=_ON_DISK):
     are 0. The shares of energy are of its spectra up to half the target rate. ``overscale`` is the peak of float
     samples where it lies beyond full scale (1), else 0. ``failure`` is empty, or why the samples could not be turned
     into frames (its instances are NaN).
-    From ``recorded_at`` on: what the file says of itself, as in ``features.metadata.Metadata``.
+    ``channel`` counts from 1: the one of ``channels`` that was taken; ``channel_warning`` is empty, or why another may
+    be the one to take. ``header_warning`` says what of the file's header was not believed. ``constant`` is 1 where the
+    samples hold nothing but one value. The others, from ``recorded_at`` on: what the file says of itself, as in
+    ``features.metadata.Metadata``.
     """
 
     path: str
@@ -67,10 +70,17 @@ class CachedRecording(msgspec.Struct, frozen=True, gc=False, rename=_ON_DISK):
     species_manual: str | None = None
     unread: str = ""
     overscale: float = 0.0
+    channel: int = 1
+    channel_warning: str = ""
+    header_warning: str = ""
+    constant: int = 0
+    gain_setting: str | None = None
+    battery_v: float | None = None
+    temperature_c: float | None = None
 
     @property
     def key(self) -> tuple[str, int]:
-        """What decides the frames, given the settings: the samples and their true rate."""
+        """What decides the frames, given the settings: the samples, by a hash that knows the channel, and the rate."""
         return self.content, self.true_rate
 
 

@@ -42,7 +42,7 @@ def find_file(rows: Iterable[CachedRecording], data_dir: Path, *, allow_outside:
             continue
         place = data_dir / row.path
         try:
-            header, now = read_header(place), place.stat()
+            header, now = read_header(place, row.channel), place.stat()
             if content_hash(place, header) == row.content:
                 file = ScannedFile(
                     path=row.path,

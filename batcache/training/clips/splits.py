@@ -1,7 +1,6 @@
 """Which bags train, validate and test: taken from the CSV, drawn by whole groups where it leaves validation open."""
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from batcache.errors import ManifestError, RunError, brief, count, did_you_mean
 from batcache.manifest.draw_splits import draw_names, find_units
 from batcache.manifest.manifest import Manifest
 from batcache.storage.disk import write_file
+from batcache.storage.spreadsheet import as_written, to_csv
 from batcache.training.clips.bags import Bag
 
 _COLUMNS = ("filename", "start_s", "duration_s", "content", "group", "split")
@@ -89,12 +89,8 @@ def clip_key(bag: Bag) -> ClipKey:
 
 def write_splits(path: Path, bags: Sequence[Bag]) -> None:
     """Write the split of every bag as used."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for bag in bags:
-        writer.writerow([*clip_key(bag), bag.row.content, bag.clip.group or "", bag.clip.split or ""])
-    write_file(path, text.getvalue().encode())
+    rows = ((*clip_key(bag), bag.row.content, bag.clip.group or "", bag.clip.split or "") for bag in bags)
+    write_file(path, to_csv([_COLUMNS, *rows]))
 
 
 def read_splits(path: Path) -> Mapping[ClipKey, SplitRow]:
@@ -111,7 +107,7 @@ def read_splits(path: Path) -> Mapping[ClipKey, SplitRow]:
         if short := [row for row in rows if len(row) != len(_COLUMNS)]:
             raise ValueError(f"a row of {count(len(short[0]), 'cell')}, expected {len(_COLUMNS)}")
         return {
-            (name, start, duration): SplitRow(content, group, split)
+            (as_written(name), start, duration): SplitRow(content, as_written(group), as_written(split))
             for name, start, duration, content, group, split in rows
         }
     except (OSError, ValueError, csv.Error) as error:

@@ -38,3 +38,6 @@ def test_predictions_that_a_spreadsheet_saved_are_read_or_refused_in_one_line(tm
     table.write_text(header.replace(",", ";"))
     with pytest.raises(PredictError, match="lacks night, notes, path, site"):
         _read_rows(tmp_path)
+    table.write_text(f"{header}a.wav,mill\r\n")
+    with pytest.raises(PredictError, match="another number of cells"):
+        _read_rows(tmp_path)
