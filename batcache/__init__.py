@@ -12,16 +12,26 @@ a ``BatcacheError`` that names the place, what was found there, and what to do a
 YAML: ``config`` takes such a file, or its sections as a mapping: ``{"training": {"epochs": 3}}``.
 """
 
-from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
-from importlib.metadata import version as _version
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+from typing import Any as _Any
 
-from batcache.errors import BatcacheError
-from batcache.face.caches import build, open_store, simulate
-from batcache.face.manifests import audit, make_manifest
-from batcache.face.models import calibrate, draw, evaluate, export_model, predict, sweep, train
-from batcache.face.surveys import presence
-from batcache.progress import OnProgress, Progress
+if TYPE_CHECKING:
+    from batcache.errors import BatcacheError
+    from batcache.face.caches import build, open_store, simulate
+    from batcache.face.manifests import audit, make_manifest
+    from batcache.face.models import calibrate, draw, evaluate, export_model, predict, sweep, train
+    from batcache.face.surveys import presence
+    from batcache.progress import OnProgress, Progress
 
+_PLACES = {
+    "batcache.errors": ("BatcacheError",),
+    "batcache.face.caches": ("build", "open_store", "simulate"),
+    "batcache.face.manifests": ("audit", "make_manifest"),
+    "batcache.face.models": ("calibrate", "draw", "evaluate", "export_model", "predict", "sweep", "train"),
+    "batcache.face.surveys": ("presence",),
+    "batcache.progress": ("OnProgress", "Progress"),
+}
 __all__ = [
     "BatcacheError",
     "OnProgress",
@@ -40,7 +50,26 @@ __all__ = [
     "sweep",
     "train",
 ]
-try:
-    __version__ = _version("batcache")
-except _PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "unknown"
+
+
+def __getattr__(name: str) -> _Any:
+    """What is asked for is imported then, so that the command line begins before anything is."""
+    if name == "__version__":
+        return _version()
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(_import_module(module), name)
+    raise AttributeError(f"module 'batcache' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("batcache")
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "unknown"

@@ -1,8 +1,11 @@
 """The errors a user meets: one line with the place, what was found there, and what to do about it."""
 
 import difflib
+import errno
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Self
 
 
 class BatcacheError(Exception):
@@ -18,6 +21,11 @@ class BatcacheError(Exception):
     def __init__(self, place: object, finding: str, remedy: str = "") -> None:
         super().__init__(str(place), finding, remedy)  # args rebuild the error in another process
         self.place, self.finding, self.remedy = str(place), finding, remedy
+
+    @classmethod
+    def of_disk(cls, place: object, finding: str, error: OSError, otherwise: str = "See to the disk") -> Self:
+        """The error for what the system refuses; its remedy is that of the reason, or ``otherwise``."""
+        return cls(place, f"{finding} ({brief(error)})", remedy_for(error, otherwise))
 
     @property
     def reason(self) -> str:
@@ -38,8 +46,17 @@ class ManifestError(BatcacheError):
     """A CSV, or a set of CSVs, that cannot be trusted. Raised before any work begins."""
 
 
+Seen = tuple[int, int, float | None, int]
+"""Of a file, before it was opened: its size, its time in nanoseconds, and the time expansion and channel of its row."""
+
+
 class AudioError(BatcacheError):
-    """One recording that cannot become features. Rejects the recording, never the build."""
+    """One recording that cannot become features. Rejects the recording, never the build.
+
+    ``seen`` is what was seen of the file that is rejected, where a build looked at it.
+    """
+
+    seen: Seen | None = None
 
 
 class StoreError(BatcacheError):
@@ -51,7 +68,7 @@ class ChangedStoreError(StoreError):
 
 
 class UnreachableError(StoreError):
-    """A cache whose object store does not answer, or refuses: it may be whole."""
+    """A cache, file or folder whose disk or object store does not answer, or refuses: it may be whole."""
 
 
 class SynthError(BatcacheError):
@@ -127,6 +144,15 @@ def did_you_mean(name: str, known: Iterable[str], else_do: str = "") -> str:
     return " ".join([*(f"Did you mean {other}?" for other in near), else_do]).rstrip()
 
 
+@contextmanager
+def misfits(kind: type[BatcacheError], place: object, remedy: str) -> Iterator[None]:
+    """Turn what values from a file lead to, where they are not what was written, into an error that names the file."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise kind(place, f"holds what does not fit ({brief(error)})", remedy) from error
+
+
 def brief(error: Exception) -> str:
     """What an error that is not ours says, on one line: it may repeat what a file holds, and the place is said already.
 
@@ -136,6 +162,29 @@ def brief(error: Exception) -> str:
     lacks = "lacks " if isinstance(error, KeyError) else ""
     said = (isinstance(error, OSError) and error.strerror) or f"{lacks}{error}" or type(error).__name__
     return shorten(" ".join(said.split()), 200)
+
+
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full: free some space, or pass a place on another disk",
+    errno.EDQUOT: "Your quota is used up: free some space, or pass a place on another disk",
+    errno.EFBIG: "No file may be so large here: raise `ulimit -f`, or pass a place on another file system",
+    errno.EMFILE: "Too many files are open: raise `ulimit -n`, to 4096 for example",
+    errno.ENFILE: "Too many files are open on this machine: close other programs, and try again",
+    errno.ENOMEM: "Memory is short: close other programs, or raise `ulimit -v`",
+    errno.EROFS: "The disk is read-only: mount it otherwise, or pass a place on another disk",
+    errno.EACCES: "You have no right to it: have it given to you, or pass another place",
+    errno.EPERM: "You have no right to it: have it given to you, or pass another place",
+    errno.ENAMETOOLONG: "The name is too long for the file system: shorten it",
+}
+
+
+def remedy_for(error: OSError, otherwise: str) -> str:
+    """What to do about an error of the system: what its reason asks for, or ``otherwise`` where that tells nothing.
+
+    >>> remedy_for(OSError(errno.EROFS, "Read-only file system"), "See to the disk")
+    'The disk is read-only: mount it otherwise, or pass a place on another disk'
+    """
+    return _REMEDIES.get(error.errno or 0, otherwise)
 
 
 def quote(text: str) -> str:

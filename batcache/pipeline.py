@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from batcache.device import pick_device
 from batcache.errors import ConfigError
 from batcache.progress import OnProgress, Progress, ignore_progress
+from batcache.storage.listing import is_there
 
 if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from collections.abc import Sequence
@@ -187,7 +188,7 @@ def _evaluate_if_needed(
     from batcache.training.runs import BEST
 
     judging = choose_clips(run / BEST, store, manifest, "test", as_trained=True)
-    if judging.is_done() and (run / PAGE).exists():
+    if judging.is_done() and is_there(run / PAGE):
         on_progress(Progress("eval", result=UpToDate("eval", run / "metrics.json")))
         return None
     on_progress(Progress("eval", result=judging))

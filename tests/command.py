@@ -20,7 +20,7 @@ from subprocess import PIPE, CompletedProcess, Popen
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
 IMPORTED = (
-    "batcache.cli.main", "batcache.evaluation.pictures.pages", "batcache.features.frontend", "batcache.pipeline",
+    "batcache.cli.app", "batcache.evaluation.pictures.pages", "batcache.features.frontend", "batcache.pipeline",
     "batcache.store.hdf5.restore", "batcache.store.upkeep.repair", "batcache.training.loop", "sklearn.metrics",
     "zarr.codecs",
 )  # fmt: skip

@@ -182,3 +182,17 @@ def test_importing_the_command_line_imports_nothing_heavy() -> None:
 def test_training_imports_wandb_only_where_it_is_enabled() -> None:
     code = "import sys, batcache.training.loop, batcache.evaluation.evaluate\nprint('wandb' in sys.modules)"
     assert run_python(code).split() == ["False"]
+
+
+SWALLOWING = {"exists", "is_file", "is_dir", "glob", "rglob", "iterdir", "isfile", "isdir"}
+MAY_SWALLOW = {"storage.disk", "storage.exclusive", "storage.place", "storage.listing", "storage.s3"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_no_room_asks_a_disk_in_a_way_that_takes_its_errors_for_nothing_there(module: Path) -> None:
+    """They ask ``storage.listing``. What is in ``storage`` itself decides nothing by it; ``bench`` deletes nothing."""
+    if name_of(module) in MAY_SWALLOW or room_of(name_of(module)) == "bench":
+        return
+    calls = (node.func for node in ast.walk(tree_of(module)) if isinstance(node, ast.Call))
+    asked = [call for call in calls if isinstance(call, ast.Attribute) and call.attr in SWALLOWING]
+    assert [f"line {call.lineno}: {call.attr}" for call in asked] == []

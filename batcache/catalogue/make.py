@@ -31,6 +31,7 @@ from batcache.inference.recordings.find import Found, find_recordings
 from batcache.manifest.file_names import read_name
 from batcache.manifest.night import Occasion
 from batcache.progress import OnProgress, ignore_progress
+from batcache.storage.listing import is_there
 
 EVENTS = "events.csv"
 _FIRST_YEAR = 1990
@@ -126,7 +127,7 @@ def make_manifest(
 
 
 def _refuse_present(file: Path, wishes: Wishes) -> None:
-    if file.exists() and not wishes.force:
+    if is_there(file) and not wishes.force:
         raise ManifestError(file, "is there already", "Pass --force to replace it, or another -o")
 
 

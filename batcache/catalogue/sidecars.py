@@ -7,6 +7,7 @@ from re import fullmatch, search
 from xml.etree import ElementTree
 
 from batcache.features.metadata import Metadata
+from batcache.storage.listing import is_file
 
 _LONGEST_XML = 1 << 20
 _D500X, _D500X_TIME, _D500X_TEXT, _D500X_HEAD = 0xF0, slice(0xE0, 0xEF), slice(0x200, 0x400), 0x400
@@ -30,7 +31,7 @@ def add_missing(said: Metadata, more: Metadata) -> Metadata:
 
 
 def _read_batlogger(path: Path) -> Metadata | None:
-    beside = next((one for end in (".xml", ".XML") if (one := path.with_suffix(end)).is_file()), None)
+    beside = next((one for end in (".xml", ".XML") if is_file(one := path.with_suffix(end))), None)
     if beside is None:
         return None
     try:

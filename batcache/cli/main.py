@@ -1,91 +1,61 @@
-"""The command line: every command, and what becomes of an error."""
+"""Where the command line begins: it imports hardly anything, so that Ctrl-C and want of memory are a line at once."""
 
-import io
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, Any
+from typing import NoReturn
 
-import typer
-from typer.core import TyperGroup
-
-from batcache.cli.commands import cache, catalogue, comparison, models, pictures, prediction, simulation, sweep
-from batcache.cli.terminal import say, say_lines, warn
-from batcache.errors import BatcacheError, visible
 from batcache.storage.memory import keep_freed_memory
 from batcache.storage.waiting import WAITING
 
 _AGAIN = "stopped: run the same command again to go on"
-_DAY = """batcache trains bat call classifiers from weak labels, with features that are computed once.
-
-    batcache build --csv train.csv     recordings to features, once
-    batcache train                     features and labels to a model
-    batcache eval --split test         how good it is, species by species
-    batcache predict night --model RUN new recordings to species
-
-batcache --help lists every command, batcache COMMAND --help explains one."""
-
-
-class _Commands(TyperGroup):
-    """Shows words that a user gave, or that a pattern of the shell made of the names of files, as errors show them."""
-
-    def make_context(self, *arguments: Any, **named: Any) -> Any:
-        with _visible_usage():
-            return super().make_context(*arguments, **named)
-
-    def invoke(self, *arguments: Any, **named: Any) -> Any:
-        with _visible_usage():
-            return super().invoke(*arguments, **named)
-
-
-@contextmanager
-def _visible_usage() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if hasattr(error, "format_message") and isinstance(getattr(error, "message", None), str):
-            error.message = visible(error.message)  # type: ignore[attr-defined]
-        raise
-
-
-app = typer.Typer(
-    cls=_Commands,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for group in (catalogue, cache, models, pictures, prediction, comparison, sweep, simulation):
-    for command in group.COMMANDS:
-        app.command(command.__name__.removesuffix("_").replace("_", "-"))(command)
+_MEMORY = "Close other programs, raise `ulimit -v`, or work on fewer clips at once (training.batch_size, --workers)"
+_OF_MEMORY = ("memory", "can't start new thread", "failed to map segment", "std::bad_alloc")
+"""What torch, Python and the system say where there is no memory left, in errors of any kind."""
 
 
 def main() -> None:
-    """Run the command line; our errors are one line and exit code 1."""
+    """Run the command line. What the system refuses is one line, and exit code 1."""
     interrupts = _note_interrupts()
     try:
         keep_freed_memory()
-        _let_every_name_be_shown()
-        WAITING.tell(warn)
-        app(prog_name="batcache")
+        from batcache.cli.app import run
+
+        run()
     except SystemExit as leaving:
         if leaving.code == 130:  # Ctrl-C
-            typer.echo(_AGAIN, err=True)
+            sys.stderr.write(f"{_AGAIN}\n")
         raise
-    except KeyboardInterrupt:  # before the command began
-        _leave(_AGAIN, 130)
-    except models.Stopped as stopped:
-        _leave(f"stopped {stopped}", 130)
-    except BatcacheError as error:
-        _leave(f"error: {error}", 1)
-    except OSError as error:
-        place, finding = error.filename or "disk", error.strerror or error
-        _leave(f"error: {place}: {finding}. See to the disk and its permissions, or pass another place.", 1)
-    except Exception:
-        if not interrupts:
-            raise
-        _leave(_AGAIN, 130)
+    except KeyboardInterrupt:
+        leave(_AGAIN, 130)
+    except Exception as error:
+        if interrupts:
+            leave(_AGAIN, 130)
+        if said := _describe(error):
+            leave(f"error: {said}", 1)
+        raise
+
+
+def _describe(error: Exception) -> str:
+    """An error of the system in a line; nothing where it is none, but a mistake of ours."""
+    if isinstance(error, UnicodeEncodeError) and sys.getfilesystemencoding() != "utf-8":
+        what = error.object[error.start : error.end].encode(errors="backslashreplace").decode()
+        encoding = f"the locale's encoding is {error.encoding}, which has no {what}"
+        return f"{encoding}. Set PYTHONUTF8=1, or LC_ALL to C.UTF-8."
+    if isinstance(error, MemoryError) or _tells_of_memory(error):
+        return f"memory: there is not enough ({type(error).__name__}). {_MEMORY}."
+    if isinstance(error, OSError):
+        from batcache.errors import remedy_for, visible
+
+        remedy = remedy_for(error, "See to the disk and its permissions, or pass another place")
+        return visible(f"{error.filename or 'disk'}: {error.strerror or error}. {remedy}.")
+    return ""
+
+
+def _tells_of_memory(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return False
+    return isinstance(error, RuntimeError | ImportError) and any(sign in str(error).lower() for sign in _OF_MEMORY)
 
 
 def _note_interrupts() -> list[int]:
@@ -102,33 +72,7 @@ def _note_interrupts() -> list[int]:
     return noted
 
 
-def _let_every_name_be_shown() -> None:
-    """Where the output has no Unicode (a file, on Windows), show ``\\u0141`` for a letter that it lacks."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _leave(message: str, code: int) -> None:
-    typer.echo(visible(message), err=True)
+def leave(message: str, code: int) -> NoReturn:
+    """End the process with a line on stderr."""
+    sys.stderr.write(f"{message}\n")
     sys.exit(code)
-
-
-def _say_version(asked: bool) -> None:
-    from importlib.metadata import version
-
-    if asked:
-        say(f"batcache {version('batcache')}")
-        raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def _batcache(
-    context: typer.Context,
-    _: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Train bat call classifiers from weak labels, with features that are computed once."""
-    if context.invoked_subcommand is None:
-        say_lines(_DAY)

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from batcache.errors import ConfigError, shorten
+from batcache.storage.regular import read_regular
 
 _LARGEST = 1 << 20
 _DEEPEST = 32
@@ -42,11 +43,12 @@ def read_sections(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML, gives a key twice, or does not hold sections.
     """
     try:
-        if path.stat().st_size > _LARGEST:
+        content = read_regular(path, _LARGEST + 1)
+        if len(content) > _LARGEST:
             raise ConfigError(path, f"larger than {_LARGEST:,} bytes, expected settings", "Pass a config")
-        document = _load(path.read_text(encoding="utf-8-sig"), str(path))
+        document = _load(content.decode("utf-8-sig"), str(path))
     except OSError as error:
-        raise ConfigError(path, f"cannot be read ({error.strerror})", "Pass an existing YAML file") from None
+        raise ConfigError.of_disk(path, "cannot be read", error, "Pass an existing YAML file") from None
     except UnicodeDecodeError as error:
         raise _not_yaml(path, error) from None
     if document is None:

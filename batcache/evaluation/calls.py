@@ -8,6 +8,7 @@ from pathlib import Path
 
 from batcache.errors import ManifestError, brief, quote
 from batcache.manifest.cells import read_filename
+from batcache.storage.listing import is_file
 from batcache.storage.spreadsheet import as_written
 
 EVENTS = "events.csv"
@@ -39,7 +40,7 @@ def read_calls(data_dir: Path) -> dict[str, tuple[Call, ...]]:
         ManifestError: a column is missing beside others, or a row holds no numbers where they belong; names its line.
     """
     path = data_dir / EVENTS
-    if not path.is_file():
+    if not is_file(path):
         return {}
     calls: dict[str, list[Call]] = {}
     try:

@@ -31,6 +31,7 @@ from batcache.model.checkpoint import Checkpoint, Model, load_checkpoint
 from batcache.model.heads import MILHeads
 from batcache.model.pretrained import PretrainedMILModel
 from batcache.progress import OnProgress, Progress, ignore_progress
+from batcache.storage.listing import is_there
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag, instances_of, join
@@ -108,7 +109,7 @@ class Evaluation:
         """Whether ``metrics.json`` already holds the outcome, and its predictions and report are there."""
         done = read_outcomes(self.run).get(self.name, {})
         files = (predictions_path(self.run, self.name), report_path(self.run, self.name))
-        return bool(done.get("inputs") == self.inputs and all(file.exists() for file in files))
+        return bool(done.get("inputs") == self.inputs and all(is_there(file) for file in files))
 
 
 def choose_clips(

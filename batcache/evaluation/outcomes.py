@@ -8,6 +8,9 @@ from typing import Any
 from batcache.errors import RunError, brief
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import lock_file
+from batcache.storage.listing import is_there
+from batcache.storage.regular import read_regular
+from batcache.storage.sealed import open_json, seal_json
 from batcache.training.runs import SOURCES, require_kinds
 
 FOLDS = "folds"
@@ -25,7 +28,8 @@ def file_outcome(run: Path, name: str, outcome: Mapping[str, Any]) -> Path:
     place = run / "metrics.json"
     with lock_file(run / "logs" / "metrics.lock"):
         document = read_outcomes(run) | {name: outcome}
-        write_file(place, json.dumps(document, indent=1, ensure_ascii=False).encode())
+        content = json.dumps(document, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        write_file(place, seal_json(content))
     return place
 
 
@@ -37,7 +41,7 @@ def read_outcomes(run: Path) -> dict[str, Any]:
     """
     place = run / "metrics.json"
     try:
-        outcomes = dict(json.loads(place.read_bytes())) if place.exists() else {}
+        outcomes = open_json(read_regular(place)) if is_there(place) else {}
         for outcome in outcomes.values():
             require_kinds(outcome, SOURCES)
         return outcomes

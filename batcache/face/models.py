@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from batcache.face.given import Csv, Paths, Settings, layers_of, paths_of
 from batcache.progress import OnProgress, ignore_progress
+from batcache.storage.listing import is_folder, is_there
 
 if TYPE_CHECKING:
     from batcache.evaluation.evaluate import EvalReport
@@ -93,7 +94,7 @@ def evaluate(
     from batcache.training.runs import BEST
 
     named = None if run is None else Path(run)
-    found, checkpoint = find_checkpoint(named / BEST if named and named.is_dir() else named, Path("runs"))
+    found, checkpoint = find_checkpoint(named / BEST if named and is_folder(named) else named, Path("runs"))
     store = open_cache(find_cache(found, None if cache is None else str(cache)))
     manifest = find_manifest(found, None if data_dir is None else Path(data_dir), csvs=paths_of(csv))
     chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv, threshold=threshold)
@@ -207,7 +208,7 @@ def export_model(model: str | Path, target: str | Path, *, rate: int = 384_000, 
     place, opened = Path(target), open_model(Path(model))
     if place.suffix.lower() != ONNX:
         raise RunError(place, f"expected a name that ends in {ONNX}", "Correct it")
-    if place.exists() and not force:
+    if is_there(place) and not force:
         raise RunError(place, "is there already", "Pass another name, or --force (force=True) to replace it")
     if not isinstance(opened, CheckpointFile):
         raise RunError(model, "an ONNX file already", "Pass the checkpoint or run that it was written from")

@@ -8,6 +8,7 @@ from batcache.config.features import FRONT_END_VERSION, FeatureConfig
 from batcache.config.settings import BEST_MODEL, DataConfig, ModelConfig
 from batcache.errors import RunError, StoreError
 from batcache.model.provenance import HeldOut, TrainedOn
+from batcache.storage.listing import is_file, is_folder
 from batcache.store.reader import Store
 
 if TYPE_CHECKING:  # an ONNX file is judged by without torch
@@ -109,8 +110,8 @@ def open_model(path: Path) -> ModelFile:
         RunError: missing, damaged, of another kind or of a newer batcache; its weights are not finite; or an ONNX file
             without what reads it.
     """
-    file = path / BEST_MODEL if path.is_dir() else path
-    if not file.is_file():
+    file = path / BEST_MODEL if is_folder(path) else path
+    if not is_file(file):
         raise RunError(file, "no such model", "Pass a run's folder or a model's file (.pt, .onnx)")
     if file.suffix.lower() == ONNX:
         from batcache.inference.onnx.model import open_onnx

@@ -4,7 +4,6 @@ What is left in the folder: ``predictions.csv``, see ``verdicts``; ``thresholds.
 ``instances.npz``, see ``predictions``; and ``scored.jsonl``, see ``journal``, by which the next call goes on.
 """
 
-import errno
 import os
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batcache.device import limit_threads
-from batcache.errors import PredictError
+from batcache.errors import PredictError, remedy_for
 from batcache.inference.calibration.calibrate import Calibration
 from batcache.inference.calibration.of_groups import calibrate_groups, offered_thresholds
 from batcache.inference.calibration.of_model import calibrate_model
@@ -290,5 +289,5 @@ def _held(folder: Path) -> Iterator[None]:
         raise PredictError(folder, "another process judges into it", "Wait for it, or pass another --out") from None
     except OSError as error:
         place, finding = error.filename or folder, error.strerror or str(error)
-        remedy = "Free some space" if error.errno == errno.ENOSPC else "See to the disk"
-        raise PredictError(place, finding, f"{remedy} and run it again: what was judged stays") from error
+        remedy = f"{remedy_for(error, 'See to the disk')}. Then run it again: what was judged stays"
+        raise PredictError(place, finding, remedy) from error

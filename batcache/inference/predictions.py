@@ -1,5 +1,6 @@
 """What a model says of clips, as arrays, and the file that keeps them."""
 
+import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,11 +14,16 @@ from numpy.typing import NDArray
 from batcache.errors import RunError, brief
 from batcache.inference.bag_scores import BagScores
 from batcache.manifest.manifest import Clip
-from batcache.storage.disk import replacing, write_file
+from batcache.storage.disk import write_file
+from batcache.storage.regular import read_regular
+from batcache.storage.sealed import check_zip, seal_zip
 from batcache.storage.spreadsheet import as_number, to_csv
 
 BAT_THRESHOLD = 0.5
 """Where the score of a bat is lower, there is said to be none."""
+
+_MOST_TIMES = 200  # names of one length and empty scores compress to little
+_REMEDY = "Run `batcache eval` again, or `batcache predict`"
 
 
 @dataclass(frozen=True)
@@ -124,8 +130,9 @@ def leave_empty(predictions: Predictions, columns: Sequence[bool]) -> Prediction
 
 def write_arrays(path: Path, predictions: Predictions) -> None:
     """Write all of them as npz."""
-    with replacing(path) as file:
-        np.savez_compressed(file, **vars(predictions))
+    made = io.BytesIO()
+    np.savez_compressed(made, **vars(predictions))
+    write_file(path, seal_zip(made.getvalue()))
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -147,12 +154,58 @@ def read_predictions(path: Path) -> Predictions:
     """Read what ``write_predictions`` wrote.
 
     Raises:
-        RunError: missing or not such a file.
+        RunError: missing, not such a file, or not as it was written.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        content = read_regular(path)
+        check_zip(content, _MOST_TIMES)
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
         found.setdefault("duration_s", np.full(len(found["filenames"]), np.nan))
-        return Predictions(**found)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise RunError(path, f"not readable as predictions ({brief(error)})", "Run `batcache eval` again") from None
+        predictions = Predictions(**found)
+        _require_fit(predictions)
+        return predictions
+    except OSError as error:
+        raise RunError.of_disk(path, "not readable as predictions", error, _REMEDY) from None
+    except (ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error, SyntaxError, RecursionError) as error:
+        raise RunError(path, f"not readable as predictions ({brief(error)})", _REMEDY) from None
+
+
+def _require_fit(predictions: Predictions) -> None:
+    """Check that each array is of its kind and shape, and holds what it can.
+
+    Raises:
+        ValueError: one does not.
+    """
+    clips, species, instances = len(predictions.filenames), len(predictions.species), len(predictions.evidence)
+    rows = (clips,)
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+        **dict.fromkeys(("filenames",), ("U", rows)),
+        **dict.fromkeys(("start_s", "duration_s"), ("f", rows)),
+        "species": ("U", (species,)),
+        "scores": ("f", (clips, species)),
+        "labels": ("i", (clips, species)),
+        "evidence": ("f", (instances, species)),
+        **dict.fromkeys(("evidence_start_s", "evidence_end_s"), ("f", (instances,))),
+        "offsets": ("i", (clips + 1,)),
+        "groups": ("U", rows if predictions.groups.size else (0,)),
+        "bats": ("f", rows if predictions.bats.size else (0,)),
+    }
+    for name, (kind, shape) in shapes.items():
+        array = getattr(predictions, name)
+        if array.shape != shape or array.dtype.kind != kind:
+            raise ValueError(f"{name} of {array.dtype}, {array.shape}, expected {kind}, {shape}")
+    if not species or len({*predictions.species.tolist()}) != species or "" in predictions.species:
+        raise ValueError("species that are no different names")
+    if predictions.labels.size and not -1 <= predictions.labels.min() <= predictions.labels.max() <= 1:
+        raise ValueError("labels other than 1, 0 and -1")
+    ends = predictions.offsets
+    if ends[0] != 0 or ends[-1] != instances or (np.diff(ends) < 0).any():
+        raise ValueError("offsets that do not fit the evidence")
+    for name in ("scores", "evidence", "bats"):
+        values = getattr(predictions, name)
+        if not ((values >= 0) & (values <= 1) | np.isnan(values)).all():
+            raise ValueError(f"{name} beyond 0 to 1")
+    spans = (predictions.start_s, predictions.evidence_start_s, predictions.evidence_end_s)
+    if not all(np.isfinite(span).all() for span in spans) or np.isinf(predictions.duration_s).any():
+        raise ValueError("times that are not finite")

@@ -16,6 +16,7 @@ from pathlib import Path
 from batcache.errors import ManifestError, count, quote
 from batcache.manifest.cells import NOT_GIVEN, UNKNOWN, read_channel, read_filename, read_labels, read_number
 from batcache.manifest.table import Table, open_table, place_of
+from batcache.storage.listing import is_folder
 from batcache.storage.names import fold
 from batcache.storage.spreadsheet import as_written
 
@@ -162,7 +163,7 @@ def _find_data_dir(csvs: tuple[Path, ...], data_dir: Path | None) -> Path:
     if not csvs:
         raise ManifestError("manifest", "no CSV given", "Pass at least one CSV")
     if data_dir is not None:
-        if not data_dir.is_dir():
+        if not is_folder(data_dir):
             raise ManifestError(data_dir, "not a folder", "Pass --data-dir with the folder of the recordings")
         return data_dir
     home = os.path.realpath(csvs[0].parent)

@@ -12,6 +12,7 @@ from pathlib import Path
 from batcache.errors import ManifestError, quote, visible
 from batcache.manifest.foreign import recognise, recognise_bytes
 from batcache.storage.names import fold
+from batcache.storage.regular import open_regular
 from batcache.storage.spreadsheet import as_written
 
 # fmt: off
@@ -87,7 +88,7 @@ def _name_of(cell: str) -> str:
 
 def _read_lines(csv: Path) -> Iterator[str]:
     try:
-        with csv.open("rb") as raw:
+        with open_regular(csv) as raw:
             if foreign := recognise_bytes(raw.peek(16)):
                 raise ManifestError(csv, f"{foreign[0]}, expected a CSV", foreign[1])
             number = 0
@@ -101,7 +102,7 @@ def _read_lines(csv: Path) -> Iterator[str]:
                     raise ManifestError(place_of(csv, number), finding, "Pass a CSV")
                 yield line
     except OSError as error:
-        raise ManifestError(csv, f"cannot be read ({error.strerror})", "Pass a readable CSV") from None
+        raise ManifestError.of_disk(csv, "cannot be read", error, "Pass a readable CSV") from None
     except UnicodeDecodeError:
         raise ManifestError(csv, "not UTF-8 text", "Save it as UTF-8 (in Excel: CSV UTF-8)") from None
 

@@ -13,13 +13,14 @@ from torch import Tensor
 from batcache.config.features import FeatureConfig
 from batcache.config.renamed import rename_keys
 from batcache.config.settings import ModelConfig, to_plain
-from batcache.errors import BatcacheError, RunError, brief, list_some
+from batcache.errors import BatcacheError, RunError, brief, list_some, shorten
 from batcache.model.crnn import BatMILModel
+from batcache.model.fit import require_fit
 from batcache.model.pretrained import FORMAT as TRUNK
 from batcache.model.pretrained import PretrainedMILModel
 from batcache.model.provenance import HeldOut, TrainedOn
+from batcache.model.torch_file import read_torch, write_torch
 from batcache.model.trunk import TrunkConfig
-from batcache.storage.disk import replacing
 
 Model = BatMILModel | PretrainedMILModel
 """Frames of bags to scores: trained from chance, or on a trunk that was taught elsewhere."""
@@ -83,14 +84,16 @@ class Checkpoint:
 
     def restore(self, device: torch.device) -> Model:
         """Return the model, in eval mode."""
-        model: Model
-        if self.trunk is None:
-            model = BatMILModel(self.model, self.features.n_mels, len(self.species))
-        else:
-            bats = self.hears_bats
-            model = PretrainedMILModel(self.model, self.trunk, self.features, len(self.species), hears_bats=bats)
+        model = self.build()
         model.load_state_dict(dict(self.weights))
         return model.to(device).eval()
+
+    def build(self) -> Model:
+        """A model of these settings, with weights of its own."""
+        if self.trunk is None:
+            return BatMILModel(self.model, self.features.n_mels, len(self.species))
+        bats = self.hears_bats
+        return PretrainedMILModel(self.model, self.trunk, self.features, len(self.species), hears_bats=bats)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -100,8 +103,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     document |= {"weights": dict(checkpoint.weights), "trainer": dict(checkpoint.trainer)}
     document |= {"held_out": _held_out_as_tensors(checkpoint.held_out) if checkpoint.held_out else None}
     head = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    with replacing(path) as file:
-        torch.save({**head, **document}, file)
+    write_torch(path, {**head, **document})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -112,13 +114,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
             end.
     """
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        document, _ = read_torch(path)
     except FileNotFoundError:
         raise RunError(path, "no such checkpoint", "Pass --checkpoint, or train first") from None
-    except Exception as error:  # torch raises whatever the damage leads to
-        reason = brief(error) if isinstance(error, OSError) else "damaged, or of another kind"
-        raise RunError(path, f"not readable as a checkpoint ({reason})", _REMEDY) from None
-    kind = document.pop("format", None) if isinstance(document, dict) else None
+    except OSError as error:
+        raise RunError.of_disk(path, "not readable as a checkpoint", error, _REMEDY) from None
+    except ValueError as error:
+        raise RunError(path, f"not readable as a checkpoint ({brief(error)})", _REMEDY) from None
+    return parse_checkpoint(path, document)
+
+
+def parse_checkpoint(path: Path, document: dict[str, Any]) -> Checkpoint:
+    """The checkpoint in what was read of ``path``. Raises as ``load_checkpoint``."""
+    kind = document.pop("format", None)
     if kind == TRUNK:
         remedy = f"Train heads on it: `batcache train --init {path}`"
         raise RunError(path, "a trunk, which knows no species yet, not a model", remedy)
@@ -126,7 +134,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise RunError(path, "not a batcache checkpoint", _REMEDY)
     version = document.pop("format_version", None)
     if version != FORMAT_VERSION:
-        raise RunError(path, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
+        raise RunError(
+            path, f"format version {shorten(str(version))}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache"
+        )
     for part, section in (("model", "model"), ("features", "data")):
         if isinstance(document.get(part), dict):
             document[part] = rename_keys(section, document[part])
@@ -135,8 +145,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise RunError(path, finding, "Upgrade batcache")
     try:
         checkpoint = _read_checkpoint(document)
-        checkpoint.restore(torch.device("cpu"))
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, BatcacheError) as error:
+        require_fit(checkpoint)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, BatcacheError) as error:
         raise RunError(path, f"a checkpoint that does not fit ({brief(error)})", _REMEDY) from None
     if checkpoint.front_end_version is None:
         finding = "trained on features of a front end that this batcache does not know"

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import ModelConfig, to_plain
-from batcache.errors import BatcacheError, RunError, brief
+from batcache.errors import BatcacheError, RunError, brief, shorten
 from batcache.model.crnn import places, spread
 from batcache.model.heads import MILHeads
 from batcache.model.pooling import BagOutput
+from batcache.model.torch_file import read_torch, write_torch
 from batcache.model.trunk import FrozenTrunk, Trunk, TrunkConfig
-from batcache.storage.disk import replacing
 from batcache.storage.place import suggest_path
 
 FORMAT = "batcache-trunk"
@@ -88,8 +88,7 @@ def save_pretrained(path: Path, trunk: Pretrained) -> None:
     """Write a trunk's file, weights in half precision, or leave what was there."""
     weights = {name: value.half() if value.is_floating_point() else value for name, value in trunk.weights.items()}
     head = {"format": FORMAT, "format_version": FORMAT_VERSION, "made": trunk.made}
-    with replacing(path) as file:
-        torch.save({**head, "config": to_plain(trunk.config), "weights": weights}, file)
+    write_torch(path, {**head, "config": to_plain(trunk.config), "weights": weights})
 
 
 def load_pretrained(path: Path) -> Pretrained:
@@ -100,24 +99,34 @@ def load_pretrained(path: Path) -> Pretrained:
     """
     remedy = "Pass a run, a file that batcache wrote, --init simulated or --init none"
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        document, _ = read_torch(path)
     except FileNotFoundError:
         remedy = suggest_path(path, remedy, others=("simulated", "none"))
         raise RunError(path, "no such trunk, model or run", remedy) from None
-    except Exception as error:  # torch raises whatever the damage leads to
-        reason = brief(error) if isinstance(error, OSError) else "damaged, or of another kind"
-        raise RunError(path, f"not readable as a trunk ({reason})", remedy) from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    except OSError as error:
+        raise RunError.of_disk(path, "not readable as a trunk", error, remedy) from None
+    except ValueError as error:
+        raise RunError(path, f"not readable as a trunk ({brief(error)})", remedy) from None
+    return parse_pretrained(path, document)
+
+
+def parse_pretrained(path: Path, document: Mapping[str, Any]) -> Pretrained:
+    """The trunk in what was read of ``path``. Raises as ``load_pretrained``."""
+    remedy = "Pass a run, a file that batcache wrote, --init simulated or --init none"
+    if document.get("format") != FORMAT:
         raise RunError(path, "not a trunk of batcache", remedy)
     if document.get("format_version") != FORMAT_VERSION:
-        finding = f"format version {document.get('format_version')}, this batcache reads {FORMAT_VERSION}"
+        finding = f"format version {shorten(str(document.get('format_version')))}, this batcache reads {FORMAT_VERSION}"
         raise RunError(path, finding, "Upgrade batcache")
     try:
         config = TypeAdapter(TrunkConfig).validate_python(document["config"])
         weights = {name: as_float(value) for name, value in document["weights"].items()}
-        Trunk(config.conv_layers, config.features.n_mels, config.feature_dim).load_state_dict(weights)
+        with torch.device("meta"):
+            wanted = Trunk(config.conv_layers, config.features.n_mels, config.feature_dim).state_dict()
+        if {n: v.shape for n, v in wanted.items()} != {n: v.shape for n, v in weights.items()}:
+            raise ValueError("weights of other layers")
         return Pretrained(config, weights, str(document["made"]))
-    except (KeyError, TypeError, AttributeError, ValidationError, RuntimeError, BatcacheError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError, BatcacheError) as error:
         raise RunError(path, f"a trunk that does not fit ({brief(error)})", remedy) from None
 
 

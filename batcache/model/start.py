@@ -5,17 +5,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from batcache.config.features import FeatureConfig, digest
 from batcache.config.settings import BEST_MODEL, ModelConfig, to_plain
 from batcache.errors import ConfigError
 from batcache.model.checkpoint import FORMAT as CHECKPOINT
-from batcache.model.checkpoint import Checkpoint, Model, load_checkpoint
+from batcache.model.checkpoint import Checkpoint, Model, parse_checkpoint
 from batcache.model.crnn import BatMILModel
-from batcache.model.pretrained import SIMULATED, Pretrained, PretrainedMILModel, load_pretrained, pick_trunk
+from batcache.model.pretrained import (
+    SIMULATED,
+    Pretrained,
+    PretrainedMILModel,
+    load_pretrained,
+    parse_pretrained,
+    pick_trunk,
+)
+from batcache.model.torch_file import read_torch
 from batcache.model.transfer import Transfer, plan_transfer
 from batcache.model.trunk import TrunkConfig
+from batcache.storage.listing import is_folder
 
 
 @dataclass(frozen=True)
@@ -102,8 +109,14 @@ def load_source(init: str | Path) -> Pretrained | Checkpoint:
     """
     if init in ("auto", "simulated"):
         return load_pretrained(SIMULATED)
-    path = Path(init) / BEST_MODEL if Path(init).is_dir() else Path(init)
-    return load_checkpoint(path) if _is_checkpoint(path) else load_pretrained(path)
+    path = Path(init) / BEST_MODEL if is_folder(Path(init)) else Path(init)
+    try:
+        document, _ = read_torch(path)
+    except (OSError, ValueError):
+        return load_pretrained(path)  # which says what is wrong
+    return (
+        parse_checkpoint(path, document) if document.get("format") == CHECKPOINT else parse_pretrained(path, document)
+    )
 
 
 def digest_start(trunk: Pretrained, transfer: Transfer | None = None) -> str:
@@ -118,11 +131,3 @@ def digest_start(trunk: Pretrained, transfer: Transfer | None = None) -> str:
     for name, value in sorted(taken.items()):
         text.update(name.encode() + value.numpy().tobytes())
     return text.hexdigest()
-
-
-def _is_checkpoint(path: Path) -> bool:
-    try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # told by whoever reads it next
-        return False
-    return isinstance(document, dict) and document.get("format") == CHECKPOINT

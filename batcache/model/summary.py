@@ -6,6 +6,10 @@ from batcache.errors import RunError, count
 from batcache.model.checkpoint import Checkpoint
 from batcache.model.pretrained import SIMULATED, Pretrained, load_pretrained
 from batcache.model.start import digest_start, extract_trunk, load_source
+from batcache.model.torch_file import read_torch
+from batcache.storage.listing import is_file
+
+SEALED = "its SHA-256, which it carries"
 
 
 def summarise_model(path: Path) -> dict[str, str]:
@@ -14,13 +18,14 @@ def summarise_model(path: Path) -> dict[str, str]:
     Raises:
         RunError: missing, damaged, or of another kind.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise RunError(path, "no such file", "Pass a cache, a run, a checkpoint or a trunk's file")
     try:
         found = load_source(path)
     except RunError as error:
         raise RunError(path, error.finding.replace("as a trunk", "as a model"), "Pass a file of batcache's") from None
-    return _of_trunk(found) if isinstance(found, Pretrained) else _of_checkpoint(found)
+    facts = _of_trunk(found) if isinstance(found, Pretrained) else _of_checkpoint(found)
+    return {**facts, "checked by": SEALED if read_torch(path)[1] else "its CRC-32 alone: an earlier version wrote it"}
 
 
 def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:

@@ -97,14 +97,14 @@ def _kind(features: FeatureConfig) -> dict[str, float | str]:
 
 
 def interpolate_bands(features: FeatureConfig, trunk: FeatureConfig) -> Tensor:
-    """Weights that take a cache's bands to a trunk's, linear between centres. Shape: ``[M, n_mels]``.
+    """Weights that take a cache's bands to a trunk's, linear between centres; on the CPU. Shape: ``[M, n_mels]``.
 
     Above 1 kHz the Slaney mel scale is logarithmic, so all centres are evenly spaced there.
     """
     there = _log_centres(features.fmin, features.fmax, features.n_mels)
     step = float(there[1] - there[0]) if len(there) > 1 else 1.0
     place = (_log_centres(trunk.fmin, trunk.fmax, trunk.n_mels) - there[0]) / step
-    distance = (torch.arange(features.n_mels)[:, None] - place[None, :]).abs()
+    distance = (torch.arange(features.n_mels, device="cpu")[:, None] - place[None, :]).abs()
     weights = (1 - distance).clamp(min=0)
     # Up to half a band beyond the outermost centres the outermost band itself still holds what is there.
     edge = (place > -0.5) & (place < features.n_mels - 0.5)
@@ -112,7 +112,7 @@ def interpolate_bands(features: FeatureConfig, trunk: FeatureConfig) -> Tensor:
 
 
 def _log_centres(fmin: float, fmax: float, bands: int) -> Tensor:
-    return torch.linspace(math.log(fmin), math.log(fmax), bands + 2, dtype=torch.float64)[1:-1]
+    return torch.linspace(math.log(fmin), math.log(fmax), bands + 2, dtype=torch.float64, device="cpu")[1:-1]
 
 
 def _block(channels: int, layer: ConvLayer) -> nn.Sequential:

@@ -44,7 +44,7 @@ def create_exclusively(place: Place, content: bytes) -> bool:
             return _create_in_two_steps(place, content)
         return True
     except OSError as error:
-        raise StoreError(place.parent, f"cannot be written ({error.strerror})", "Make it writable") from None
+        raise StoreError.of_disk(place.parent, "cannot be written", error) from None
     finally:
         with suppress(OSError):  # not made
             whole.unlink()

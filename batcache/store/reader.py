@@ -13,7 +13,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import ChangedStoreError, StoreError, did_you_mean, list_some
+from batcache.errors import ChangedStoreError, StoreError, did_you_mean, list_some, remedy_for
 from batcache.storage.place import Place, is_remote
 from batcache.store.format.attributes import read_attributes
 from batcache.store.format.commit import CachedRecording
@@ -224,7 +224,8 @@ class Store:
     def _damaged_shard(self, shard: int, error: Exception) -> StoreError:
         place, holds = shard_path(self.path, shard), f"which holds {self._names(shard)}"
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            return StoreError(place, f"cannot be read ({error.strerror}), {holds}", "See to the disk and try again")
+            remedy = remedy_for(error, "See to the disk and try again")
+            return StoreError(place, f"cannot be read ({error.strerror}), {holds}", remedy)
         return self._fault(shard, f"damaged shard ({error}), {holds}")
 
     def _fault(self, shard: int, finding: str) -> StoreError:

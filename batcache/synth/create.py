@@ -13,6 +13,7 @@ from batcache.errors import ManifestError, SynthError, did_you_mean, list_some
 from batcache.manifest.manifest import Manifest
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.storage.disk import write_file
+from batcache.storage.listing import is_folder, is_there
 from batcache.synth.ledger import Events, Row, read_ledger
 from batcache.synth.plan import manifest_csv, plan_manifest
 from batcache.synth.render import DURATION_S, draw_rate, render
@@ -56,8 +57,8 @@ def write_plan(out: Path, clips: int, species: Sequence[str], seed: int, *, forc
         species = [*(species or BY_NAME), *map(virtual_name, range(min(virtual, MOST)))]
     content = manifest_csv(plan_manifest(clips, seed, species or None), species).encode()
     place = out / "manifest.csv"
-    if not place.exists() or place.read_bytes() != content:
-        if place.exists() and not force:
+    if not is_there(place) or place.read_bytes() != content:
+        if is_there(place) and not force:
             raise SynthError(place, "another manifest is there", "Pass another --out, or --force to overwrite")
         write_file(place, content)
     return place
@@ -121,8 +122,8 @@ def _render_rows(rows: Sequence[Row], out: Path, force: bool) -> tuple[Events, i
             break
         clip, place = render(filename, species, group, rate_hz), out / filename
         content = wav_bytes(clip, filename)
-        if not place.exists() or place.read_bytes() != content:
-            if place.exists() and not force:
+        if not is_there(place) or place.read_bytes() != content:
+            if is_there(place) and not force:
                 raise SynthError(place, "another file is there", "Pass another --out, or --force to overwrite")
             write_file(place, content)
             written += 1
@@ -147,8 +148,8 @@ def _check_whole(manifest: Manifest) -> None:
 
 
 def _check_room(out: Path, rows: Sequence[Row]) -> None:
-    missing = sum(int(rate * DURATION_S) * 2 + 1024 for name, _, _, rate in rows if not (out / name).exists())
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    missing = sum(int(rate * DURATION_S) * 2 + 1024 for name, _, _, rate in rows if not is_there(out / name))
+    there = next(folder for folder in (out, *out.absolute().parents) if is_folder(folder))
     free = shutil.disk_usage(there).free
     if missing > free:
         raise SynthError(out, f"needs {missing / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free", "Pass another --out")

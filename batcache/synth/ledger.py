@@ -13,6 +13,7 @@ from pathlib import Path
 from batcache.config.features import digest
 from batcache.errors import SynthError
 from batcache.storage.disk import write_file
+from batcache.storage.listing import is_there
 from batcache.storage.spreadsheet import as_written, to_csv
 from batcache.synth.render import RATE_HZ
 
@@ -56,7 +57,7 @@ class Ledger:
 
     def close(self) -> None:
         """Write what was added since the ledger was last closed."""
-        if _partial(self.out).exists():
+        if is_there(_partial(self.out)):
             write_file(self.out / "events.csv", _table(self.events))
             write_file(self.out / "synth.json", json.dumps(self.stamps, indent=0).encode())
             _partial(self.out).unlink()
@@ -93,7 +94,7 @@ def _read_closed(out: Path, *, force: bool) -> tuple[dict[str, Stamp | None], Ev
         for filename, *event in ([as_written(cell) for cell in row] for row in rows):
             events.setdefault(filename, []).append(event)
     except (OSError, ValueError, csv.Error):
-        if place.exists() and not force:
+        if is_there(place) and not force:
             raise SynthError(place, "another file is there", "Pass another --out, or --force to overwrite") from None
         return {}, {}
     try:

@@ -13,6 +13,7 @@ from batcache.errors import count
 from batcache.manifest.manifest import Manifest
 from batcache.model.provenance import TrainedOn, shorten_content
 from batcache.model.start import describe_start
+from batcache.storage.listing import is_there
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag, Joined, join
 from batcache.training.clips.splits import clip_key, require_split, share_groups
@@ -139,7 +140,7 @@ def find_run(config: Config, store: Store, manifest: Manifest) -> Path | None:
     found = [
         (about["started"], run)
         for run, about in list_runs(config.training.run_dir).items()
-        if about["inputs"] == inputs and (run / LAST).exists()
+        if about["inputs"] == inputs and is_there(run / LAST)
     ]
     return max(found)[1] if found else None
 

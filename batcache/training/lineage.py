@@ -6,6 +6,7 @@ heard: ``learnt`` from, or ``validated`` on. A row of kind ``unknown`` says that
 """
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,16 @@ from batcache.config.settings import ModelConfig
 from batcache.errors import RunError, brief, count
 from batcache.model.start import Start, start_model
 from batcache.model.transfer import Transfer
-from batcache.storage.disk import write_file
+from batcache.storage.listing import is_folder, is_there
 from batcache.storage.spreadsheet import as_written, to_csv
 from batcache.training.clips.bags import Bag
 from batcache.training.clips.splits import SplitRow, read_splits
-from batcache.training.runs import read_run_config
+from batcache.training.runs import read_as_begun, read_run_config
 
 OTHER_NIGHTS = "or give their groups other names, if these are other nights"
 """The remedy where a group's name stands for one night here and for another one in an earlier survey."""
 
-_EARLIER = "earlier.csv"
+EARLIER = "earlier.csv"
 _COLUMNS = ["content", "group", "kind"]
 _KINDS = ("learnt", "validated", "unknown")
 
@@ -92,8 +93,8 @@ def find_heard(init: str | Path, transfer: Transfer) -> Heard:
         init: a run, or a checkpoint in it.
         transfer: what is taken of it.
     """
-    run = Path(init) if Path(init).is_dir() else Path(init).resolve().parent.parent
-    if not (run / "split.csv").exists():
+    run = Path(init) if is_folder(Path(init)) else Path(init).resolve().parent.parent
+    if not is_there(run / "split.csv"):
         return Heard(is_all=False)
     return read_heard(run) if transfer.has_learnt else read_earlier(run)
 
@@ -113,27 +114,26 @@ def start_unheard(config: ModelConfig, features: FeatureConfig, species: Sequenc
     return start
 
 
-def write_earlier(run: Path, heard: Heard) -> None:
-    """Write what the models that a run goes on from have heard."""
+def describe_earlier(heard: Heard) -> bytes:
+    """What the models that a run goes on from have heard, as ``earlier.csv`` holds it."""
     rows = [_COLUMNS]
     for kind, clips in (("learnt", heard.learnt), ("validated", heard.validated)):
         rows += [[content, "", kind] for content in sorted(clips.contents)]
         rows += [["", group, kind] for group in sorted(clips.groups)]
     if not heard.is_all:
         rows.append(["", "", "unknown"])
-    write_file(run / _EARLIER, to_csv(rows))
+    return to_csv(rows)
 
 
 def read_earlier(run: Path) -> Heard:
-    """What ``write_earlier`` wrote. Without it, a run that started from a file of the user's may have heard anything.
+    """What ``describe_earlier`` gave. Without it, a run that started from a file of the user's may have heard anything.
 
     Raises:
         RunError: the file is damaged. ConfigError: there is none, nor a ``config.yaml`` that can be read.
     """
-    path = run / _EARLIER
+    path = run / EARLIER
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
+        header, *rows = csv.reader(io.StringIO(read_as_begun(run, EARLIER), newline=""))
         if header != _COLUMNS:
             raise ValueError(f"columns {', '.join(header)}")
         by_kind: dict[str, list[tuple[str, str]]] = {kind: [] for kind in _KINDS}

@@ -6,22 +6,23 @@ from pathlib import Path
 import torch
 
 from batcache.config.settings import Config
-from batcache.errors import ManifestError, RunError
+from batcache.errors import ManifestError, RunError, misfits
 from batcache.inference.groups import find_groups
 from batcache.manifest.label_counts import count_labels
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.model.start import Start, start_model
 from batcache.progress import OnProgress, ignore_progress
+from batcache.storage.listing import is_there
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
 from batcache.training.best import Best
 from batcache.training.clips.bags import Bag, join
 from batcache.training.clips.embeddings import Embeddings
-from batcache.training.clips.splits import clip_key, read_splits, write_splits
+from batcache.training.clips.splits import SPLITS, clip_key, describe_splits, read_splits
 from batcache.training.events import TrainReport
 from batcache.training.inputs import Split, choose_split, describe_clips, describe_inputs
-from batcache.training.lineage import Heard, find_heard, list_heard_notes, write_earlier
+from batcache.training.lineage import EARLIER, Heard, describe_earlier, find_heard, list_heard_notes
 from batcache.training.loss import class_weights
 from batcache.training.runs import LAST, held_alone, read_run, read_run_config, start_run, write_run, write_run_config
 from batcache.training.trainer import Trainer
@@ -76,11 +77,11 @@ def train(
     }
     if start.digest is not None:
         about["trunk"] = start.digest
-    run = start_run(runs, config, about)
+    files = {SPLITS: describe_splits((*split.train, *split.val, *split.others))}
+    if isinstance(config.model.init, Path):
+        files[EARLIER] = describe_earlier(heard)
+    run = start_run(runs, config, about, files)
     with held_alone(run):
-        write_splits(run / "split.csv", (*split.train, *split.val, *split.others))
-        if isinstance(config.model.init, Path):
-            write_earlier(run, heard)
         begun = config, store, manifest.species, split, run, start, device
         return Trainer(*begun, embeddings=embeddings).fit(on_progress)
 
@@ -122,7 +123,7 @@ def resume(
         RunError: the run has no finished epoch, has more than ``epochs``, or its clips are no longer those it began
             with, or another process is training it.
     """
-    if not (run / LAST).exists():
+    if not is_there(run / LAST):
         raise RunError(run, "stopped before its first epoch was over", "Delete it and train anew")
     with held_alone(run):
         return _resume(run, store, manifest, device, epochs, on_progress)
@@ -143,18 +144,22 @@ def _resume(
         inputs = describe_inputs(config, store, split, manifest.species, about.get("trunk"))
         write_run_config(run, config)
         about |= {"inputs": inputs, "clips": clips, "finished": False}
-        if Best.from_plain(dict(last.trainer)).is_spent(config.training.patience, last.epoch):
+        with misfits(RunError, run / LAST, "Restore it from a copy, or train again"):
+            is_spent = Best.from_plain(dict(last.trainer)).is_spent(config.training.patience, last.epoch)
+        if is_spent:
             about |= {"patience_from": last.epoch}  # kept at once: the run may be stopped again before an epoch is over
         write_run(run, about)
     start = Start(last.restore(device), last.trunk)
     begun = config, store, manifest.species, split, run, start, device, last
-    return Trainer(*begun, patience_from=about["patience_from"]).fit(on_progress)
+    with misfits(RunError, run / LAST, "Restore it from a copy, or train again"):
+        trainer = Trainer(*begun, patience_from=about["patience_from"])
+    return trainer.fit(on_progress)
 
 
 def _split_as_begun(run: Path, manifest: Manifest, store: Store) -> tuple[Split, bool]:
     """The bags of a run as its ``split.csv`` shares them, in its order, and whether none of them is missing."""
     found = {clip_key(bag): bag for bag in join(manifest, store).bags}
-    splits = read_splits(run / "split.csv")
+    splits = read_splits(run / SPLITS)
     bags = [
         replace(found[key], clip=replace(found[key].clip, split=row.split or None))
         for key, row in splits.items()

@@ -1,5 +1,6 @@
 """What turns a loss into changed weights: Adam, its learning rate's schedule, half precision where it is fast."""
 
+import math
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -97,8 +98,17 @@ class Optimiser:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what ``to_plain`` gave."""
+        """Go on from what ``to_plain`` gave.
+
+        Raises:
+            LookupError, TypeError, ValueError, RuntimeError: it is of another model, or none.
+        """
         self.adam.load_state_dict(state["optimizer"])
+        for weight, kept in self.adam.state.items():
+            if any(value.ndim and value.shape != weight.shape for value in kept.values()):
+                raise ValueError("an optimizer's state of another model")
+        if not all(0 <= float(group["lr"]) < math.inf for group in self.adam.param_groups):
+            raise ValueError("a learning rate that cannot be")
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])

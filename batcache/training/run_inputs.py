@@ -7,6 +7,7 @@ from typing import Any
 
 from batcache.errors import RunError
 from batcache.manifest.manifest import Manifest, read_manifest
+from batcache.storage.listing import is_file, is_there
 from batcache.storage.place import Place, is_remote, parse_place, suggest_path
 from batcache.store.format.last_build import locate_cache, portable
 from batcache.store.settings import choose_manifest, reach_cache
@@ -22,10 +23,10 @@ def is_run(target: str, kinds: str = "cache or run") -> bool:
     place = parse_place(target)
     if is_remote(place):
         return False
-    if not place.exists():
+    if not is_there(place):
         remedy = suggest_path(place, "Pass another path, or run `batcache build` or `batcache train` first")
         raise RunError(target, f"no such {kinds}", remedy)
-    return (place / "run.json").exists()
+    return is_there(place / "run.json")
 
 
 def find_cache(run: Path, cache: str | None = None, endpoint: str | None = None, region: str | None = None) -> Place:
@@ -68,7 +69,7 @@ def find_checkpoint(checkpoint: Path | None, runs: Path) -> tuple[Path, Path]:
     if checkpoint is None:
         checkpoint = newest_run(runs) / BEST
     place = checkpoint.resolve()
-    if not place.is_file():
+    if not is_file(place):
         raise RunError(checkpoint, "no such checkpoint", "Pass a .pt file: RUN/checkpoints/best_model.pt")
     run = Path(portable(place.parent.parent, Path()))  # through the run's name, wherever one stands
     return run, run / place.parent.name / place.name
@@ -78,7 +79,7 @@ def keep_if_resumable(run: Path) -> int:
     """How many epochs of a stopped run are kept; a run without one is removed."""
     from batcache.model.checkpoint import load_checkpoint
 
-    if (run / LAST).exists():
+    if is_there(run / LAST):
         return load_checkpoint(run / LAST).epoch
     shutil.rmtree(run, ignore_errors=True)
     return 0
@@ -99,7 +100,7 @@ def summarise_run(run: Path) -> dict[str, str]:
         "cache": str(locate_cache(about["cache"], run)),
         "CSVs": ", ".join(str((run / csv).resolve()) for csv in about["csvs"]),
     }
-    if (run / BEST).exists():
+    if is_there(run / BEST):
         from batcache.model.checkpoint import load_checkpoint
 
         best = load_checkpoint(run / BEST)

@@ -11,8 +11,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from batcache.config.settings import WandbConfig
+from batcache.errors import RunError, brief, count
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import lock_file
+from batcache.storage.listing import is_there
+from batcache.storage.regular import read_regular
+from batcache.storage.sealed import open_json, seal_json
 
 if TYPE_CHECKING:
     import wandb
@@ -139,7 +143,7 @@ class WandbTracker:
     def _take_step(self, metrics: Mapping[str, Any]) -> int:
         """The step of a row, which no other has: at least its epoch, and no lower than wandb's server says."""
         with lock_file(self._steps.with_suffix(".lock")):
-            free = int(self._steps.read_text()) if self._steps.exists() else 0
+            free = int(self._steps.read_text()) if is_there(self._steps) else 0
             step = max(free, int(metrics.get("epoch", 0)), int(self._run.step))
             write_file(self._steps, f"{step + 1}".encode())
         return step
@@ -170,11 +174,31 @@ class MetricsLog:
     def __init__(self, path: Path, keep_epochs: int = 0) -> None:
         """Open the log, keeping the first ``keep_epochs`` epochs of what is there: a resumed run repeats the others."""
         self._path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and keep_epochs else []
-        self._lines = lines[:keep_epochs]
-        write_file(path, "".join(line + "\n" for line in self._lines).encode())
+        lines = _read_epochs(path, keep_epochs) if keep_epochs and is_there(path) else []
+        write_file(path, b"".join(lines))
 
     def append(self, metrics: Mapping[str, Any]) -> None:
         """Write one epoch's numbers as the next line."""
-        with self._path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(metrics) + "\n")
+        with self._path.open("ab") as file:
+            file.write(seal_json(json.dumps(metrics).encode()) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())  # as the state is that counts this epoch
+
+
+def _read_epochs(path: Path, epochs: int) -> list[bytes]:
+    """The lines of the first epochs, each checked.
+
+    Raises:
+        RunError: a line is damaged, missing, or of another epoch.
+    """
+    remedy = "Restore it from a copy, or delete it: the run then goes on without the numbers of its first epochs"
+    try:
+        lines = read_regular(path).splitlines(keepends=True)[:epochs]
+        for number, line in enumerate(lines, 1):
+            if open_json(line.removesuffix(b"\n")).get("epoch") != number or not line.endswith(b"\n"):
+                raise ValueError(f"line {number} is not that of epoch {number}")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise RunError(path, f"cannot be read ({brief(error)})", remedy) from None
+    if len(lines) < epochs:
+        raise RunError(path, f"holds {count(len(lines), 'epoch')}, the run has {epochs}", remedy)
+    return lines

@@ -1,6 +1,5 @@
 """The command line on a project of made-up recordings: what a user types, and what comes of it."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 from tests.cli.conftest import CONFIG
 from tests.command import batcache
 from tests.conftest import noise
+from tests.documents import read_document, write_document
 
 
 def test_the_three_commands_work_in_a_row(fresh: Path) -> None:
@@ -27,7 +27,7 @@ def test_the_three_commands_work_in_a_row(fresh: Path) -> None:
     (run,) = (fresh / "runs").iterdir()
     assert f"judging runs/{run.name}/checkpoints/best_model.pt" in judged.stdout
     assert "Forty-five" in judged.stdout and "macro average" in judged.stdout
-    assert json.loads((run / "metrics.json").read_text())["test"]["clips"] == 2
+    assert read_document(run / "metrics.json")["test"]["clips"] == 2
     assert "\x1b" not in built.stdout + trained.stdout + judged.stdout, "no colours where there is no terminal"
     with np.load(run / "logs" / "test_predictions.npz") as predictions:
         assert predictions["scores"].shape == (2, 2)
@@ -60,12 +60,12 @@ def test_a_pipeline_without_clips_to_judge_on_ends_before_it_trains(fresh: Path)
 def test_a_stopped_pipeline_is_resumed(fresh: Path) -> None:
     batcache("run", "small.yaml", "--csv", "train.csv", cwd=fresh)
     (run,) = (fresh / "runs").iterdir()
-    about = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(about | {"finished": False}))
+    about = read_document(run / "run.json")
+    write_document(run / "run.json", about | {"finished": False})
     again = batcache("run", "small.yaml", "--csv", "train.csv", cwd=fresh)
     assert again.returncode == 0, again.stderr
     assert list((fresh / "runs").iterdir()) == [run]
-    assert json.loads((run / "run.json").read_text())["finished"]
+    assert read_document(run / "run.json")["finished"]
 
 
 def test_a_reject_does_not_stop_the_build_but_ends_it_with_1(fresh: Path) -> None:

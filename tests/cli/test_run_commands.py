@@ -19,6 +19,7 @@ from batcache.training.loop import train
 from batcache.training.runs import LAST
 from tests.cli.conftest import CONFIG, run_of
 from tests.command import batcache
+from tests.documents import read_document, write_document
 from tests.small_world import CPU, SmallWorld, tweak
 
 
@@ -39,17 +40,17 @@ def test_a_checkpoint_is_found_from_any_folder(done: Path, folder: str, checkpoi
     judged = batcache("eval", "--checkpoint", checkpoint.replace("RUN", run.name), cwd=here)
     assert judged.returncode == 0, judged.stderr
     name = "test" if "best" in checkpoint else "test-last"
-    assert json.loads((run / "metrics.json").read_text())[name]["checkpoint"] == Path(checkpoint).name
+    assert read_document(run / "metrics.json")[name]["checkpoint"] == Path(checkpoint).name
 
 
 @pytest.mark.slow
 def test_a_stopped_run_is_resumed_to_the_end_of_its_settings(done: Path) -> None:
     run = run_of(done)
-    about = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(about | {"finished": False}))
+    about = read_document(run / "run.json")
+    write_document(run / "run.json", about | {"finished": False})
     resumed = batcache("train", "--resume", f"runs/{run.name}", "--device", "cpu", cwd=done)
     assert resumed.returncode == 0, resumed.stderr
-    assert json.loads((run / "run.json").read_text())["finished"]
+    assert read_document(run / "run.json")["finished"]
     assert len((run / "logs" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
@@ -137,9 +138,9 @@ def test_the_csvs_that_labels_are_taken_from_are_named_before_they_fail(done: Pa
 
 def test_a_run_tells_of_itself(trained: Path, small: SmallWorld, tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "run"))
-    about = json.loads((run / "run.json").read_text())
+    about = read_document(run / "run.json")
     for finished, said in ((True, "yes"), (False, "no: `batcache train --resume run` goes on")):
-        (run / "run.json").write_text(json.dumps(about | {"finished": finished}))
+        write_document(run / "run.json", about | {"finished": finished})
         shown = batcache("info", "run", cwd=tmp_path)
         assert shown.returncode == 0, shown.stderr
         title, *lines = shown.stdout.splitlines()
@@ -199,12 +200,12 @@ def test_a_cache_and_a_run_can_be_drawn(done: Path) -> None:
 @pytest.mark.slow
 def test_judging_another_csv_leaves_the_runs_own_outcome_and_can_be_drawn(done: Path) -> None:
     run = run_of(done)
-    before = json.loads((run / "metrics.json").read_text())
+    before = read_document(run / "metrics.json")
     rows = (done / "train.csv").read_text().splitlines()
     (done / "other.csv").write_text("\n".join(row for row in rows if "split" in row or "wav/11" in row))
     judged = batcache("eval", "--csv", "other.csv", cwd=done)
     assert judged.returncode == 0, judged.stderr
-    after = json.loads((run / "metrics.json").read_text())
+    after = read_document(run / "metrics.json")
     assert after["test"] == before["test"] and after["test-other"]["clips"] == 1
     assert (run / "logs" / "test-other_predictions.npz").exists()
     shown = batcache("show", str(run), "--split", "test-other", "-o", "other.png", cwd=done)

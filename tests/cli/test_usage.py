@@ -12,7 +12,7 @@ import pytest
 from batcache.cli import main as command_line
 from batcache.cli.tables import describe
 from batcache.training.events import TimeLeft
-from tests.command import batcache
+from tests.command import ROOT, batcache
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_ctrl_c_that_a_library_makes_an_error_of_its_own_is_one(
         raise RuntimeError("Error building `literal` serializer: KeyboardInterrupt:")
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(command_line, "app", app)
+    monkeypatch.setattr("batcache.cli.app.app", app)
     try:
         with pytest.raises(SystemExit if pressed else RuntimeError) as ended:
             command_line.main()
@@ -193,3 +193,28 @@ def test_help_says_what_is_taken_where_an_option_is_not_given(tmp_path: Path) ->
 @pytest.mark.parametrize("command", ["verify", "info", "prune"])
 def test_usage_shows_a_cache_that_may_be_left_out_in_one_pair_of_brackets(command: str, tmp_path: Path) -> None:
     assert batcache(command, "--help", cwd=tmp_path).stdout.splitlines()[0].endswith("[OPTIONS] [CACHE]")
+
+
+@pytest.mark.parametrize(
+    ("raised", "said", "code"),
+    [
+        ("KeyboardInterrupt", "stopped: run the same command again to go on", 130),
+        ("MemoryError", "error: memory: there is not enough", 1),
+        ("ImportError('libx.so: failed to map segment from shared object')", "error: memory: there is not enough", 1),
+        ("OSError(24, 'Too many open files', 'typer.py')", "error: typer.py: Too many open files. Too many files", 1),
+    ],
+)
+def test_what_goes_wrong_while_the_command_line_is_imported_is_one_line(raised: str, said: str, code: int) -> None:
+    """Ctrl-C, and a system without memory or handles, meet a command that has only begun."""
+    program = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == 'typer': raise {raised}\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "from batcache.cli.main import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ended.returncode == code
+    assert ended.stderr.startswith(said) and ended.stderr.count("\n") == 1

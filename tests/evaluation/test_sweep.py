@@ -32,6 +32,7 @@ from batcache.store.reader import Store
 from batcache.training.clips.bags import Joined, join
 from batcache.training.clips.embeddings import Embedded, Embeddings, adapt_trunk, embed_bags
 from batcache.training.runs import BEST, newest_run
+from tests.documents import read_document
 from tests.small_world import CPU, FRAMES_PER_SECOND, SmallWorld, tweak
 
 Grid = Mapping[str, Sequence[Any]]
@@ -69,7 +70,7 @@ class _Anew(Embeddings):
 
 
 def read(outcome: Outcome) -> dict[str, Any]:
-    return dict(json.loads(outcome.file.read_bytes()))
+    return read_document(outcome.file)
 
 
 def test_the_folds_are_the_same_for_every_combination_and_seed(small: SmallWorld, done: SweepReport) -> None:

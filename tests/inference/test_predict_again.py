@@ -21,6 +21,7 @@ from batcache.inference.recordings.journal import NAME, count_scored
 from batcache.model.checkpoint import save_checkpoint
 from batcache.progress import Progress
 from batcache.storage.exclusive import lock_file
+from batcache.storage.sealed import open_json, seal_json
 from tests.conftest import noise
 from tests.inference.conftest import Judge, files_of
 from tests.small_world import RATE
@@ -199,7 +200,7 @@ def test_a_journal_of_another_kind_is_refused(
 ) -> None:
     place = judged(folder).folder / NAME
     head, *lines = place.read_bytes().splitlines(keepends=True)
-    content = json.dumps({**json.loads(head), **change}).encode() + b"\n" + b"".join(lines)
+    content = seal_json(json.dumps({**open_json(head.strip()), **change}).encode()) + b"\n" + b"".join(lines)
     place.write_bytes(content)
     with pytest.raises(PredictError, match=said):
         judged(folder)

@@ -1,8 +1,14 @@
 """A recording that cannot be built rejects only itself, is listed with its reason, and is built once it can be."""
 
+import os
+from pathlib import Path
+from unittest import mock
+
 import numpy as np
 import pytest
 
+from batcache.errors import AudioError
+from batcache.features.audio import AudioHeader, read_header
 from tests.store import rebuilding
 from tests.store.project import Project, assert_equal_trees, copy, snapshot
 from tests.store.rebuilding import NAMES, rejects
@@ -169,3 +175,41 @@ def test_a_recording_that_only_failed_to_be_read_is_built_once_it_can_be(project
     assert len(project.frames("new.wav")) == 300
     assert len(project.store().index.by_path["new.wav"]) == 1
     assert not (project.root / "features.zarr.rejected.csv").exists()
+
+
+def test_a_rejected_file_that_is_as_it_was_is_not_opened_again(tmp_path: Path) -> None:
+    """Half of the time of a build with nothing to do was spent on such files."""
+    project = Project(tmp_path)
+    project.record("a.wav")
+    for name in ("b.wav", "c.wav"):
+        (tmp_path / name).write_bytes(b"RIFF, but no more")
+    project.list("a.wav", "b.wav", "c.wav")
+    first = project.build().report.rejected
+    opened: list[str] = []
+
+    def count(path: Path) -> AudioHeader:
+        opened.append(path.name)
+        return read_header(path)
+
+    with mock.patch("batcache.store.build.scan.read_header", count):
+        assert project.build().report.rejected == first and opened == []
+        os.utime(tmp_path / "b.wav", ns=(1, 1))
+        assert project.build().report.rejected == first and opened == ["b.wav"]
+        project.list("a.wav", "b.wav", "c.wav", time_expansion={"c.wav": 10})
+        assert project.build().report.rejected == first and opened == ["b.wav", "c.wav"]
+        with mock.patch("batcache.store.build.build.describe_reader", lambda: "another version"):
+            project.build()
+        assert sorted(opened) == ["b.wav", "b.wav", "c.wav", "c.wav"]
+        project.record("c.wav", 0.3)
+        project.list("a.wav", "b.wav", "c.wav")
+        assert set(project.build().report.rejected) == {"b.wav"}
+
+
+def test_a_file_that_the_disk_did_not_give_is_opened_again(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.record("a.wav")
+    project.list("a.wav")
+    refused = AudioError("a.wav", "cannot be read (Input/output error)", "Check the disk and the permissions")
+    with mock.patch("batcache.store.build.scan.read_header", side_effect=refused):
+        assert project.build().report.rejected
+    assert not project.build().report.rejected

@@ -20,6 +20,7 @@ from batcache.config.settings import DataConfig
 from batcache.progress import Progress
 from batcache.store.format import commit as commits
 from batcache.store.format.commit import CachedRecording, write_commit
+from batcache.store.format.records import note_committed
 from batcache.store.hdf5 import reader as hdf5
 from batcache.store.hdf5.columns import Kind, read_column, write_column
 from batcache.store.hdf5.reader import Hdf5Store, Head
@@ -150,6 +151,7 @@ def test_a_stopped_restore_goes_on_and_ends_as_if_undisturbed(exported: Path, tm
     for record in (stopped / "commits").glob("*.json"):
         if int(record.stem) not in committed:
             record.unlink()
+    note_committed(stopped, has_records=bool(committed))
     (stopped / "commits" / f"6.json.{'0a' * 16}.partial").write_bytes(b"{")
     with (stopped / "instances" / "c" / "5" / "0" / "0").open("r+b") as shard:
         shard.truncate(100) if 5 not in committed else None

@@ -142,3 +142,16 @@ def test_a_flipped_version_is_damage_and_no_newer_format():
     text = COMMIT.to_json().replace(b'"format_version":1', b'"format_version":3')
     with pytest.raises(StoreError, match=r"1\.json: damaged commit record"):
         Commit.from_json(Path("1.json"), text)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "meadow/0412.wav"])
+def test_a_damaged_record_names_its_shard_and_the_recordings_that_can_be_read_in_it(name: str) -> None:
+    row = CachedRecording(
+        *(name, 9, 9, "ab" * 32, 384_000, 1, 1.0, "assumed", 384_000, 192_000.0, 0.01, 0, 1, 10, 0, 0.1, 0.1)
+    )
+    text = Commit(3, 0, "f", 99, False, array("I", [1]), (row,)).to_json()
+    for damaged in (text[:-3], text.replace(b'"instances":[1]', b'"instances":[2]')):
+        with pytest.raises(StoreError, match=f"of shard 3; recordings: {name}"):
+            Commit.from_json(Path("commits/3.json"), damaged)
+    with pytest.raises(StoreError, match="of shard 3; recordings: it names none"):
+        Commit.from_json(Path("commits/3.json"), text[:90])

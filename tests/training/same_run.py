@@ -1,6 +1,5 @@
 """Runs stopped on the way, and runs compared number by number."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from batcache.progress import Progress
 from batcache.training.events import Epoch, RunStarted
 from batcache.training.loop import train
 from batcache.training.runs import BEST, LAST
+from tests.documents import read_lines
 from tests.small_world import CPU, SmallWorld, tweak
 
 TIMES = {"bags_per_s", "waited_s", "seconds"}
@@ -30,7 +30,7 @@ def epochs_of(events: Sequence[object]) -> list[Epoch]:
 
 def metrics_of(run: Path) -> list[dict[str, Any]]:
     """The lines of ``metrics.jsonl`` without what a clock decided."""
-    lines = [json.loads(line) for line in (run / "logs" / "metrics.jsonl").read_text().splitlines()]
+    lines = read_lines(run / "logs" / "metrics.jsonl")
     return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
 
 

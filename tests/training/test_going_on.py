@@ -18,7 +18,7 @@ from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.training.clips.bags import instances_of, join
 from batcache.training.events import RunStarted
 from batcache.training.inputs import find_run
-from batcache.training.lineage import Clips, Heard, read_earlier, read_heard, write_earlier
+from batcache.training.lineage import EARLIER, Clips, Heard, describe_earlier, read_earlier, read_heard
 from batcache.training.loop import resume
 from batcache.training.runs import BEST
 from tests.small_world import CPU, SETTINGS, SmallWorld, train_fully, tweak
@@ -187,7 +187,7 @@ def test_clips_on_which_an_earlier_model_chose_its_epoch_are_told_when_they_are_
 @pytest.mark.parametrize("is_all", [True, False])
 def test_what_was_heard_before_is_written_and_read_back(tmp_path: Path, is_all: bool) -> None:
     heard = Heard(Clips(frozenset("ab"), frozenset({"night 1"})), Clips(frozenset("bc"), frozenset({"n,2"})), is_all)
-    write_earlier(tmp_path, heard)
+    (tmp_path / EARLIER).write_bytes(describe_earlier(heard))
     assert read_earlier(tmp_path) == heard
 
 

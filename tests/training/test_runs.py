@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from unittest import mock
 
 import pytest
 
@@ -14,7 +15,8 @@ from batcache.errors import RunError
 from batcache.storage.disk import temporary_name
 from batcache.training import runs
 from batcache.training.inputs import find_run
-from batcache.training.runs import BEST, list_runs, newest_run, read_run, start_run
+from batcache.training.runs import BEST, LAST, TRAINING, held_alone, list_runs, newest_run, read_run, start_run
+from tests.documents import read_document, write_document
 from tests.small_world import SmallWorld, tweak
 
 ABOUT = {
@@ -89,8 +91,8 @@ def test_a_record_that_lacks_something_or_has_it_of_another_kind_is_refused(
     small: SmallWorld, tmp_path: Path, name: str, value: object
 ) -> None:
     run = start_run(tmp_path, small.config, ABOUT)
-    about = json.loads((run / "run.json").read_text()) | {name: value}
-    (run / "run.json").write_text(json.dumps({key: there for key, there in about.items() if there is not ...}))
+    about = read_document(run / "run.json") | {name: value}
+    write_document(run / "run.json", {key: there for key, there in about.items() if there is not ...})
     with pytest.raises(RunError, match=rf"run\.json: not a run's record \(.*{name}.*\)\. Pass a folder"):
         read_run(run)
 
@@ -131,3 +133,47 @@ def test_a_run_keeps_what_it_is_told(small: SmallWorld, tmp_path: Path) -> None:
     run = start_run(tmp_path, small.config, ABOUT)
     assert json.loads((run / "run.json").read_text())["finished"] is False
     assert not (run / BEST).exists()
+
+
+def kill_in_first_epoch(small: SmallWorld, runs: Path) -> Path:
+    """A run whose process is gone: what it wrote stays, as it did not end by itself."""
+    with held_alone(run := start_run(runs, small.config, ABOUT)):
+        lock = run / "logs" / TRAINING
+        holder = json.loads(lock.read_bytes()) | {"process": 2**22 + 1, "process_began": 1.0}
+        shutil.copytree(run, killed := runs / "killed")
+    (killed / "logs" / TRAINING).write_text(json.dumps(holder))
+    shutil.rmtree(run)
+    return killed
+
+
+def test_a_run_that_was_killed_before_its_first_epoch_is_removed_by_the_next(small: SmallWorld, tmp_path: Path) -> None:
+    killed = kill_in_first_epoch(small, tmp_path)
+    run = start_run(tmp_path, small.config, ABOUT)
+    assert list(tmp_path.iterdir()) == [run] and not killed.exists()
+
+
+@pytest.mark.parametrize("kept", [LAST, BEST])
+def test_a_killed_run_that_has_an_epoch_stays(small: SmallWorld, tmp_path: Path, kept: Path) -> None:
+    killed = kill_in_first_epoch(small, tmp_path)
+    (killed / kept).write_bytes(b"x")
+    start_run(tmp_path, small.config, ABOUT)
+    assert killed.exists()
+
+
+def test_a_run_in_its_first_epoch_stays_while_others_start(small: SmallWorld, tmp_path: Path) -> None:
+    with held_alone(run := start_run(tmp_path, small.config, ABOUT)):
+        start_run(tmp_path, small.config, ABOUT)
+        assert run.exists()
+    start_run(tmp_path, small.config, ABOUT)
+    assert run.exists(), "it was not killed"
+
+
+def test_where_the_system_knows_no_locks_a_second_training_of_a_run_is_refused_too(
+    small: SmallWorld, tmp_path: Path
+) -> None:
+    run = start_run(tmp_path, small.config, ABOUT)
+    unlocked = mock.patch("batcache.storage.exclusive._lock", lambda handle, wait: None)
+    with unlocked, held_alone(run), pytest.raises(RunError, match="is being trained by process"), held_alone(run):
+        pass
+    with unlocked, held_alone(run):
+        pass

@@ -10,7 +10,7 @@ from batcache.errors import ManifestError, RunError
 from batcache.manifest.manifest import Clip, read_manifest
 from batcache.store.format.commit import CachedRecording
 from batcache.training.clips.bags import Bag, join
-from batcache.training.clips.splits import SplitRow, clip_key, read_splits, require_split, share_groups, write_splits
+from batcache.training.clips.splits import SplitRow, clip_key, describe_splits, read_splits, require_split, share_groups
 from batcache.training.inputs import choose_split
 from tests.small_world import SmallWorld, drawing
 
@@ -136,7 +136,7 @@ def test_what_is_written_is_read(small: SmallWorld, tmp_path: Path) -> None:
         "filename,Low,start_s,duration_s,split,group",
     )
     bags = join(spans, small.store).bags
-    write_splits(tmp_path / "split.csv", bags)
+    (tmp_path / "split.csv").write_bytes(describe_splits(bags))
     rows = read_splits(tmp_path / "split.csv")
     assert list(rows) == [clip_key(b) for b in bags]
     assert list(rows.values()) == [SplitRow(b.row.content, b.clip.group or "", b.clip.split or "") for b in bags]
@@ -150,7 +150,7 @@ def test_different_spans_have_different_keys_in_a_recording_of_days_too(starts: 
 
 def test_names_with_commas_quotes_and_line_breaks_survive(tmp_path: Path) -> None:
     odd = [bag(i, name, "x") for i, name in enumerate(["a,b", 'a "b"', "a\nb", "ü", " a "])]
-    write_splits(tmp_path / "split.csv", odd)
+    (tmp_path / "split.csv").write_bytes(describe_splits(odd))
     assert [row.group for row in read_splits(tmp_path / "split.csv").values()] == [b.clip.group for b in odd]
 
 

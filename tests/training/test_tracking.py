@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +8,7 @@ import wandb
 from batcache.config.settings import WandbConfig
 from batcache.training.events import RunStarted, TrainReport
 from batcache.training.tracking import MetricsLog, NoTracker, WandbTracker, open_tracker
+from tests.documents import read_lines
 from tests.small_world import SmallWorld, train_fully, tweak
 
 ON = WandbConfig(enabled=True, project="bats", entity="lab", tags=("a", "b"))
@@ -211,7 +211,7 @@ def test_the_log_is_one_json_object_a_line(tmp_path: Path) -> None:
     rows = [{"epoch": 1, "ap": None}, {"epoch": 2, "ap": 0.1 + 0.2}]
     for row in rows:
         log.append(row)
-    assert [json.loads(line) for line in path.read_text().splitlines()] == rows
+    assert read_lines(path) == rows
 
 
 def test_a_log_keeps_the_epochs_that_count_and_drops_the_others_torn_ones_too(tmp_path: Path) -> None:
@@ -219,6 +219,6 @@ def test_a_log_keeps_the_epochs_that_count_and_drops_the_others_torn_ones_too(tm
     path.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
     log = MetricsLog(path, keep_epochs=1)
     log.append({"epoch": 2, "again": True})
-    assert path.read_text() == '{"epoch": 1}\n{"epoch": 2, "again": true}\n'
+    assert read_lines(path) == [{"epoch": 1}, {"epoch": 2, "again": True}]
     MetricsLog(path)
     assert path.read_text() == ""

@@ -13,6 +13,7 @@ from PIL import Image
 from batcache.evaluation.evaluate import EvalReport, choose_clips, evaluate
 from batcache.training.loop import resume
 from batcache.training.runs import BEST
+from tests.documents import read_lines
 from tests.small_world import CPU, SmallWorld, tweak
 from tests.training.same_run import stop_after
 from tests.training.wandb_records import read_rows, read_run
@@ -49,9 +50,9 @@ def test_training_resuming_and_judging_are_one_run_of_wandb(tracked: tuple[EvalR
 
 def test_each_epoch_has_its_metrics_rates_and_gradient_norm(tracked: tuple[EvalReport, list[Path]]) -> None:
     report, files = tracked
-    lines = (report.checkpoint.parent.parent / "logs" / "metrics.jsonl").read_text().splitlines()
+    lines = read_lines(report.checkpoint.parent.parent / "logs" / "metrics.jsonl")
     recorded = [row for path in files[:2] for row in read_rows(path).values()]
-    for line, row in zip(map(json.loads, lines), recorded, strict=True):
+    for line, row in zip(lines, recorded, strict=True):
         rates = {f"learning_rates.{name}": rate for name, rate in line.pop("learning_rates").items()}
         assert rates == {"learning_rates.model": 0.01}
         assert {name: value for name, value in row.items() if name not in OWN} == pytest.approx(line | rates)

@@ -10,6 +10,7 @@ from batcache.catalogue.labels import aoef, batdetect2, bto, kaleidoscope, plain
 from batcache.catalogue.labels.label import Label
 from batcache.catalogue.labels.sheet import Sheet, decode, open_sheet
 from batcache.errors import ManifestError, list_some
+from batcache.storage.listing import is_file, is_folder, walk_folder
 
 _ENDINGS = (".csv", ".json", ".tsv", ".txt")
 _REMEDY = (
@@ -63,10 +64,10 @@ def read_label_files(path: Path, *, auto: bool = False) -> tuple[list[LabelFile]
     Raises:
         ManifestError: not there, damaged, of no known kind, or a folder without labels.
     """
-    if not path.is_dir():
+    if not is_folder(path):
         return [_read(path, auto=auto)], []
     found, passed_over = [], []
-    for file in sorted(one for one in path.rglob("*") if one.suffix.lower() in _ENDINGS and one.is_file()):
+    for file in sorted(one for one in walk_folder(path) if one.suffix.lower() in _ENDINGS and is_file(one)):
         try:
             found.append(_read(file, auto=auto))
         except _UnknownKindError:

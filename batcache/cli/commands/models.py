@@ -36,6 +36,7 @@ from batcache.cli.tables import describe
 from batcache.cli.terminal import Block, Note, say, say_lines, show, warn
 from batcache.device import pick_device
 from batcache.errors import list_some
+from batcache.storage.listing import is_there
 
 if TYPE_CHECKING:  # all else is imported by the command that needs it, so that --help answers at once
     from batcache.progress import OnProgress
@@ -180,7 +181,7 @@ def split(
 
     if val + test >= 1:
         raise typer.BadParameter("--val and --test leave nothing to train on")
-    if output.exists() and not force:
+    if is_there(output) and not force:
         raise typer.BadParameter(f"{output} is there already; pass --force to replace it")
     asked = {"train": 1 - val - test, "val": val, "test": test}
     shares = {name: share for name, share in asked.items() if share}

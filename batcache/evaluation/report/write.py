@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
-from batcache.errors import RunError
+from batcache.errors import RunError, misfits
 from batcache.evaluation.calibration import calibrate_predictions, cross_calibrate_predictions, is_fitted_on
 from batcache.evaluation.judged import read_judged, report_path
 from batcache.evaluation.outcomes import FOLDS
@@ -45,8 +45,12 @@ def report(run: Path, cache: Place, name: str = "test", data_dir: Path | None = 
     outcome, predictions = read_judged(run, name)
     store, manifest = open_store(cache), find_manifest(run, data_dir, outcome)
     bags = join(manifest, store).bags
-    calibrated = _calibrate_again(run, name, outcome, predictions, bags)
-    return write_report(run, name, outcome, predictions, store, bags, manifest.data_dir, calibrated)
+    with misfits(RunError, run / "metrics.json", "Run `batcache eval` again"):
+        calibrated = _calibrate_again(run, name, outcome, predictions, bags)
+        try:
+            return write_report(run, name, outcome, predictions, store, bags, manifest.data_dir, calibrated)
+        except TemplateError as error:
+            raise ValueError(str(error)) from None
 
 
 def _calibrate_again(

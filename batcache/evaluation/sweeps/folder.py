@@ -14,11 +14,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from batcache.errors import RunError, brief, count
+from batcache.errors import RunError, brief, count, shorten
 from batcache.evaluation.sweeps.grid import Combination
 from batcache.evaluation.sweeps.standings import Outcome
 from batcache.storage.disk import write_file
 from batcache.storage.exclusive import lock_file
+from batcache.storage.listing import is_there, list_folder
+from batcache.storage.regular import read_regular
+from batcache.storage.sealed import open_json, seal_json
 from batcache.training.runs import require_kinds
 
 FORMAT_VERSION = 1
@@ -32,7 +35,7 @@ def outcome_place(out: Path, inputs: str) -> Path:
 
 def outcomes_in(out: Path) -> int:
     """How many outcomes a folder holds."""
-    return len(list((out / "outcomes").glob("*.json")))
+    return len(list_folder(out / "outcomes", "*.json"))
 
 
 def read_outcome(place: Path, combination: Combination) -> Outcome:
@@ -64,14 +67,16 @@ def read_outcome(place: Path, combination: Combination) -> Outcome:
 
 def _read(place: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     try:
-        document = dict(json.loads(place.read_bytes()))
+        document = open_json(read_regular(place))
         version = document["format_version"]
         if version == FORMAT_VERSION:
             require_kinds(document, kinds)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(place, f"cannot be read ({brief(error)})", "Delete it") from None
     if version != FORMAT_VERSION:
-        raise RunError(place, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
+        raise RunError(
+            place, f"format version {shorten(str(version))}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache"
+        )
     return document
 
 
@@ -86,17 +91,17 @@ def held(out: Path, inputs: Sequence[str]) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            if not lock.exists() and not record.exists() and any(out.iterdir()):  # a sweep makes its lock first
+            if not is_there(lock) and not is_there(record) and list_folder(out):  # a sweep makes its lock first
                 raise RunError(out, "holds something else than a sweep", remedy)
             stack.enter_context(lock_file(lock, wait=False))
-            if record.exists():
+            if is_there(record):
                 _require_part(out, _read(record, {"inputs": list})["inputs"], inputs)
             document = {"format_version": FORMAT_VERSION, "inputs": list(inputs)}
-            write_file(record, json.dumps(document, indent=1).encode())
+            write_file(record, seal_json(json.dumps(document, indent=1).encode()))
         except BlockingIOError:
             raise RunError(out, "another process sweeps into it", "Wait for it, or pass another --out") from None
         except OSError as error:
-            raise RunError(out, f"cannot hold a sweep ({brief(error)})", remedy) from None
+            raise RunError.of_disk(out, "cannot hold a sweep", error, remedy) from None
         yield
 
 

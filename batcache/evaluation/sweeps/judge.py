@@ -21,6 +21,8 @@ from batcache.manifest.label_counts import count_labels
 from batcache.model.start import Start
 from batcache.progress import OnProgress, Progress
 from batcache.storage.disk import write_file
+from batcache.storage.listing import is_there
+from batcache.storage.sealed import seal_json
 from batcache.store.reader import Store
 from batcache.training.clips.embeddings import Embeddings
 from batcache.training.clips.splits import clip_key
@@ -81,7 +83,7 @@ class Judge:
         """What a combination comes to. ``inputs`` is its digest, as ``plan`` gives it."""
         place = outcome_place(self._out, inputs)
         self._done += 1
-        if not place.exists():
+        if not is_there(place):
             self._carry_out(combination.config, inputs)
         outcome = read_outcome(place, combination)
         self._on_progress(Progress("sweep", self._done, self._total, outcome))
@@ -106,7 +108,7 @@ class Judge:
             "folds": [asdict(fold) | {"metrics": fold.metrics.to_plain()} for fold in judged.folds],
         }
         content = json.dumps(document, indent=1, ensure_ascii=False, default=str)
-        write_file(outcome_place(self._out, inputs), content.encode())
+        write_file(outcome_place(self._out, inputs), seal_json(content.encode("utf-8", "backslashreplace")))
         shutil.rmtree(runs, ignore_errors=True)
 
     def _tell(self, progress: Progress) -> None:

@@ -15,6 +15,7 @@ from batcache.evaluation.sweeps.judge import Judge, plan
 from batcache.evaluation.sweeps.standings import Outcome, Standing, rank, write_outcomes
 from batcache.manifest.manifest import Manifest
 from batcache.progress import OnProgress, Progress, ignore_progress
+from batcache.storage.listing import is_there
 from batcache.store.reader import Store
 
 
@@ -82,7 +83,7 @@ def sweep(
     inputs, notes = plan([combination.config for combination in combinations], store, drawn)
     require_different(combinations, inputs)
     with held(out, inputs):
-        there = sum(outcome_place(out, name).exists() for name in inputs)
+        there = sum(is_there(outcome_place(out, name)) for name in inputs)
         started = SweepStarted(len(combinations), there, folds, len(drawn.bags), notes)
         on_progress(Progress("sweep", 0, len(combinations), started))
         judge = Judge(store, drawn, device, out, len(combinations), on_progress)

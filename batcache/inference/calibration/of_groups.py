@@ -19,6 +19,7 @@ from batcache.inference.calibration.thresholds import NOTHING, PRECISION, Thresh
 from batcache.inference.groups import SpeciesGroup, group_held_out
 from batcache.inference.model_file import ModelFile
 from batcache.model.provenance import HeldOut
+from batcache.storage.listing import is_there
 
 
 def calibrate_groups(
@@ -41,7 +42,7 @@ def calibrate_groups(
     else:
         own = calibrate_group_scores(groups, model.checkpoint.held_out, species, precision)
     place = profile_path(model.path)
-    if groups and place.exists():
+    if groups and is_there(place):
         profile = read_profile(place, model.digest, model.checkpoint.species)
         reviewed = calibrate_group_scores(groups, profile.held_out, species, precision)
         own = take_reviewed(own, reviewed, group_held_out(profile.held_out, groups), profile.reviewed)

@@ -11,6 +11,7 @@ from batcache.inference.calibration.profile import profile_path, read_profile
 from batcache.inference.calibration.thresholds import GIVEN, NOTHING, PRECISION, PROMISED, Threshold, count_effective
 from batcache.inference.model_file import ONNX, Known, ModelFile, open_model
 from batcache.model.provenance import HeldOut
+from batcache.storage.listing import is_there
 
 
 def calibrate_model(model: ModelFile, precision: float = PRECISION, threshold: float | None = None) -> Calibration:
@@ -31,7 +32,7 @@ def calibrate_model(model: ModelFile, precision: float = PRECISION, threshold: f
     if not 0 < precision < 1:
         raise ConfigError("--precision", f"{precision:g}, expected above 0 and below 1", "Pass 0.9")
     own, place = calibrate_checkpoint(model.checkpoint, precision), profile_path(model.path)
-    if place.exists():
+    if is_there(place):
         profile = read_profile(place, model.digest, model.checkpoint.species)
         reviewed = _calibrate(own.species, profile.held_out, precision, own.common_slope)
         own = take_reviewed(own, reviewed, profile.held_out, profile.reviewed)

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from batcache.errors import RunError, brief
+from batcache.errors import RunError, brief, shorten
 from batcache.inference.calibration.calibrate import REVIEWED
 from batcache.model.provenance import HeldOut
 from batcache.storage.disk import write_file
+from batcache.storage.regular import read_regular
+from batcache.storage.sealed import open_json, seal_json
 
 FORMAT = "batcache-calibration"
 FORMAT_VERSION = 1
@@ -51,7 +53,7 @@ def write_profile(path: Path, profile: Profile) -> None:
         "labels": held_out.labels.tolist(),
         "groups": held_out.groups.tolist(),
     }
-    write_file(path, json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+    write_file(path, seal_json(json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")))
 
 
 def read_profile(path: Path, model: str, species: Sequence[str]) -> Profile:
@@ -62,12 +64,13 @@ def read_profile(path: Path, model: str, species: Sequence[str]) -> Profile:
     """
     remedy = "Run `batcache calibrate` again, or delete it"
     try:
-        document: dict[str, Any] = dict(json.loads(path.read_bytes()))
+        document = open_json(read_regular(path))
         kind, version = document["format"], document["format_version"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunError(path, f"not readable as a calibration ({brief(error)})", remedy) from None
     if kind != FORMAT or version != FORMAT_VERSION:
-        finding = f"{kind}, version {version}, this batcache reads {FORMAT}, version {FORMAT_VERSION}"
+        there = f"{shorten(str(kind))}, version {shorten(str(version))}"
+        finding = f"{there}, this batcache reads {FORMAT}, version {FORMAT_VERSION}"
         raise RunError(path, finding, "Upgrade batcache, or delete it")
     if document.get("model") != model:
         raise RunError(path, "is the calibration of another model", remedy)

@@ -20,6 +20,7 @@ from batcache.inference.predictions import Predictions, read_predictions
 from batcache.inference.recordings.journal import NAME, read_header
 from batcache.inference.verdicts import LEARNT, SAME_AUDIO
 from batcache.model.provenance import HeldOut
+from batcache.storage.listing import is_there
 from batcache.storage.spreadsheet import as_written
 
 
@@ -68,7 +69,7 @@ def recalibrate(model: ModelFile, reviewed: Path, predictions: Path, precision: 
 
 def _read_scores(model: ModelFile, folder: Path) -> Predictions:
     """The scores in a folder, where they are this model's."""
-    if not all((folder / name).exists() for name in (NAME, "instances.npz", "predictions.csv")):
+    if not all(is_there(folder / name) for name in (NAME, "instances.npz", "predictions.csv")):
         raise PredictError(folder, "holds no finished predictions", "Pass the --out folder of `batcache predict`")
     if read_header(folder).model != model.digest:
         finding = f"holds the scores of another model than {model.path}"

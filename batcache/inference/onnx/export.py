@@ -25,7 +25,7 @@ from batcache.config.features import FeatureConfig
 from batcache.config.settings import to_plain
 from batcache.errors import ConfigError
 from batcache.inference.onnx.facts import FORMAT_VERSION, KEY, pack_held_out
-from batcache.inference.onnx.file import digest_of
+from batcache.inference.onnx.file import SEAL, digest_of
 from batcache.inference.onnx.front_end import FrontEndNodes
 from batcache.inference.onnx.network import embed, score
 from batcache.inference.onnx.nodes import DOMAIN, IR_VERSION, OPSET, make_function
@@ -33,8 +33,9 @@ from batcache.inference.onnx.recording import Parts, RecordingGraph
 from batcache.inference.torch_model import CheckpointFile
 from batcache.model.checkpoint import Checkpoint
 from batcache.model.crnn import BatMILModel
-from batcache.model.summary import summarise_model
+from batcache.model.summary import SEALED, summarise_model
 from batcache.storage.disk import write_file
+from batcache.storage.sealed import seal_binary
 
 RATE = 384_000
 _WEIGHTS = ("weights", "trainer", "held_out")
@@ -57,7 +58,7 @@ def export_model(model: CheckpointFile, target: Path, true_rate: int = RATE) -> 
         RunError: features that are not computed any more.
         OSError: the disk refuses.
     """
-    content = make_onnx(model, true_rate).SerializeToString()
+    content = seal_binary(make_onnx(model, true_rate).SerializeToString(), SEAL)
     write_file(target, content)
     return ExportedModel(target, true_rate, len(content))
 
@@ -81,7 +82,8 @@ def make_onnx(model: CheckpointFile, true_rate: int = RATE) -> ModelProto:
         "rate": true_rate,
         "bins": front_end.bins,
         "checkpoint": _describe(checkpoint),
-        "summary": summarise_model(model.path) | {"kind": f"ONNX file for recordings of {true_rate:,} Hz"},
+        "summary": summarise_model(model.path)
+        | {"kind": f"ONNX file for recordings of {true_rate:,} Hz", "checked by": SEALED},
         "digest": digest_of(made),
     }
     helper.set_model_props(made, {KEY: json.dumps(document, allow_nan=False)})

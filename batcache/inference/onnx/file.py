@@ -8,8 +8,10 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from batcache.errors import BatcacheError, RunError, brief
+from batcache.errors import BatcacheError, RunError, brief, shorten
 from batcache.inference.onnx.facts import FORMAT_VERSION, KEY, OnnxFacts
+from batcache.storage.regular import read_regular
+from batcache.storage.sealed import DAMAGED, check_binary
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 _AXES = {"magnitudes": 3, "level": 2, "instances": 3, "embeddings": 3}
 """How many axes each input of a function has."""
+_SEAL_KEY = b"batcache.sha256"
+SEAL = b"".join((b"\x72", bytes([len(_SEAL_KEY) + 68]), b"\x0a", bytes([len(_SEAL_KEY)]), _SEAL_KEY, b"\x12\x40"))
+"""One more entry of ``metadata_props`` (field 14: a key, then a value of 64 bytes), as protobuf writes it. It stands at
+the end of the file, and its value is the digest of all before."""
 _REMEDY = "Export it again: `batcache export-model`"
 
 
@@ -44,9 +50,15 @@ def read_file(path: Path) -> "tuple[ModelProto, OnnxFacts]":
     import onnx
 
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
+        content = read_regular(path)
+        check_binary(content, SEAL)
+        model = onnx.load_model_from_string(content)
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except OSError as error:
+        raise RunError.of_disk(path, "not readable as an ONNX file", error, _REMEDY) from None
     except Exception as error:  # protobuf raises whatever the damage leads to
-        reason = brief(error) if isinstance(error, OSError) else "damaged, or of another kind"
+        reason = DAMAGED if str(error) == DAMAGED else "damaged, or of another kind"
         raise RunError(path, f"not readable as an ONNX file ({reason})", _REMEDY) from None
     text = next((entry.value for entry in model.metadata_props if entry.key == KEY), None)
     if text is None:
@@ -55,10 +67,14 @@ def read_file(path: Path) -> "tuple[ModelProto, OnnxFacts]":
         document = dict(json.loads(text))
         version, digest = document["format_version"], document["digest"]
         facts = OnnxFacts.parse(text) if version == FORMAT_VERSION else None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, BatcacheError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+        raise RunError(path, f"its metadata do not fit ({brief(error)})", _REMEDY) from None
+    except BatcacheError as error:
         raise RunError(path, f"its metadata do not fit ({brief(error)})", _REMEDY) from None
     if facts is None:
-        raise RunError(path, f"format version {version}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache")
+        raise RunError(
+            path, f"format version {shorten(str(version))}, this batcache reads {FORMAT_VERSION}", "Upgrade batcache"
+        )
     if digest != digest_of(model):
         raise RunError(path, "damaged, or changed since batcache wrote it", _REMEDY)
     return model, facts

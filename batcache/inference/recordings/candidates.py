@@ -14,6 +14,7 @@ from batcache.inference.recordings.cached import Cached
 from batcache.inference.recordings.find import Found
 from batcache.inference.recordings.framed import Framed, compute_framed, read_framed
 from batcache.inference.recordings.journal import Journal
+from batcache.storage.listing import is_there
 from batcache.store.build.compute import FrameMaker
 from batcache.store.build.plan import Placed
 from batcache.store.build.scan import Known, ScannedFile, describe, scan
@@ -72,7 +73,7 @@ class Candidates:
         with closing(scan(dict.fromkeys(found.names), found.root, Index({}), features, workers)) as looked:
             for name, file in zip(found.names, looked, strict=True):
                 if isinstance(file, AudioError):
-                    gone = not (found.root / name).exists()
+                    gone = not is_there(found.root / name)
                     self.rejected[name] = "gone since it was found. Run it again." if gone else file.reason
                     self.settle()
                 elif self._is_new(name, file):

@@ -9,6 +9,7 @@ from batcache.inference.recordings.cached import build_cached, open_cached
 from batcache.inference.recordings.candidates import Recordings
 from batcache.inference.recordings.find import find_recordings
 from batcache.progress import OnProgress, ignore_progress
+from batcache.storage.listing import is_file, is_there
 from batcache.storage.place import Place, is_remote, parse_place
 
 _HDF5_ENDINGS = (".h5", ".hdf5")
@@ -46,6 +47,6 @@ def choose_recordings(
 
 def _is_cache(place: Place) -> bool:
     """Whether this is a store, or a file that one was exported to."""
-    if is_remote(place) or (place / "zarr.json").exists():
+    if is_remote(place) or is_there(place / "zarr.json"):
         return True
-    return place.is_file() and place.suffix.lower() in _HDF5_ENDINGS
+    return is_file(place) and place.suffix.lower() in _HDF5_ENDINGS

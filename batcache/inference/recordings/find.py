@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batcache.errors import PredictError, list_some
+from batcache.storage.listing import is_folder, is_there
 
 _ENDINGS = (".wav", ".flac")
 _OF_WINDOWS = ("$RECYCLE.BIN", "System Volume Information")
@@ -39,9 +40,9 @@ def find_recordings(paths: Sequence[Path]) -> Found:
     files: list[Path] = []
     unread: list[OSError] = []
     for path in paths:
-        if not path.exists():
+        if not is_there(path):
             raise PredictError(path, "no such file or folder", "Correct it")
-        files += _walk(path, unread) if path.is_dir() else [path]
+        files += _walk(path, unread) if is_folder(path) else [path]
     if not files:
         finding = f"no recording in it, at any depth: no name ends in {' or '.join(_ENDINGS)}"
         raise PredictError(list_some(map(str, paths)), finding, "Pass another folder, or name the files")
@@ -58,7 +59,7 @@ def _name(file: Path | str, root: Path) -> str:
 
 
 def _root_of(paths: Sequence[Path]) -> Path:
-    folders = [os.path.abspath(path if path.is_dir() else path.parent) for path in paths]  # noqa: PTH100 (without ..)
+    folders = [os.path.abspath(path if is_folder(path) else path.parent) for path in paths]  # noqa: PTH100 (without ..)
     try:
         return Path(os.path.commonpath(folders))
     except ValueError:  # Windows

@@ -1,9 +1,10 @@
 """What a model has said of each recording so far, kept so that a call that is stopped goes on.
 
 ``scored.jsonl``, a line a recording in the order in which they were done; the first line says whose scores these are.
-Lines are only ever added. A process that is killed may leave half a line at the end: from the first line on that is not
-whole, what follows is dropped, and scored again. Lines reach the disk itself every ten seconds, and at the end: no more
-is lost where the power fails.
+Lines are only ever added, each with its digest. A process that is killed may leave half a line at the end, and a power
+cut several that are none: what is not whole behind the last line that is is dropped, and scored again. A line before it
+that is not whole is damage. Lines reach the disk itself every ten seconds, and at the end: no more is lost where the
+power fails.
 """
 
 import json
@@ -12,21 +13,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.errors import PredictError, brief
+from batcache.errors import PredictError, brief, shorten
 from batcache.inference.bag_scores import BagScores
 from batcache.storage.disk import write_file
+from batcache.storage.listing import is_there
+from batcache.storage.regular import open_regular
+from batcache.storage.sealed import DAMAGED, check_json, open_json, seal_json
 from batcache.store.format.commit import CachedRecording
 
 NAME = "scored.jsonl"
 FORMAT = "batcache-scored"
 FORMAT_VERSION = 1
 _SYNC_EVERY_S = 10.0
+_LONGEST_HEADER = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Journal:
 
     Raises:
         PredictError: it holds the scores of another model, or of recordings under another root that is still there; it
-            is of another format, or damaged in its first line.
+            is of another format, or damaged.
         OSError: the disk refuses.
     """
 
@@ -76,7 +81,7 @@ class Journal:
         self.path = folder / NAME
         self.scored: dict[tuple[str, int], Scored] = {}
         """By content hash and true rate."""
-        if self.path.exists():
+        if is_there(self.path):
             self._read(header)
         else:
             write_file(self.path, _encode_header(header))
@@ -98,7 +103,7 @@ class Journal:
         """
         if not scored:
             return
-        left = memoryview(b"".join(msgspec.json.encode(one) + b"\n" for one in scored))
+        left = memoryview(b"".join(seal_json(msgspec.json.encode(one)) + b"\n" for one in scored))
         try:
             while left:  # a disk that is nearly full takes a part
                 left = left[self._file.write(left) :]
@@ -114,40 +119,56 @@ class Journal:
         self._synced = time.monotonic()
 
     def _read(self, header: Header) -> None:
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             first = file.readline()
             _check_header(self.path, _decode_header(self.path, first), header)
-            whole, decoder = len(first), msgspec.json.Decoder(Scored)
-            for line in file:
-                try:
-                    one = decoder.decode(line)
-                    if not line.endswith(b"\n"):
-                        break
-                except (msgspec.MsgspecError, ValueError):
-                    break
+            whole, at, torn, decoder = len(first), len(first), 0, msgspec.json.Decoder(Scored)
+            for number, line in enumerate(file, 2):
+                at += len(line)
+                if (one := _decode_line(decoder, line)) is None:
+                    torn = torn or number
+                    continue
+                if torn:
+                    finding = f"{DAMAGED} (line {torn})"
+                    raise PredictError(self.path, finding, "Delete that line: what it says is scored again")
                 self.scored[one.row.key] = one
-                whole += len(line)
+                whole = at
         if whole < self.path.stat().st_size:
             with self.path.open("r+b") as file:
                 file.truncate(whole)
 
 
+def _decode_line(decoder: "msgspec.json.Decoder[Scored]", line: bytes) -> Scored | None:
+    """What a line says; None where it is not whole, or not as it was written."""
+    try:
+        check_json(line.removesuffix(b"\n"))
+        one = decoder.decode(line)
+        if not line.endswith(b"\n") or not one.evidence or len(one.evidence) % (2 * len(one.logits)):
+            return None
+    except (msgspec.MsgspecError, ValueError, ZeroDivisionError, RecursionError):
+        return None
+    return one
+
+
 def _encode_header(header: Header) -> bytes:
     document = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(header)}
-    return json.dumps(document).encode() + b"\n"
+    return seal_json(json.dumps(document).encode()) + b"\n"
 
 
 def _decode_header(path: Path, line: bytes) -> Header:
     remedy = "Delete it, and all is scored again; or pass another --out"
     try:
-        document: dict[str, Any] = dict(json.loads(line))
+        document = open_json(line.removesuffix(b"\n"))
         kind, version = document.pop("format"), document.pop("format_version")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise PredictError(path, f"not readable ({brief(error)})", remedy) from None
     if kind != FORMAT or version != FORMAT_VERSION:
-        finding = f"{kind}, version {version}, this batcache reads {FORMAT}, version {FORMAT_VERSION}"
+        there = f"{shorten(str(kind))}, version {shorten(str(version))}"
+        finding = f"{there}, this batcache reads {FORMAT}, version {FORMAT_VERSION}"
         raise PredictError(path, finding, "Upgrade batcache, or pass another --out")
     try:
+        if not all(isinstance(text, str) for text in document.values()):
+            raise TypeError("a model or root that is no text")
         return Header(**document)
     except TypeError as error:
         raise PredictError(path, f"not readable ({brief(error)})", remedy) from None
@@ -157,7 +178,7 @@ def _check_header(path: Path, there: Header, wanted: Header) -> None:
     """A root that is gone was moved: its recordings are known by their content."""
     if there.model != wanted.model:
         raise PredictError(path, "holds the scores of another model", "Pass another --out, or delete it")
-    if there.root != wanted.root and Path(there.root).exists():
+    if there.root != wanted.root and is_there(Path(there.root)):
         finding = f"holds the scores of recordings under {there.root}, not under {wanted.root}"
         raise PredictError(path, finding, "Pass another --out, or delete it")
 
@@ -170,8 +191,8 @@ def read_header(folder: Path) -> Header:
     """
     path = folder / NAME
     try:
-        with path.open("rb") as file:
-            return _decode_header(path, file.readline())
+        with open_regular(path) as file:
+            return _decode_header(path, file.readline(_LONGEST_HEADER))
     except OSError as error:
         raise PredictError(path, f"cannot be read ({brief(error)})", "Pass a folder of `batcache predict`") from None
 

@@ -14,12 +14,13 @@ from itertools import islice
 from pathlib import Path
 
 from batcache.config.settings import DataConfig
-from batcache.errors import AudioError, StoreError
+from batcache.errors import AudioError, Seen, StoreError, remedy_for
 from batcache.manifest.manifest import Manifest, check_contents
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
 from batcache.storage.disk import free_bytes, require_room
 from batcache.storage.place import Place
 from batcache.store.build.plan import Plan, Task, plan
+from batcache.store.build.rejects import describe_reader, is_lasting
 from batcache.store.build.report import BuildReport, make_report, write_log, write_rejected
 from batcache.store.build.scan import Known, scan
 from batcache.store.build.target import Target, create, find_layout, layout_of, read_target
@@ -27,9 +28,10 @@ from batcache.store.build.writers import Writers
 from batcache.store.format.array import array_length, resize
 from batcache.store.format.commit import write_commit
 from batcache.store.format.index import reread
-from batcache.store.format.last_build import find_other_root, write_last_build
+from batcache.store.format.last_build import find_other_root, read_rejects, write_last_build
 from batcache.store.format.leftovers import count_leftovers, remove_leftovers
 from batcache.store.format.lock import hold
+from batcache.store.format.records import note_committed
 
 _MOST_WRITERS = 4  # each holds a shard of 82 MB
 
@@ -104,16 +106,19 @@ def make_plan(
         raise StoreError(cache, finding, remedy)
     files: dict[str, Known] = {}
     rejected: dict[str, str] = {}
-    looked = scan(paths, manifest.data_dir, index, features, workers, channels=channels, rehash=rehash)
-    with closing(looked) as found:
+    looked_at: dict[str, Seen] = {}
+    rejects, looking = read_rejects(cache, describe_reader()), (paths, manifest.data_dir, index, features, workers)
+    with closing(scan(*looking, channels=channels, rehash=rehash, rejects=rejects)) as found:
         for done, (path, file) in enumerate(zip(paths, found, strict=True), 1):
             if isinstance(file, AudioError):
                 rejected[path] = file.reason
+                if file.seen and path not in index.by_path:  # one that failed when it was computed has a row
+                    looked_at[path] = file.seen
             else:
                 files[path] = file
             on_progress(Progress("scan", done, len(paths)))
     check_contents(manifest, {path: file.content for path, file in files.items()})
-    return plan(paths, files, rejected, index, features, target.layout)
+    return replace(plan(paths, files, rejected, index, features, target.layout), looked_at=looked_at)
 
 
 def carry_out(
@@ -127,6 +132,8 @@ def carry_out(
 ) -> BuildReport:
     """Do what a plan says, in a store that the caller holds and that has nothing beside what its index says."""
     cache, config, index = target.cache, target.config, target.index
+    if todo.tasks and not index.commits:
+        note_committed(cache, has_records=False)
     _resize_for(target, todo.tasks)
     _compute(target, todo.tasks, manifest.data_dir, device, workers, on_progress)
     for shard, rows in todo.revisions.items():
@@ -136,7 +143,8 @@ def carry_out(
     if todo.written:
         index = reread(index, cache, config.fingerprint, todo.written)
     report = make_report(cache, index, todo, manifest.recordings(), config, time.time() - began)
-    write_last_build(cache, manifest, report.rejected)
+    lasting = {path: seen for path, seen in todo.looked_at.items() if is_lasting(todo.rejected[path])}
+    write_last_build(cache, manifest, report.rejected, lasting, describe_reader())
     write_rejected(report)
     write_log(report, began)
     return report
@@ -154,7 +162,8 @@ def _naming(cache: Place) -> Iterator[None]:
         yield
     except OSError as error:
         place, finding = error.filename or cache, error.strerror or str(error)
-        raise StoreError(place, finding, "See to the disk and build again: what is done stays done") from error
+        remedy = f"{remedy_for(error, 'See to the disk')}. Then build again: what is done stays done"
+        raise StoreError(place, finding, remedy) from error
 
 
 def _resize_for(target: Target, tasks: Iterable[Task]) -> None:

@@ -1,11 +1,12 @@
 """What a build has to do: a pure decision, from what is known of the files and what the index holds."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 from batcache.config.features import FeatureConfig
+from batcache.errors import Seen
 from batcache.store.build.scan import Known, ScannedFile, describe
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.index import Index
@@ -46,13 +47,15 @@ class Plan:
     """What becomes of each recording and why; the tasks; and the rows of committed shards that change.
 
     ``bytes_to_write`` is what the tasks' shards will take on the disk, ``leftover_bytes`` what a killed build left
-    there, to be removed first, ``free_bytes`` what is free there; None where nobody can tell.
+    there, to be removed first, ``free_bytes`` what is free there; None where nobody can tell. ``looked_at`` is what was
+    seen of each rejected file.
     """
 
     decisions: dict[str, tuple[Action, str]]
     tasks: tuple[Task, ...]
     revisions: dict[int, tuple[CachedRecording, ...]]
     bytes_to_write: int
+    looked_at: Mapping[str, Seen] = field(default_factory=dict)
     leftover_bytes: int = 0
     free_bytes: int | None = None
 

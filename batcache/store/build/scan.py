@@ -17,6 +17,7 @@ from batcache.features.expansion import HIGHEST_RATE, doubt_length, find_expansi
 from batcache.features.metadata import Metadata, read_metadata
 from batcache.storage.ahead import map_ahead
 from batcache.storage.names import find_alike
+from batcache.store.build.rejects import Rejects
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.index import Index
 
@@ -70,18 +71,21 @@ def scan(
     *,
     channels: Mapping[str, int] | None = None,
     rehash: bool = False,
+    rejects: Rejects | None = None,
 ) -> Generator[Known | AudioError, None, None]:
     """Yield what is known of each file, in order, or why it is rejected.
 
     ``expansions`` maps each path to its time expansion, None where the manifest gives none; ``channels`` some paths to
     the channel that is to be taken, where that is not the first. A file whose size and modification time are those of
-    the index is not opened, unless ``rehash``.
+    the index is not opened, unless ``rehash``; nor is one that is as it was when an earlier build rejected it, as
+    ``rejects`` says.
     """
     named = channels or {}
 
     def look(path: str, expansion: float | None) -> Known | AudioError:
         try:
-            return _scan_file(path, expansion, named.get(path, 1), data_dir, index, config, rehash=rehash)
+            known = {} if rehash else rejects or {}
+            return _scan_file(path, expansion, named.get(path, 1), data_dir, index, config, known, rehash=rehash)
         except AudioError as error:
             return error
 
@@ -105,6 +109,7 @@ def _scan_file(
     data_dir: Path,
     index: Index,
     config: FeatureConfig,
+    rejects: Rejects,
     *,
     rehash: bool,
 ) -> Known:
@@ -120,6 +125,25 @@ def _scan_file(
     place = data_dir / path
     if stat is None and (meant := find_alike(data_dir, path)):
         raise AudioError(place, NO_SUCH_FILE, f"There is {meant}, in other letter case or Unicode form: write it so")
+    seen = (stat.st_size, stat.st_mtime_ns, expansion, channel) if stat else None
+    try:
+        if seen and (known := rejects.get(path)) and known[0] == seen:
+            raise AudioError(place, known[1])
+        return _read_file(path, place, stat, expansion, channel, index, config)
+    except AudioError as error:
+        error.seen = seen
+        raise
+
+
+def _read_file(
+    path: str,
+    place: Path,
+    stat: os.stat_result | None,
+    expansion: float | None,
+    channel: int,
+    index: Index,
+    config: FeatureConfig,
+) -> ScannedFile:
     header = read_header(place, channel)
     assert stat is not None, "read_header raises where there is no file"
     metadata = read_metadata(place, header)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import DataConfig
-from batcache.errors import StoreError
+from batcache.errors import StoreError, remedy_for
 from batcache.storage.place import Place, is_remote
 from batcache.store.format.attributes import create_store, describe_front_end, is_free, read_attributes
 from batcache.store.format.index import Index, read_index
@@ -86,4 +86,4 @@ def create(
         finding = f"cannot be created ({error.strerror})"
         if is_remote(cache):  # it is made in a temporary folder first
             raise StoreError(tempfile.gettempdir(), f"{cache} {finding}", "See to that disk, or set TMPDIR") from None
-        raise StoreError(cache, finding, "Pass a --cache that can") from None
+        raise StoreError(cache, finding, remedy_for(error, "Pass a --cache that can")) from None

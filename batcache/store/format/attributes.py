@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from batcache.config.features import FeatureConfig
 from batcache.errors import ConfigError, StoreError, brief
 from batcache.storage.disk import PARTIAL, sync, write_file
+from batcache.storage.listing import is_folder, is_there, list_folder, walk_folder
 from batcache.storage.place import Place, is_remote
 from batcache.store.format.array import array_options
 from batcache.store.format.layout import FORMAT, FORMAT_VERSION, Layout, newer
@@ -30,20 +31,19 @@ def is_free(path: Place) -> bool:
     In a bucket such a folder may hold ``instances/`` and nothing else.
 
     Raises:
-        OSError: the folder cannot be read.
-        UnreachableError: the object store cannot be reached or refuses.
+        UnreachableError: the folder cannot be read, or the object store cannot be reached or refuses.
     """
     if is_remote(path):
-        return {there.name for there in path.glob("*")} <= {"instances"}
-    if not path.exists():
+        return {there.name for there in list_folder(path)} <= {"instances"}
+    if not is_there(path):
         return True
-    return path.is_dir() and all(_is_begun(path, there) for there in path.iterdir())
+    return is_folder(path) and all(_is_begun(path, there) for there in list_folder(path))
 
 
 def _is_begun(store: Path, place: Path) -> bool:
     """Whether this is something that ``create_store`` leaves in a folder where it is stopped, and nothing else."""
-    if place.name in ("instances", "commits") and place.is_dir():
-        return {there.name for there in place.iterdir()} <= ({"zarr.json"} if place.name == "instances" else set())
+    if place.name in ("instances", "commits") and is_folder(place):
+        return {there.name for there in list_folder(place)} <= ({"zarr.json"} if place.name == "instances" else set())
     return bool(re.fullmatch(f"[0-9a-f]{{32}}{PARTIAL}", place.name))
 
 
@@ -64,7 +64,7 @@ def create_store(
         OSError: the disk refuses; FileExistsError where another process has made a store here meanwhile.
         UnreachableError: the object store cannot be reached or refuses.
     """
-    if is_remote(path) or path.exists():
+    if is_remote(path) or is_there(path):
         with TemporaryDirectory() as folder:
             made = Path(folder) / path.name
             create_store(made, features, layout, versions, fingerprint)
@@ -90,7 +90,8 @@ def create_store(
         group = zarr.create_group(partial, attributes=attributes)
         group.create_array("instances", **array_options(layout))
         (partial / "commits").mkdir()
-        for place in (partial, *partial.rglob("*")):
+        files = list(walk_folder(partial))
+        for place in (*files, *{file.parent for file in files}, partial / "commits"):
             sync(place)
         partial.replace(path)
     except BaseException:
@@ -116,7 +117,7 @@ def _add(store: Place, name: str, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if (store / "zarr.json").exists():
+        if is_there(store / "zarr.json"):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(store))
         partial.replace(store / name)
     finally:
@@ -144,7 +145,7 @@ def read_attributes(store: Place) -> tuple[FeatureConfig, Layout, dict[str, Any]
     except (NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _foreign(store, error) from None
     except OSError as error:
-        raise StoreError(place, f"cannot be read ({error.strerror})", "See to the disk, or its permissions") from None
+        raise StoreError.of_disk(place, "cannot be read", error) from None
     return *check_attributes(store, attributes), attributes
 
 

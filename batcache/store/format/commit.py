@@ -4,8 +4,8 @@ A record is JSON on two lines. The first holds its digest, which is the SHA-256 
 thousand shards opens at the speed of a checksum: ``tail -n +2 0.json | sha256sum`` gives it too.
 """
 
-import hashlib
 import json
+import re
 from array import array
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -15,10 +15,12 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 
 import msgspec
 
-from batcache.errors import StoreError, brief, list_some
+from batcache.errors import StoreError, brief, list_some, shorten
 from batcache.storage.disk import write_file
 from batcache.storage.place import Place
+from batcache.storage.sealed import head_of_json
 from batcache.store.format.layout import FORMAT_VERSION, newer, say_how_to_mend
+from batcache.store.format.records import note_committed
 
 Somewhere = TypeVar("Somewhere", bound=Place)
 
@@ -123,9 +125,10 @@ class Commit:
                 digest. Names ``path``.
         """
         if not is_intact(text):
-            raise StoreError(
-                path, "damaged commit record (its digest does not match)", say_how_to_mend(path, path.name)
-            )
+            names = [shorten(name) for name in read_texts(text, "path")]
+            held = list_some(names) if names else "it names none"
+            finding = f"damaged commit record (its digest does not match) of shard {path.stem}; recordings: {held}"
+            raise StoreError(path, finding, say_how_to_mend(path, path.name))
         try:
             document = msgspec.json.decode(text, type=_Document[_Columns])  # type: ignore[valid-type]
             lists = msgspec.structs.asdict(document.recordings)
@@ -202,6 +205,20 @@ def unknown_keys(text: bytes) -> list[str]:
     return []
 
 
+def read_texts(record: bytes, column: str) -> list[str]:
+    """The texts of a column, as far as they can be read. The record may be damaged anywhere."""
+    text = record.decode(errors="replace")
+    found = re.search(rf'"{column}":\[((?:"(?:[^"\\]|\\.)*",?)*)', text)
+    return [_unescape(one) for one in re.findall(r'"(?:[^"\\]|\\.)*"', found[1])] if found else []
+
+
+def _unescape(text: str) -> str:
+    try:
+        return str(json.loads(text, strict=False))
+    except ValueError:
+        return text
+
+
 _HEAD_BYTES = len('{"digest":"",\n') + 64
 
 
@@ -212,7 +229,7 @@ def is_intact(record: bytes) -> bool:
 
 def _head(body: "bytes | memoryview") -> bytes:
     """The first line of a commit record."""
-    return b'{"digest":"%s",\n' % hashlib.sha256(body).hexdigest().encode()
+    return head_of_json(body) + b"\n"
 
 
 def _share(column: list[Any]) -> Iterable[Any]:
@@ -234,3 +251,4 @@ def write_commit(store: Place, commit: Commit) -> None:
         UnreachableError: the object store cannot be reached or refuses.
     """
     write_file(commit_path(store, commit.shard), commit.to_json())
+    note_committed(store, has_records=True)

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from batcache.errors import StoreError, UnreachableError
+from batcache.errors import StoreError, UnreachableError, remedy_for
 from batcache.storage.place import Place, read_files
 from batcache.store.format.commit import CachedRecording, Commit, commit_path
 from batcache.store.format.layout import Layout, say_how_to_mend
+from batcache.store.format.records import list_records, require_records
 
 _LISTINGS = 5
 
@@ -53,11 +54,14 @@ def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
     build was stopped or someone deleted the record, the records of the other shards do not count either.
 
     Raises:
-        StoreError: a record is damaged, of another store, or does not fit the layout; or the object store refuses.
+        StoreError: a record is damaged, of another store, or does not fit the layout; the records cannot be listed, or
+            are lost; or the object store refuses.
     """
     commits, refused = read_records(store, fingerprint)
     if refused:
         raise refused[min(refused)]
+    if not commits:
+        require_records(store)
     check_layout(store, layout, commits.values())
     if misfits := [shard for shard, commit in commits.items() if not _fits(commit, layout)]:
         place = commit_path(store, min(misfits))
@@ -69,13 +73,15 @@ def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
 def read_records(store: Place, fingerprint: str) -> tuple[dict[int, Commit], dict[int, StoreError]]:
     """Read every commit record: those that are as they were written, and what is wrong with the others, by shard.
 
+    Raises:
+        UnreachableError: the records cannot be listed.
+
     A prune removes a record once those of the shards that took its recordings are there. So where a listed record is
     gone when it is to be read, the list is too old, and all is read again.
     """
     for left in reversed(range(_LISTINGS)):
         commits, refused, gone = {}, {}, False
-        records = (store / "commits").glob("*.json")
-        places = [place for place in records if place.stem.isdecimal()]  # macOS leaves ._0.json beside 0.json
+        places = list(list_records(store).values())
         for place, read in zip(places, read_files(places), strict=True):
             gone |= isinstance(read, FileNotFoundError)
             try:
@@ -170,7 +176,8 @@ def reread(index: Index, store: Place, fingerprint: str, shards: Iterable[int]) 
 def _check_commit(store: Place, place: Place, read: bytes | OSError, fingerprint: str) -> Commit:
     if isinstance(read, OSError):
         finding = f"a commit record that cannot be read ({read.strerror})"
-        raise StoreError(place, finding, f"See to the disk. {say_how_to_mend(place, place.name)}")
+        otherwise = f"See to the disk. {say_how_to_mend(place, place.name)}"
+        raise StoreError(place, finding, remedy_for(read, otherwise))
     commit = Commit.from_json(place, read)
     if commit.fingerprint != fingerprint or commit_path(store, commit.shard) != place:
         raise StoreError(place, "a commit record of another store or shard", "Restore the store from a copy")

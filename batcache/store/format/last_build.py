@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from batcache.errors import StoreError, UnreachableError, brief, list_some
+from batcache.errors import Seen, StoreError, UnreachableError, brief, list_some
 from batcache.manifest.cells import leads_out
 from batcache.manifest.manifest import Manifest, read_manifest
 from batcache.storage.disk import write_file
+from batcache.storage.listing import is_file, is_folder, is_there
 from batcache.storage.place import Place, is_remote, parse_place
 from batcache.storage.s3 import SCHEME
-
-LAST_BUILD = "last_build.json"
+from batcache.store.format.records import LAST_BUILD
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,17 @@ class LastBuild:
     allow_outside: bool = False
 
 
-def write_last_build(cache: Place, manifest: Manifest, rejected: Mapping[str, str]) -> None:
+def write_last_build(
+    cache: Place,
+    manifest: Manifest,
+    rejected: Mapping[str, str],
+    looked_at: Mapping[str, Seen] | None = None,
+    reader: str = "",
+) -> None:
     """Write down where the manifest's CSVs and recordings lie, and what was ``rejected``, by path and reason.
+
+    ``looked_at`` is what was seen of rejected files that need not be opened again as long as they are as they were, and
+    are looked at by the same ``reader``.
 
     Paths are relative to the store where they share a drive with it, so that both can be moved together. Recordings
     that an earlier build rejected and this manifest does not list stay listed: a run may have been trained from them.
@@ -57,7 +66,25 @@ def write_last_build(cache: Place, manifest: Manifest, rejected: Mapping[str, st
         "allow_outside": allow_outside,
         "rejected": dict(sorted({**earlier, **rejected}.items())),
     }
+    if looked_at:
+        document |= {"reader": reader, "looked_at": {path: list(seen) for path, seen in sorted(looked_at.items())}}
     _write(cache, document)
+
+
+def read_rejects(cache: Place, reader: str) -> dict[str, tuple[Seen, str]]:
+    """What was seen of the files that the last build rejected, and why; nothing where another ``reader`` did, or the
+    file is missing or damaged."""
+    try:
+        note = json.loads((cache / LAST_BUILD).read_bytes())
+        if note.get("reader") != reader:
+            return {}
+        rejected, found = note["rejected"], {}
+        for path, (size, mtime_ns, expansion, channel) in note["looked_at"].items():
+            seen = (int(size), int(mtime_ns), None if expansion is None else float(expansion), int(channel))
+            found[str(path)] = (seen, str(rejected[path]))
+        return found
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return {}
 
 
 def write_unknown_last_build(cache: Place, rejected: Mapping[str, str]) -> None:
@@ -69,7 +96,7 @@ def write_unknown_last_build(cache: Place, rejected: Mapping[str, str]) -> None:
 def _write(cache: Place, document: Mapping[str, Any]) -> None:
     content = json.dumps(document, indent=1).encode()
     place = cache / LAST_BUILD
-    if not place.exists() or place.read_bytes() != content:
+    if not is_there(place) or place.read_bytes() != content:
         write_file(place, content)
 
 
@@ -86,7 +113,11 @@ def read_last_build(cache: Place) -> LastBuild:
         split_of = {locate(csv, cache): split for csv, split in note["split_of"].items()}
         data_dir = None if note["data_dir"] is None else locate(note["data_dir"], cache)
         return LastBuild(csvs, split_of, data_dir, dict(note["rejected"]), note.get("allow_outside") is True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            raise StoreError(place, f"cannot be read ({brief(error)})", "Run `batcache build` again") from None
+        raise UnreachableError.of_disk(place, "cannot be read", error) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise StoreError(place, f"cannot be read ({brief(error)})", "Run `batcache build` again") from None
 
 
@@ -124,7 +155,7 @@ def require_there(cache: Place, last: LastBuild, data_dir: Path | None = None) -
         StoreError: some are not; names them.
     """
     places = (*last.csvs, None if data_dir else last.data_dir)
-    if gone := [str(place) for place in places if place and not place.exists()]:
+    if gone := [str(place) for place in places if place and not is_there(place)]:
         finding = f"what it was last built from is not there ({list_some(gone)})"
         remedy = "Was it, or were they moved? Build the CSVs again, with --data-dir: nothing is computed anew"
         raise StoreError(cache, finding, remedy)
@@ -155,9 +186,9 @@ def find_other_root(cache: Place, data_dir: Path, paths: Iterable[str]) -> Path 
     """
     last = _find_last_build(cache)
     root = last.data_dir if last else None
-    if root is None or root == data_dir.resolve() or not root.is_dir():
+    if root is None or root == data_dir.resolve() or not is_folder(root):
         return None
-    return root if any((root / path).is_file() for path in paths) else None
+    return root if any(is_file(root / path) for path in paths) else None
 
 
 def portable(path: Place, start: Place) -> str:

@@ -5,6 +5,7 @@
       instances/zarr.json       float16 [instances, frames_per_instance, n_mels], fill value NaN
       instances/c/<shard>/0/0   up to 640 chunks of one instance (bytes + crc32c), then Zarr's shard index
       commits/<shard>.json      what the shard holds: the index of the store, and the sign that it is complete
+      committed.json            whether there are such records: without one, a store that has them is not an empty one
       last_build.json           CSVs and data dir of the last build, and what was rejected; never labels
 
 Any Zarr v3 reader opens ``instances``. A shard counts once its commit record is there. Slots that no recording uses

@@ -30,14 +30,16 @@ _FIRST_NAMESPACE = "pid:[4026531836]"
 
 
 @contextmanager
-def hold(store: Place) -> Iterator[None]:
+def hold(store: Place, lock: str = LOCK, doing: str = "built") -> Iterator[None]:
     """Be the only process that changes a store, until the block ends.
+
+    Other folders are held alike, by a ``lock`` of another name; ``doing`` says in one word what is done to them.
 
     Raises:
         StoreError: another process holds the store, or nothing can be written there. The error says which process,
             since when, and how to break the lock where that process is gone.
     """
-    place, token = store / LOCK, uuid4().hex
+    place, token = store / lock, uuid4().hex
     mine = json.dumps(
         {
             **_describe_here(),
@@ -50,7 +52,7 @@ def hold(store: Place) -> Iterator[None]:
     _held.add(token)
     try:
         while not create_exclusively(place, mine):
-            remove_checked(place, lambda found: _require_gone(place, found))
+            remove_checked(place, lambda found: _require_gone(place, found, doing))
         remove_partials(place)  # of builders that were killed while they made a lock; one that makes one tries again
         yield
     finally:
@@ -68,11 +70,25 @@ def require_idle(store: Place) -> None:
     """
     place = store / LOCK
     with suppress(FileNotFoundError, NotADirectoryError):
-        _require_gone(place, place.read_bytes())
+        _require_gone(place, place.read_bytes(), "built")
 
 
-def _require_gone(place: Place, found: bytes) -> None:
-    remedy = f"Wait for it; if nothing builds this store any more, delete {place}"
+def was_abandoned(folder: Path, lock: str) -> bool:
+    """Whether a folder has a lock of this name whose process is gone: it was killed.
+
+    Raises:
+        OSError: the disk does not tell.
+    """
+    try:
+        _require_gone(folder / lock, (folder / lock).read_bytes(), "held")
+    except (FileNotFoundError, StoreError):
+        return False
+    return True
+
+
+def _require_gone(place: Place, found: bytes, doing: str) -> None:
+    idle = "nothing builds this store" if doing == "built" else f"it is not {doing}"
+    remedy = f"Wait for it; if {idle} any more, delete {place}"
     here = _describe_here()
     try:
         holder = json.loads(found)
@@ -81,7 +97,7 @@ def _require_gone(place: Place, found: bytes) -> None:
         if process < 1:
             raise ValueError(process)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        raise StoreError(place.parent, "is being built by a process that cannot be told", remedy) from None
+        raise StoreError(place.parent, f"is being {doing} by a process that cannot be told", remedy) from None
     if there == here:
         if not _runs(process, began) or (process == os.getpid() and holder.get("token") not in _held):
             return  # gone, or an earlier build of this process that could not remove it
@@ -93,7 +109,7 @@ def _require_gone(place: Place, found: bytes) -> None:
         where = f"of another machine or container named {there['host']}"
     else:
         where = f"on {there['host']}"
-    raise StoreError(place.parent, f"is being built by process {process} {where} since {since}", remedy)
+    raise StoreError(place.parent, f"is being {doing} by process {process} {where} since {since}", remedy)
 
 
 def _describe_here() -> dict[str, str]:

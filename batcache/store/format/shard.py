@@ -89,7 +89,7 @@ def read_chunk(cache: Place, instance: int, layout: Layout) -> NDArray[np.uint8]
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return np.empty(0, np.uint8)
     except OSError as error:
-        raise StoreError(place, f"cannot be read ({error.strerror})", "See to the disk and try again") from None
+        raise StoreError.of_disk(place, "cannot be read", error, "See to the disk and try again") from None
 
 
 def parse_shard_index(shard: memoryview, layout: Layout) -> NDArray[np.uint64]:

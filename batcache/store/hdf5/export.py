@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from batcache.errors import StoreError
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
 from batcache.storage.disk import replacing, require_room, reserve
+from batcache.storage.listing import is_folder, is_there
 from batcache.storage.place import Place
 from batcache.store.format.commit import CachedRecording, Commit
 from batcache.store.hdf5.columns import INTEGER, TEXT, write_column
@@ -70,8 +71,8 @@ def export(cache: Place, target: Path, *, force: bool = False, on_progress: OnPr
             room, or fails.
     """
     store = Store(cache)
-    if target.is_dir() or (target.exists() and not force):
-        remedy = "Name a file" if target.is_dir() else "Pass --force to replace it, or name another file"
+    if is_folder(target) or (is_there(target) and not force):
+        remedy = "Name a file" if is_folder(target) else "Pass --force to replace it, or name another file"
         raise StoreError(target, "is there already", remedy)
     contents = _choose(store)
     if not contents.recordings:

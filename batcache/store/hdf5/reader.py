@@ -90,7 +90,7 @@ class Head:
             with path.open("rb") as file:
                 block = file.read(HEAD_BYTES)
         except OSError as error:
-            raise StoreError(path, f"cannot be read ({error.strerror})", "Pass another --cache") from None
+            raise StoreError.of_disk(path, "cannot be read", error, "Pass another --cache") from None
         if not block.startswith(_MAGIC):
             finding = "an HDF5 file, but not by `batcache export`" if block.startswith(_HDF5_MAGIC) else "no cache"
             raise StoreError(path, finding, "Pass a store, or a file that `batcache export` wrote")

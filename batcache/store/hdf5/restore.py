@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from batcache.errors import StoreError
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.storage.disk import require_room
+from batcache.storage.listing import is_there
 from batcache.storage.place import Place
 from batcache.store.build.target import create
 from batcache.store.build.writers import write_shard
@@ -17,9 +18,10 @@ from batcache.store.format.array import array_length, resize
 from batcache.store.format.attributes import read_attributes
 from batcache.store.format.commit import write_commit
 from batcache.store.format.index import Index, read_index
-from batcache.store.format.last_build import LAST_BUILD, write_unknown_last_build
+from batcache.store.format.last_build import write_unknown_last_build
 from batcache.store.format.leftovers import remove_leftovers
 from batcache.store.format.lock import hold
+from batcache.store.format.records import LAST_BUILD, note_committed
 from batcache.store.hdf5.reader import Hdf5Store
 
 
@@ -51,6 +53,8 @@ def restore(source: Path, cache: Place, *, on_progress: OnProgress = ignore_prog
         remove_leftovers(cache, index)
         missing = [commit.shard_bytes for shard, commit in wanted.items() if shard not in index.commits]
         require_room(cache, sum(missing), "Free some space, or pass another --cache")
+        if not index.commits:
+            note_committed(cache, has_records=False)
         used = [(shard, len(commit.crc32c)) for shard, commit in wanted.items()]
         resize(cache, array_length(used, store.layout))
         total = sum(count for _, count in used)
@@ -63,7 +67,7 @@ def restore(source: Path, cache: Place, *, on_progress: OnProgress = ignore_prog
             write_commit(cache, commit)
             done += len(commit.crc32c)
             on_progress(Progress("restore", done, total))
-        if not (cache / LAST_BUILD).exists():
+        if not is_there(cache / LAST_BUILD):
             write_unknown_last_build(cache, store.last_build().rejected)
     return Restored(cache, sum(1 for _ in store.index.recordings), total, len(index.commits))
 

@@ -19,18 +19,20 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from batcache.errors import BatcacheError, StoreError
+from batcache.errors import BatcacheError, StoreError, remedy_for
 from batcache.manifest.manifest import Manifest
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
-from batcache.storage.disk import replacing, sync
+from batcache.storage.disk import replacing
+from batcache.storage.listing import is_file, walk_folder
 from batcache.store.format.array import array_length, resize
 from batcache.store.format.attributes import read_attributes
-from batcache.store.format.commit import CachedRecording, Commit, commit_path, write_commit
+from batcache.store.format.commit import CachedRecording, Commit, write_commit
 from batcache.store.format.index import Index
 from batcache.store.format.last_build import read_last_manifest
 from batcache.store.format.leftovers import remove_leftovers
 from batcache.store.format.lock import hold
 from batcache.store.format.packing import PackedShards
+from batcache.store.format.records import withdraw
 from batcache.store.format.shard import ShardWriter, read_chunk, shard_path
 from batcache.store.reader import Store
 from batcache.store.upkeep.prune_plan import PrunePlan, plan_prune
@@ -101,9 +103,8 @@ def _naming(cache: Path) -> Iterator[None]:
         yield
     except OSError as error:
         finding = f"cannot be removed or written ({error.strerror or error})"
-        raise StoreError(
-            error.filename or cache, finding, "Close what has it open, see that the disk has room, and prune again"
-        ) from error
+        remedy = remedy_for(error, "Close what has it open, see that the disk has room")
+        raise StoreError(error.filename or cache, finding, f"{remedy}, and prune again") from error
 
 
 def _what_to_keep(
@@ -124,7 +125,7 @@ def _what_to_keep(
             f"no recording is taken for deleted, since the last build's CSV cannot be read: {error}",
         )
     listed = set(last.recordings())
-    there = {path for path in index.by_path if (last.data_dir / path).is_file()}
+    there = {path for path in index.by_path if is_file(last.data_dir / path)}
     if not there:
         return lambda row: True, f"no recording is taken for deleted, since none of their files is in {last.data_dir}"
     return lambda row: row.path in listed or row.path in there, ""
@@ -177,10 +178,7 @@ def _read(store: Store, instance: int) -> tuple[NDArray[np.uint8], int]:
 
 def _remove(cache: Path, shards: Collection[int]) -> None:
     """Remove shards; once none of their records is there any more."""
-    for shard in shards:
-        commit_path(cache, shard).unlink()
-    if shards:
-        sync(cache / "commits")
+    withdraw(cache, shards)
     for shard in shards:
         shutil.rmtree(shard_path(cache, shard).parent.parent)
 
@@ -191,7 +189,7 @@ def _instances(index: Index, shards: Collection[int]) -> int:
 
 def _bytes_of_shards(cache: Path) -> int:
     total = 0
-    for place in (cache / "instances" / "c").rglob("*"):
+    for place in walk_folder(cache / "instances" / "c"):
         with suppress(FileNotFoundError):
-            total += place.stat().st_size if place.is_file() else 0
+            total += place.stat().st_size
     return total

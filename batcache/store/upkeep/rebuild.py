@@ -4,8 +4,6 @@ Such a record goes only once it is certain that nothing goes with it: a build of
 planned and has room, and every recording whose name can be read in the record is in it.
 """
 
-import json
-import os
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -16,16 +14,18 @@ from pathlib import Path
 from batcache.config.settings import DataConfig
 from batcache.errors import BatcacheError, list_some
 from batcache.progress import OnProgress
-from batcache.storage.disk import require_room, sync
+from batcache.storage.disk import require_room
+from batcache.storage.listing import is_file
 from batcache.store.build.build import carry_out, make_plan
 from batcache.store.build.plan import Plan
 from batcache.store.build.target import Target
 from batcache.store.format.attributes import describe_front_end, read_attributes
-from batcache.store.format.commit import commit_path, is_intact, unknown_keys
+from batcache.store.format.commit import commit_path, is_intact, read_texts, unknown_keys
 from batcache.store.format.index import Index
 from batcache.store.format.last_build import read_last_manifest
 from batcache.store.format.layout import FORMAT_VERSION
 from batcache.store.format.leftovers import count_leftovers, remove_leftovers
+from batcache.store.format.records import require_records, withdraw
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def rebuild(
         return Rebuilt(kept={f"commits/{k}.json": f"what it held cannot be built again: {other}" for k in doubtful})
     config = DataConfig(**vars(features), instance_s=layout.frames_per_instance / features.frames_per_second)
     try:
+        require_records(cache)
         manifest = read_last_manifest(cache, data_dir, to_read_files=True)
         target = Target(cache, config, layout, index)
         todo = make_plan(manifest, target, workers, on_progress=on_progress)
@@ -71,8 +72,7 @@ def rebuild(
             reasons[f"commits/{shard}.json"] = reason
     if reasons:
         return Rebuilt(kept=reasons)
-    for shard in records:
-        withdraw(cache, shard)
+    withdraw(cache, records.keys())
     remove_leftovers(cache, index)
     carry_out(todo, target, manifest, "cpu", workers, began, on_progress)
     return Rebuilt(
@@ -80,12 +80,6 @@ def rebuild(
         recomputed=tuple(placed.file.path for task in todo.tasks for placed in task.recordings),
         withdrawn=len(records),
     )
-
-
-def withdraw(cache: Path, shard: int) -> None:
-    """Remove a commit record, for good before anything else is done."""
-    commit_path(cache, shard).unlink(missing_ok=True)
-    sync(cache / "commits")
 
 
 def why_keep(record: bytes, todo: Plan, data_dir: Path) -> str:
@@ -98,29 +92,14 @@ def why_keep(record: bytes, todo: Plan, data_dir: Path) -> str:
         return f"format version {int(version[1])}; upgrade batcache"
     if is_intact(record) and (unknown := unknown_keys(record)):
         return f"columns that this batcache does not know: {list_some(unknown)}; upgrade batcache"
-    names, contents = (_read_texts(record, column) for column in ("path", "content"))
+    names, contents = (read_texts(record, column) for column in ("path", "content"))
     computed = [placed for task in todo.tasks for placed in task.recordings]
     built = {placed.file.content for placed in computed}
     built |= {row.content for rows in todo.revisions.values() for row in rows}
     lost = [
         f"{name}: {todo.rejected.get(name, 'not in the CSVs of the last build')}"
         for name, content in zip_longest(names, contents, fillvalue="")
-        if (name not in todo.decisions or name in todo.rejected)
-        and (content not in built or os.path.isfile(data_dir / name))  # noqa: PTH113 (a damaged name may be no path)
+        if (name not in todo.decisions or name in todo.rejected) and (content not in built or is_file(data_dir / name))
     ]
     remedy = "Bring back or list what it held, or delete the record to give that up"
     return f"what it held cannot all be built again: {list_some(lost)}. {remedy}" if lost else ""
-
-
-def _read_texts(record: bytes, column: str) -> list[str]:
-    """The texts of a column, as far as they can be read: the record may be damaged anywhere."""
-    text = record.decode(errors="replace")
-    found = re.search(rf'"{column}":\[((?:"(?:[^"\\]|\\.)*",?)*)', text)
-    return [_unescape(one) for one in re.findall(r'"(?:[^"\\]|\\.)*"', found[1])] if found else []
-
-
-def _unescape(text: str) -> str:
-    try:
-        return str(json.loads(text, strict=False))
-    except ValueError:
-        return text

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from batcache.errors import StoreError
+from batcache.storage.listing import is_there
 from batcache.storage.place import Place
 from batcache.store.format.array import array_length, array_metadata, read_array_metadata
 from batcache.store.format.commit import CachedRecording, Commit, commit_path
 from batcache.store.format.index import Index
 from batcache.store.format.layout import Layout, say_how_to_mend
+from batcache.store.format.records import list_shards
 
 _ATTRIBUTES = {"format", "format_version", "features", "fingerprint", "layout", "versions"}
 
@@ -113,8 +115,7 @@ def _lies_within(row: CachedRecording, commit: Commit, records: Mapping[int, Com
 
 
 def _shards_on_disk(cache: Place) -> set[int]:
-    folders = (cache / "instances" / "c").glob("*")
-    return {int(place.name) for place in folders if place.name.isdecimal() and (place / "0" / "0").exists()}
+    return {shard for shard, place in list_shards(cache).items() if is_there(place / "0" / "0")}
 
 
 def name_in(cache: Place, place: Place) -> str:

@@ -33,8 +33,9 @@ from batcache.store.format.last_build import find_data_dir
 from batcache.store.format.layout import Layout
 from batcache.store.format.leftovers import remove_temporary_files
 from batcache.store.format.lock import hold
+from batcache.store.format.records import withdraw
 from batcache.store.format.shard import ShardWriter, read_chunk, shard_path
-from batcache.store.upkeep.rebuild import Rebuilt, rebuild, withdraw
+from batcache.store.upkeep.rebuild import Rebuilt, rebuild
 from batcache.store.upkeep.recompute import compute_again, find_file
 from batcache.store.upkeep.record_checks import Damage
 from batcache.store.upkeep.shard_checks import Owners, owners_of
@@ -178,7 +179,7 @@ class _Shards:
                 writer.append_bytes(payload, expected[slot])
             shard_bytes, crcs = writer.finish()
             if crcs != expected:
-                withdraw(self.cache, commit.shard)
+                withdraw(self.cache, [commit.shard])
         if crcs != expected:
             write_commit(self.cache, replace(commit, shard_bytes=shard_bytes, crc32c=crcs))
         self.done.shards += 1

@@ -1,6 +1,7 @@
 """Which bags train, validate and test: taken from the CSV, drawn by whole groups where it leaves validation open."""
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 from batcache.errors import ManifestError, RunError, brief, count, did_you_mean
 from batcache.manifest.draw_splits import draw_names, find_units
 from batcache.manifest.manifest import Manifest
-from batcache.storage.disk import write_file
+from batcache.storage.listing import is_file
 from batcache.storage.spreadsheet import as_written, to_csv
 from batcache.training.clips.bags import Bag
+from batcache.training.runs import read_as_begun
 
+SPLITS = "split.csv"
 _COLUMNS = ("filename", "start_s", "duration_s", "content", "group", "split")
 ClipKey = tuple[str, str, str]
 """Filename, start and duration of a clip, as ``split.csv`` writes them."""
@@ -65,7 +68,7 @@ def require_split(bags: Sequence[Bag], manifest: Manifest, split: str) -> None:
 def _csv_beside(csvs: Sequence[Path], split: str) -> Path | None:
     given = {csv.resolve() for csv in csvs}
     beside = (csv.parent / f"{split}.csv" for csv in csvs)
-    return next((csv for csv in beside if csv.is_file() and csv.resolve() not in given), None)
+    return next((csv for csv in beside if is_file(csv) and csv.resolve() not in given), None)
 
 
 @dataclass(frozen=True)
@@ -87,21 +90,20 @@ def clip_key(bag: Bag) -> ClipKey:
     return (clip.filename, *spans)  # type: ignore[return-value]
 
 
-def write_splits(path: Path, bags: Sequence[Bag]) -> None:
-    """Write the split of every bag as used."""
+def describe_splits(bags: Sequence[Bag]) -> bytes:
+    """The split of every bag as used, as ``split.csv`` holds it."""
     rows = ((*clip_key(bag), bag.row.content, bag.clip.group or "", bag.clip.split or "") for bag in bags)
-    write_file(path, to_csv([_COLUMNS, *rows]))
+    return to_csv([_COLUMNS, *rows])
 
 
 def read_splits(path: Path) -> Mapping[ClipKey, SplitRow]:
-    """Read what ``write_splits`` wrote.
+    """Read what ``describe_splits`` gave, from the ``split.csv`` in a run's folder.
 
     Raises:
-        RunError: missing or not such a file.
+        RunError: missing, not such a file, or not as it was written.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
+        header, *rows = csv.reader(io.StringIO(read_as_begun(path.parent, path.name), newline=""))
         if tuple(header) != _COLUMNS:
             raise ValueError(f"columns {', '.join(header)}")
         if short := [row for row in rows if len(row) != len(_COLUMNS)]:

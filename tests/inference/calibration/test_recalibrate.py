@@ -19,6 +19,7 @@ from batcache.inference.model_file import ModelFile, open_model
 from batcache.inference.predict import PredictReport
 from batcache.inference.predictions import read_predictions, write_arrays
 from batcache.model.provenance import HeldOut
+from batcache.storage.sealed import open_json, seal_json
 from tests.inference.calibration.models import carrying, held_out
 from tests.inference.conftest import Judge
 
@@ -213,7 +214,7 @@ def test_a_damaged_profile_is_one_line(
 ) -> None:
     place = review().profile
     whole = place.read_bytes()
-    place.write_bytes(whole[:100] if damage is None else json.dumps(json.loads(whole) | damage).encode())
+    place.write_bytes(whole[:100] if damage is None else seal_json(json.dumps(open_json(whole) | damage).encode()))
     with pytest.raises(RunError, match=r"own\.pt\.calibration\.json: ") as raised:
         calibrate_model(open_model(own.path))
     assert "\n" not in str(raised.value)
