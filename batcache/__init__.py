@@ -19,6 +19,7 @@ from typing import Any as _Any
 if TYPE_CHECKING:
     from batcache.errors import BatcacheError
     from batcache.face.caches import build, open_store, simulate
+    from batcache.face.manifests import audit, make_manifest
     from batcache.face.models import calibrate, draw, evaluate, export_model, predict, sweep, train
     from batcache.face.surveys import convert, presence, review, survey_nights
     from batcache.progress import OnProgress, Progress
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "batcache.errors": ("BatcacheError",),
     "batcache.face.caches": ("build", "open_store", "simulate"),
+    "batcache.face.manifests": ("audit", "make_manifest"),
     "batcache.face.models": ("calibrate", "draw", "evaluate", "export_model", "predict", "sweep", "train"),
     "batcache.face.surveys": ("convert", "presence", "review", "survey_nights"),
     "batcache.progress": ("OnProgress", "Progress"),
@@ -34,12 +36,14 @@ __all__ = [
     "BatcacheError",
     "OnProgress",
     "Progress",
+    "audit",
     "build",
     "calibrate",
     "convert",
     "draw",
     "evaluate",
     "export_model",
+    "make_manifest",
     "open_store",
     "predict",
     "presence",

@@ -9,7 +9,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from batcache.cli.commands import cache, comparison, models, pictures, prediction, reviewing, simulation, surveys, sweep
+from batcache.cli.commands import (
+    cache,
+    catalogue,
+    comparison,
+    models,
+    pictures,
+    prediction,
+    reviewing,
+    simulation,
+    surveys,
+    sweep,
+)
 from batcache.cli.main import leave
 from batcache.cli.terminal import say, say_lines, warn
 from batcache.errors import BatcacheError, visible
@@ -53,7 +64,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (cache, models, pictures, prediction, surveys, reviewing, comparison, sweep, simulation):
+for group in (catalogue, cache, models, pictures, prediction, surveys, reviewing, comparison, sweep, simulation):
     for command in group.COMMANDS:
         app.command(command.__name__.removesuffix("_").replace("_", "-"))(command)
 

@@ -8,6 +8,10 @@ from batcache.cli.terminal import Bars, Block, progress_bars, show
 from batcache.progress import OnProgress, Progress
 
 _TITLES = {
+    "hash": "reading contents",
+    "sketch": "reading features",
+    "near": "comparing recordings",
+    "look": "looking at recordings",
     "scan": "looking at files",
     "build": "computing features",
     "read": "reading shards",

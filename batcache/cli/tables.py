@@ -5,6 +5,7 @@ from typing import Any
 
 from batcache.cli import (
     calibration_tables,
+    catalogue_tables,
     model_tables,
     prediction_tables,
     review_tables,
@@ -24,6 +25,8 @@ def describe(result: object) -> list[Block]:
 
 
 _DESCRIBED: dict[str, Callable[[Any], Iterator[Block]]] = {  # by name, so that none is imported
+    "AuditReport": catalogue_tables.of_audit,
+    "ManifestReport": catalogue_tables.of_manifest,
     "Plan": store_tables.of_plan,
     "BuildReport": store_tables.of_build,
     "VerifyReport": store_tables.of_verification,

@@ -28,22 +28,24 @@ _LONGEST_FIELD = 1 << 12
 _LONGEST_LIST = 1 << 16
 _MOST_PARTS = 2000  # lines of a GUANO, fields of a WAMD, chunks of a file
 _NUMBERS = ("guano_expansion", "guano_rate", "guano_length_s", "wamd_expansion")
+_SITES = ("NABat|Site Name", "WA|Song Meter|Prefix")
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
     """What a file says of itself beside the samples; None where it does not.
 
-    ``recorded_at`` is ISO 8601, with an offset where the file has one. ``recorder`` is make and model. The species are
-    as written, comma-separated. ``guano_rate`` in Hz and ``guano_length_s`` are the recording's, by GUANO's definition
-    in true time. ``gain_setting`` is the recorder's, ``battery_v`` in volts, ``temperature_c`` in degrees. ``unread``
-    says what could not be read.
+    ``recorded_at`` is ISO 8601, with an offset where the file has one. ``recorder`` is make and model, ``site`` what
+    the recorder was told to call its place. The species are as written, comma-separated. ``guano_rate`` in Hz and
+    ``guano_length_s`` are the recording's, by GUANO's definition in true time. ``gain_setting`` is the recorder's,
+    ``battery_v`` in volts, ``temperature_c`` in degrees. ``unread`` says what could not be read.
     """
 
     recorded_at: str | None = None
     latitude: float | None = None
     longitude: float | None = None
     recorder: str | None = None
+    site: str | None = None
     species_auto: str | None = None
     species_manual: str | None = None
     guano_expansion: float | None = None
@@ -120,6 +122,7 @@ def _read_guano(file: BinaryIO, start: int, length: int) -> Metadata:
         latitude=place[0],
         longitude=place[1],
         recorder=model if make and model and model.startswith(make) else " ".join(filter(None, (make, model))) or None,
+        site=next(filter(None, (take(key, read_text) for key in _SITES)), None),
         species_auto=take("Species Auto ID", read_text),
         species_manual=take("Species Manual ID", read_text),
         guano_expansion=take("TE", read_positive),
@@ -129,7 +132,15 @@ def _read_guano(file: BinaryIO, start: int, length: int) -> Metadata:
     )
 
 
-_WAMD = {0x01: "model", 0x05: "time", 0x06: "place", 0x0B: "auto id", 0x0C: "manual id", 0x0F: "time expansion"}
+_WAMD = {
+    0x01: "model",
+    0x04: "site",
+    0x05: "time",
+    0x06: "place",
+    0x0B: "auto id",
+    0x0C: "manual id",
+    0x0F: "time expansion",
+}
 
 
 def _read_wamd(file: BinaryIO, start: int, length: int) -> Metadata:
@@ -161,6 +172,7 @@ def _read_wamd(file: BinaryIO, start: int, length: int) -> Metadata:
         latitude=position[0],
         longitude=position[1],
         recorder=take("model", read_text),
+        site=take("site", read_text),
         species_auto=take("auto id", read_text),
         species_manual=take("manual id", read_text),
         wamd_expansion=take("time expansion", lambda raw: read_positive(struct.unpack("<H", raw)[0])),

@@ -1,11 +1,12 @@
 """Tables of labels that other programs write: what each is known by, and what to do with it.
 
-None of them is read: a CSV of clips has a row for each clip and a column for each species.
+None of them is read as it is: a CSV of clips has a row for each clip and a column for each species. `batcache manifest`
+makes one of most of them.
 """
 
 from collections.abc import Sequence
 
-_CALLS = "Make a row for each recording, with filename first and a column of 0 and 1 for each species"
+_CALLS = "Make a CSV of clips of it: `batcache manifest FOLDER -o data.csv --labels FILE`"
 _KNOWN: tuple[tuple[str, frozenset[str], str], ...] = tuple(
     (program, frozenset(columns.split("|")), remedy)
     for program, columns, remedy in (

@@ -91,6 +91,7 @@ def read_manifest(
     num_classes: int | None = None,
     split_of: Mapping[Path, str] | None = None,
     allow_outside: bool = False,
+    allow_leaks: bool = False,
 ) -> Manifest:
     """Read and check CSVs as one manifest.
 
@@ -101,6 +102,7 @@ def read_manifest(
         split_of: the split of a CSV without a ``split`` column. Wins over the names train.csv, val.csv and test.csv.
         allow_outside: let filenames lead out of the data dir. A CSV from elsewhere could otherwise have any file of
             this machine read. Links within the data dir are its owner's, and followed.
+        allow_leaks: let a group or recording lie in two splits: for an audit, which lists all of them.
 
     Raises:
         ManifestError: anything that cannot be trusted, a group or recording in two splits included.
@@ -116,8 +118,9 @@ def read_manifest(
         raise ManifestError(csvs[0], finding, "Correct num_classes or the columns")
     clips = tuple(clip for table in tables for clip in _read_clips(table, species, allow_outside))
     _check_recordings(clips)
-    _refuse_two_splits(clips, "recording", lambda clip: clip.filename, lambda clip: clip.filename)
-    _refuse_two_splits(clips, "group", lambda clip: clip.group and fold(clip.group), lambda clip: str(clip.group))
+    if not allow_leaks:
+        _refuse_two_splits(clips, "recording", lambda clip: clip.filename, lambda clip: clip.filename)
+        _refuse_two_splits(clips, "group", lambda clip: clip.group and fold(clip.group), lambda clip: str(clip.group))
     return Manifest(
         csvs, data_dir, species, clips, {csv: split for csv, split in (split_of or {}).items() if csv in csvs}
     )

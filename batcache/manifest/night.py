@@ -1,14 +1,10 @@
-"""Where and when a recording was made, as its file name and its metadata tell.
+"""Where and when a recording was made, as its file name and its metadata tell, and the night that it belongs to."""
 
-Most recorders write a prefix, which users set to the site, the date and the time: ``MEADOW_20240412_221003.wav``.
-"""
-
-import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from pathlib import PurePosixPath
 
-_TIME = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_]?)(\d\d)\2(\d\d)[-_ T](\d\d)([-_:]?)(\d\d)\6(\d\d)(?!\d)")
+from batcache.manifest.file_names import read_name
+
 _HALF_A_DAY = timedelta(hours=12)
 _DEGREES_AN_HOUR = 15
 _FIRST_YEAR = 1900
@@ -44,7 +40,7 @@ def read_occasion(path: str, recorded_at: str | None = None, longitude: float | 
     """Read the site from what stands before the date in a file's name, the time from ``recorded_at``, else there too.
 
     Args:
-        path: of the recording, POSIX; only the file's name is read.
+        path: of the recording, POSIX; read by ``file_names``.
         recorded_at: ISO 8601, of the file's metadata, where they tell.
         longitude: of the recorder, in degrees, where the metadata tell.
 
@@ -53,13 +49,5 @@ def read_occasion(path: str, recorded_at: str | None = None, longitude: float | 
     ('MEADOW', '2024-04-13 03:10:03', '2024-04-12')
     """
     said = None if recorded_at is None else datetime.fromisoformat(recorded_at)
-    name = PurePosixPath(path).stem
-    for match in _TIME.finditer(name):
-        year, _, month, day, hour, _, minute, second = match.groups()
-        try:
-            written = datetime(*map(int, (year, month, day, hour, minute, second)))  # type: ignore[arg-type]
-        except ValueError:  # digits that are no date
-            continue
-        site = name[: match.start()].rstrip("-_ ") or None
-        return Occasion(site, said or written, longitude)
-    return Occasion(None, said, longitude)
+    site, written = read_name(path) or (None, None)
+    return Occasion(site, said or written, longitude)

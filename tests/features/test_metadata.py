@@ -150,6 +150,7 @@ def test_real_files_say_what_is_known_of_them(real, recordings) -> None:
         latitude=51.38466,
         longitude=-2.7547,
         recorder="Wildlife Acoustics, Inc. Song Meter Mini Bat",
+        site="SMU01770-2",
         guano_rate=384_000.0,
         guano_length_s=3.008,
     )

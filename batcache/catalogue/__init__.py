@@ -1,0 +1,1 @@
+"""From recordings on cards and labels of other programs to a manifest."""

@@ -1,0 +1,1 @@
+"""Labels as other programs write them: one module a source."""

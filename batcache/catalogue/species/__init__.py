@@ -1,0 +1,1 @@
+"""What bats are called: Latin, English, German and French names, codes, groups."""
