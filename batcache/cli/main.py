@@ -10,8 +10,12 @@ from batcache.storage.waiting import WAITING
 
 _AGAIN = "stopped: run the same command again to go on"
 _MEMORY = "Close other programs, raise `ulimit -v`, or work on fewer clips at once (training.batch_size, --workers)"
-_OF_MEMORY = ("memory", "can't start new thread", "failed to map segment", "std::bad_alloc")
-"""What torch, Python and the system say where there is no memory left, in errors of any kind."""
+_OF_MEMORY = (
+    *("out of memory", "not enough memory", "allocate memory", "can't start new thread", "failed to map segment"),
+    *("unable to allocate", "bad_alloc", "bad allocation"),
+)
+"""What torch, Python and the system say where there is no memory left, in errors of any kind. The word alone is also in
+what torch says of tensors that are laid out otherwise than was thought: a mistake of ours."""
 
 
 def main() -> None:

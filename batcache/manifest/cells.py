@@ -19,7 +19,10 @@ UNKNOWN = -1
 NOT_GIVEN = ("", "NA")
 """Cells without a value, the latter as R writes it."""
 _LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1} | dict.fromkeys(NOT_GIVEN, UNKNOWN)  # spreadsheets write 1.0
-_BOUNDS = {"time_expansion": (1e-3, 1e3), "start_s": (0.0, 1e9), "duration_s": (1e-6, 1e9)}
+_BOUNDS = {
+    **{"time_expansion": (1e-3, 1e3), "start_s": (0.0, 1e9), "duration_s": (1e-6, 1e9)},
+    "channel": (1.0, float(MOST_CHANNELS)),
+}
 """What can be meant: a file plays at most so many times slower than its sound was, and lasts at most 30 years."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() also takes 1_0 and nan
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -89,7 +92,7 @@ def _to_labels(texts: tuple[str, ...]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1024)
 def read_number(column: str, cell: str, decimal_comma: bool) -> float | None:
-    """A positive number of ``time_expansion``, ``start_s`` (it may be 0) or ``duration_s``, None for an empty cell.
+    """A positive number of one of these columns, None for an empty cell; ``start_s`` may be 0.
 
     Raises:
         ValueError: no such number, or one that cannot be meant.
@@ -118,7 +121,7 @@ def read_channel(cell: str, decimal_comma: bool) -> int:
     value = read_number("channel", cell, decimal_comma)
     if value is None:
         return 1
-    if value != round(value) or value > MOST_CHANNELS:
+    if value != round(value):
         raise ValueError(f"channel {quote(cell)}, expected 1, 2, ...", "Correct the cell")
     return round(value)
 

@@ -11,6 +11,7 @@ from batcache.manifest.balance import Units, assign
 from batcache.manifest.manifest import Clip, Manifest
 from batcache.manifest.table import open_table
 from batcache.storage.disk import write_file
+from batcache.storage.names import fold
 from batcache.storage.place import Place
 from batcache.storage.spreadsheet import as_written, to_csv
 
@@ -79,8 +80,12 @@ def draw_names(
 
 
 def find_units(clips: Sequence[Clip], content_of: Mapping[str, str]) -> list[str]:
-    """The name of what must stay together with each clip: all that shares a group, recording or content with it."""
+    """The name of what must stay together with each clip: all that shares a group, recording or content with it.
+
+    Groups whose names look alike are one, by the name that comes first.
+    """
     parent: dict[str, str] = {}
+    group_of: dict[str, str] = {}
 
     def find(name: str) -> str:
         while parent.setdefault(name, name) != name:
@@ -91,7 +96,7 @@ def find_units(clips: Sequence[Clip], content_of: Mapping[str, str]) -> list[str
     for clip in clips:
         names = [f"file {clip.filename}"]
         names += [f"content {content_of[clip.filename]}"] if clip.filename in content_of else []
-        names += [f"group {clip.group}"] if clip.group else []
+        names += [f"group {group_of.setdefault(fold(clip.group), clip.group)}"] if clip.group else []
         for name in names[1:]:
             one, other = find(names[0]), find(name)
             parent[min(one, other)] = max(one, other)  # so that a group gives its name, not a file or a content

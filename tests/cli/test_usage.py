@@ -201,11 +201,23 @@ def test_usage_shows_a_cache_that_may_be_left_out_in_one_pair_of_brackets(comman
         ("KeyboardInterrupt", "stopped: run the same command again to go on", 130),
         ("MemoryError", "error: memory: there is not enough", 1),
         ("ImportError('libx.so: failed to map segment from shared object')", "error: memory: there is not enough", 1),
+        ("RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB')", "error: memory: there is not enough", 1),
         ("OSError(24, 'Too many open files', 'typer.py')", "error: typer.py: Too many open files. Too many files", 1),
     ],
 )
 def test_what_goes_wrong_while_the_command_line_is_imported_is_one_line(raised: str, said: str, code: int) -> None:
     """Ctrl-C, and a system without memory or handles, meet a command that has only begun."""
+    ended = _begin_while_typer_raises(raised)
+    assert ended.returncode == code
+    assert ended.stderr.startswith(said) and ended.stderr.count("\n") == 1
+
+
+def test_a_mistake_of_ours_that_speaks_of_memory_is_not_told_as_want_of_it() -> None:
+    ended = _begin_while_typer_raises("RuntimeError('input and output refer to a single memory location')")
+    assert "Traceback" in ended.stderr and "ulimit" not in ended.stderr
+
+
+def _begin_while_typer_raises(raised: str) -> "subprocess.CompletedProcess[str]":
     program = (
         "import sys\n"
         "class Refuse:\n"
@@ -215,6 +227,4 @@ def test_what_goes_wrong_while_the_command_line_is_imported_is_one_line(raised: 
         "from batcache.cli.main import main\n"
         "main()\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert ended.returncode == code
-    assert ended.stderr.startswith(said) and ended.stderr.count("\n") == 1
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batcache.errors import ManifestError
 from batcache.manifest.call_range import warn_of_cut_calls
-from batcache.manifest.draw_splits import draw_names, draw_splits, write_with_splits
+from batcache.manifest.draw_splits import draw_names, draw_splits, find_units, write_with_splits
 from batcache.manifest.label_counts import count_labels
 from batcache.manifest.manifest import Clip, read_manifest
 
@@ -172,3 +172,10 @@ def test_horseshoe_bats_above_the_features_are_told_by_the_species_list_alone(
     species: str, fmax: float, warned: bool
 ) -> None:
     assert (warn_of_cut_calls(["Nyctalus noctula", species], fmax) is not None) == warned
+
+
+def test_clips_of_one_night_stay_together_however_its_name_is_spelt() -> None:
+    names = ("Fran\u00e7ois", "FRANC\u0327OIS", "other")
+    clips = [Clip(f"{i}.wav", Path("clips.csv"), i + 2, (1,), None, name) for i, name in enumerate(names)]
+    first, second, other = find_units(clips, {})
+    assert first == second != other

@@ -187,9 +187,9 @@ def test_a_rejected_file_that_is_as_it_was_is_not_opened_again(tmp_path: Path) -
     first = project.build().report.rejected
     opened: list[str] = []
 
-    def count(path: Path) -> AudioHeader:
+    def count(path: Path, channel: int) -> AudioHeader:
         opened.append(path.name)
-        return read_header(path)
+        return read_header(path, channel)
 
     with mock.patch("batcache.store.build.scan.read_header", count):
         assert project.build().report.rejected == first and opened == []

@@ -15,7 +15,7 @@ from batcache.errors import BatcacheError, StoreError
 from batcache.manifest.manifest import read_manifest
 from batcache.store.build.build import plan_build
 from batcache.store.format.commit import commit_path
-from batcache.store.format.records import COMMITTED
+from batcache.store.format.records import COMMITTED, note_committed
 from batcache.store.hdf5.export import export
 from batcache.store.hdf5.restore import restore
 from batcache.store.reader import Store
@@ -145,6 +145,19 @@ def test_a_store_of_an_earlier_version_is_known_by_its_last_build(project: Proje
     lose_files(project.cache)
     with pytest.raises(StoreError, match="no commit record"):
         project.build()
+
+
+def test_a_build_that_was_killed_right_behind_its_first_record_leaves_no_store_that_may_be_taken_for_empty(
+    project: Project,
+) -> None:
+    """What tells of records is written behind the first of them; the next build, which has nothing to do, makes up."""
+    note_committed(project.cache, has_records=False)
+    project.build()
+    lose_files(project.cache)
+    before = shards(project.cache)
+    with pytest.raises(StoreError, match="no commit record"):
+        project.build()
+    assert_equal_trees(before, shards(project.cache))
 
 
 def test_shards_of_a_first_build_that_was_killed_are_built_anew(sound: Project, tmp_path: Path) -> None:

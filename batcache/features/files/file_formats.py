@@ -3,6 +3,7 @@
 from codecs import getincrementaldecoder
 
 from batcache.errors import quote
+from batcache.features.files.riff import RECORDINGS
 from batcache.features.files.wav import COPY_AGAIN
 
 _CONVERT = "Convert it to WAV or FLAC"
@@ -73,6 +74,8 @@ def name_format(start: bytes) -> tuple[str, str]:
 
 def _describe(start: bytes) -> str:
     """The first bytes of what has no name, and what kind of bytes they are where that can be seen."""
+    if start[:4] in RECORDINGS:
+        return f"begins as a WAV, but with {start[8:12]!r} where WAVE is expected"
     finding = f"begins with {start[:4]!r}, expected RIFF or fLaC"
     if not start.strip(b"\0"):
         return f"{finding}; its header is 0 throughout"

@@ -132,8 +132,8 @@ def carry_out(
 ) -> BuildReport:
     """Do what a plan says, in a store that the caller holds and that has nothing beside what its index says."""
     cache, config, index = target.cache, target.config, target.index
-    if todo.tasks and not index.commits:
-        note_committed(cache, has_records=False)
+    if index.commits or todo.tasks:  # one that was killed right behind its first record has not said so yet
+        note_committed(cache, has_records=bool(index.commits))
     _resize_for(target, todo.tasks)
     _compute(target, todo.tasks, manifest.data_dir, device, workers, on_progress)
     for shard, rows in todo.revisions.items():

@@ -41,6 +41,7 @@ def zipped() -> bytes:
         (lambda: b"RIFX" + WAV[4:], "RIFX"),
         (lambda: b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(20), "M4A"),
         (lambda: b"RIFF\x24\0\0\0AVI LIST", "AVI"),
+        (lambda: b"RIFF\x24\0\0\0WAV\0fmt " + WAV[16:], r"begins as a WAV, but with b'WAV\x00' where WAVE is expected"),
         ("\ufeffPFLEDERMAUS;ja\n".encode, "it is text: 'PFLEDERMAUS;ja'"),
         (lambda: "Fledermäuse\n".encode("utf-16"), "it is text: 'Fledermäuse'"),
         (lambda: bytes(4096), "0 throughout"),
