@@ -1,7 +1,8 @@
 """A survey as a picture: species by night, site by site, and species by hour after sunset.
 
 A cell is how many recordings hold the species, its colour the share of all recordings. White with a dot is a night that
-was recorded and has none; hatched is a night without recordings, of which nothing is known.
+was recorded and has none; hatched is a night without recordings, of which nothing is known. Of a survey that lasts longer
+than a season, nights in which no site was recorded are left out.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from batcache.survey.counts import Counts, Effort
 
 MOST_SITES = 6
 """With more, the nights of all sites are drawn together."""
+LONGEST_CALENDAR = 200
+"""Nights, from the first to the last, up to which those without recordings are drawn too."""
 _MOST_NUMBERS = 40  # columns: in more, numbers would not be legible
 _ROW, _COLUMN = 0.24, 0.34  # inches
 _UNKNOWN: dict[str, Any] = {"facecolor": "#e4e4e4", "hatch": "////", "edgecolor": "#b5b5b5", "linewidth": 0.0}
@@ -36,7 +39,7 @@ def draw_survey(counts: Counts, place: Path, model: str) -> None:
     """
     totals = {name: sum(effort.holding[name] for effort in counts.nights.values()) for name in counts.species}
     species = sorted((name for name in totals if totals[name]), key=lambda name: -totals[name]) or ["no bat found"]
-    nights = _calendar([night for _, night in counts.nights])
+    nights = list_nights([night for _, night in counts.nights])
     panels = _panels(counts)
     known = [hour for _, hour in counts.hours]
     hours = range(min(known), max(known) + 1) if known else range(0)
@@ -76,12 +79,14 @@ def _sum(efforts: Sequence[Effort]) -> Effort:
     return total
 
 
-def _calendar(nights: Sequence[date]) -> list[date]:
-    """All nights from the first to the last."""
+def list_nights(nights: Sequence[date]) -> list[date]:
+    """All nights from the first to the last; of more than a season those with recordings."""
     if not nights:
         return []
-    first = min(nights)
-    return [first + timedelta(days=i) for i in range((max(nights) - first).days + 1)]
+    first, last = min(nights), max(nights)
+    if (last - first).days >= LONGEST_CALENDAR:
+        return sorted(set(nights))
+    return [first + timedelta(days=i) for i in range((last - first).days + 1)]
 
 
 def _label(night: date, place: int, nights: Sequence[date]) -> str:

@@ -2,13 +2,14 @@
 
 import csv
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from batcache.errors import RunError, SurveyError
+from batcache.survey.picture import LONGEST_CALENDAR, list_nights
 from batcache.survey.sunset import read_timezone
 from batcache.survey.survey import SurveyReport, survey
 from tests.survey.predicted_folder import SPECIES, Said, write_predicted
@@ -193,3 +194,11 @@ def test_a_night_that_is_no_date_and_a_picture_of_no_kind_are_one_line(tmp_path:
     table.write_bytes(table.read_bytes().replace(b",2024-12-30,", b",30.12.2024,"))
     with pytest.raises(SurveyError, match=r"night '30\.12\.2024' of MILL_20241230_220000\.wav, expected a date"):
         survey(folder)
+
+
+def test_a_survey_of_years_is_drawn_by_the_nights_that_were_recorded() -> None:
+    """Nine years of single nights have thousands between them, in which nobody would see any."""
+    first, second, third = date(2024, 4, 1), date(2024, 4, 3), date(2024, 4, 1) + timedelta(days=LONGEST_CALENDAR)
+    assert list_nights([second, first, second]) == [first, date(2024, 4, 2), second]
+    assert list_nights([third, first, second, third]) == [first, second, third]
+    assert list_nights([]) == []
