@@ -18,6 +18,10 @@ _OF_MEMORY = (
 what torch says of tensors that are laid out otherwise than was thought: a mistake of ours."""
 
 
+class Left(SystemExit):
+    """The end of the process, of which has been said what there is to say."""
+
+
 def main() -> None:
     """Run the command line. What the system refuses is one line, and exit code 1."""
     interrupts = _note_interrupts()
@@ -26,6 +30,8 @@ def main() -> None:
         from batcache.cli.app import run
 
         run()
+    except Left:
+        raise
     except SystemExit as leaving:
         if leaving.code == 130:  # Ctrl-C
             sys.stderr.write(f"{_AGAIN}\n")
@@ -79,4 +85,4 @@ def _note_interrupts() -> list[int]:
 def leave(message: str, code: int) -> NoReturn:
     """End the process with a line on stderr."""
     sys.stderr.write(f"{message}\n")
-    sys.exit(code)
+    raise Left(code)

@@ -159,7 +159,8 @@ def test_where_recordings_were_moved_show_names_a_flag_that_it_has_and_that_help
     assert built.returncode == 0 and "12 up to date" in built.stdout, built.stderr
     run = run_of(done)
     for record in (run / "run.json", run / "metrics.json"):
-        record.write_text(record.read_text().replace('"data_dir": "../.."', '"data_dir": "../../nights"'))
+        text = json.dumps(read_document(record)).replace('"data_dir": "../.."', '"data_dir": "../../nights"')
+        write_document(record, json.loads(text))
     (done / "nights").rename(done / "moved")
     for target in ("features.zarr", f"runs/{run.name}"):
         command = ("show", target, "-o", f"{Path(target).name}.png")

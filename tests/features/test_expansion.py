@@ -274,7 +274,8 @@ def test_a_real_recording_relabelled_with_its_metadata_left_in_is_right_or_doubt
         header = read_header(real / row["filename"])
         place = content.index(header.format) + 4
         rate = round(header.rate * float(row["time_expansion"]) / factor)
-        content[place : place + 4] = rate.to_bytes(4, "little")
+        block = int.from_bytes(content[place + 8 : place + 10], "little")
+        content[place : place + 8] = rate.to_bytes(4, "little") + (rate * block).to_bytes(4, "little")
         path = tmp_path / "relabelled.wav"
         path.write_bytes(content)
         metadata = replace(read_metadata(path, header), wamd_expansion=None)  # which said ten, of another header

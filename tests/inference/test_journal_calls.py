@@ -8,6 +8,7 @@ from batcache.inference.model_file import ModelFile
 from batcache.inference.predict import PredictReport
 from batcache.inference.recordings.journal import NAME, Header, Journal
 from batcache.inference.verdicts import CALL_COLUMNS
+from batcache.storage.sealed import open_json
 from tests.inference.conftest import Judge
 
 
@@ -30,7 +31,7 @@ def test_a_journal_of_before_is_read_and_its_recordings_have_no_measures(
     report = judged(folder)
     journal = report.folder / NAME
     first, *lines = journal.read_text().splitlines()
-    kept = [json.loads(line) for line in lines]
+    kept = [open_json(line.encode()) for line in lines]
     assert any([one.pop("calls") for one in kept])  # noqa: C419 (of all of them)
     journal.write_text("\n".join([first, *map(json.dumps, kept), ""]))
     with Journal(report.folder, Header(model.digest, str(folder))) as read:

@@ -324,7 +324,8 @@ def test_features_that_were_never_right_are_found_and_repaired(project, expected
 def test_after_any_flip_in_shards_records_or_array_metadata_repair_brings_the_same_bytes_back(project, expected):
     draw = random.Random(2)
     names = [name for name, content in expected.items() if content != b"<folder>"]
-    names = [name for name in names if name not in ("last_build.json", "zarr.json")]
+    later = ("committed.json", "last_build.json", "zarr.json")  # the first two are written again by the next build
+    names = [name for name in names if name not in later]
     for _ in range(150):
         name = draw.choice(names)
         flip(project.cache / name, draw.randrange(len(expected[name])), 1 << draw.randrange(8))
