@@ -44,7 +44,7 @@ def teach_bat_heads(
     device, frames, settings = model.heads.mean.device, config.data.frames_per_instance, config.training
     chosen = list(_choose(store, bags, frames))
     on_progress(Progress("simulate", 0, settings.simulated_sounds))
-    sounds = simulate_sounds(settings.simulated_sounds, store.features, _list_rates(bags))
+    sounds = simulate_sounds(settings.simulated_sounds, store.features, _list_rates(store))
     on_progress(Progress("simulate", len(sounds), len(sounds)))
     with torch.no_grad():
         simulated = [model.trunk.embed(sound.cut(frames).to(device).float()).cpu() for sound in sounds]
@@ -53,10 +53,14 @@ def teach_bat_heads(
     fit_bat_heads(model.heads, known, has_bats, settings.seed)
 
 
-def _list_rates(bags: Sequence[Bag]) -> tuple[int, ...]:
-    """The true rates of the clips, each that a twentieth of them has, or else the most frequent."""
-    counts = Counter(round(bag.row.true_rate) for bag in bags)
-    often = sorted(rate for rate, clips in counts.items() if clips >= len(bags) / 20)
+def _list_rates(store: Store) -> tuple[int, ...]:
+    """The true rates in a cache, each that a twentieth of its recordings has, or else the most frequent.
+
+    Of the whole cache, so that all folds are taught by the same sounds, which are then simulated once.
+    """
+    rates = [row.true_rate for row in store.index.recordings if not row.failure]
+    counts = Counter(rates)
+    often = sorted(rate for rate, recordings in counts.items() if recordings >= len(rates) / 20)
     return tuple(often) or (counts.most_common(1)[0][0],)
 
 

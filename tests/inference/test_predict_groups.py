@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from batcache.inference.calibration.thresholds import NOTHING
+from batcache.inference.calibration.of_groups import calibrate_groups
+from batcache.inference.calibration.of_model import calibrate_model
+from batcache.inference.calibration.profile import Profile, profile_path, write_profile
+from batcache.inference.calibration.thresholds import NOTHING, PROMISED
+from batcache.inference.groups import groups_of
 from batcache.inference.model_file import ModelFile, open_model
 from batcache.inference.predict import PredictReport
 from batcache.model.checkpoint import save_checkpoint
@@ -93,3 +97,20 @@ def test_a_model_that_carries_no_clips_says_no_group(
     report = judged(folder, model=open_model(tmp_path / "bare.pt"))
     assert report.found_groups == {"tones": 0} and set(report.table()["species_group"]) == {""}
     assert "probability tones" not in report.columns
+
+
+def test_rows_in_which_a_member_is_sure_do_not_speak_for_a_groups_promise(
+    model: ModelFile, undisturbed: PredictReport, tmp_path: Path
+) -> None:
+    """Ten rows in which only the group would be named, all wrong, among sixty in which a member is right."""
+    grouped = with_groups(model, undisturbed, tmp_path / "grouped.pt")
+    carried = grouped.checkpoint.held_out
+    assert carried is not None
+    places, labels = [0] * 60 + [2] * 10, np.zeros((70, 3), np.int8)
+    labels[:60, 0] = 1
+    rows = HeldOut("reviewed", carried.logits[places], labels, np.arange(70))
+    species, groups = calibrate_model(grouped), groups_of(grouped.checkpoint)
+    (before,) = calibrate_groups(grouped, groups, species).thresholds
+    write_profile(profile_path(grouped.path), Profile(grouped.digest, grouped.checkpoint.species, "r.csv", rows))
+    (after,) = calibrate_groups(grouped, groups, species).thresholds
+    assert before.basis == PROMISED and after.basis != PROMISED

@@ -45,7 +45,9 @@ def calibrate_groups(
     if groups and is_there(place):
         profile = read_profile(place, model.digest, model.checkpoint.species)
         reviewed = calibrate_group_scores(groups, profile.held_out, species, precision)
-        own = take_reviewed(own, reviewed, group_held_out(profile.held_out, groups), profile.reviewed)
+        rows, said = group_held_out(profile.held_out, groups), _say_member(groups, profile.held_out, species)
+        unsaid = replace(rows, logits=np.where(said, np.float32(np.nan), rows.logits))
+        own = take_reviewed(own, reviewed, unsaid, profile.reviewed)
     return own
 
 
@@ -56,24 +58,29 @@ def calibrate_group_scores(
     of = group_held_out(held_out, groups)
     arrays, towards = (of.logits, of.labels, of.groups), species.common_slope
     all_clips = calibrate([g.name for g in groups], *arrays, of.source, precision=precision, towards=towards)
-    reached = sigmoid(held_out.logits.astype(np.float64)) >= species.values
-    chosen = _choose_thresholds(groups, of, reached, all_clips)
+    chosen = _choose_thresholds(groups, of, _say_member(groups, held_out, species), all_clips)
     return replace(all_clips, thresholds=tuple(chosen[g] for g in range(len(groups))))
 
 
+def _say_member(groups: Sequence[SpeciesGroup], held_out: HeldOut, species: Calibration) -> NDArray[np.bool_]:
+    """In which clips a member of each group is at or above its threshold. Shape: ``[R, G]``"""
+    reached = sigmoid(held_out.logits.astype(np.float64)) >= species.values
+    return np.stack([reached[:, list(group.members)].any(1) for group in groups], 1)
+
+
 def _choose_thresholds(
-    groups: Sequence[SpeciesGroup], of: HeldOut, reached: NDArray[np.bool_], all_clips: Calibration
+    groups: Sequence[SpeciesGroup], of: HeldOut, said: NDArray[np.bool_], all_clips: Calibration
 ) -> dict[int, Threshold]:
     """The threshold of each group, on the clips in which it could be named: see ``back_off``. The smallest come first.
 
     Shape:
-        reached: ``[R, C]``, which species are at or above their thresholds
+        said: ``[R, G]``, in which clips a member of the group is at or above its threshold
     """
     chosen: dict[int, Threshold] = {}
     named: dict[int, NDArray[np.bool_]] = {}
     for g in sorted(range(len(groups)), key=lambda g: len(groups[g].members)):
         within = [named[h] for h in named if set(groups[h].members) < set(groups[g].members)]
-        hidden = np.any([reached[:, list(groups[g].members)].any(1), *within], 0)
+        hidden = np.any([said[:, g], *within], 0)
         logits = np.where(hidden, np.nan, of.logits[:, g])
         at = choose_threshold(logits, of.labels[:, g], of.groups, all_clips.platts[g], all_clips.precision)
         chosen[g], named[g] = at, (sigmoid(logits) >= at.value) & (at.basis != NOTHING)
