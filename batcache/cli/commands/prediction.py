@@ -65,11 +65,11 @@ def predict(
     In predictions.csv stands a row for each recording: where and when, what was found, every species' score, what is
     doubtful; in instances.npz the evidence of each instance. Where no species is found, the verdict is a group of
     species, "unknown bat" or "no bat", by the score in the column bat, where the model has one: below 0.5 no species
-    and no group is named; pulses counts short sounds that stand out, calls but also insects and clicks. A score is no probability: those stand in columns of their
-    own, for species whose scores the model can translate. A species counts from its own threshold on, which
-    thresholds.csv names with what it rests on: where the model carries enough clips that it had not learnt from, the
-    threshold promises --precision on nights like those; else it is that of the best F1; else 0.5, and nothing is
-    promised. A calibration that `batcache calibrate` left beside the model is taken.
+    and no group is named; pulses counts short sounds that stand out, calls but also insects and clicks. A score is no
+    probability: those stand in columns of their own, for species whose scores the model can translate. A species counts
+    from its own threshold on, which thresholds.csv names with what it rests on: where the model carries enough clips
+    that it had not learnt from, the threshold promises --precision on nights like those; else it is that of the best
+    F1; else 0.5, and nothing is promised. A calibration that `batcache calibrate` left beside the model is taken.
 
     --to writes what was found for other programs too, as `batcache convert` does of predictions that are there.
 
@@ -153,11 +153,10 @@ def calibrate(
     """Calibrate a model on recordings that a person has reviewed, without training.
 
     The CSV is a corrected predictions.csv: first a column path, then a column for each species that was looked at: 1
-    present, 0 absent, empty not looked at; a column group may name site-nights. Recordings that the model has learnt from, and copies, are
-    left out. Rows should be chosen whatever their
-    score, or thresholds promise nothing for what was left out. What comes of it is written beside the model as
-    <model>.calibration.json, which `predict` takes from there; species of which the rows tell too little keep the
-    model's own thresholds.
+    present, 0 absent, empty not looked at; a column group may name site-nights. Recordings that the model has learnt
+    from, and copies, are left out. Rows should be chosen whatever their score, or thresholds promise nothing for what
+    was left out. What comes of it is written beside the model as <model>.calibration.json, which `predict` takes from
+    there; species of which the rows tell too little keep the model's own thresholds.
 
     Example: batcache calibrate runs/20260412T100000Z-top_share reviewed.csv --predictions predictions
     """
