@@ -118,8 +118,8 @@ def compute_metrics(
         - labels: ``[R, C]``, 1 present, 0 absent, -1 unknown
         - species: C names
 
-    >>> scores = np.array([[0.9, 0.2], [0.4, 0.7], [0.6, 0.1]])
-    >>> labels = np.array([[1, 0], [1, 0], [-1, 0]], dtype=np.int8)
+    >>> scores = np.array([[0.9, 0.2], [0.4, 0.7], [0.6, 0.1], [0.3, 0.2]])
+    >>> labels = np.array([[1, 0], [1, 0], [-1, 0], [0, 0]], dtype=np.int8)
     >>> metrics = compute_metrics(scores, labels, ["Nyctalus noctula", "Plecotus auritus"])
     >>> metrics.macro
     Average(precision=1.0, recall=0.5, f1=0.6666666666666666)

@@ -12,6 +12,7 @@ from batcache.errors import BatcacheError, StoreError
 from batcache.storage import s3_client
 from batcache.storage.s3 import S3Path
 from batcache.storage.s3_client import Patience
+from batcache.storage.waiting import Waiting
 from batcache.store.format.last_build import LAST_BUILD
 from batcache.store.reader import Store
 from tests.store.bucket import BUCKET, ENVIRONMENT, SECRETS, Proxy, proxy, serve
@@ -35,8 +36,9 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests are given up soon."""
+    """Requests are given up soon, and waited for: a test of Ctrl-C in this process may have ended all waiting."""
     monkeypatch.setattr(s3_client, "PATIENCE", QUICK)
+    monkeypatch.setattr(s3_client, "WAITING", Waiting())
 
 
 @pytest.fixture
