@@ -172,6 +172,5 @@ def review(
         error=error,
         seed=seed,
         port=port,
-        data_dir=opened.data_dir,
         on_progress=on_progress,
     )

@@ -18,7 +18,7 @@ from batcache.manifest.cells import UNKNOWN, read_filename, read_labels
 from batcache.manifest.table import place_of, read_table
 from batcache.storage.spreadsheet import as_written
 
-_PASSED_OVER = {*OTHER_COLUMNS, "group", "start_s", "split"}
+_PASSED_OVER = {*OTHER_COLUMNS, "group", "start_s", "split", "content"}
 
 
 @dataclass(frozen=True)
