@@ -22,6 +22,7 @@ from batcache.reviewing.said import ANSWERS, PARTS, Answer, Part, Said
 from batcache.reviewing.table import Row, Table
 from batcache.storage.disk import write_file
 from batcache.storage.listing import is_there, list_folder
+from batcache.survey.reviewed import number_of
 
 FORMAT = "batcache-reviewed"
 FORMAT_VERSION = 1
@@ -235,13 +236,8 @@ class Journal:
 
 def _list_journals(folder: Path) -> list[Path]:
     """The journals of a folder: ``reviewed.jsonl``, ``reviewed-2.jsonl``, ..."""
-    numbered = [(_number(path), path) for path in list_folder(folder, "reviewed*.jsonl")]
+    numbered = [(number_of(path), path) for path in list_folder(folder, "reviewed*.jsonl")]
     return [path for number, path in sorted(pair for pair in numbered if pair[0])]
-
-
-def _number(path: Path) -> int:
-    rest = path.stem.removeprefix("reviewed")
-    return 1 if not rest else int(rest[1:]) if rest[0] == "-" and rest[1:].isdecimal() else 0
 
 
 def _next_free(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from batcache.survey.formats.raven import COLUMNS, ENDING, write_raven
 from batcache.survey.formats.spans import find_spans
 from batcache.survey.judged import Judged, read_judged
 from tests.survey.formats.conftest import FOUND, GROUP, NOTHING, SAID, TWO, write_recordings
-from tests.survey.predicted_folder import Said, write_predicted
+from tests.survey.predicted_folder import Said, write_predicted, write_reviewed
 
 
 def read_raven(path: Path) -> list[dict[str, str]]:
@@ -112,7 +112,8 @@ def test_an_unclaimed_frequency_is_the_whole_band_in_raven_and_undefined_in_auda
 
 
 def test_what_only_a_person_found_is_somewhere_in_the_recording(predictions: Path, tmp_path: Path) -> None:
-    judged = read_judged(predictions, {FOUND: ["Pipistrellus pipistrellus", "Myotis nattereri"]})
+    write_reviewed(predictions, {FOUND: {"Pipistrellus pipistrellus": 1, "Myotis nattereri": 1}})
+    judged = read_judged(predictions)
     write_raven(judged, tmp_path)
     rows = read_raven(tmp_path / f"{FOUND}{ENDING}")
     assert [row["Annotation"] for row in rows] == ["Pipistrellus pipistrellus"] * 2 + ["Myotis nattereri"]
