@@ -1,4 +1,4 @@
-"""Carrying out a plan: compute each task's recordings, write its shard, then its commit record.
+"""Carrying out a plan: what is not there yet is computed and written, shard by shard, then made to count by its record.
 
 The order on disk is what makes a build safe to kill: leftovers go, the array is resized once, shards are written and
 flushed side by side, and their records appear in the order of the tasks: what is left to do is then packed as it would
@@ -7,11 +7,9 @@ have been. Whatever a kill leaves behind either counts or is removed next time.
 
 import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from itertools import islice
-from pathlib import Path
 
 from batcache.config.settings import DataConfig
 from batcache.errors import AudioError, Seen, StoreError, remedy_for
@@ -25,7 +23,8 @@ from batcache.store.build.rejects import describe_reader, is_lasting
 from batcache.store.build.report import BuildReport, make_report, write_log, write_rejected
 from batcache.store.build.scan import Known, scan
 from batcache.store.build.target import Target, create, find_layout, layout_of, read_target
-from batcache.store.build.writers import Writers
+from batcache.store.build.task import Job, run_tasks
+from batcache.store.build.writers import Written
 from batcache.store.format.array import array_length, resize
 from batcache.store.format.commit import write_commit
 from batcache.store.format.index import reread
@@ -33,8 +32,6 @@ from batcache.store.format.last_build import find_other_root, read_rejects, writ
 from batcache.store.format.leftovers import count_leftovers, remove_leftovers
 from batcache.store.format.lock import hold
 from batcache.store.format.records import note_committed
-
-_MOST_WRITERS = 4  # each holds a shard of 82 MB
 
 
 @raising_what_listeners_raise
@@ -138,7 +135,7 @@ def carry_out(
     if index.commits or todo.tasks:  # one that was killed right behind its first record has not said so yet
         note_committed(cache, has_records=bool(index.commits))
     _resize_for(target, todo.tasks)
-    _compute(target, todo.tasks, manifest.data_dir, device, workers, on_progress)
+    _carry_out_tasks(todo.tasks, Job(cache, manifest.data_dir, config, target.layout, device), workers, on_progress)
     for shard, rows in todo.revisions.items():
         commit = index.commits[shard]
         write_commit(cache, replace(commit, generation=commit.generation + 1, recordings=rows))
@@ -176,41 +173,14 @@ def _resize_for(target: Target, tasks: Iterable[Task]) -> None:
     resize(target.cache, max([array_length(used, target.layout), *ends]))
 
 
-def _compute(
-    target: Target, tasks: tuple[Task, ...], data_dir: Path, device: str, workers: int, on_progress: OnProgress
-) -> None:
-    """Compute recordings ahead, across tasks, while the shards of earlier tasks are being written."""
-    if not tasks:
-        return
-    import torch  # only where there is something to compute
+def _carry_out_tasks(tasks: Sequence[Task], job: Job, workers: int, on_progress: OnProgress) -> None:
+    """Have the tasks run, and make what they have written count, in their order."""
+    total = sum(len(task.recordings) for task in tasks)
 
-    from batcache.device import pick_device
-    from batcache.features.frontend import FrontEnd
-    from batcache.store.build.compute import compute, stream
+    def commit(written: Written) -> None:
+        for one in written[1]:
+            write_commit(job.cache, one)
 
-    front_end = FrontEnd(target.config.features, pick_device(device), target.config.engine)
-    total, done = sum(len(task.recordings) for task in tasks), 0
-    computed = compute(
-        (placed for task in tasks if not task.streams for placed in task.recordings), data_dir, front_end, workers
-    )
-    with ExitStack() as stack:
-        stack.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(1)  # one recording, one thread: the same sums in the same order on any machine
-        stack.callback(computed.close)
-        at_once = min(max(workers, 2), _MOST_WRITERS)
-        writers = stack.enter_context(Writers(target.cache, target.config.fingerprint, target.layout, at_once))
-
-        def commit(waiting: int) -> None:
-            nonlocal done
-            for _ in writers.commit(waiting):
-                done += 1
-                on_progress(Progress("build", done, total))
-
-        for task in tasks:
-            ready = [stream(task.recordings[0], data_dir, front_end)] if task.streams else []
-            for recording in islice(computed, len(task.recordings) - len(ready)):
-                ready.append(recording)
-                commit(at_once)
-            commit(at_once - 1)
-            writers.submit(task, ready)
-        commit(0)
+    with closing(run_tasks(tasks, job, workers, commit)) as committed:
+        for done, _ in enumerate(committed, 1):
+            on_progress(Progress("build", done, total))

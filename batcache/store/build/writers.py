@@ -1,13 +1,10 @@
-"""Writing what was computed: shards side by side, their commit records in the order of the tasks.
-
-So what a kill leaves is the beginning of what there was to do, and the rest is packed as it would have been.
-"""
+"""Writing what was computed: shards side by side, committed in the order of the tasks."""
 
 import threading
 import time
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
@@ -20,7 +17,7 @@ from batcache.storage.disk import replacing
 from batcache.storage.place import Place
 from batcache.store.build.plan import Placed, Task
 from batcache.store.build.scan import describe
-from batcache.store.format.commit import CachedRecording, Commit, write_commit
+from batcache.store.format.commit import CachedRecording, Commit
 from batcache.store.format.layout import Layout
 from batcache.store.format.shard import ShardWriter, shard_path
 
@@ -34,13 +31,22 @@ Written = tuple[list[CachedRecording], list[Commit]]
 
 
 class Writers:
-    """Threads that write shards; each task counts once all before it do, and one that fails stops those behind it.
+    """Threads that write shards; each task is committed once all before it are, and one that fails stops those behind.
 
-    Left by Ctrl-C or an error, it finishes what is being written, and what of that may count does.
+    Left by Ctrl-C or an error, it finishes what is being written, and commits of it what the order allows.
+
+    Args:
+        cache: the store.
+        fingerprint: of its features.
+        layout: of its array.
+        at_once: how many shards are written side by side.
+        commit: takes what was written of a task; called in order, in the thread that asks.
     """
 
-    def __init__(self, cache: Place, fingerprint: str, layout: Layout, at_once: int) -> None:
-        self._cache, self._fingerprint, self._layout = cache, fingerprint, layout
+    def __init__(
+        self, cache: Place, fingerprint: str, layout: Layout, at_once: int, commit: Callable[[Written], None]
+    ) -> None:
+        self._cache, self._fingerprint, self._layout, self._take = cache, fingerprint, layout, commit
         self._named, self._at_once = f"writes {cache}", at_once
         self._writing: deque[Future[Written]] = deque()
 
@@ -72,11 +78,10 @@ class Writers:
             yield from self._commit_first()
 
     def _commit_first(self) -> list[CachedRecording]:
-        rows, commits = self._writing[0].result()
-        for commit in commits:
-            write_commit(self._cache, commit)
+        written = self._writing[0].result()
+        self._take(written)
         self._writing.popleft()
-        return rows
+        return written[0]
 
     def _commit_finished(self) -> None:
         """Once all threads have ended."""
