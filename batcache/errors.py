@@ -71,6 +71,10 @@ class UnreachableError(StoreError):
     """A cache, file or folder whose disk or object store does not answer, or refuses: it may be whole."""
 
 
+class ClusterError(BatcacheError):
+    """Workers of a cluster that are not there, lack what they need, or do not see what this machine sees."""
+
+
 class SynthError(BatcacheError):
     """A simulation that would overwrite what is there, or that the disk has no room for."""
 

@@ -11,8 +11,7 @@ import soundfile
 from batcache.config.settings import DataConfig
 from batcache.errors import ManifestError
 from batcache.manifest.manifest import Manifest, read_manifest
-from batcache.store.build.scan import ScannedFile, scan
-from batcache.store.format.index import Index
+from batcache.store.build.scan import Look, ScannedFile, scan
 from batcache.synth.create import create, write_plan
 from batcache.synth.render import RATE_HZ
 
@@ -60,10 +59,11 @@ def choose(manifest: Manifest, count: int, config: DataConfig) -> Sample:
     Raises:
         ManifestError: none is left.
     """
-    expansions = {path: clip.time_expansion for path, clip in manifest.recordings().items()}
-    names = list(expansions)
+    recordings = manifest.recordings()
+    names = list(recordings)
     spaced = [names[i * len(names) // count] for i in range(count)] if len(names) > count else names
-    found = scan({n: expansions[n] for n in spaced}, manifest.data_dir, Index({}), config.features, os.cpu_count() or 1)
+    files = tuple((name, recordings[name].time_expansion, 1) for name in spaced)
+    found = scan(Look(files, manifest.data_dir, config.features), os.cpu_count() or 1)
     distinct: dict[tuple[str, int], ScannedFile] = {}
     rejected = ""
     for file in found:

@@ -17,9 +17,8 @@ from batcache.inference.recordings.journal import Journal
 from batcache.storage.listing import is_there
 from batcache.store.build.compute import FrameMaker
 from batcache.store.build.plan import Placed
-from batcache.store.build.scan import Known, ScannedFile, describe, scan
+from batcache.store.build.scan import Known, Look, ScannedFile, describe, scan
 from batcache.store.format.commit import CachedRecording
-from batcache.store.format.index import Index
 from batcache.store.format.layout import Layout
 
 Recordings = Found | Cached
@@ -70,7 +69,8 @@ class Candidates:
     def _look_at_files(self, found: Found, model: ModelFile, workers: int) -> Generator[Placed, None, None]:
         features = model.checkpoint.features
         layout = Layout(model.checkpoint.frames_per_instance, features.n_mels)
-        with closing(scan(dict.fromkeys(found.names), found.root, Index({}), features, workers)) as looked:
+        files = tuple((name, None, 1) for name in found.names)
+        with closing(scan(Look(files, found.root, features), workers)) as looked:
             for name, file in zip(found.names, looked, strict=True):
                 if isinstance(file, AudioError):
                     gone = not is_there(found.root / name)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
+from batcache.cluster import Cluster
 from batcache.config.settings import DataConfig
 from batcache.errors import AudioError, Seen, StoreError, remedy_for
 from batcache.manifest.manifest import Manifest, check_contents
@@ -18,12 +19,13 @@ from batcache.manifest.reviewed import leave_cached_reviews
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
 from batcache.storage.disk import free_bytes, require_room
 from batcache.storage.place import Place
+from batcache.store.build.hands import Hands, Threads, Workers
 from batcache.store.build.plan import Plan, Task, plan
 from batcache.store.build.rejects import describe_reader, is_lasting
 from batcache.store.build.report import BuildReport, make_report, write_log, write_rejected
-from batcache.store.build.scan import Known, scan
+from batcache.store.build.scan import Known, Look, before_of
 from batcache.store.build.target import Target, create, find_layout, layout_of, read_target
-from batcache.store.build.task import Job, run_tasks
+from batcache.store.build.task import Job
 from batcache.store.build.writers import Written
 from batcache.store.format.array import array_length, resize
 from batcache.store.format.commit import write_commit
@@ -43,6 +45,7 @@ def build(
     workers: int | None = None,
     *,
     rehash: bool = False,
+    cluster: Cluster | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> BuildReport:
     """Bring a store up to date with a manifest: compute what is missing or has changed, and nothing else.
@@ -54,6 +57,7 @@ def build(
         device: ``auto``, ``cpu`` or ``cuda``.
         workers: threads that decode and, on the CPU, compute; by default one a core.
         rehash: read every file, whatever its size and time say.
+        cluster: whose workers look at files and compute, in the place of threads of this process.
         on_progress: hears of the stages ``scan`` and ``build``, in recordings, and between them once of ``plan``, whose
             result is the ``Plan``. What it raises, as Ctrl-C does, stops the build: shards that are being written are
             finished, and what was committed stays.
@@ -62,18 +66,20 @@ def build(
         ConfigError: a device that is not there.
         StoreError: a store that is damaged, has other settings, is being built by another, or has no room.
         ManifestError: one content in two splits.
+        ClusterError: workers that cannot do it.
     """
     began, workers = time.time(), workers or os.cpu_count() or 1
     if find_layout(cache, config) is None:
         create(cache, config.features, layout_of(config))
-    with hold(cache), _naming(cache):
+    with hold(cache) as token, _naming(cache):
+        hands = Workers(cluster, token) if cluster else Threads(workers)
         target = read_target(cache, config)
         manifest = leave_cached_reviews(manifest, target.index.names_of_contents)
-        todo = make_plan(manifest, target, workers, rehash=rehash, on_progress=on_progress)
+        todo = make_plan(manifest, target, hands, rehash=rehash, on_progress=on_progress)
         remove_leftovers(cache, target.index)  # they may take the room that is needed
         on_progress(Progress("plan", result=replace(todo, free_bytes=free_bytes(cache))))
         require_room(cache, todo.bytes_to_write, "Free some space, build fewer recordings, or pass another --cache")
-        return carry_out(todo, target, manifest, device, workers, began, on_progress)
+        return carry_out(todo, target, manifest, device, hands, began, on_progress)
 
 
 def plan_build(
@@ -88,37 +94,43 @@ def plan_build(
     """Say what ``build`` would do, and change nothing. Arguments and errors are those of ``build``."""
     target = read_target(cache, config)
     manifest = leave_cached_reviews(manifest, target.index.names_of_contents)
-    todo = make_plan(manifest, target, workers or os.cpu_count() or 1, rehash=rehash, on_progress=on_progress)
+    hands = Threads(workers or os.cpu_count() or 1)
+    todo = make_plan(manifest, target, hands, rehash=rehash, on_progress=on_progress)
     return replace(todo, leftover_bytes=count_leftovers(cache, target.index), free_bytes=free_bytes(cache))
 
 
 def make_plan(
-    manifest: Manifest, target: Target, workers: int, *, rehash: bool = False, on_progress: OnProgress = ignore_progress
+    manifest: Manifest,
+    target: Target,
+    hands: Hands,
+    *,
+    rehash: bool = False,
+    on_progress: OnProgress = ignore_progress,
 ) -> Plan:
     """Look at every file, then decide. Changes nothing."""
     cache, index, features = target.cache, target.index, target.config.features
     recordings = manifest.recordings()
-    paths = {path: clip.time_expansion for path, clip in recordings.items()}
-    channels = {path: clip.channel for path, clip in recordings.items() if clip.channel != 1}
-    if root := find_other_root(cache, manifest.data_dir, (path for path in paths if path in index.by_path)):
+    if root := find_other_root(cache, manifest.data_dir, (path for path in recordings if path in index.by_path)):
         finding = f"built from files of the same names under {root}, not under {manifest.data_dir.resolve()}"
         remedy = f"Pass --data-dir {root}, or another --cache" if manifest.csvs else "Pass another --cache"
         raise StoreError(cache, finding, remedy)
     files: dict[str, Known] = {}
     rejected: dict[str, str] = {}
     looked_at: dict[str, Seen] = {}
-    rejects, looking = read_rejects(cache, describe_reader()), (paths, manifest.data_dir, index, features, workers)
-    with closing(scan(*looking, channels=channels, rehash=rehash, rejects=rejects)) as found:
-        for done, (path, file) in enumerate(zip(paths, found, strict=True), 1):
+    before = before_of(index, read_rejects(cache, describe_reader()))
+    named = tuple((path, clip.time_expansion, clip.channel) for path, clip in recordings.items())
+    look = Look(named, manifest.data_dir, features, before, rehash)
+    with closing(hands.look(look)) as found:
+        for done, (path, file) in enumerate(zip(recordings, found, strict=True), 1):
             if isinstance(file, AudioError):
                 rejected[path] = file.reason
                 if file.seen and path not in index.by_path:  # one that failed when it was computed has a row
                     looked_at[path] = file.seen
             else:
                 files[path] = file
-            on_progress(Progress("scan", done, len(paths)))
+            on_progress(Progress("scan", done, len(recordings)))
     check_contents(manifest, {path: file.content for path, file in files.items()})
-    return replace(plan(paths, files, rejected, index, features, target.layout), looked_at=looked_at)
+    return replace(plan(recordings, files, rejected, index, features, target.layout), looked_at=looked_at)
 
 
 def carry_out(
@@ -126,7 +138,7 @@ def carry_out(
     target: Target,
     manifest: Manifest,
     device: str,
-    workers: int,
+    hands: Hands,
     began: float,
     on_progress: OnProgress = ignore_progress,
 ) -> BuildReport:
@@ -135,7 +147,7 @@ def carry_out(
     if index.commits or todo.tasks:  # one that was killed right behind its first record has not said so yet
         note_committed(cache, has_records=bool(index.commits))
     _resize_for(target, todo.tasks)
-    _carry_out_tasks(todo.tasks, Job(cache, manifest.data_dir, config, target.layout, device), workers, on_progress)
+    _carry_out_tasks(todo.tasks, Job(cache, manifest.data_dir, config, target.layout, device), hands, on_progress)
     for shard, rows in todo.revisions.items():
         commit = index.commits[shard]
         write_commit(cache, replace(commit, generation=commit.generation + 1, recordings=rows))
@@ -173,7 +185,7 @@ def _resize_for(target: Target, tasks: Iterable[Task]) -> None:
     resize(target.cache, max([array_length(used, target.layout), *ends]))
 
 
-def _carry_out_tasks(tasks: Sequence[Task], job: Job, workers: int, on_progress: OnProgress) -> None:
+def _carry_out_tasks(tasks: Sequence[Task], job: Job, hands: Hands, on_progress: OnProgress) -> None:
     """Have the tasks run, and make what they have written count, in their order."""
     total = sum(len(task.recordings) for task in tasks)
 
@@ -181,6 +193,6 @@ def _carry_out_tasks(tasks: Sequence[Task], job: Job, workers: int, on_progress:
         for one in written[1]:
             write_commit(job.cache, one)
 
-    with closing(run_tasks(tasks, job, workers, commit)) as committed:
+    with closing(hands.run(tasks, job, commit)) as committed:
         for done, _ in enumerate(committed, 1):
             on_progress(Progress("build", done, total))

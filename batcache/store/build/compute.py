@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from batcache.features.frontend import FrontEnd
 
 Frames = NDArray[np.float16]
+GONE = "gone while it was being read. Run it again."
 
 
 class FrameMaker(Protocol):
@@ -95,7 +96,7 @@ def changed(data_dir: Path, placed: Placed) -> str:
     try:
         stat = (data_dir / file.path).stat()
     except OSError:
-        return "gone while it was being read. Run it again."
+        return GONE
     same = (stat.st_size, stat.st_mtime_ns) == (file.size, file.mtime_ns)
     return "" if same else "changed while it was being read. Run it again."
 

@@ -1,10 +1,10 @@
 """What is known of each file before anything is computed, read from it or recalled from the index."""
 
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
@@ -62,41 +62,81 @@ Known = ScannedFile | CachedRecording
 """What is known of a file: where stat alone proves it unchanged, the row that it has in the index."""
 
 
-def scan(
-    expansions: Mapping[str, float | None],
-    data_dir: Path,
-    index: Index,
-    config: FeatureConfig,
-    workers: int,
-    *,
-    channels: Mapping[str, int] | None = None,
-    rehash: bool = False,
-    rejects: Rejects | None = None,
-) -> Generator[Known | AudioError, None, None]:
-    """Yield what is known of each file, in order, or why it is rejected.
+@dataclass(frozen=True)
+class Before:
+    """What is known of files from earlier builds.
 
-    ``expansions`` maps each path to its time expansion, None where the manifest gives none; ``channels`` some paths to
-    the channel that is to be taken, where that is not the first. A file whose size and modification time are those of
-    the index is not opened, unless ``rehash``; nor is one that is as it was when an earlier build rejected it, as
-    ``rejects`` says.
+    Attributes:
+        rows: of the index, by path.
+        failed: rows of sounds that failed when they were computed, by content and rate.
+        rejects: what was seen of files that were rejected, and why.
     """
-    named = channels or {}
 
-    def look(path: str, expansion: float | None) -> Known | AudioError:
+    rows: Mapping[str, tuple[CachedRecording, ...]] = field(default_factory=dict)
+    failed: Mapping[tuple[str, int], CachedRecording] = field(default_factory=dict)
+    rejects: Rejects = field(default_factory=dict)
+
+
+def before_of(index: Index, rejects: Rejects) -> Before:
+    """What an index and a list of rejects tell."""
+    failed = {key: row for key, row in index.by_key.items() if row.failure}
+    return Before(index.by_path, failed, rejects)
+
+
+@dataclass(frozen=True)
+class Look:
+    """Files to be looked at.
+
+    Attributes:
+        files: path, time expansion (None where the manifest gives none) and channel of each.
+        data_dir: where paths start from.
+        config: whose bounds true rates must keep.
+        before: from earlier builds.
+        rehash: open also files whose size and modification time are those of the index.
+    """
+
+    files: tuple[tuple[str, float | None, int], ...]
+    data_dir: Path
+    config: FeatureConfig
+    before: Before = field(default_factory=Before)
+    rehash: bool = False
+
+    def parts(self, size: int) -> Iterator["Look"]:
+        """The same, so many files at a time."""
+        for start in range(0, len(self.files), size):
+            files = self.files[start : start + size]
+            yield replace_fields(self, files=files)
+
+    def alone(self) -> "Look":
+        """The same with no more of ``before`` than concerns these files: small enough to be sent."""
+        paths, before = [path for path, *_ in self.files], self.before
+        rows = {path: before.rows[path] for path in paths if path in before.rows}
+        rejects = {path: before.rejects[path] for path in paths if path in before.rejects}
+        return replace_fields(self, before=Before(rows, before.failed, rejects))
+
+
+def look_at(look: Look) -> list[Known | AudioError]:
+    """What is known of each file, in order, or why it is rejected.
+
+    A file whose size and modification time are those of the index is not opened, unless that is asked for; nor is one
+    that is as it was when an earlier build rejected it.
+    """
+
+    def one(path: str, expansion: float | None, channel: int) -> Known | AudioError:
         try:
-            known = {} if rehash else rejects or {}
-            return _scan_file(path, expansion, named.get(path, 1), data_dir, index, config, known, rehash=rehash)
+            return _scan_file(path, expansion, channel, look)
         except AudioError as error:
             return error
 
-    def look_at(items: Sequence[tuple[str, float | None]]) -> list[Known | AudioError]:
-        return [look(*item) for item in items]
+    return [one(*file) for file in look.files]
 
-    size = min(_FILES_AT_ONCE, max(1, len(expansions) // (8 * workers)))
-    items = iter(expansions.items())
+
+def scan(look: Look, workers: int) -> Generator[Known | AudioError, None, None]:
+    """``look_at`` by so many threads, file by file."""
+    size = min(_FILES_AT_ONCE, max(1, len(look.files) // (8 * workers)))
     pool = ThreadPoolExecutor(workers)
     try:
-        for found in map_ahead(pool, look_at, iter(lambda: list(islice(items, size)), []), 4 * workers):
+        for found in map_ahead(pool, look_at, look.parts(size), 4 * workers):
             yield from found
     finally:
         pool.shutdown(cancel_futures=True)
@@ -106,19 +146,15 @@ def _scan_file(
     path: str,
     expansion: float | None,
     channel: int,
-    data_dir: Path,
-    index: Index,
-    config: FeatureConfig,
-    rejects: Rejects,
-    *,
-    rehash: bool,
+    look: Look,
 ) -> Known:
+    data_dir, before = look.data_dir, look.before
     try:
         stat = os.stat(os.path.join(data_dir, path))  # noqa: PTH116, PTH118 (to make a Path takes longer than to look)
     except OSError:
         stat = None
-    if stat and not rehash:
-        for row in index.by_path.get(path, ()):
+    if stat and not look.rehash:
+        for row in before.rows.get(path, ()):
             unchanged = row.size == stat.st_size and row.mtime_ns == stat.st_mtime_ns and not row.failure
             if unchanged and _stands(row, expansion, channel):
                 return _recall(row, expansion)
@@ -127,9 +163,9 @@ def _scan_file(
         raise AudioError(place, NO_SUCH_FILE, f"There is {meant}, in other letter case or Unicode form: write it so")
     seen = (stat.st_size, stat.st_mtime_ns, expansion, channel) if stat else None
     try:
-        if seen and (known := rejects.get(path)) and known[0] == seen:
+        if seen and not look.rehash and (known := before.rejects.get(path)) and known[0] == seen:
             raise AudioError(place, known[1])
-        return _read_file(path, place, stat, expansion, channel, index, config)
+        return _read_file(path, place, stat, expansion, channel, look)
     except AudioError as error:
         error.seen = seen
         raise
@@ -141,8 +177,7 @@ def _read_file(
     stat: os.stat_result | None,
     expansion: float | None,
     channel: int,
-    index: Index,
-    config: FeatureConfig,
+    look: Look,
 ) -> ScannedFile:
     header = read_header(place, channel)
     assert stat is not None, "read_header raises where there is no file"
@@ -163,9 +198,9 @@ def _read_file(
         metadata,
         "; ".join(filter(None, (header.warning, short))),
     )
-    _check_rate(place, file, config)
-    failed = index.by_key.get(file.key)
-    if failed is not None and failed.failure:
+    _check_rate(place, file, look.config)
+    failed = look.before.failed.get(file.key)
+    if failed is not None:
         try:
             for _ in read_blocks(place, header, 1 << 20):
                 pass

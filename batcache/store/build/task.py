@@ -15,6 +15,7 @@ from batcache.store.build.plan import Task
 from batcache.store.build.writers import Writers, Written
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.layout import Layout
+from batcache.store.format.lock import require_held
 
 _MOST_WRITERS = 4  # each holds a shard of 82 MB
 
@@ -29,6 +30,7 @@ class Job:
         config: of the features.
         layout: of the store's array.
         device: ``auto``, ``cpu`` or ``cuda``.
+        token: of the build's hold on the store, where tasks run elsewhere: no shard appears once that has ended.
     """
 
     cache: Place
@@ -36,6 +38,12 @@ class Job:
     config: DataConfig
     layout: Layout
     device: str
+    token: str = ""
+
+    def require_wanted(self) -> None:
+        """Check that the build still runs. Raises StoreError: it does not, and another may."""
+        if self.token:
+            require_held(self.cache, self.token)
 
 
 def run_tasks(
@@ -72,7 +80,8 @@ def run_tasks(
         torch.set_num_threads(1)  # one recording, one thread: the same sums in the same order on any machine
         stack.callback(computed.close)
         at_once = min(max(workers, 2), _MOST_WRITERS)
-        writers = stack.enter_context(Writers(job.cache, job.config.fingerprint, job.layout, at_once, commit))
+        place = job.cache, job.config.fingerprint, job.layout
+        writers = stack.enter_context(Writers(*place, at_once, commit, job.require_wanted))
         for task in tasks:
             ready = [stream(task.recordings[0], job.data_dir, front_end)] if task.streams else []
             for recording in islice(computed, len(task.recordings) - len(ready)):

@@ -41,13 +41,20 @@ class Writers:
         layout: of its array.
         at_once: how many shards are written side by side.
         commit: takes what was written of a task; called in order, in the thread that asks.
+        check: called before a shard appears; what it raises keeps it away.
     """
 
     def __init__(
-        self, cache: Place, fingerprint: str, layout: Layout, at_once: int, commit: Callable[[Written], None]
+        self,
+        cache: Place,
+        fingerprint: str,
+        layout: Layout,
+        at_once: int,
+        commit: Callable[[Written], None],
+        check: Callable[[], None],
     ) -> None:
         self._cache, self._fingerprint, self._layout, self._take = cache, fingerprint, layout, commit
-        self._named, self._at_once = f"writes {cache}", at_once
+        self._named, self._at_once, self._check = f"writes {cache}", at_once, check
         self._writing: deque[Future[Written]] = deque()
 
     def __enter__(self) -> Self:
@@ -66,7 +73,7 @@ class Writers:
     def submit(self, task: Task, computed: "list[Computed]") -> None:
         """Have a task's shards written by one of the threads."""
         self._writing.append(
-            self._pool.submit(write_task, self._cache, task, computed, self._fingerprint, self._layout)
+            self._pool.submit(write_task, self._cache, task, computed, self._fingerprint, self._layout, self._check)
         )
 
     def commit(self, waiting: int) -> Iterator[CachedRecording]:
@@ -99,13 +106,20 @@ def _join_threads(named: str) -> None:
             thread.join()
 
 
-def write_task(cache: Place, task: Task, computed: "list[Computed]", fingerprint: str, layout: Layout) -> Written:
+def write_task(
+    cache: Place,
+    task: Task,
+    computed: "list[Computed]",
+    fingerprint: str,
+    layout: Layout,
+    check: Callable[[], None],
+) -> Written:
     """Write a task's shards. Returns each recording's row, and the records that will make the shards count."""
     rows: list[CachedRecording] = []
     instances = cut(computed, task.recordings, rows, layout)
     last = task.first_shard + task.shards - 1
     written = {
-        shard: write_shard(cache, shard, instances, layout, continues=shard != last)
+        shard: write_shard(cache, shard, instances, layout, continues=shard != last, check=check)
         for shard in range(task.first_shard, last + 1)
     }
     described = tuple(
@@ -120,11 +134,17 @@ def write_task(cache: Place, task: Task, computed: "list[Computed]", fingerprint
 
 
 def write_shard(
-    cache: Place, shard: int, instances: Iterator[Frames], layout: Layout, *, continues: bool = False
+    cache: Place,
+    shard: int,
+    instances: Iterator[Frames],
+    layout: Layout,
+    *,
+    continues: bool = False,
+    check: Callable[[], None] | None = None,
 ) -> "tuple[int, array[int]]":
     """Write a shard, which counts only once its record is there. Where nothing continues it, it takes all that is left.
 
-    Returns its size in bytes and the crc32c of each chunk.
+    Nor does it appear where ``check`` raises. Returns its size in bytes and the crc32c of each chunk.
     """
     with replacing(shard_path(cache, shard)) as file:
         writer = ShardWriter(file, layout)
@@ -133,7 +153,10 @@ def write_shard(
         if not continues:  # runs the generator to its end, so that every row is there
             surplus = next(instances, None)
             assert surplus is None
-        return writer.finish()
+        finished = writer.finish()
+        if check is not None:
+            check()
+        return finished
 
 
 def cut(

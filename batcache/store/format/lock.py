@@ -30,8 +30,8 @@ _FIRST_NAMESPACE = "pid:[4026531836]"
 
 
 @contextmanager
-def hold(store: Place, lock: str = LOCK, doing: str = "built") -> Iterator[None]:
-    """Be the only process that changes a store, until the block ends.
+def hold(store: Place, lock: str = LOCK, doing: str = "built") -> Iterator[str]:
+    """Be the only process that changes a store, until the block ends; gives what the hold is known by.
 
     Other folders are held alike, by a ``lock`` of another name; ``doing`` says in one word what is done to them.
 
@@ -54,12 +54,24 @@ def hold(store: Place, lock: str = LOCK, doing: str = "built") -> Iterator[None]
         while not create_exclusively(place, mine):
             remove_checked(place, lambda found: _require_gone(place, found, doing))
         remove_partials(place)  # of builders that were killed while they made a lock; one that makes one tries again
-        yield
+        yield token
     finally:
         _held.discard(token)
         with suppress(OSError, StoreError):  # else it is found stale: this process does not hold it any more
             if place.read_bytes() == mine:
                 place.unlink()
+
+
+def require_held(store: Place, token: str) -> None:
+    """Check that a store is still held as it was when ``hold`` gave this token: also from another machine.
+
+    Raises:
+        StoreError: that hold has ended.
+    """
+    with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        if json.loads((store / LOCK).read_bytes())["token"] == token:
+            return
+    raise StoreError(store, "the build that asked for this has ended", "")
 
 
 def require_idle(store: Place) -> None:

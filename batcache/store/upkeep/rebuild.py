@@ -17,6 +17,7 @@ from batcache.progress import OnProgress
 from batcache.storage.disk import require_room
 from batcache.storage.listing import is_file
 from batcache.store.build.build import carry_out, make_plan
+from batcache.store.build.hands import Threads
 from batcache.store.build.plan import Plan
 from batcache.store.build.target import Target
 from batcache.store.format.attributes import describe_front_end, read_attributes
@@ -54,7 +55,7 @@ def rebuild(
         require_records(cache)
         manifest = read_last_manifest(cache, data_dir, to_read_files=True)
         target = Target(cache, config, layout, index)
-        todo = make_plan(manifest, target, workers, on_progress=on_progress)
+        todo = make_plan(manifest, target, Threads(workers), on_progress=on_progress)
         require_room(cache, todo.bytes_to_write - count_leftovers(cache, index), "Free some space")
     except BatcacheError as error:
         return Rebuilt(kept={f"commits/{k}.json": f"what it held cannot be built again: {error}" for k in doubtful})
@@ -74,7 +75,7 @@ def rebuild(
         return Rebuilt(kept=reasons)
     withdraw(cache, records.keys())
     remove_leftovers(cache, index)
-    carry_out(todo, target, manifest, "cpu", workers, began, on_progress)
+    carry_out(todo, target, manifest, "cpu", Threads(workers), began, on_progress)
     return Rebuilt(
         shards=sum(task.shards for task in todo.tasks),
         recomputed=tuple(placed.file.path for task in todo.tasks for placed in task.recordings),
