@@ -24,7 +24,7 @@ MAY_IMPORT = {room: set(below) for room, below in BASEMENT.items()} | {
         "model": set(),
         "inference": {"features", "store", "model"},
         "synth": set(),
-        "catalogue": {"features", "store", "inference"},
+        "catalogue": {"features", "store"},
         "training": {"features", "store", "model", "inference", "synth"},
         "evaluation": {"features", "store", "model", "inference", "training", "synth"},
         "survey": {"features", "store", "model", "inference", "training", "evaluation"},

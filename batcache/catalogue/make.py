@@ -27,8 +27,8 @@ from batcache.catalogue.rows import ManifestRow, write_events, write_manifest
 from batcache.catalogue.species.resolve import Names
 from batcache.catalogue.species.table import read_entries
 from batcache.errors import ManifestError, count
-from batcache.inference.recordings.find import Found, find_recordings
 from batcache.manifest.file_names import read_name
+from batcache.manifest.find_recordings import Found, find_recordings
 from batcache.manifest.night import Occasion
 from batcache.progress import OnProgress, ignore_progress
 from batcache.storage.listing import is_there

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batcache.errors import PredictError
-from batcache.inference.recordings.find import find_recordings
+from batcache.manifest.find_recordings import find_recordings
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -1,4 +1,4 @@
-"""The recordings to be judged: found in folders, at any depth, or named one by one."""
+"""The recordings to be judged or listed: found in folders, at any depth, or named one by one."""
 
 import os
 from collections.abc import Iterator, Sequence
