@@ -14,7 +14,7 @@ from batcache.errors import SurveyError
 from batcache.storage.disk import replacing, require_room
 from batcache.storage.listing import is_file, is_there
 from batcache.survey.formats.codes import say_manual, say_nothing, six_letters
-from batcache.survey.formats.riff import read_layout, write_copy
+from batcache.survey.formats.wav_copy import read_layout, write_copy
 from batcache.survey.formats.written import Written
 from batcache.survey.judged import Judged, Recording
 
@@ -53,8 +53,8 @@ def copy_with_guano(source: Path, target: Path, lines: Mapping[str, str]) -> Non
         layout = read_layout(original)
         there = b""
         if layout.guano is not None:
-            original.seek(layout.guano.start + 8)
-            there = original.read(layout.guano.length)
+            original.seek(layout.guano.start)
+            there = original.read(layout.guano.there)
         with replacing(target) as copy:
             write_copy(original, copy, layout, edit_guano(there, lines))
     status = source.stat()
