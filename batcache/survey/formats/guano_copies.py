@@ -3,7 +3,8 @@
 A copy is the recording byte for byte but for its ``guan`` chunk (and the size in its head): samples, WAMD, LIST, bext
 and all else stay. Of a GUANO that is there, only the lines ``Species Auto ID``, ``Species Manual ID`` where a person
 looked, and two of batcache's own are written, the others stand as they are. Species are codes of six letters, the one
-with the highest score first, as some readers take only that.
+with the highest score first, as some readers take only that. A file beside the copies keeps them from being judged or
+listed as recordings when the folder around them is.
 """
 
 import os
@@ -11,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from batcache.errors import SurveyError
-from batcache.storage.disk import replacing, require_room
+from batcache.manifest.find_recordings import COPIES
+from batcache.storage.disk import replacing, require_room, write_file
 from batcache.storage.listing import is_file, is_there
 from batcache.survey.formats.codes import say_manual, say_nothing, six_letters
 from batcache.survey.formats.wav_copy import read_layout, write_copy
@@ -21,6 +23,9 @@ from batcache.survey.judged import Judged, Recording
 VERSION = "GUANO|Version"
 AUTO_ID, MANUAL_ID = "Species Auto ID", "Species Manual ID"
 SCORES, MODEL = "batcache|Scores", "batcache|Model"
+_NOTE = b"""Copies of recordings, with the species that batcache has found in their GUANO.
+While this file lies here, batcache takes them for recordings only where this folder itself is named.
+"""
 
 
 def write_guano(judged: Judged, folder: Path) -> Written:
@@ -33,6 +38,7 @@ def write_guano(judged: Judged, folder: Path) -> Written:
     """
     sources = _find_sources(judged, folder)
     require_room(folder, sum(path.stat().st_size for path in sources.values()), "Free some space, or pass another -o")
+    write_file(folder / COPIES, _NOTE)
     codes, left_out = six_letters(judged.thresholds), {}
     for recording in judged.recordings:
         try:

@@ -14,6 +14,7 @@ from guano import GuanoFile
 from batcache.errors import SurveyError
 from batcache.features.audio import content_hash, read_header
 from batcache.features.metadata import read_metadata
+from batcache.manifest.find_recordings import find_recordings
 from batcache.survey.convert import convert
 from batcache.survey.formats.guano_copies import AUTO_ID, MANUAL_ID, copy_with_guano, edit_guano
 from batcache.survey.formats.wav_copy import read_layout
@@ -205,6 +206,14 @@ def test_a_copy_never_takes_a_recordings_place(predictions: Path, tmp_path: Path
     with pytest.raises(SurveyError, match="would be replaced by its own copy"):
         convert(predictions, ["guano"], tmp_path)
     assert hashes(tmp_path / "recordings") == before
+
+
+def test_copies_below_the_recordings_are_not_judged_as_recordings(predictions: Path, tmp_path: Path) -> None:
+    root = tmp_path / "recordings"
+    before = find_recordings([root]).names
+    convert(predictions, ["guano"], root / "predictions")
+    assert (root / "predictions" / "guano" / FOUND).stat().st_size
+    assert find_recordings([root]).names == before
 
 
 def test_recordings_that_were_moved_are_found_where_they_are_now(predictions: Path, tmp_path: Path) -> None:
