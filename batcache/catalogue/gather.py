@@ -10,9 +10,9 @@ from batcache.catalogue.labels.label import Label, split_names
 from batcache.catalogue.labels.sources import HAVE_BOTH, LabelFile, read_label_files
 from batcache.catalogue.look import Looked
 from batcache.catalogue.match import Recordings
-from batcache.catalogue.species.resolve import Names, Resolved
-from batcache.catalogue.species.table import Entry
 from batcache.errors import ManifestError, count, list_some
+from batcache.species.resolve import Names, Resolved
+from batcache.species.table import Entry
 
 FOLDERS, TAGS = "folders", "tags"
 """What may be given in the place of a file: the names of folders, the manual ids in the recordings' metadata."""

@@ -24,13 +24,13 @@ from batcache.catalogue.look import Looked, look_at
 from batcache.catalogue.places import Sites, SiteSource, find_sites
 from batcache.catalogue.report import Made, ManifestReport, make_report
 from batcache.catalogue.rows import ManifestRow, write_events, write_manifest
-from batcache.catalogue.species.resolve import Names
-from batcache.catalogue.species.table import read_entries
 from batcache.errors import ManifestError, count
 from batcache.manifest.file_names import read_name
 from batcache.manifest.find_recordings import Found, find_recordings
 from batcache.manifest.night import Occasion
 from batcache.progress import OnProgress, ignore_progress
+from batcache.species.resolve import Names
+from batcache.species.table import read_entries
 from batcache.storage.listing import is_there
 
 EVENTS = "events.csv"

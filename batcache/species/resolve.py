@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from batcache.catalogue.species.table import Entry
 from batcache.errors import ManifestError, count, quote
+from batcache.species.table import Entry
 
 _NOTHING = re.compile(r"[\s\-_–—]+")
 _LEFT_OUT = re.compile(r"['’`´.*]")
