@@ -10,10 +10,11 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 from batcache.errors import ManifestError, count, quote
-from batcache.species.table import Entry
+from batcache.species.table import Entry, read_entries
 
 _NOTHING = re.compile(r"[\s\-_–—]+")
 _LEFT_OUT = re.compile(r"['’`´.*]")
@@ -64,6 +65,11 @@ class Names:
             return ()
         members = frozenset(entry.name for option in options for entry in option)
         return (Entry("group", text.strip(), members=members),) if len(members) > 1 else (options[0][0],)
+
+    def latin(self, text: str) -> str | None:
+        """The Latin name of the one species that is called so; None where it is none, or one of several."""
+        found = self.find(text)
+        return found[0].name if len(found) == 1 and found[0].kind == "species" else None
 
     def nearest(self, text: str) -> str | None:
         """The known name that is most like one that is not known."""
@@ -116,6 +122,12 @@ class Names:
         if _COUPLET.fullmatch(key):
             return [key[start:stop] for start, stop in pairwise(range(0, len(key) + 1, 4))]
         return []
+
+
+@cache
+def shipped_names() -> Names:
+    """The names that ship."""
+    return Names(read_entries())
 
 
 def _key(text: str) -> str:

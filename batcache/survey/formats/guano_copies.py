@@ -15,7 +15,7 @@ from batcache.errors import SurveyError
 from batcache.manifest.find_recordings import COPIES
 from batcache.storage.disk import replacing, require_room, write_file
 from batcache.storage.listing import is_file, is_there
-from batcache.survey.formats.codes import say_manual, say_nothing, six_letters
+from batcache.survey.formats.codes import say_manual, say_nothing, to_codes
 from batcache.survey.formats.wav_copy import read_layout, write_copy
 from batcache.survey.formats.written import Written
 from batcache.survey.judged import Judged, Recording
@@ -39,7 +39,7 @@ def write_guano(judged: Judged, folder: Path) -> Written:
     sources = _find_sources(judged, folder)
     require_room(folder, sum(path.stat().st_size for path in sources.values()), "Free some space, or pass another -o")
     write_file(folder / COPIES, _NOTE)
-    codes, left_out = six_letters(judged.thresholds), {}
+    codes, left_out = to_codes(judged.thresholds), {}
     for recording in judged.recordings:
         try:
             copy_with_guano(sources[recording.path], folder / recording.path, _lines_of(judged, recording, codes))
