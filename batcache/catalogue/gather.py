@@ -6,11 +6,12 @@ from pathlib import Path
 
 from batcache.catalogue.fill import Said
 from batcache.catalogue.labels.folders import read_folders
-from batcache.catalogue.labels.label import Label, split_names
+from batcache.catalogue.labels.label import Label
 from batcache.catalogue.labels.sources import HAVE_BOTH, LabelFile, read_label_files
 from batcache.catalogue.look import Looked
 from batcache.catalogue.match import Recordings
 from batcache.errors import ManifestError, count, list_some
+from batcache.species.cell import split_names
 from batcache.species.resolve import Names, Resolved
 from batcache.species.table import Entry
 
