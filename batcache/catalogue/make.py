@@ -193,7 +193,7 @@ def _make_row(
     said, site = gathered.said.get(one.name, Said()), sites.of.get(one.name, "")
     night = None if moment is None else Occasion(site, moment.time, one.metadata.longitude).night
     notes = [f"time expansion: {one.doubt}" if one.doubt else "", moment.doubt if moment else ""]
-    notes.append(one.warning)
+    notes += [one.warning, "holds nothing but one value" if one.is_constant else ""]
     notes.append(f"metadata not all read: {one.metadata.unread}" if one.metadata.unread else "")
     known = one.expansion is not None
     return ManifestRow(
