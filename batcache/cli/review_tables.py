@@ -34,5 +34,4 @@ def of_review(report: "ReviewReport") -> Iterator[Block]:
         yield Note(note)
     if len(report.paths):
         yield f"a row for each recording reviewed {report.table_file}"
-        where = f" --data-dir {report.data_dir}" if report.data_dir else ""
-        yield f"to learn from it, where its features are in a cache: batcache train --csv {report.table_file}{where}"
+        yield f"to learn from it too, where its features are in a cache: batcache train … --csv {report.table_file}"

@@ -19,6 +19,8 @@ def of_converted(report: "ConvertReport") -> Iterator[Block]:
         if written.left_out:
             reasons = list_some(f"{path} ({reason})" for path, reason in written.left_out.items())
             yield Note(f"{name} without {count(len(written.left_out), 'recording')}: {reasons}")
+    if report.reviewed:
+        yield f"manual ids of {count(report.by_hand, 'recording')} by {report.reviewed}"
     if report.several and {"nabat"} & set(report.written):
         yield Note(f"nabat has one species a recording: {count(report.several, 'recording')} hold more")
     if report.rejected:
@@ -33,6 +35,8 @@ def of_survey(report: "SurveyReport") -> Iterator[Block]:
     ]
     effort = f"{count(report.recordings, 'recording')} of {count(report.site_nights, 'site-night')}"
     yield Table(f"{effort}, and those with each species", rows, ("", "recordings", "nights", "sites"))
+    if report.reviewed:
+        yield f"{count(report.by_hand, 'recording')} by hand, as {report.reviewed} says; all others by the model"
     if report.unplaced:
         what = f"{count(report.unplaced, 'recording')} without site or night, in no table"
         yield Note(f"{what}: pass --site, or fill in the columns of predictions.csv")

@@ -1,6 +1,6 @@
 """From predictions to what a survey reports. Each call imports what it needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +55,6 @@ def convert(
     out: str | Path | None = None,
     *,
     recordings: str | Path | None = None,
-    manual: Mapping[str, Sequence[str]] | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> "ConvertReport":
     """Write what ``predict`` wrote into ``folder`` as the files of other programs.
@@ -65,7 +64,6 @@ def convert(
         formats: ``kaleidoscope``, ``raven``, ``audacity``, ``aoef``, ``nabat``, ``guano``, ``csv``, ``excel``.
         out: each format gets a folder of its name in it; by default ``folder``.
         recordings: where the recordings are now, if not where they were judged.
-        manual: what a person found in recordings, by path: names of species, none for no bat.
         on_progress: hears of each format.
 
     Returns:
@@ -82,7 +80,6 @@ def convert(
         formats,
         None if out is None else Path(out),
         recordings=None if recordings is None else Path(recordings),
-        manual=manual,
         on_progress=on_progress,
     )
 
@@ -95,7 +92,6 @@ def survey_nights(
     site: str | None = None,
     place: tuple[float, float] | None = None,
     timezone: tzinfo | None = None,
-    manual: Mapping[str, Sequence[str]] | None = None,
 ) -> "SurveyReport":
     """Count which species were at which site in which night and hour after sunset, with the effort.
 
@@ -106,7 +102,6 @@ def survey_nights(
         site: of recordings whose row names none.
         place: latitude and longitude, in degrees, of recordings that do not tell.
         timezone: of clocks that do not tell their offset from UTC.
-        manual: what a person found in recordings, by path; it counts in the place of what the model said.
 
     Raises:
         SurveyError: astral is not installed, or a night that is no date.
@@ -121,7 +116,6 @@ def survey_nights(
         site=site,
         place=place,
         timezone=timezone,
-        manual=manual,
     )
 
 
@@ -172,6 +166,5 @@ def review(
         error=error,
         seed=seed,
         port=port,
-        data_dir=opened.data_dir,
         on_progress=on_progress,
     )

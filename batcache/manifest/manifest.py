@@ -4,6 +4,9 @@ A CSV is UTF-8 with or without BOM, cut by comma, semicolon or tab. Its first co
 data dir, with either slash; then one column a species holds 0, 1 or nothing (not annotated). Reserved columns and
 those beginning ``meta_`` are optional and never species. All that is wrong is a ``ManifestError``, raised before any
 work begins; whether the recordings exist is the build's question.
+
+A CSV with a column ``content``, a table of what a person reviewed, may lie elsewhere and have other species than the
+CSVs it is given with: what these do not name is not annotated there. Module ``reviewed`` says which clips its rows are.
 """
 
 import os
@@ -29,6 +32,7 @@ class Clip:
     it: then it may begin with ``..`` or be absolute. ``line`` is where the row begins,
     counted as an editor counts. ``labels`` are 1, 0 or ``UNKNOWN``, in the order of ``Manifest.species``. ``split`` is
     in lower case; ``group`` is a site-night, which must not be cut in two. ``channel`` of the recording counts from 1.
+    ``content`` is the content hash of a row of a review, empty where it is not known; None in all other CSVs.
     """
 
     filename: str
@@ -41,6 +45,7 @@ class Clip:
     start_s: float | None = None
     duration_s: float | None = None
     channel: int = 1
+    content: str | None = None
 
     @property
     def place(self) -> str:
@@ -96,8 +101,8 @@ def read_manifest(
     """Read and check CSVs as one manifest.
 
     Args:
-        csvs: one or more CSVs with the same species, their columns in any order.
-        data_dir: where filenames start from; None is the folder that holds all the CSVs.
+        csvs: one or more CSVs with the same species, their columns in any order; reviews may have others.
+        data_dir: where filenames start from; None is the folder that holds all the CSVs but reviews.
         num_classes: how many species the caller expects.
         split_of: the split of a CSV without a ``split`` column. Wins over the names train.csv, val.csv and test.csv.
         allow_outside: let filenames lead out of the data dir. A CSV from elsewhere could otherwise have any file of
@@ -108,22 +113,30 @@ def read_manifest(
         ManifestError: anything that cannot be trusted, a group or recording in two splits included.
     """
     csvs = tuple(csvs)
-    data_dir = _find_data_dir(csvs, data_dir)
     tables = [open_table(csv, split_of or {}) for csv in csvs]
-    species = tables[0].species
-    for table in tables[1:]:
-        _refuse_other_species(table, tables[0])
+    listing = [table for table in tables if not table.is_review] or tables
+    data_dir = _find_data_dir([table.csv for table in listing], data_dir)
+    species = listing[0].species
+    for table in tables:
+        _refuse_other_species(table, listing[0])
+        species += tuple(name for name in table.species if name not in species)
     if num_classes is not None and num_classes != len(species):
         finding = f"{count(len(species), 'species column')}, but num_classes is {num_classes}"
         raise ManifestError(csvs[0], finding, "Correct num_classes or the columns")
     clips = tuple(clip for table in tables for clip in _read_clips(table, species, allow_outside))
-    _check_recordings(clips)
+    listed = [clip for clip in clips if clip.content is None]
+    _check_recordings(listed)
     if not allow_leaks:
-        _refuse_two_splits(clips, "recording", lambda clip: clip.filename, lambda clip: clip.filename)
-        _refuse_two_splits(clips, "group", lambda clip: clip.group and fold(clip.group), lambda clip: str(clip.group))
+        refuse_leaks(listed)
     return Manifest(
         csvs, data_dir, species, clips, {csv: split for csv, split in (split_of or {}).items() if csv in csvs}
     )
+
+
+def refuse_leaks(clips: Sequence[Clip]) -> None:
+    """Refuse a recording or a group in two splits. Raises ManifestError, naming both rows."""
+    _refuse_two_splits(clips, "recording", lambda clip: clip.filename, lambda clip: clip.filename)
+    _refuse_two_splits(clips, "group", lambda clip: clip.group and fold(clip.group), lambda clip: str(clip.group))
 
 
 def check_contents(manifest: Manifest, content_of: Mapping[str, str]) -> None:
@@ -159,7 +172,7 @@ def _refuse_opposite_labels(manifest: Manifest, content_of: Mapping[str, str]) -
                 raise ManifestError(clip.place, finding, "Correct one of the rows, or delete it")
 
 
-def _find_data_dir(csvs: tuple[Path, ...], data_dir: Path | None) -> Path:
+def _find_data_dir(csvs: Sequence[Path], data_dir: Path | None) -> Path:
     if not csvs:
         raise ManifestError("manifest", "no CSV given", "Pass at least one CSV")
     if data_dir is not None:
@@ -174,6 +187,7 @@ def _find_data_dir(csvs: tuple[Path, ...], data_dir: Path | None) -> Path:
 
 
 def _refuse_other_species(table: Table, first: Table) -> None:
+    """A review may have other species, but not the same in other letters."""
     here, there = (dict.fromkeys(t.species) for t in (table, first))
     sides = {table.csv: [s for s in here if s not in there], first.csv: [s for s in there if s not in here]}
     alike = {fold(name): name for name in sides[first.csv]}
@@ -181,13 +195,15 @@ def _refuse_other_species(table: Table, first: Table) -> None:
         if fold(name) in alike:
             finding = f"{quote(name)} is {quote(alike[fold(name)])} in {first.csv}, in other case or Unicode form"
             raise ManifestError(table.csv, finding, "Write it alike in both")
+    if table.is_review:
+        return
     findings = [f"only {csv} has {quote(', '.join(names))}" for csv, names in sides.items() if names]
     if findings:
         raise ManifestError(table.csv, "; ".join(findings), "Give both CSVs the same species")
 
 
 def _read_clips(table: Table, species: Sequence[str], allow_outside: bool) -> Iterator[Clip]:
-    label_columns = {name: table.columns[name] for name in species}
+    label_columns = {name: table.columns.get(name, -1) for name in species}
     empty = True
     for line, cells in table.rows:
         try:
@@ -221,6 +237,7 @@ def _read_clip(
         read_number("start_s", cells[columns.get("start_s", -1)], comma),
         read_number("duration_s", cells[columns.get("duration_s", -1)], comma),
         read_channel(cells[columns.get("channel", -1)], comma),
+        cells[columns["content"]].strip() if table.is_review else None,
     )
 
 

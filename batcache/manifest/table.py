@@ -18,7 +18,7 @@ from batcache.storage.spreadsheet import as_written
 # fmt: off
 _RESERVED = frozenset({
     "filename", "split", "group", "time_expansion", "start_s", "duration_s", "sample_rate", "duration",
-    "recorded_at", "latitude", "longitude", "site", "recorder", "notes", "channel",
+    "recorded_at", "latitude", "longitude", "site", "recorder", "notes", "channel", "content",
 })
 # fmt: on
 _LONGEST_LINE = 1 << 24
@@ -40,6 +40,11 @@ class Table:
     def decimal_comma(self) -> bool:
         """Whether numbers may be written ``0,5``: a CSV that is not cut by commas comes from such a country."""
         return self.delimiter != ","
+
+    @property
+    def is_review(self) -> bool:
+        """Whether it says what a person found in recordings that were judged, which it knows by their sound."""
+        return "content" in self.columns
 
     @property
     def species(self) -> tuple[str, ...]:

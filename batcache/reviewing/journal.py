@@ -10,7 +10,7 @@ under the next free name.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from batcache.reviewing.said import ANSWERS, PARTS, Answer, Part, Said
 from batcache.reviewing.table import Row, Table
 from batcache.storage.disk import write_file
 from batcache.storage.listing import is_there, list_folder
+from batcache.survey.reviewed import number_of
 
 FORMAT = "batcache-reviewed"
 FORMAT_VERSION = 1
@@ -34,14 +35,15 @@ class Journal:
     Args:
         judged: the predictions.
         seed: of the random sample; None goes on with that of the answers that are there, else with 0.
+        content_of: the content hash of a recording, "" where it is not known.
 
     Raises:
         ReviewError: answers that were begun with another seed, or a file that is damaged.
         OSError: the disk refuses.
     """
 
-    def __init__(self, judged: Judged, seed: int | None = None) -> None:
-        self._judged, self.notes = judged, list[str]()
+    def __init__(self, judged: Judged, seed: int | None, content_of: Callable[[str], str]) -> None:
+        self._judged, self._content_of, self.notes = judged, content_of, list[str]()
         self.table = Table(judged.species, judged.has_spans)
         self._events: list[Row] = []
         self._said: dict[Key, list[Row]] = {}
@@ -95,9 +97,9 @@ class Journal:
             OSError: the disk refuses or is full; the answer then does not count.
         """
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        row = Row(self._judged.keys[clip], self._judged.groups[clip], said, part, answer, at)
-        path, start_s, duration_s = row.key
-        about = {"path": path, "start_s": start_s, "duration_s": duration_s}
+        path, start_s, duration_s = key = self._judged.keys[clip]
+        row = Row(key, self._judged.groups[clip], self._content_of(path), said, part, answer, at)
+        about = {"path": path, "start_s": start_s, "duration_s": duration_s, "content": row.content}
         spoken = {"part": part, "answer": answer, "at": at, "group": row.group, **asdict(said)}
         self._do(row)
         try:
@@ -228,18 +230,14 @@ class Journal:
         if event["answer"] not in ANSWERS or event["part"] not in PARTS:
             raise ValueError(event["answer"])
         said = Said(dict(event["labels"]), event["whole"] is True, dict(event["answers"]))
-        self._do(Row(key, event["group"], said, event["part"], event["answer"], event["at"]))
+        content = str(event.get("content", ""))  # journals of before there was the field
+        self._do(Row(key, event["group"], content, said, event["part"], event["answer"], event["at"]))
 
 
 def _list_journals(folder: Path) -> list[Path]:
     """The journals of a folder: ``reviewed.jsonl``, ``reviewed-2.jsonl``, ..."""
-    numbered = [(_number(path), path) for path in list_folder(folder, "reviewed*.jsonl")]
+    numbered = [(number_of(path), path) for path in list_folder(folder, "reviewed*.jsonl")]
     return [path for number, path in sorted(pair for pair in numbered if pair[0])]
-
-
-def _number(path: Path) -> int:
-    rest = path.stem.removeprefix("reviewed")
-    return 1 if not rest else int(rest[1:]) if rest[0] == "-" and rest[1:].isdecimal() else 0
 
 
 def _next_free(folder: Path) -> Path:

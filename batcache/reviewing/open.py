@@ -19,11 +19,10 @@ from batcache.training.run_inputs import find_cache
 
 @dataclass(frozen=True)
 class Opened:
-    """Predictions, what they look and sound like, and the folder that names start from, where it is known."""
+    """Predictions, and what they look and sound like."""
 
     judged: Judged
     recordings: Recordings
-    data_dir: Path | None
 
 
 def open_target(target: Path, split: str = "test", data_dir: Path | None = None) -> Opened:
@@ -45,11 +44,11 @@ def open_target(target: Path, split: str = "test", data_dir: Path | None = None)
     if is_there(target / "run.json"):
         outcome, _ = read_judged(target, split)
         home = data_dir or (target / outcome["data_dir"]).resolve()
-        return Opened(read_run_judged(target, split), CachedRecordings(open_store(find_cache(target)), home), home)
+        return Opened(read_run_judged(target, split), CachedRecordings(open_store(find_cache(target)), home))
     judged, root = read_folder(target), parse_place(read_header(target).root)
     if is_cache(root):
         store = open_store(root)
         home = data_dir or store.last_build().data_dir
-        return Opened(judged, CachedRecordings(store, home), home)
+        return Opened(judged, CachedRecordings(store, home))
     home = data_dir or Path(str(root))
-    return Opened(judged, JudgedFiles(home, target), home)
+    return Opened(judged, JudgedFiles(home, target))

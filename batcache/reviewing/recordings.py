@@ -67,6 +67,9 @@ class Recordings(Protocol):
     def find_file(self, name: str) -> tuple[Path, CachedRecording]:
         """The file itself, and what is known of it. Raises as ``read_span``."""
 
+    def content_of(self, name: str) -> str:
+        """The content hash of a recording; empty where it is not known."""
+
     def close(self) -> None:
         """Wait for what was begun in the background."""
 
@@ -96,6 +99,10 @@ class CachedRecordings:
         if self.data_dir is None:
             raise ReviewError(name, "the cache does not tell where its recordings lie", "Pass --data-dir")
         return self.data_dir / name, row
+
+    def content_of(self, name: str) -> str:
+        """As of ``Recordings``."""
+        return self._find(name).content
 
     def _find(self, name: str) -> CachedRecording:
         row = self.store.find(name)
@@ -159,6 +166,12 @@ class JudgedFiles:
             if row is None:
                 raise AudioError(path, "another recording than the one that was judged", "Run `batcache predict` again")
         return path, row
+
+    def content_of(self, name: str) -> str:
+        """As of ``Recordings``."""
+        self.prepare()
+        row = self._rows.result()[0].get(name)
+        return row.content if row else ""
 
     def close(self) -> None:
         """As of ``Recordings``: an import that is broken off by the end of the process may abort it."""

@@ -42,7 +42,6 @@ class ReviewReport:
     Attributes:
         table_file: ``reviewed.csv``, which ``calibrate`` and ``train`` read; it is there once something was said.
         journal_file: the answers in their order.
-        data_dir: the folder that names in the table start from; None where nobody knows it.
         answers: how many, those of earlier reviews too.
         new_answers: how many are of this one.
         species: all that the table speaks of.
@@ -55,7 +54,6 @@ class ReviewReport:
 
     table_file: Path
     journal_file: Path
-    data_dir: Path | None
     answers: int
     new_answers: int
     species: tuple[str, ...]
@@ -84,7 +82,6 @@ def review(
     error: float = ERROR,
     seed: int | None = None,
     port: int = 0,
-    data_dir: Path | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> ReviewReport:
     """Serve the page until it is ended, there or by Ctrl-C; each answer is kept as it is given.
@@ -96,7 +93,6 @@ def review(
         error: the share of wrong recordings that is wanted at most: the random sample ends where it is shown.
         seed: of the random sample; None: that of the answers that are there, else 0.
         port: to listen on; 0 takes any that is free.
-        data_dir: the folder that names start from, for whoever reads the table.
         on_progress: hears a ``ReviewStarted`` at the beginning.
 
     Raises:
@@ -106,7 +102,7 @@ def review(
     """
     if not 0 < error < 1:
         raise ConfigError("--error", f"{error:g}, expected a share between 0 and 1", "Pass one, such as 0.1")
-    with _held(judged.folder), Journal(judged, seed) as journal:
+    with _held(judged.folder), Journal(judged, seed, recordings.content_of) as journal:
         asking = Asking(Questions(judged, journal.seed, other), journal, error)
         asking.standing()  # what takes a second is ready when the page asks
 
@@ -121,17 +117,16 @@ def review(
                 server.serve_forever(poll_interval=0.1)
             server.finish()
             recordings.close()
-            return _report(asking, data_dir, other)
+            return _report(asking, other)
 
 
-def _report(asking: Asking, data_dir: Path | None, other: OtherTable | None) -> ReviewReport:
+def _report(asking: Asking, other: OtherTable | None) -> ReviewReport:
     journal = asking.journal
     rows, species = journal.table.rows, asking.species
     labels = [[row.said.labels.get(name, -1) for name in species] for row in rows]
     return ReviewReport(
         table_file=journal.table_file,
         journal_file=journal.path,
-        data_dir=data_dir,
         answers=journal.answers,
         new_answers=journal.answers - journal.kept,
         species=species,

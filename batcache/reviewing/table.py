@@ -3,6 +3,7 @@
 filename        the recording, relative to the folder that was judged, POSIX; ``calibrate`` and ``train`` read it
 split           ``train``, so that ``train --csv`` learns from it
 group           the site-night, where it is known
+content         the hash of its sound, by which ``train`` finds it in a cache whatever it is called there
 start_s, duration_s  of clips that may be parts of recordings, in true seconds
 meta_part       of the review that it was last asked in; ``random`` rows were chosen whatever their scores
 meta_answer     the last answer
@@ -27,6 +28,7 @@ class Row:
 
     key: Key
     group: str
+    content: str
     said: Said
     part: str
     answer: str
@@ -78,14 +80,14 @@ class Table:
     def text(self) -> bytes:
         """The table as CSV: UTF-8, commas, points; no cell of it is a formula to a spreadsheet."""
         spans = ("start_s", "duration_s") if self.has_spans else ()
-        header = ("filename", "split", "group", *spans, *_META, *self.species, *self.others)
+        header = ("filename", "split", "group", "content", *spans, *_META, *self.species, *self.others)
         return (_line(header) + "".join(self._lines.values())).encode()
 
     def _line(self, row: Row) -> str:
         path, start_s, duration_s = row.key
         spans = (f"{start_s:.6f}", "" if duration_s is None else f"{duration_s:.6f}") if self.has_spans else ()
         labels = [row.said.labels.get(name) for name in (*self.species, *self.others)]
-        about = row.group, *spans, row.part, row.answer, row.at
+        about = row.group, row.content, *spans, row.part, row.answer, row.at
         return _line((path, "train", *about, *("" if label is None else str(label) for label in labels)))
 
 

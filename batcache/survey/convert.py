@@ -21,12 +21,16 @@ class ConvertReport:
         recordings: how many it tells of.
         rejected: recordings that could not be judged: they are in the tables of ``csv`` and ``excel`` alone.
         several: how many recordings have more than one species.
+        reviewed: the table that tells what a person found, where there is one.
+        by_hand: of how many recordings it tells.
     """
 
     written: Mapping[str, Written]
     recordings: int
     rejected: tuple[Rejected, ...]
     several: int
+    reviewed: Path | None
+    by_hand: int
 
 
 def require_formats(formats: Sequence[str]) -> None:
@@ -49,17 +53,15 @@ def convert(
     out: Path | None = None,
     *,
     recordings: Path | None = None,
-    manual: Mapping[str, Sequence[str]] | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> ConvertReport:
-    """Write predictions as other programs want them.
+    """Write predictions as other programs want them, beside what a person found by its newest ``reviewed.csv``.
 
     Args:
         folder: that ``predict`` has written.
         formats: keys of ``FORMATS``.
         out: each format gets a folder of its name in it; by default ``folder``.
         recordings: where the recordings are now, if not where they were judged.
-        manual: what a person found in recordings, by path: names of species, none for no bat.
         on_progress: hears of each format.
 
     Raises:
@@ -68,7 +70,7 @@ def convert(
         RunError: so are its arrays. StoreError: no room for copies. OSError: the disk refuses.
     """
     require_formats(formats)
-    judged = read_judged(folder, manual)
+    judged = read_judged(folder)
     if recordings is not None:
         judged = replace(judged, root=str(recordings.absolute()))
     written: dict[str, Written] = {}
@@ -76,4 +78,5 @@ def convert(
         written[name] = FORMATS[name](judged, (out or folder) / name)
         on_progress(Progress("convert", len(written), len(set(formats))))
     several = sum(len(one.species) > 1 for one in judged.recordings)
-    return ConvertReport(written, len(judged.recordings), judged.rejected, several)
+    by_hand = sum(one.manual is not None for one in judged.recordings)
+    return ConvertReport(written, len(judged.recordings), judged.rejected, several, judged.reviewed, by_hand)

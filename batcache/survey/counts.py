@@ -62,10 +62,15 @@ class Counts:
 
 
 def names_in(recording: Recording) -> Sequence[str]:
-    """The species, else the groups of which one is there, else an unknown bat."""
-    if recording.manual is not None:
-        return recording.manual
-    return recording.species or recording.groups or ([UNKNOWN_BAT] if recording.verdict == UNKNOWN_BAT else [])
+    """The species, else the groups of which one is there, else an unknown bat.
+
+    A recording of which a person says no more than that what the model found is not in it holds an unknown bat.
+    """
+    if recording.found or recording.manual is not None:
+        return recording.found
+    if recording.species:
+        return [UNKNOWN_BAT]
+    return recording.groups or ([UNKNOWN_BAT] if recording.verdict == UNKNOWN_BAT else [])
 
 
 def count_survey(

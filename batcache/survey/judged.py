@@ -6,7 +6,7 @@ semicolons and decimal commas. Scores and evidence come from ``instances.npz``.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from batcache.manifest.cells import leads_out
 from batcache.manifest.table import place_of, read_table
 from batcache.storage.listing import is_there
 from batcache.storage.spreadsheet import as_written
+from batcache.survey.reviewed import find_reviewed, read_labels_of
 from batcache.survey.site_nights import read_thresholds
 
 _REMEDY = "Run `batcache predict` again: what was judged stays"
@@ -36,7 +37,8 @@ class Recording:
         rate: true rate in Hz.
         species: those at or above their thresholds, the highest score first.
         groups: groups of species of which one is there, not said which.
-        manual: what a person found, none for no bat; None where nobody looked.
+        manual: what a person found, none for no bat; None where nobody found, or excluded, all.
+        refuted: species that a person did not find.
     """
 
     row: int
@@ -59,6 +61,15 @@ class Recording:
     calls: CallMeasures | None
     notes: str
     manual: tuple[str, ...] | None = None
+    refuted: frozenset[str] = frozenset()
+
+    @property
+    def found(self) -> tuple[str, ...]:
+        """The species, by what a person found where somebody looked, else by the model."""
+        if not self.manual and self.manual is not None:
+            return ()
+        by_hand = self.manual or ()
+        return (*by_hand, *(name for name in self.species if name not in self.refuted and name not in by_hand))
 
     @property
     def is_copy(self) -> bool:
@@ -85,6 +96,7 @@ class Judged:
         root: the folder that recordings' paths start from, or the cache that was judged.
         model: name and digest of the model that judged.
         thresholds: by species.
+        reviewed: the table that tells what a person found, where there is one.
     """
 
     folder: Path
@@ -94,6 +106,7 @@ class Judged:
     recordings: tuple[Recording, ...]
     rejected: tuple[Rejected, ...]
     predictions: Predictions = field(repr=False)
+    reviewed: Path | None = None
 
     def score(self, recording: Recording, species: str) -> float:
         """The score of a species, 0 to 1; NaN where it has none."""
@@ -101,12 +114,8 @@ class Judged:
         return float(self.predictions.scores[recording.row, column])
 
 
-def read_judged(folder: Path, manual: Mapping[str, Sequence[str]] | None = None) -> Judged:
-    """Read what was judged into a folder.
-
-    Args:
-        folder: that ``predict`` has written.
-        manual: what a person found in recordings, by path; an empty list is no bat.
+def read_judged(folder: Path) -> Judged:
+    """Read what was judged into a folder, and what a person found since.
 
     Raises:
         PredictError: a table of another version or of several models, without a recording, or with a cell that is none.
@@ -121,7 +130,8 @@ def read_judged(folder: Path, manual: Mapping[str, Sequence[str]] | None = None)
     names = predictions.species.tolist()
     thresholds = dict(zip(names, read_thresholds(folder / "thresholds.csv", names).tolist(), strict=True))
     place = {str(name): i for i, name in enumerate(predictions.filenames)}
-    looked_at = {} if manual is None else {path: tuple(species) for path, species in manual.items()}
+    reviewed = find_reviewed(folder)
+    labels = read_labels_of(reviewed) if reviewed else {}
     recordings, rejected, models = [], [], set()
     for where, cells in _read_cells(table):
         if cells["format_version"] != str(FORMAT_VERSION):
@@ -135,18 +145,24 @@ def read_judged(folder: Path, manual: Mapping[str, Sequence[str]] | None = None)
         if cells["path"] not in place:
             raise PredictError(where, f"no scores of {quote(cells['path'])} in instances.npz", _REMEDY)
         models.add(cells["model"])
-        one = _read_recording(where, cells, place[cells["path"]], looked_at.pop(cells["path"], None))
+        one = _read_recording(where, cells, place[cells["path"]])
+        if said := labels.get(one.path):
+            one = replace(one, manual=_say_manual(said, names), refuted=frozenset(n for n in said if not said[n]))
         if unknown := [name for name in one.species if name not in thresholds]:
             raise PredictError(where, f"species {quote(unknown[0])}, which the model does not know", "Correct it")
         recordings.append(one)
     if len(models) != 1:
         finding = "its rows are of several models" if models else "no recording in it that was judged"
         raise PredictError(table, finding, "Pass the folder of other predictions")
-    if looked_at:
-        finding = f"no row of {quote(next(iter(looked_at)))}, which was reviewed"
-        raise PredictError(table, finding, "Pass the predictions that were reviewed")
-    root = read_header(folder).root
-    return Judged(folder, root, models.pop(), thresholds, tuple(recordings), tuple(rejected), predictions)
+    root, model = read_header(folder).root, models.pop()
+    return Judged(folder, root, model, thresholds, tuple(recordings), tuple(rejected), predictions, reviewed)
+
+
+def _say_manual(said: Mapping[str, int], species: Sequence[str]) -> tuple[str, ...] | None:
+    """The species that a person found; none where each of the model's ``species`` was excluded."""
+    if present := tuple(name for name, label in said.items() if label):
+        return present
+    return () if all(said.get(name) == 0 for name in species) else None
 
 
 def _read_cells(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -167,7 +183,7 @@ def _read_cells(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
 _NUMBERS = ("latitude", "longitude", "duration_s", "rate", "time_expansion", "channels", "bat", "pulses", *CALL_COLUMNS)
 
 
-def _read_recording(where: str, cells: Mapping[str, str], row: int, manual: tuple[str, ...] | None) -> Recording:
+def _read_recording(where: str, cells: Mapping[str, str], row: int) -> Recording:
     numbers = {name: _read_number(where, name, cells[name]) for name in _NUMBERS}
     needed = ("duration_s", "rate", "time_expansion", "channels")
     if missing := [name for name in needed if numbers[name] is None]:
@@ -176,7 +192,12 @@ def _read_recording(where: str, cells: Mapping[str, str], row: int, manual: tupl
     pulses = numbers["pulses"]
     return Recording(
         row=row,
-        **{name: cells[name] for name in ("path", "site", "night", "recorder", "verdict", "notes")},
+        path=cells["path"],
+        site=cells["site"],
+        night=cells["night"],
+        recorder=cells["recorder"],
+        verdict=cells["verdict"],
+        notes=cells["notes"],
         time=_read_time(where, cells["time"]),
         latitude=numbers["latitude"],
         longitude=numbers["longitude"],
@@ -189,7 +210,6 @@ def _read_recording(where: str, cells: Mapping[str, str], row: int, manual: tupl
         bat=numbers["bat"],
         pulses=None if pulses is None else int(pulses),
         calls=_read_calls([numbers[name] for name in CALL_COLUMNS]),
-        manual=manual,
     )
 
 

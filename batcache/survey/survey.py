@@ -17,7 +17,7 @@ model, format_version
 ``of_nights`` have a recording in that hour.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, tzinfo
 from pathlib import Path
@@ -56,6 +56,8 @@ class SurveyReport:
         found: by species.
         rejected: recordings that could not be judged.
         without_effort: site-nights of which all recordings were rejected: they have no row.
+        reviewed: the table that tells what a person found, where there is one.
+        by_hand: of how many recordings it tells.
     """
 
     table_file: Path
@@ -66,6 +68,8 @@ class SurveyReport:
     found: Mapping[str, Found]
     rejected: tuple[Rejected, ...]
     without_effort: tuple[tuple[str, date], ...]
+    reviewed: Path | None
+    by_hand: int
 
     @property
     def recordings(self) -> int:
@@ -101,9 +105,10 @@ def survey(
     site: str | None = None,
     place: tuple[float, float] | None = None,
     timezone: tzinfo | None = None,
-    manual: Mapping[str, Sequence[str]] | None = None,
 ) -> SurveyReport:
     """Count a survey, and write its tables and its picture.
+
+    What a person found, by the newest ``reviewed.csv`` in the folder, counts in the place of what the model said.
 
     Args:
         folder: that ``predict`` has written.
@@ -112,7 +117,6 @@ def survey(
         site: of recordings whose row names none.
         place: latitude and longitude, in degrees, of recordings that do not tell.
         timezone: of clocks that do not tell their offset.
-        manual: what a person found in recordings, by path; it counts in the place of what the model said.
 
     Raises:
         SurveyError: astral is not installed, or a night that is no date.
@@ -126,7 +130,7 @@ def survey(
     table = out or folder / "survey.csv"
     drawn = picture or table.with_suffix(".png")
     is_vector(drawn)  # before any work
-    judged = read_judged(folder, manual)
+    judged = read_judged(folder)
     counts = count_survey(judged, site, place, timezone)
     nights, hours = (table.with_name(f"{table.stem}_{what}.csv") for what in ("nights", "hours"))
     write_verdicts(table, _with_model(_of_site_nights(counts, _read_presence(folder)), judged))
@@ -142,6 +146,8 @@ def survey(
         found={name: _find(counts, name) for name in counts.species},
         rejected=judged.rejected,
         without_effort=tuple(sorted(set(counts.rejected) - set(counts.nights))),
+        reviewed=judged.reviewed,
+        by_hand=sum(bool(one.manual is not None or one.refuted) for one in judged.recordings),
     )
 
 

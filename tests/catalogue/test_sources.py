@@ -103,6 +103,15 @@ def test_a_table_of_ones_own_is_read_whatever_saved_it(delimiter: str, encoding:
     assert [(label.file, label.names) for label in labels] == [("a.wav", ("Großes Mausohr", "Nycnoc")), ("b.wav", ())]
 
 
+def test_names_that_the_tables_own_delimiter_cuts_are_not_lost(tmp_path: Path) -> None:
+    """Unquoted, the second name would stand in a column that the header does not have."""
+    cut = write(tmp_path / "cut.csv", "Datei;Arten\na.wav;Pippip; Nycnoc\n")
+    with pytest.raises(ManifestError, match=r"cut\.csv line 2: 3 cells, the header has 2\. Put .* into quotes"):
+        read(cut)
+    _, (label,) = read(write(tmp_path / "ends.csv", "Datei;Arten\na.wav;Pippip;;\n"))
+    assert label.names == ("Pippip",), "empty cells at the end say nothing"
+
+
 def test_times_of_a_table_of_ones_own_are_true_seconds(tmp_path: Path) -> None:
     _, labels = read(write(tmp_path / "own.csv", "filename,species,start_s,dur_s\na.wav,Pippip,0.5,0.25\n"))
     assert (labels[0].start_s, labels[0].end_s, labels[0].divided_by) == (0.5, 0.75, 0)

@@ -1,48 +1,19 @@
-"""A report in a real browser: Debian's chromium without a window, steered by its driver, cut off from the network."""
+"""A report in a real browser."""
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import chromium
+from tests.chromium import element
 from tests.cli.conftest import run_of
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="steers the browser: pip install selenium")
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (BROWSER and DRIVER), reason="needs chromium and its driver: apt-get install chromium chromium-driver"
-    ),
-]
+browser = chromium.browser
+pytestmark = chromium.pytestmark
 ENTER, SPACE, RIGHT = "\ue007", "\ue00d", "\ue014"
-_FLAGS = (
-    "--headless=new",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--window-size=1200,900",
-    "--autoplay-policy=no-user-gesture-required",
-)
 PHONE = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for flag in _FLAGS:
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        options.add_argument("--no-sandbox")  # chromium refuses to sandbox what root runs
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -51,10 +22,6 @@ def page(browser: Any, finished: Path) -> Any:
     browser.get_log("performance")  # what was asked for before
     browser.get((run_of(finished) / "report.html").as_uri())
     return browser
-
-
-def element(page: Any, selector: str) -> Any:
-    return page.find_element("css selector", selector)
 
 
 def column(page: Any, number: int) -> list[str]:

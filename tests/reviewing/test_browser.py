@@ -1,14 +1,12 @@
-"""A review in a real browser: Debian's chromium without a window, steered by its driver, cut off from the network."""
+"""A review in a real browser."""
 
 import csv
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,41 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import chromium
+from tests.chromium import element, wait_for
 from tests.reviewing.made import SPECIES, write_calls, write_folder
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="steers the browser: pip install selenium")
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (BROWSER and DRIVER), reason="needs chromium and its driver: apt-get install chromium chromium-driver"
-    ),
-]
-_FLAGS = (
-    "--headless=new",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--window-size=1200,1000",
-    "--autoplay-policy=no-user-gesture-required",
-)
+browser = chromium.browser
+pytestmark = chromium.pytestmark
 PHONE = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
 HOSTILE = "<img src=x onerror=alert(1)>&quot;_20240412_220000.wav"
 CLIPS = 120
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for flag in (*_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        options.add_argument("--no-sandbox")  # chromium refuses to sandbox what root runs
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    driver.set_script_timeout(60)
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +63,6 @@ def start(folder: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], s
     for process in running:
         process.kill()
         process.communicate()
-
-
-def element(page: Any, selector: str) -> Any:
-    return page.find_element("css selector", selector)
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    until = time.monotonic() + 180  # torch is imported, and kernels compiled, beside other work
-    while not condition():
-        assert time.monotonic() < until, what
-        time.sleep(0.02)
 
 
 def open_page(browser: Any, address: str) -> None:

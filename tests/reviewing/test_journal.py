@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def begin(folder: Path, seed: int | None = None) -> Journal:
-    return Journal(read_folder(folder), seed)
+    return Journal(read_folder(folder), seed, str.upper)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

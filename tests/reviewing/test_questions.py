@@ -39,7 +39,7 @@ def open_folder() -> Iterator[Open]:
         def call(folder: Path, error: float = 0.1, against: Path | None = None) -> Asking:
             judged = read_folder(folder)
             other = None if against is None else read_other(against, judged.paths, judged.species)
-            return Asking(Questions(judged, 0, other), stack.enter_context(Journal(judged)), error)
+            return Asking(Questions(judged, 0, other), stack.enter_context(Journal(judged, None, str.upper)), error)
 
         yield call
 

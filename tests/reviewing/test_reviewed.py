@@ -25,7 +25,7 @@ def truth(small: SmallWorld) -> dict[str, tuple[int, ...]]:
 
 def answer_all(opened: Opened, labels: dict[str, tuple[int, ...]]) -> Path:
     """Say of each clip what is so; returns the table."""
-    with Journal(opened.judged) as journal:
+    with Journal(opened.judged, None, opened.recordings.content_of) as journal:
         for clip, name in enumerate(opened.judged.paths):
             known = {one: label for one, label in zip(SPECIES, labels.get(name, ()), strict=False) if label >= 0}
             journal.add(clip, "random", Said(known, True, {"random": "right"}), "right")

@@ -12,6 +12,7 @@ from batcache.features.call_measures import CallMeasures
 from batcache.inference.groups import SpeciesGroup
 from batcache.inference.predictions import Predictions, write_arrays
 from batcache.inference.verdicts import Thresholds, columns_of, list_verdicts, write_verdicts
+from batcache.storage.spreadsheet import to_csv
 from batcache.store.format.commit import CachedRecording
 
 SPECIES = ("Pipistrellus pipistrellus", "Myotis daubentonii", "Myotis nattereri")
@@ -81,3 +82,11 @@ def _row_of(name: str, said: Said) -> CachedRecording:
         "recorded_at": said.recorded_at, "latitude": latitude, "longitude": longitude, "recorder": said.recorder,
     }  # fmt: skip
     return CachedRecording(**values | dict(said.extra))
+
+
+def write_reviewed(folder: Path, said: Mapping[str, Mapping[str, int]]) -> None:
+    """Write the table of a review; what is not said of a species is not known."""
+    names = list(dict.fromkeys([*SPECIES, *(name for labels in said.values() for name in labels)]))
+    rows = [[path, "train", "", *(str(labels.get(name, "")) for name in names)] for path, labels in said.items()]
+    table = [["filename", "split", "content", *names], *rows]
+    (folder / "reviewed.csv").write_bytes(to_csv(table))

@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from batcache.errors import RunError, SurveyError
+from batcache.inference.verdicts import UNKNOWN_BAT
+from batcache.survey.judged import read_judged
 from batcache.survey.picture import LONGEST_CALENDAR, list_nights
 from batcache.survey.sunset import read_timezone
 from batcache.survey.survey import SurveyReport, survey
-from tests.survey.predicted_folder import SPECIES, Said, write_predicted
+from tests.survey.predicted_folder import SPECIES, Said, write_predicted, write_reviewed
 
 pytest.importorskip("astral", reason="astral is not installed")
 PIP, DAUB, NATT = SPECIES
@@ -148,11 +150,32 @@ def test_copies_count_once(tmp_path: Path) -> None:
 
 
 def test_what_a_person_found_counts_in_the_place_of_what_the_model_said(tmp_path: Path) -> None:
-    manual = {"MILL_20241230_220000.wav": [], "MILL_20250102_220000.wav": [NATT]}
-    done = survey_of(tmp_path / "reviewed", NIGHTS, manual=manual)
+    """One recording holds no bat at all, another a species more, a third not what the model found, and no one knows."""
+    none, more, other = "MILL_20241230_220000.wav", "MILL_20250102_220000.wav", "A_20240412_220000.wav"
+    folder, recordings = tmp_path / "reviewed", NIGHTS | {other: BAT, "A_20240413_220000.wav": BAT}
+    write_predicted(folder, folder, recordings)
+    write_reviewed(folder, {none: dict.fromkeys(SPECIES, 0), more: {NATT: 1}, other: {PIP: 0}})
+    done = survey(folder, **BERLIN)  # type: ignore[arg-type]
     rows = cells(done.table_file, "site", "night", "species")
     assert rows["MILL", "2024-12-30", PIP]["recordings"] == "0"
     assert rows["MILL", "2025-01-02", NATT]["recordings"] == "1"
+    counted = {name: rows["A", "2024-04-12", name]["recordings"] for name in (PIP, UNKNOWN_BAT)}
+    assert counted == {PIP: "0", UNKNOWN_BAT: "1"} and rows["A", "2024-04-13", PIP]["recordings"] == "1"
+    assert done.reviewed == folder / "reviewed.csv" and done.by_hand == 3
+
+
+def test_the_newest_review_counts_and_one_that_says_nothing_changes_nothing(tmp_path: Path) -> None:
+    name = "A_20240412_220000.wav"
+    folder = write_predicted(tmp_path / "p", tmp_path, {name: BAT})
+    write_reviewed(folder, {name: {PIP: 0, DAUB: 1}})
+    (folder / "reviewed.csv").rename(folder / "reviewed-2.csv")
+    write_reviewed(folder, {name: {PIP: 0, NATT: 1}})
+    (one,) = read_judged(folder).recordings
+    assert (one.manual, one.found) == ((DAUB,), (DAUB,))
+    write_reviewed(folder, {})
+    (folder / "reviewed.csv").rename(folder / "reviewed-3.csv")
+    (one,) = read_judged(folder).recordings
+    assert (one.manual, one.found) == (None, (PIP,))
 
 
 def test_tests_for_presence_stand_beside_where_there_are_any(tmp_path: Path) -> None:

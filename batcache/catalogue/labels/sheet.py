@@ -28,12 +28,14 @@ class Sheet:
             with single spaces; of two of one name, the first counts.
         lines: the rows as text, the header left out.
         delimiter: what cuts them.
+        width: how many columns the header has.
     """
 
     path: Path
     columns: dict[str, int]
     lines: Sequence[str]
     delimiter: str
+    width: int
 
     def first_of(self, *names: str) -> str | None:
         """The first of these columns that is there."""
@@ -43,12 +45,17 @@ class Sheet:
         """The rows that are not blank.
 
         Raises:
-            ManifestError: a quote that is not closed.
+            ManifestError: a quote that is not closed; a row that says more than its header has columns for, as one
+                whose cell of several names is cut by the table's own delimiter.
         """
         reader = csv.reader(self.lines, delimiter=self.delimiter)
         line = 2
         try:
             for cells in reader:
+                if any(map(str.strip, cells[self.width :])):
+                    finding = f"{len(cells)} cells, the header has {self.width}"
+                    remedy = f"Put a cell that holds {self.delimiter!r} into quotes"
+                    raise ManifestError(place_of(self.path, line), finding, remedy)
                 if any(map(str.strip, cells)):
                     yield Row(self, line, cells)
                 line = reader.line_num + 2
@@ -103,9 +110,10 @@ def open_sheet(path: Path) -> Sheet:
         raise ManifestError(path, "no header in its first line", "Pass a table with named columns")
     delimiter = max("\t;,", key=lambda mark: len(next(csv.reader(lines[:1], delimiter=mark))))
     columns: dict[str, int] = {}
-    for position, cell in enumerate(next(csv.reader(lines[:1], delimiter=delimiter))):
+    header = next(csv.reader(lines[:1], delimiter=delimiter))
+    for position, cell in enumerate(header):
         columns.setdefault(" ".join(cell.replace("*", " ").lower().split()), position)
-    return Sheet(path, columns, lines[1:], delimiter)
+    return Sheet(path, columns, lines[1:], delimiter, len(header))
 
 
 def decode(path: Path, raw: bytes) -> str:

@@ -54,7 +54,8 @@ def review(
 
     Every answer is on the disk before the next question: closed or killed, the same command goes on. Answers lie in
     reviewed.jsonl, and as a table in reviewed.csv beside the predictions: `calibrate` takes it for thresholds, and
-    `train --csv` learns from it where the features are in a cache, without a rebuild. Only this machine can open the
+    `train --csv train.csv --csv predictions/reviewed.csv` learns from it too where the features are in the cache
+    (`predict --cache`), without a rebuild: a reviewed label wins over another CSV's. Only this machine can open the
     page, at an address that nobody else knows; nothing is loaded from elsewhere.
 
     Example: batcache review predictions --against kaleidoscope/id.csv
@@ -84,7 +85,6 @@ def review(
         error=error,
         seed=seed,
         port=port,
-        data_dir=opened.data_dir,
         on_progress=tell,
     )
     show(describe(report))

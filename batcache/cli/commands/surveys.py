@@ -41,7 +41,8 @@ def convert(
     the recordings with Species Auto ID in their metadata; the recordings stay as they are. csv: a row for each
     recording, as people read it; --excel the same for a double click in Excel where numbers have a decimal comma.
 
-    Species are those that predict found, or that a corrected predictions.csv names. Half seconds whose evidence reaches
+    Species are those that predict found, or that a corrected predictions.csv names; manual ids those of the newest
+    reviewed.csv of a review. Half seconds whose evidence reaches
     a species' threshold are joined to spans. Times and frequencies in raven and audacity, and Kaleidoscope's
     DURATION, are those of the file's header, as these programs read it; all others are the bat's.
 
@@ -95,7 +96,8 @@ def survey(
     Sunset is that of the evening at the recording's place; times need an offset from UTC, or --timezone. Where the sun
     does not set, or not rise, there is no such hour.
 
-    Site and night are read from predictions.csv, where they may be corrected, and rows deleted, beforehand.
+    What a person found, by the newest reviewed.csv of a review, counts in the place of what the model said. Site and
+    night are read from predictions.csv, where they may be corrected, and rows deleted, beforehand.
 
     Example: batcache survey predictions -o survey.csv --timezone Europe/Berlin --place 52.5,13.4
     """

@@ -124,7 +124,7 @@ def _leave_out(rows: Reviewed, written: Sequence[Mapping[str, str]]) -> Reviewed
     out = {*learnt, *copies}
     kept = [i for i, path in enumerate(rows.paths) if path not in out]
     paths, groups = (tuple(values[i] for i in kept) for values in (rows.paths, rows.groups))
-    return Reviewed(paths, rows.labels[kept], groups, tuple(notes))
+    return Reviewed(rows.species, paths, rows.labels[kept], groups, tuple(notes))
 
 
 def _name_nights(written: Sequence[Mapping[str, str]]) -> dict[str, str]:

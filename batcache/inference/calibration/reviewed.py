@@ -15,30 +15,33 @@ from numpy.typing import NDArray
 from batcache.errors import ManifestError, list_some, quote
 from batcache.inference.verdicts import OTHER_COLUMNS
 from batcache.manifest.cells import UNKNOWN, read_filename, read_labels
-from batcache.manifest.table import place_of, read_table
+from batcache.manifest.table import is_reserved, place_of, read_table
 from batcache.storage.spreadsheet import as_written
 
-_PASSED_OVER = {*OTHER_COLUMNS, "group", "start_s", "split"}
+_PASSED_OVER = {*OTHER_COLUMNS, "group", "start_s", "split", "content"}
 
 
 @dataclass(frozen=True)
 class Reviewed:
-    """Recordings and what a person found in them; ``labels`` is 1, 0 or -1. Shape: ``[R, C]``"""
+    """Recordings and what a person found in them; ``labels`` is 1, 0 or -1, under ``species``. Shape: ``[R, C]``"""
 
+    species: tuple[str, ...]
     paths: tuple[str, ...]
     labels: NDArray[np.int8]
     groups: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-def read_reviewed(path: Path, species: Sequence[str]) -> Reviewed:
-    """Read the rows of a reviewed table that say something of the model's species.
+def read_reviewed(path: Path, species: Sequence[str] | None = None) -> Reviewed:
+    """Read the rows of a reviewed table that say something of a model's species; None is all that the table names.
 
     Raises:
         ManifestError: not such a CSV, no column of the model's species, a recording twice, or a cell that is no label.
     """
     written, delimiter, rows = read_table(path)
     columns = {as_written(name): position for name, position in written.items()}
+    if species is None:
+        species = tuple(name for name in columns if not is_reserved(name) and name != "path")
     named = {name: columns[name] for name in species if name in columns}
     if not named:
         finding = f"no column is named as a species of the model: {list_some(species)}"
@@ -67,7 +70,7 @@ def read_reviewed(path: Path, species: Sequence[str]) -> Reviewed:
             groups.append(cells[columns["group"]].strip() if "group" in columns else "")
     known = np.full((len(paths), len(species)), UNKNOWN, np.int8)
     known[:, [species.index(name) for name in named]] = np.array(list(paths.values()), np.int8).reshape(-1, len(named))
-    return Reviewed(tuple(paths), known, tuple(groups), tuple(_list_notes(columns, species)))
+    return Reviewed(tuple(species), tuple(paths), known, tuple(groups), tuple(_list_notes(columns, species)))
 
 
 def _list_notes(columns: Iterable[str], species: Sequence[str]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from batcache.config.settings import DataConfig
 from batcache.errors import AudioError, Seen, StoreError, remedy_for
 from batcache.manifest.manifest import Manifest, check_contents
+from batcache.manifest.reviewed import leave_cached_reviews
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
 from batcache.storage.disk import free_bytes, require_room
 from batcache.storage.place import Place
@@ -70,6 +71,7 @@ def build(
         create(cache, config.features, layout_of(config))
     with hold(cache), _naming(cache):
         target = read_target(cache, config)
+        manifest = leave_cached_reviews(manifest, target.index.names_of_contents)
         todo = make_plan(manifest, target, workers, rehash=rehash, on_progress=on_progress)
         remove_leftovers(cache, target.index)  # they may take the room that is needed
         on_progress(Progress("plan", result=replace(todo, free_bytes=free_bytes(cache))))
@@ -88,6 +90,7 @@ def plan_build(
 ) -> Plan:
     """Say what ``build`` would do, and change nothing. Arguments and errors are those of ``build``."""
     target = read_target(cache, config)
+    manifest = leave_cached_reviews(manifest, target.index.names_of_contents)
     todo = make_plan(manifest, target, workers or os.cpu_count() or 1, rehash=rehash, on_progress=on_progress)
     return replace(todo, leftover_bytes=count_leftovers(cache, target.index), free_bytes=free_bytes(cache))
 

@@ -41,6 +41,14 @@ class Index:
         found.update((recording.key, recording) for recording in self.recordings if not recording.failure)
         return found
 
+    def names_of_contents(self) -> dict[str, list[str]]:
+        """The names of each sound, by its content hash, of recordings that did not fail."""
+        found: dict[str, list[str]] = {}
+        for recording in self.recordings:
+            if not recording.failure:
+                found.setdefault(recording.content, []).append(recording.path)
+        return found
+
     @property
     def recordings(self) -> Iterable[CachedRecording]:
         """All rows, in the order of the shards."""

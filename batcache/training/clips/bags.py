@@ -1,6 +1,6 @@
 """Bags: every label joined from the CSV, every frame read from the store."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from batcache.errors import ManifestError, count, list_some
 from batcache.inference.score import Instances
 from batcache.manifest.manifest import Clip, Manifest, check_contents
+from batcache.manifest.reviewed import settle_reviews
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.last_build import find_other_root
 from batcache.store.reader import Store
@@ -35,17 +36,24 @@ class Bag:
 
 @dataclass(frozen=True)
 class Joined:
-    """The bags of a manifest, and the files left out because the build rejected them, with the reason."""
+    """The bags of a manifest, and the files left out because the build rejected them, with the reason.
+
+    ``corrected`` counts labels in which a review differs from another CSV, and wins.
+    """
 
     bags: tuple[Bag, ...]
     left_out: dict[str, str]
+    corrected: int = 0
 
     def notes(self) -> list[str]:
-        """What to tell of the files left out: how many, which, why."""
-        if not self.left_out:
-            return []
-        named = list_some(f"{name} ({reason})" for name, reason in self.left_out.items())
-        return [f"{count(len(self.left_out), 'recording')} left out, rejected by build: {named}"]
+        """What to tell: of the files left out how many, which, why; how many labels were corrected."""
+        notes = []
+        if self.corrected:
+            notes.append(f"{count(self.corrected, 'label')} taken from the review in the place of another CSV's")
+        if self.left_out:
+            named = list_some(f"{name} ({reason})" for name, reason in self.left_out.items())
+            notes.append(f"{count(len(self.left_out), 'recording')} left out, rejected by build: {named}")
+        return notes
 
     def split(self, name: str) -> tuple[Bag, ...]:
         """The bags of one split, in the manifest's order."""
@@ -57,10 +65,14 @@ def join(manifest: Manifest, store: Store) -> Joined:
 
     Raises:
         ManifestError: another data dir than the build's; a recording that was never built, or built with another
-            time expansion; a clip that starts after its recording ends; one content in two splits.
+            time expansion; a clip that starts after its recording ends; one content in two splits; a review that
+            does not fit, as of ``settle_reviews``.
     """
     rejected = store.last_build().rejected
-    if root := find_other_root(store.path, manifest.data_dir, (clip.filename for clip in manifest.clips)):
+    listed = [clip for clip in manifest.clips if clip.content is None]  # reviews are known by their sound
+    settled = settle_reviews(manifest.clips, manifest.species, store.index.names_of_contents, store.path)
+    manifest = replace(manifest, clips=settled.clips)
+    if root := find_other_root(store.path, manifest.data_dir, (clip.filename for clip in listed)):
         finding = f"filenames start from {manifest.data_dir}, those of {store.path} from {root}"
         raise ManifestError(manifest.csvs[0], finding, f"Pass --data-dir {root}, or another --cache")
     bags, left_out, missing = [], {}, []
@@ -82,7 +94,7 @@ def join(manifest: Manifest, store: Store) -> Joined:
         finding = f"time_expansion of {stale[0].filename} is not the one that {store.path} was built with"
         raise ManifestError(stale[0].place, finding, f"Run `{command}`")
     check_contents(manifest, {bag.clip.filename: bag.row.content for bag in bags})
-    return Joined(tuple(bags), left_out)
+    return Joined(tuple(bags), left_out, settled.corrected)
 
 
 def whole_recordings(store: Store) -> tuple[Bag, ...]:

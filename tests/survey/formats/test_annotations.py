@@ -13,7 +13,7 @@ from batcache.survey.formats.raven import COLUMNS, ENDING, write_raven
 from batcache.survey.formats.spans import find_spans
 from batcache.survey.judged import Judged, read_judged
 from tests.survey.formats.conftest import FOUND, GROUP, NOTHING, SAID, TWO, write_recordings
-from tests.survey.predicted_folder import Said, write_predicted
+from tests.survey.predicted_folder import SPECIES, Said, write_predicted, write_reviewed
 
 
 def read_raven(path: Path) -> list[dict[str, str]]:
@@ -112,7 +112,8 @@ def test_an_unclaimed_frequency_is_the_whole_band_in_raven_and_undefined_in_auda
 
 
 def test_what_only_a_person_found_is_somewhere_in_the_recording(predictions: Path, tmp_path: Path) -> None:
-    judged = read_judged(predictions, {FOUND: ["Pipistrellus pipistrellus", "Myotis nattereri"]})
+    write_reviewed(predictions, {FOUND: {"Pipistrellus pipistrellus": 1, "Myotis nattereri": 1}})
+    judged = read_judged(predictions)
     write_raven(judged, tmp_path)
     rows = read_raven(tmp_path / f"{FOUND}{ENDING}")
     assert [row["Annotation"] for row in rows] == ["Pipistrellus pipistrellus"] * 2 + ["Myotis nattereri"]
@@ -141,8 +142,9 @@ def test_crowsetta_reads_ravens_and_audacitys_tables(judged: Judged, tmp_path: P
 
 
 def test_what_a_person_found_is_a_label_of_audacity_over_the_whole_recording(predictions: Path, tmp_path: Path) -> None:
-    judged = read_judged(predictions, {FOUND: ["Myotis nattereri", "Nyctalus noctula"], NOTHING: []})
-    write_audacity(judged, tmp_path)
+    found = {"Myotis nattereri": 1, "Nyctalus noctula": 1}
+    write_reviewed(predictions, {FOUND: found, NOTHING: dict.fromkeys(SPECIES, 0)})
+    write_audacity(read_judged(predictions), tmp_path)
     lines = {name: (tmp_path / f"{name}.txt").read_text().split("\n")[::2] for name in (FOUND, NOTHING, TWO)}
     assert lines[FOUND][-2:] == ["0.000000\t1.750000\tManual ID: Myotis nattereri; Nyctalus noctula", ""]
     assert [line.rpartition("\t")[2] for line in lines[FOUND][:-2]] == ["Pipistrellus pipistrellus 0.90"] * 2

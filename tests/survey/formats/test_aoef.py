@@ -12,6 +12,7 @@ from batcache.survey.convert import convert
 from batcache.survey.formats.aoef import write_aoef
 from batcache.survey.judged import Judged, read_judged
 from tests.survey.formats.conftest import FOUND, GROUP, NOTHING, SAID, TWO
+from tests.survey.predicted_folder import SPECIES, write_reviewed
 
 HAS_SOUNDEVENT = importlib.util.find_spec("soundevent") is not None
 
@@ -55,15 +56,16 @@ def test_what_a_person_found_is_annotated_and_what_the_model_found_stays(predict
 
     before = write_aoef(read_judged(predictions), tmp_path / "before").place
     assert not before.with_name("annotations.json").exists()
-    manual = {FOUND: ["Myotis nattereri", "Pipistrellus pipistrellus"], NOTHING: []}
-    judged = read_judged(predictions, manual)
+    found = {"Pipistrellus pipistrellus": 1, "Myotis nattereri": 1}
+    write_reviewed(predictions, {FOUND: found, NOTHING: dict.fromkeys(SPECIES, 0), TWO: {"Myotis daubentonii": 0}})
+    judged = read_judged(predictions)
     place = write_aoef(judged, tmp_path / "after").place
     first, second = (io.load(one, audio_dir=judged.root, type="prediction_set") for one in (before, place))
     assert second.clip_predictions == first.clip_predictions
     content = json.loads(place.with_name("annotations.json").read_text(encoding="utf-8"))
     labels = list(aoef.read(place.with_name("annotations.json"), content))
     assert {(Path(one.file).name, one.names, one.by_program) for one in labels} == {
-        (Path(FOUND).name, tuple(manual[FOUND]), False),
+        (Path(FOUND).name, tuple(found), False),
         (NOTHING, (), False),
     }
     read = io.load(place.with_name("annotations.json"), audio_dir=judged.root, type="annotation_set")

@@ -20,7 +20,7 @@ from batcache.survey.formats.guano_copies import AUTO_ID, MANUAL_ID, copy_with_g
 from batcache.survey.formats.wav_copy import read_layout
 from batcache.survey.judged import Judged, read_judged
 from tests.survey.formats.conftest import FOUND, GROUP, NOTHING, SAID, TWO
-from tests.survey.predicted_folder import write_predicted
+from tests.survey.predicted_folder import write_predicted, write_reviewed
 
 LINES = {AUTO_ID: "PIPPIP,MYODAU"}
 NOTE = b"GUANO|Version: 1.0\nSpecies Auto ID: MYLU\nNote: caf\xe9 \\n two\nWA|Song Meter|Prefix: X\n\n"
@@ -189,7 +189,8 @@ def hashes(folder: Path) -> dict[str, tuple[str, int]]:
 def test_the_originals_are_as_they_were_and_each_copy_says_what_was_found(predictions: Path, tmp_path: Path) -> None:
     root = tmp_path / "recordings"
     before = hashes(root)
-    report = convert(predictions, ["guano"], tmp_path / "out", manual={FOUND: ["Myotis nattereri"], NOTHING: []})
+    write_reviewed(predictions, {FOUND: {"Myotis nattereri": 1}})
+    report = convert(predictions, ["guano"], tmp_path / "out")
     assert hashes(root) == before
     assert report.written["guano"].files == len(SAID) and not report.written["guano"].left_out
     read = {name: GuanoFile(str(tmp_path / "out/guano" / name)) for name in SAID}

@@ -15,7 +15,7 @@ from batcache.survey.formats.nabat import write_nabat
 from batcache.survey.formats.spreadsheet import COLUMNS, write_excel, write_plain
 from batcache.survey.judged import Judged, read_judged
 from tests.survey.formats.conftest import FOUND, GROUP, NOTHING, TWO
-from tests.survey.predicted_folder import MODEL
+from tests.survey.predicted_folder import MODEL, SPECIES, write_reviewed
 
 DOCUMENTED = """
     INDIR, OUTDIR, FOLDER, IN FILE, CHANNEL, OFFSET, DURATION, OUT FILE FS, OUT FILE ZC, DATE, TIME, HOUR, DATE-12,
@@ -66,8 +66,9 @@ def test_what_is_no_species_is_noid_or_noise_and_more_species_are_alternates(jud
 
 
 def test_what_a_person_found_stands_beside_what_the_model_said(predictions: Path, tmp_path: Path) -> None:
-    manual = {FOUND: ["Myotis nattereri", "Nyctalus noctula"], NOTHING: []}
-    judged = read_judged(predictions, manual)
+    found = {"Myotis nattereri": 1, "Nyctalus noctula": 1}
+    write_reviewed(predictions, {FOUND: found, NOTHING: dict.fromkeys(SPECIES, 0), TWO: {"Myotis daubentonii": 0}})
+    judged = read_judged(predictions)
     rows = read(write_kaleidoscope(judged, tmp_path).place)
     assert (rows[name(FOUND)]["AUTO ID"], rows[name(FOUND)]["MANUAL ID"]) == ("PIPPIP", "MYONAT, NYCNOC")
     assert (rows[NOTHING]["MANUAL ID"], rows[name(TWO)]["MANUAL ID"]) == ("Noise", "")
