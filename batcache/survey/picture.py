@@ -1,8 +1,8 @@
 """A survey as a picture: species by night, site by site, and species by hour after sunset.
 
 A cell is how many recordings hold the species, its colour the share of all recordings. White with a dot is a night that
-was recorded and has none; a site has rows of what was found there; hatched is a night without recordings, of which nothing is known. Of a survey longer than a
-season, nights in which no site was recorded are left out.
+was recorded and has none; a site has rows of what was found there; hatched is a night without recordings, of which
+nothing is known. Of a survey longer than a season, nights in which no site was recorded are left out.
 """
 
 from collections.abc import Iterable, Sequence
