@@ -14,7 +14,7 @@ from pathlib import Path
 from batcache.errors import SurveyError
 from batcache.manifest.find_recordings import COPIES
 from batcache.storage.disk import replacing, require_room, write_file
-from batcache.storage.listing import is_file, is_there
+from batcache.storage.listing import is_file, is_folder, is_there, list_folder
 from batcache.survey.formats.codes import say_manual, say_nothing, to_codes
 from batcache.survey.formats.wav_copy import read_layout, write_copy
 from batcache.survey.formats.written import Written
@@ -38,7 +38,8 @@ def write_guano(judged: Judged, folder: Path) -> Written:
     """
     sources = _find_sources(judged, folder)
     require_room(folder, sum(path.stat().st_size for path in sources.values()), "Free some space, or pass another -o")
-    write_file(folder / COPIES, _NOTE)
+    if not is_folder(folder) or not list_folder(folder, "*"):  # else recordings of one's own may lie there too
+        write_file(folder / COPIES, _NOTE)
     codes, left_out = to_codes(judged.thresholds), {}
     for recording in judged.recordings:
         try:

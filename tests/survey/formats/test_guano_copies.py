@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from shutil import copy
 
 import numpy as np
 import pytest
@@ -215,6 +216,15 @@ def test_copies_below_the_recordings_are_not_judged_as_recordings(predictions: P
     convert(predictions, ["guano"], root / "predictions")
     assert (root / "predictions" / "guano" / FOUND).stat().st_size
     assert find_recordings([root]).names == before
+
+
+def test_recordings_of_ones_own_are_found_where_copies_were_put_beside_them(predictions: Path, tmp_path: Path) -> None:
+    own = tmp_path / "out" / "guano" / "mine.wav"
+    own.parent.mkdir(parents=True)
+    copy(tmp_path / "recordings" / FOUND, own)
+    convert(predictions, ["guano"], tmp_path / "out")
+    convert(predictions, ["guano"], tmp_path / "out")
+    assert "guano/mine.wav" in find_recordings([tmp_path / "out"]).names
 
 
 def test_recordings_that_were_moved_are_found_where_they_are_now(predictions: Path, tmp_path: Path) -> None:
