@@ -202,7 +202,7 @@ def _predict(settings: "Config", run: Path, device: "torch.device", on_progress:
     """Judge new recordings by a run's best model, those of them that it has not judged before."""
     from batcache.inference.model_file import open_model
     from batcache.inference.predict import predict
-    from batcache.inference.recordings.find import find_recordings
+    from batcache.manifest.find_recordings import find_recordings
     from batcache.manifest.manifest import read_manifest
     from batcache.synth.create import create, write_plan
 

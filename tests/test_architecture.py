@@ -20,15 +20,16 @@ MAY_IMPORT = {room: set(below) for room, below in BASEMENT.items()} | {
     room: {*BASEMENT, *below}
     for room, below in {
         "features": set(),
+        "species": set(),
         "store": {"features"},
         "model": set(),
         "inference": {"features", "store", "model"},
         "synth": set(),
-        "catalogue": {"features", "store", "inference"},
+        "catalogue": {"features", "species", "store"},
         "training": {"features", "store", "model", "inference", "synth"},
         "evaluation": {"features", "store", "model", "inference", "training", "synth"},
-        "survey": {"features", "store", "model", "inference", "training", "evaluation"},
-        "reviewing": {"features", "store", "inference", "training", "evaluation", "survey"},
+        "survey": {"features", "species", "store", "model", "inference", "training", "evaluation"},
+        "reviewing": {"features", "species", "store", "inference", "training", "evaluation", "survey"},
         "bench": {"features", "store", "model", "inference", "training", "evaluation", "synth"},
         "pipeline": {"features", "store", "model", "inference", "training", "evaluation", "synth"},
         "face": {

@@ -118,7 +118,7 @@ def predict_once(recordings: Path, model: Path, out: Path) -> None:
     """Judge recordings on the CPU, as the command line does, then remove what came of it."""
     from batcache.inference.model_file import open_model
     from batcache.inference.predict import predict
-    from batcache.inference.recordings.find import find_recordings
+    from batcache.manifest.find_recordings import find_recordings
     from batcache.storage.memory import keep_freed_memory
 
     keep_freed_memory()

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from batcache.catalogue.species.table import Entry
 from batcache.manifest.cells import UNKNOWN
+from batcache.species.table import Entry
 
 Others = Literal["absent", "unknown"]
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from batcache.catalogue.fill import Said
 from batcache.catalogue.labels.folders import read_folders
-from batcache.catalogue.labels.label import Label, split_names
+from batcache.catalogue.labels.label import Label
 from batcache.catalogue.labels.sources import HAVE_BOTH, LabelFile, read_label_files
 from batcache.catalogue.look import Looked
 from batcache.catalogue.match import Recordings
-from batcache.catalogue.species.resolve import Names, Resolved
-from batcache.catalogue.species.table import Entry
 from batcache.errors import ManifestError, count, list_some
+from batcache.species.cell import split_names
+from batcache.species.resolve import Names, Resolved
+from batcache.species.table import Entry
 
 FOLDERS, TAGS = "folders", "tags"
 """What may be given in the place of a file: the names of folders, the manual ids in the recordings' metadata."""

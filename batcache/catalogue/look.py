@@ -1,6 +1,7 @@
 """What is known of each recording before it is listed: header, metadata, side-car, time expansion.
 
-Nothing is decoded but where only the sound can tell a factor of time expansion.
+Nothing is decoded but where only the sound can tell a factor of time expansion, and the first samples, as far as all
+are equal.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from batcache.catalogue.sidecars import add_missing, read_sidecar
 from batcache.errors import AudioError
-from batcache.features.audio import read_header
+from batcache.features.audio import is_constant, read_header
 from batcache.features.expansion import doubt_length, find_expansion
 from batcache.features.metadata import Metadata, read_metadata
 from batcache.manifest.file_names import is_triggered_audiomoth
@@ -37,6 +38,7 @@ class Looked:
         doubt: why the factor may be another.
         metadata: of the file and of what lies beside it.
         warning: what of the header was not believed, or contradicts the metadata.
+        is_constant: whether it holds nothing but one value, as where no microphone was.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Looked:
     doubt: str
     metadata: Metadata
     warning: str = ""
+    is_constant: bool = False
 
 
 def look_at(root: Path, names: Sequence[str], on_progress: OnProgress) -> tuple[dict[str, Looked], dict[str, str]]:
@@ -91,4 +94,5 @@ def _look(path: Path, name: str) -> Looked:
         expansion.warning or ("" if known else "nothing tells"),
         metadata,
         "; ".join(filter(None, (header.warning, short))),
+        is_constant(path, header),
     )

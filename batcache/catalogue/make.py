@@ -24,13 +24,13 @@ from batcache.catalogue.look import Looked, look_at
 from batcache.catalogue.places import Sites, SiteSource, find_sites
 from batcache.catalogue.report import Made, ManifestReport, make_report
 from batcache.catalogue.rows import ManifestRow, write_events, write_manifest
-from batcache.catalogue.species.resolve import Names
-from batcache.catalogue.species.table import read_entries
 from batcache.errors import ManifestError, count
-from batcache.inference.recordings.find import Found, find_recordings
 from batcache.manifest.file_names import read_name
+from batcache.manifest.find_recordings import Found, find_recordings
 from batcache.manifest.night import Occasion
 from batcache.progress import OnProgress, ignore_progress
+from batcache.species.resolve import Names
+from batcache.species.table import read_entries
 from batcache.storage.listing import is_there
 
 EVENTS = "events.csv"
@@ -193,7 +193,7 @@ def _make_row(
     said, site = gathered.said.get(one.name, Said()), sites.of.get(one.name, "")
     night = None if moment is None else Occasion(site, moment.time, one.metadata.longitude).night
     notes = [f"time expansion: {one.doubt}" if one.doubt else "", moment.doubt if moment else ""]
-    notes.append(one.warning)
+    notes += [one.warning, "holds nothing but one value" if one.is_constant else ""]
     notes.append(f"metadata not all read: {one.metadata.unread}" if one.metadata.unread else "")
     known = one.expansion is not None
     return ManifestRow(

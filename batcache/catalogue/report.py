@@ -48,6 +48,7 @@ class ManifestReport:
         doubtful: of which the time expansion is not known, and why.
         doubtful_times: of which the clock's hour is doubtful, and why.
         unread: of which metadata could not be read.
+        constant: that hold nothing but one value.
         headers: whose header was not believed, or contradicts the metadata, and how.
         rejected: what is not listed, and why.
         unmatched: names in tables of labels that are of no recording here, and why.
@@ -81,6 +82,7 @@ class ManifestReport:
     doubtful: Mapping[str, str]
     doubtful_times: Mapping[str, str]
     unread: Mapping[str, str]
+    constant: tuple[str, ...]
     headers: Mapping[str, str]
     rejected: Mapping[str, str]
     unmatched: Mapping[str, str]
@@ -146,6 +148,7 @@ def make_report(
         doubtful={filename_of[name]: one.doubt for name, one in looked.items() if one.doubt},
         doubtful_times={filename_of[name]: m.doubt for name, m in made.moments.items() if m is not None and m.doubt},
         unread={filename_of[name]: one.metadata.unread for name, one in looked.items() if one.metadata.unread},
+        constant=tuple(filename_of[name] for name, one in looked.items() if one.is_constant),
         headers={filename_of[name]: one.warning for name, one in looked.items() if one.warning},
         rejected={filename_of[name]: why for name, why in rejected.items()},
         unmatched=sources.unmatched,

@@ -70,6 +70,9 @@ def _notes(report: "ManifestReport") -> Iterator[Note]:
     )
     yield from _listed("the clock's hour is doubtful", report.doubtful_times, "")
     yield from _listed("metadata could not all be read", report.unread, "")
+    if report.constant:
+        silent = count(len(report.constant), "recording")
+        yield Note(f"{silent} with nothing but one value, so with no sound: {list_some(report.constant)}")
     yield from _listed("the file contradicts itself", report.headers, "")
     yield from _listed("calls could not be placed, and are not in the table of calls", report.events_left_out, "")
     if report.unmatched:

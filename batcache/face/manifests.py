@@ -37,7 +37,7 @@ def make_manifest(
         others: what the species are that a recording with a named species does not name.
         auto: take what a program named where no person did.
         species: those that there may be: they have a column, and decide what a code means.
-        names: more names, as CSVs in the columns of ``batcache/catalogue/species/names.csv``.
+        names: more names, as CSVs in the columns of ``batcache/species/names.csv``.
         site: what tells the sites; by default what tells the most of them.
         timezone: such as Europe/Berlin, of clocks in UTC or without a zone.
         allow_missing: leave out labels of recordings that are not here.

@@ -8,7 +8,8 @@ libsndfile decodes FLAC.
 
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from io import FileIO
 from math import ceil
@@ -29,6 +30,7 @@ from batcache.features.levels import Levels
 
 NO_SUCH_FILE = "no such file"
 _HASH_BLOCK = 1 << 20
+_FEW_SAMPLES = 1 << 13
 _ZERO_CROSSING = re.compile(r"\.(zc|\d\d#)$", re.IGNORECASE)
 _FLAC_SUBTYPES = {8: "PCM_S8", 16: "PCM_16", 24: "PCM_24"}
 _WIDTHS = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # bytes of a WAV's samples
@@ -154,7 +156,7 @@ def content_hash(path: Path, header: AudioHeader) -> str:
 
 def read_blocks(
     path: Path, header: AudioHeader, block: int, levels: Levels | None = None, first: int = 0
-) -> Iterator[NDArray[np.int16] | NDArray[np.float32]]:
+) -> Generator[NDArray[np.int16] | NDArray[np.float32], None, None]:
     """Yield the channel of ``header`` in blocks of ``block`` samples: int16 for a 16-bit file, else float32 in -1..1.
 
     ``levels`` hears all channels. ``first`` is the sample to begin with.
@@ -173,6 +175,21 @@ def read_blocks(
             raise AudioError(path, finding, "Export it again")
         done += len(one)
         yield one
+
+
+def is_constant(path: Path, header: AudioHeader) -> bool:
+    """Whether the channel of ``header`` holds nothing but one value; no more is read than until two differ.
+
+    Raises:
+        AudioError: as ``read_blocks``.
+    """
+    value = None
+    with closing(read_blocks(path, header, _FEW_SAMPLES)) as blocks:
+        for samples in blocks:
+            value = samples[0] if value is None else value
+            if (samples != value).any():
+                return False
+    return True
 
 
 def _decode_flac(path: Path, header: AudioHeader, block: int, first: int) -> Iterator[NDArray[Any]]:

@@ -24,7 +24,7 @@ from batcache.features.frame_pulses import APART, find_frame_pulses
 from batcache.features.pcen_levels import rounding_level, smoothing
 
 MOST = 4
-"""Pulses that are measured: the strongest."""
+"""Pulses that a recording's measures are taken from: the strongest."""
 IN_TIME, IN_FREQUENCY = 0.25, 0.05
 """Shares of the peak's magnitude: -12 dB, -26 dB."""
 LEAST_OVER_NOISE = 3.5
@@ -54,16 +54,38 @@ class CallMeasures:
     measured: int
 
 
+@dataclass(frozen=True)
+class Call:
+    """One call; ``frame`` is its loudest, ``begin`` its first and ``end`` the one behind its last."""
+
+    peak_hz: float
+    lowest_hz: float
+    highest_hz: float
+    frame: int
+    begin: int
+    end: int
+
+    @property
+    def frames(self) -> int:
+        """How long it lasts: the first frame and the last see it through half of their windows."""
+        return max(self.end - self.begin - 1, 1)
+
+    def holds(self, frame: int) -> bool:
+        """Whether a pulse at this frame is of this call."""
+        return self.begin - APART <= frame < self.end + APART
+
+
 class CallMeter:
     """Counts a recording's pulses and measures the strongest, while its frames pass in pieces of any length.
 
     Args:
         config: of the frames, which are PCEN frames.
+        most: how many of the strongest pulses are measured.
     """
 
-    def __init__(self, config: FeatureConfig) -> None:
+    def __init__(self, config: FeatureConfig, most: int = MOST) -> None:
         fps = config.frames_per_second
-        self.config, self.around = config, round(_AROUND_S * fps)
+        self.config, self.most, self.around = config, most, round(_AROUND_S * fps)
         self.pulses = 0
         self._frames: list[NDArray[np.intp]] = []
         self._heights: list[NDArray[np.float32]] = []
@@ -78,8 +100,8 @@ class CallMeter:
         self.pulses += len(found.frame)
         self._frames.append(found.frame + self._passed)
         self._heights.append(found.height)
-        least = self._cuts[-1][0] if len(self._cuts) == MOST else 0.0
-        strongest = np.argsort(-found.height, kind="stable")[:MOST]
+        least = self._cuts[-1][0] if len(self._cuts) == self.most else 0.0
+        strongest = np.argsort(-found.height, kind="stable")[: self.most]
         self._waiting += [
             (float(found.height[i]), int(found.frame[i]) + self._passed) for i in strongest if found.height[i] > least
         ]
@@ -89,18 +111,25 @@ class CallMeter:
         self._cut(joined, self._passed - self.around)
         self._tail = joined[-(2 * self.around) :].copy()
 
-    def finish(self) -> CallMeasures | None:
-        """What was measured; None where there was no pulse."""
+    def find_calls(self) -> list[Call]:
+        """The calls that the strongest pulses are of, once all frames have passed; the strongest first."""
         self._cut(self._tail, self._passed)
         if not self._cuts:
-            return None
+            return []
         levels = undo_pcen(np.stack([cut for _, _, cut in self._cuts]).astype(np.float32), self.config)
-        calls: list[tuple[int, _Call]] = []
+        calls: list[Call] = []
         centres = band_edges_hz(self.config)[:, 1]
         for (_, frame, _), level in zip(self._cuts, levels, strict=True):
-            if all(not call.holds(frame - at) for at, call in calls):  # the end of a long call is no other
-                calls.append((frame, _measure(level, self.around, centres)))
-        hz = [(call.peak_hz, call.lowest_hz, call.highest_hz, max(call.end - call.begin - 1, 1)) for _, call in calls]
+            if all(not call.holds(frame) for call in calls):  # the end of a long call is no other
+                calls.append(_measure(level, self.around, frame - self.around, centres))
+        return calls
+
+    def finish(self) -> CallMeasures | None:
+        """What was measured; None where there was no pulse."""
+        calls = self.find_calls()
+        if not calls:
+            return None
+        hz = [(call.peak_hz, call.lowest_hz, call.highest_hz, call.frames) for call in calls]
         peak, lowest, highest, frames = np.median(np.array(hz), axis=0).tolist()
         return CallMeasures(
             peak_khz=round(peak / 1000, 2),
@@ -128,7 +157,7 @@ class CallMeter:
         for one in self._cuts:  # a call that lies across two instances is found in both
             if all(abs(one[1] - other[1]) > APART for other in apart):
                 apart.append(one)
-        self._cuts = apart[:MOST]
+        self._cuts = apart[: self.most]
 
     def _find_interval(self, duration: float) -> float | None:
         """The median time between pulses at least half as strong as the weakest that was measured, in ms.
@@ -143,20 +172,6 @@ class CallMeter:
         gaps = np.diff(calls[1:]) / self.config.frames_per_second
         gaps = gaps[gaps <= LONGEST_GAP_S]
         return round(float(np.median(gaps)) * 1000, 1) if len(gaps) else None
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One call; ``begin`` and ``end`` are frames from its pulse on, the last one behind it."""
-
-    peak_hz: float
-    lowest_hz: float
-    highest_hz: float
-    begin: int
-    end: int
-
-    def holds(self, frame: int) -> bool:
-        return self.begin - APART <= frame < self.end + APART
 
 
 def undo_pcen(cuts: NDArray[np.float32], config: FeatureConfig) -> NDArray[np.float32]:
@@ -183,11 +198,11 @@ def undo_pcen(cuts: NDArray[np.float32], config: FeatureConfig) -> NDArray[np.fl
     return level if np.isfinite(level).all() else np.nan_to_num(level)
 
 
-def _measure(level: NDArray[np.float32], at: int, centres: NDArray[np.float64]) -> _Call:
-    """Measure the pulse at frame ``at``. Shape: ``[T, M]``"""
+def _measure(level: NDArray[np.float32], at: int, first: int, centres: NDArray[np.float64]) -> Call:
+    """Measure the pulse at the cut's frame ``at``; the cut begins at the recording's ``first``. Shape: ``[T, M]``"""
     loudest = level.max(1)
-    first = max(at - APART, 0)
-    top = first + int(loudest[first : at + 2 * APART].argmax())
+    nearest = max(at - APART, 0)
+    top = nearest + int(loudest[nearest : at + 2 * APART].argmax())
     peak = float(loudest[top])
     noise = min(LEAST_OVER_NOISE, 0.6 * peak)
     begin, end = _find_run(loudest >= max(IN_TIME * peak, noise), top, 0)
@@ -195,7 +210,8 @@ def _measure(level: NDArray[np.float32], at: int, centres: NDArray[np.float64]) 
     least = max(IN_FREQUENCY * peak, noise)
     seen = slice(*_find_run(loudest >= least, top, 0))
     low, high = _find_run(level[seen].max(0) >= least, strongest, 2)
-    return _Call(float(centres[strongest]), float(centres[low]), float(centres[high - 1]), begin - at, end - at)
+    edges = float(centres[low]), float(centres[high - 1])
+    return Call(float(centres[strongest]), *edges, first + top, first + begin, first + end)
 
 
 def _find_run(is_in: NDArray[np.bool_], at: int, gap: int) -> tuple[int, int]:

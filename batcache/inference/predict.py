@@ -30,11 +30,11 @@ from batcache.inference.groups import group_scores, groups_of
 from batcache.inference.model_file import ModelFile, require_its_features
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_arrays
 from batcache.inference.recordings.candidates import Candidates, Recordings
-from batcache.inference.recordings.find import Found
 from batcache.inference.recordings.journal import Header, Journal, Scored
 from batcache.inference.recordings.judge import Judge, judge
 from batcache.inference.verdicts import LEARNT, Thresholds, columns_of, list_verdicts, write_verdicts
 from batcache.manifest.cells import UNKNOWN
+from batcache.manifest.find_recordings import Found
 from batcache.manifest.manifest import Clip
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
 from batcache.storage.exclusive import lock_file

@@ -2,8 +2,8 @@
 
 A CSV with a column that names recordings (``path``, ``filename`` or ``IN FILE``, then with ``FOLDER``) and one that
 names species (``AUTO ID``, ``species`` or ``MANUAL ID``); a ``*`` behind a header counts nothing. A cell may name
-several species, separated by ``;``. Species are named as the model names them, or by the first letters of both names:
-``PIPPIP`` or ``PIPI``. ``NoID`` and ``Noise`` are no species.
+several. They are called as the model calls them, or by any name in the table of names: Latin, in words, codes of six or
+four letters. A group leaves open which of its members is there; ``NoID`` and ``Noise`` name nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,21 +12,28 @@ from pathlib import Path, PurePosixPath
 
 from batcache.errors import ReviewError, count, list_some
 from batcache.manifest.table import place_of, read_table
+from batcache.species.cell import split_names
+from batcache.species.listed import names_of
+from batcache.species.resolve import Resolved
 from batcache.storage.spreadsheet import as_written
 
 _FILES = ("path", "filename", "in file")
 _SPECIES = ("auto id", "species", "manual id")
-_NO_SPECIES = {"", "noid", "no id", "noise", "none"}
+_REMEDY = "Correct them, or write them as the model does: `batcache info` lists its species"
 
 
 @dataclass(frozen=True)
 class OtherTable:
-    """What the other program says: species of each recording, by its place in the predictions.
+    """What the other program says of each recording, by its place in the predictions.
 
-    ``notes`` say which rows and names were not understood.
+    Attributes:
+        species_of: the species that are there.
+        groups_of: the members of each group, one of which is there.
+        notes: rows that are of no recording here, and what of the names is to be known.
     """
 
     species_of: Mapping[int, frozenset[str]]
+    groups_of: Mapping[int, tuple[frozenset[str], ...]]
     notes: tuple[str, ...]
 
 
@@ -34,7 +41,8 @@ def read_other(path: Path, recordings: Sequence[str], species: Sequence[str]) ->
     """Read another program's table on these recordings.
 
     Raises:
-        ManifestError: it cannot be read. ReviewError: it lacks a column, or names none of the recordings.
+        ManifestError: it cannot be read, or holds names that mean nothing or several species. ReviewError: it lacks a
+            column, or names none of the recordings.
     """
     columns, _, rows = read_table(path)
     at = {name.replace("*", "").strip().lower(): position for name, position in columns.items()}
@@ -43,10 +51,10 @@ def read_other(path: Path, recordings: Sequence[str], species: Sequence[str]) ->
         wanted = "a recording (path, filename or IN FILE)" if file is None else "species (AUTO ID or species)"
         raise ReviewError(place_of(path, 1), f"no column names {wanted}", "Rename one")
     folder = at.get("folder") if file == at.get("in file") else None
-    place, known = _find_places(recordings), _find_names(species)
-    found: dict[int, frozenset[str]] = {}
+    place = _find_places(recordings)
+    said: dict[int, tuple[str, ...]] = {}
+    first: dict[str, str] = {}
     unmatched: list[str] = []
-    unknown: dict[str, None] = {}
     for line, cells in rows:
         if len(cells) != len(columns):
             raise ReviewError(place_of(path, line), f"{len(cells)} cells, the header has {len(columns)}", "Correct it")
@@ -56,14 +64,18 @@ def read_other(path: Path, recordings: Sequence[str], species: Sequence[str]) ->
         if at_place is None:
             unmatched.append(name)
             continue
-        given = {one.strip() for one in as_written(cells[named]).split(";")}
-        there = {known.get(one.lower(), one) for one in given if one.lower() not in _NO_SPECIES}
-        unknown |= dict.fromkeys(there.difference(species))
-        found[at_place] = found.get(at_place, frozenset()) | there
-    if not found:
+        given = split_names(as_written(cells[named]))
+        said[at_place] = said.get(at_place, ()) + given
+        first = dict.fromkeys(given, f"line {line}") | first
+    if not said:
         finding = f"names none of the recordings that were judged ({list_some(unmatched)})"
         raise ReviewError(path, finding, "Pass a table of the same recordings")
-    return OtherTable(found, tuple(_list_notes(path, unmatched, unknown)))
+    resolved = names_of(tuple(species)).resolve(first, species, path, _REMEDY)
+    entries = {clip: [resolved.entries[name] for name in names] for clip, names in said.items()}
+    there = {clip: frozenset(one.name for one in of if one.kind == "species") for clip, of in entries.items()}
+    groups = {clip: tuple(one.members for one in of if one.kind == "group") for clip, of in entries.items()}
+    unknown = frozenset().union(*there.values()).difference(species)
+    return OtherTable(there, groups, tuple(_list_notes(path, unmatched, unknown, resolved)))
 
 
 def _find_places(recordings: Sequence[str]) -> dict[str, int]:
@@ -77,18 +89,10 @@ def _find_places(recordings: Sequence[str]) -> dict[str, int]:
     return unique | {path: i for i, path in enumerate(recordings)}
 
 
-def _find_names(species: Sequence[str]) -> dict[str, str]:
-    """The model's name by each way to write it, in lower case; codes that two species share are left out."""
-    codes: dict[str, set[str]] = {}
-    for name in species:
-        genus, _, rest = name.partition(" ")
-        for length in (2, 3):
-            codes.setdefault((genus[:length] + rest[:length]).lower(), set()).add(name)
-    return {code: next(iter(of)) for code, of in codes.items() if len(of) == 1} | {n.lower(): n for n in species}
-
-
-def _list_notes(path: Path, unmatched: Sequence[str], unknown: Iterable[str]) -> Iterable[str]:
+def _list_notes(path: Path, unmatched: Sequence[str], unknown: Iterable[str], resolved: Resolved) -> Iterable[str]:
     if unmatched:
         yield f"{count(len(unmatched), 'row')} of {path} not among the recordings judged: {list_some(unmatched)}"
     if names := sorted(unknown):
         yield f"{path} names what the model does not know: {list_some(names)}"
+    if decided := [f"{name} is {species}" for name, species in resolved.decided.items()]:
+        yield f"names in {path} that several species have, by those that the model knows: {list_some(decided)}"

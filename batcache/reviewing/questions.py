@@ -94,15 +94,24 @@ class Questions:
     @cached_property
     def disputed(self) -> tuple[tuple[int, str], ...]:
         """Clips and the species of which the other program says something else; where the model is surest, first."""
-        judged, said = self.judged, self.other.species_of if self.other else {}
+        judged, other = self.judged, self.other or OtherTable({}, {}, ())
         place = {name: c for c, name in enumerate(judged.species)}
         found: list[tuple[float, int, str]] = []
-        for clip, there in said.items():
-            for name in there.symmetric_difference(judged.claim(clip)) if judged.is_asked[clip] else ():
+        for clip in other.species_of:
+            for name in self._dispute(clip, other) if judged.is_asked[clip] else ():
                 c = place.get(name, -1)
                 far = 0.0 if c < 0 else abs(float(judged.predictions.scores[clip, c]) - float(judged.thresholds[c]))
                 found.append((-np.nan_to_num(far), clip, name))
         return tuple(one[1:] for one in sorted(found))
+
+    def _dispute(self, clip: int, other: OtherTable) -> set[str]:
+        """The species of which one says something else; of a group none of whose members is named, the likeliest."""
+        there, claim, groups = {*other.species_of[clip]}, {*self.judged.claim(clip)}, other.groups_of[clip]
+        scores = np.nan_to_num(self.judged.predictions.scores[clip], nan=-1.0)
+        score = dict(zip(self.judged.species, scores.tolist(), strict=True))
+        missing = [group & score.keys() for group in groups if not group & (there | claim)]
+        likeliest = {max(sorted(members), key=lambda name: score[name]) for members in missing if members}
+        return (there ^ claim).difference(*groups) | likeliest
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -1,11 +1,11 @@
 """A survey as a picture: species by night, site by site, and species by hour after sunset.
 
 A cell is how many recordings hold the species, its colour the share of all recordings. White with a dot is a night that
-was recorded and has none; hatched is a night without recordings, of which nothing is known. Of a survey longer than a
-season, nights in which no site was recorded are left out.
+was recorded and has none; a site has rows of what was found there; hatched is a night without recordings, of which
+nothing is known. Of a survey longer than a season, nights in which no site was recorded are left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,27 +38,35 @@ def draw_survey(counts: Counts, place: Path, model: str) -> None:
         RunError: the name ends in no kind of picture. OSError: the disk refuses.
     """
     totals = {name: sum(effort.holding[name] for effort in counts.nights.values()) for name in counts.species}
-    species = sorted((name for name in totals if totals[name]), key=lambda name: -totals[name]) or ["no bat found"]
+    species = sorted((name for name in totals if totals[name]), key=lambda name: -totals[name])
     nights = list_nights([night for _, night in counts.nights])
     panels = _panels(counts)
     known = [hour for _, hour in counts.hours]
     hours = range(min(known), max(known) + 1) if known else range(0)
     columns = max(len(nights), len(hours), 14)
     width = min(max(3.2 + _COLUMN * columns, 8), 20)
-    rows = [len(species) + 3] * (len(panels) + bool(hours))
+    of_panels = [_found(species, efforts.values()) for _, efforts in panels]
+    of_hours = _found(species, counts.hours.values())
+    rows = [len(names) + 3 for names in (*of_panels, *([of_hours] if hours else []))]
     with mpl.rc_context({"font.size": 8, "hatch.linewidth": 0.5, "axes.titlesize": 9}):
         figure = Figure(figsize=(width, _ROW * sum(rows) + 1.3), dpi=150, layout="constrained")
         axes = figure.subplots(max(len(rows), 1), 1, squeeze=False, height_ratios=rows or [1])[:, 0]
         labels = [_label(night, i, nights) for i, night in enumerate(nights)]
-        for panel, (title, efforts) in zip(axes, panels, strict=False):
+        for panel, (title, efforts), names in zip(axes, panels, of_panels, strict=False):
             held = [efforts.get(night) for night in nights]
-            _draw_panel(panel, title, "nights", species, held, labels)
+            _draw_panel(panel, title, "nights", names, held, labels)
         if hours:
             held = [_sum([effort for (_, h), effort in counts.hours.items() if h == hour]) for hour in hours]
             named = [f"{hour:+d}" if hour < 0 else str(hour) for hour in hours]
-            _draw_panel(axes[-1], "all sites, by hour after sunset (0: the first)", "hours", species, held, named)
+            _draw_panel(axes[-1], "all sites, by hour after sunset (0: the first)", "hours", of_hours, held, named)
         _explain(figure, model)
         save_figure(figure, place)
+
+
+def _found(species: Sequence[str], efforts: Iterable[Effort]) -> list[str]:
+    """Those of these species that some effort found, in their order."""
+    found = {name for effort in efforts for name, recordings in effort.holding.items() if recordings}
+    return [name for name in species if name in found] or ["no bat found"]
 
 
 def _panels(counts: Counts) -> list[tuple[str, dict[date, Effort]]]:

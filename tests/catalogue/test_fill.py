@@ -3,8 +3,8 @@
 import pytest
 
 from batcache.catalogue.fill import Columns, Said, choose_columns, fill
-from batcache.catalogue.species.resolve import Names
-from batcache.catalogue.species.table import read_entries
+from batcache.species.resolve import Names
+from batcache.species.table import read_entries
 
 NAMES = Names(read_entries())
 COLUMNS = Columns(("Myotis myotis", "Myotis nattereri", "Nyctalus noctula"), {})

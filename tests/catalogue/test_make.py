@@ -5,6 +5,7 @@ import struct
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -162,6 +163,18 @@ def test_a_triggered_audiomoth_and_what_cannot_be_read_are_rejected_by_name(card
     report = make(species=("Pippip",))
     assert "AudioMoth" in report.rejected["card/20240412_221003T.WAV"] and "card/broken.wav" in report.rejected
     assert list(rows()) == ["20240412_221003.WAV"]
+
+
+def test_recordings_of_nothing_but_one_value_are_named_wherever_a_second_would_stand(card, make, rows) -> None:
+    folder = card("a.wav", "late.wav", "off.wav", "quiet.wav", seconds=0.1)
+    for name, value in (("off.wav", 7), ("quiet.wav", 0), ("late.wav", 0)):
+        samples = np.full(25_600, value, "<i2")
+        samples[-1] += name == "late.wav"
+        (folder / name).write_bytes((folder / name).read_bytes()[:44] + samples.tobytes())
+    report = make(species=("Pippip",))
+    assert report.constant == ("card/off.wav", "card/quiet.wav")
+    noted = {name for name, row in rows().items() if "holds nothing but one value" in row["notes"]}
+    assert noted == {"off.wav", "quiet.wav"}
 
 
 def test_a_factor_that_is_not_known_is_not_written(card, make, rows) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.command import batcache
@@ -45,6 +46,14 @@ def test_it_says_what_it_made_and_what_comes_next(card: Path) -> None:
     assert lines[2].startswith("card/mill/MILL_20240412_221003.wav,MILL 2024-04-12,1,,,1,2024-04-12T22:10:03,")
     built = batcache("build", "--csv", "data.csv", "--dry-run", cwd=card)
     assert built.returncode == 0 and built.stdout.count("\nbuild ") == 3
+
+
+def test_recordings_without_a_sound_are_counted_and_three_are_named(write_wav, tmp_path: Path) -> None:
+    for name in "abcd":
+        write_wav(f"card/{name}.wav", np.zeros(4000))
+    done = batcache("manifest", "card", "-o", "data.csv", "--species", "Pippip", cwd=tmp_path)
+    said = "4 recordings with nothing but one value, so with no sound: card/a.wav, card/b.wav, card/c.wav and 1 more"
+    assert done.returncode == 0 and said in " ".join(done.stderr.split()), done.stderr
 
 
 def test_an_error_is_one_line_and_writes_nothing(card: Path) -> None:

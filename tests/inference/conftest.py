@@ -9,7 +9,7 @@ import torch
 
 from batcache.inference.model_file import ModelFile, open_model
 from batcache.inference.predict import PredictReport, predict
-from batcache.inference.recordings.find import find_recordings
+from batcache.manifest.find_recordings import find_recordings
 from tests.small_world import write_recordings
 
 CPU = torch.device("cpu")

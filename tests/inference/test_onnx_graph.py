@@ -19,8 +19,8 @@ from batcache.inference.onnx.export import make_onnx
 from batcache.inference.onnx.model import Functions
 from batcache.inference.predict import predict
 from batcache.inference.predictions import Predictions
-from batcache.inference.recordings.find import find_recordings
 from batcache.inference.torch_model import open_checkpoint
+from batcache.manifest.find_recordings import find_recordings
 from batcache.model.checkpoint import save_checkpoint
 from batcache.model.heads import BAT_HEADS
 from tests.conftest import noise, tone

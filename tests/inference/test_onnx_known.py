@@ -13,10 +13,10 @@ from batcache.inference.calibration.profile import profile_path
 from batcache.inference.model_file import open_model
 from batcache.inference.onnx.export import export_model
 from batcache.inference.predict import PredictReport, predict
-from batcache.inference.recordings.find import find_recordings
 from batcache.inference.recordings.journal import NAME
 from batcache.inference.torch_model import open_checkpoint
 from batcache.inference.verdicts import LEARNT
+from batcache.manifest.find_recordings import find_recordings
 from batcache.model.checkpoint import save_checkpoint
 from batcache.model.provenance import TrainedOn, shorten_content
 from tests.conftest import noise, tone

@@ -16,8 +16,8 @@ from batcache.inference.onnx.export import export_model
 from batcache.inference.onnx.model import OnnxFile
 from batcache.inference.predict import PredictReport, predict
 from batcache.inference.recordings.choose import choose_recordings
-from batcache.inference.recordings.find import find_recordings
 from batcache.inference.torch_model import CheckpointFile, open_checkpoint
+from batcache.manifest.find_recordings import find_recordings
 from batcache.model.checkpoint import save_checkpoint
 from batcache.model.provenance import HeldOut
 from tests.conftest import noise, tone

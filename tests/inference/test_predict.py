@@ -19,8 +19,8 @@ from batcache.inference.predictions import read_predictions
 from batcache.inference.recordings import framed
 from batcache.inference.recordings import judge as judging
 from batcache.inference.recordings.choose import choose_recordings
-from batcache.inference.recordings.find import find_recordings
 from batcache.inference.verdicts import LEARNT
+from batcache.manifest.find_recordings import find_recordings
 from batcache.model.checkpoint import save_checkpoint
 from batcache.store.open import open_store
 from tests.conftest import noise

@@ -151,6 +151,47 @@ def test_disagreements_with_another_table_come_first_the_surest_of_the_model_fir
 
 
 @pytest.mark.parametrize(
+    ("written", "disputed"),
+    [
+        ("PIPPIP", {2}),
+        ("PiPi", {2}),
+        ("Noctule", {1}),
+        ("Großer Abendsegler", {1}),
+        ("Pipistrellus pygmaeus", {"Pipistrellus pygmaeus"}),
+        ("MYMY", set()),  # of the two that are called so, the model knows one
+        ("MYOSP", set()),
+        ("Plecotus", set()),  # of which the model knows none
+        ("Nyctalus", {1}),
+        ("Nyctaloid, PIPPIP", {1, 2}),
+        ("NoID", set()),
+        ("Noise", set()),
+        ("", set()),
+    ],
+)
+def test_another_program_names_species_as_the_table_of_names_does(
+    written: str, disputed: set[int | str], tmp_path: Path
+) -> None:
+    """Where the model says Myotis myotis: of what both agree on, and of Myotis myotis itself, nothing is asked here."""
+    folder = write_folder(tmp_path / "p", scores(1, r0c0=0.9, r0c1=0.3, r0c2=0.2), ["a.wav"])
+    write_csv(tmp_path / "id.csv", ["path", "species"], [["a.wav", written]])
+    judged = read_folder(folder)
+    other = read_other(tmp_path / "id.csv", judged.paths, judged.species)
+    asked = {name for _, name in Questions(judged, 0, other).disputed}
+    assert asked - {SPECIES[0]} == {name if isinstance(name, str) else SPECIES[name] for name in disputed}
+    agrees = written in ("MYMY", "MYOSP")
+    assert (SPECIES[0] in asked) == (not agrees)
+
+
+def test_names_that_mean_nothing_are_told_with_the_nearest_and_their_line(tmp_path: Path) -> None:
+    rows = [["a.wav", "PIPPIP"], ["b.wav", "Pipistrelus pipistrelus"], ["gone.wav", "xyzzy"]]
+    write_csv(tmp_path / "id.csv", ["path", "species"], rows)
+    with pytest.raises(BatcacheError) as raised:
+        read_other(tmp_path / "id.csv", ["a.wav", "b.wav"], SPECIES)
+    said = "1 name not known: 'Pipistrelus pipistrelus' (line 3: did you mean Pipistrellus pipistrellus?)"
+    assert said in str(raised.value) and "--species" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
     ("header", "row", "said"),
     [
         (["name", "species"], ["a", "x"], "no column names a recording"),

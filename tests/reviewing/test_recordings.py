@@ -18,7 +18,7 @@ from batcache.inference.recordings.journal import Scored
 from batcache.reviewing.picture import COLUMNS, draw_png
 from batcache.reviewing.recordings import DRAWN, CachedRecordings, JudgedFiles, Span
 from batcache.reviewing.strongest import find_strongest
-from tests.reviewing.made import describe, write_calls
+from tests.reviewing.made import RATE, describe, write_calls
 from tests.small_world import SmallWorld
 
 
@@ -49,6 +49,22 @@ def test_a_call_is_drawn_and_heard_at_its_true_frequency_and_time(tmp_path: Path
         heard, rate = soundfile.read(io.BytesIO(slow_down(path, row, 0.55, 0.3, DRAWN.fmin, slower)))
         assert len(heard) / rate == pytest.approx(0.3 * slower, rel=1e-3)
         assert loudest_hz(heard, rate) == pytest.approx(45_000 / slower, rel=0.01)
+    files.close()
+
+
+def test_a_pulse_is_as_long_as_the_call_though_pcen_grows_used_to_it(tmp_path: Path) -> None:
+    """As in the table of predictions: horseshoe bats hold a tone for longer than the level of PCEN stays."""
+    samples = 0.001 * np.random.default_rng(0).standard_normal(RATE)
+    tone = 0.3 * np.hanning(400)[:200]
+    length = round(0.05 * RATE)
+    held = np.concatenate([tone, np.full(length - 400, 0.3), tone[::-1]])
+    for at in (0.6, 0.8):
+        samples[round(at * RATE) :][:length] += held * np.sin(2 * np.pi * 82_000 * np.arange(length) / RATE)
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="PCM_16")
+    files = open_files(tmp_path)
+    pulses = find_strongest(files.read_span("a.wav", 0.0, 1.0))
+    assert [pulse.duration_ms for pulse in pulses] == pytest.approx([50, 50], abs=3)
+    assert [pulse.peak_khz for pulse in pulses] == pytest.approx([82, 82], rel=0.02)
     files.close()
 
 
@@ -101,8 +117,9 @@ def test_a_call_of_three_frames_stays_in_sight_in_a_picture_of_ten_seconds() -> 
 
 def test_the_strongest_pulses_are_found_and_nothing_in_what_lasts() -> None:
     frames = np.full((1000, 128), 0.05, np.float32)
-    for at, band, height in ((200, 40, 3.0), (500, 90, 5.0), (506, 90, 4.0)):
-        frames[at : at + 4, band - 1 : band + 2] += height
+    for at, band, height in ((200, 40, 3.0), (500, 90, 5.0), (506, 90, 1.0)):
+        frames[at : at + 4, band - 1 : band + 2] += height / 2
+        frames[at : at + 4, band] += height / 2
     frames[:, 10] = 2.0
     pulses = find_strongest(Span(frames, 1.0, FeatureConfig()))
     centres = band_edges_hz(FeatureConfig())[:, 1] / 1000

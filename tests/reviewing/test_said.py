@@ -89,3 +89,17 @@ def test_a_name_that_is_not_known_is_asked_for_twice_and_the_near_one_offered() 
     with pytest.raises(ReviewError, match=r"Did you mean Myotis myotis\?"):
         read_names("Myotis miotis", known)
     assert read_names("Myotis miotis", known, is_sure=True) == ("Myotis miotis",)
+
+
+def test_a_name_of_any_kind_is_taken_as_the_model_has_it_else_as_latin() -> None:
+    known = ["Common pipistrelle", "Myotis myotis"]
+    assert read_names("pippip; MYMY; Nycnoc", known) == ("Common pipistrelle", "Myotis myotis", "Nyctalus noctula")
+    for typed, said in (
+        ("Noise", "Noise is no species"),
+        ("MYMY", "MYMY is either of Myotis myotis, Myotis mystacinus"),
+    ):
+        with pytest.raises(ReviewError, match=said):
+            read_names(typed, ["A"], is_sure=True)
+    with pytest.raises(ReviewError, match=r"MYOSP is a group of species\. Press Enter again"):
+        read_names("MYOSP", known)
+    assert read_names("MYOSP", known, is_sure=True) == ("Myotis sp.",)

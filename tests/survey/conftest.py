@@ -11,7 +11,7 @@ from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.inference.calibration.platt import logits_of
 from batcache.inference.model_file import ModelFile, open_model
 from batcache.inference.predict import predict
-from batcache.inference.recordings.find import find_recordings
+from batcache.manifest.find_recordings import find_recordings
 from batcache.model.checkpoint import load_checkpoint, save_checkpoint
 from batcache.model.provenance import HeldOut
 from tests.small_world import CPU, SmallWorld, write_recordings

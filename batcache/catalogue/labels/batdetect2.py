@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from batcache.catalogue.labels.label import Label, split_names
+from batcache.catalogue.labels.label import Label
 from batcache.catalogue.labels.sheet import Sheet
 from batcache.errors import ManifestError
+from batcache.species.cell import split_names
 
 _GENERIC = frozenset({"bat", "echolocation", "unknown", "generic"})
 

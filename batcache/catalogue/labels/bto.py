@@ -5,8 +5,9 @@ All of it was said by a program; what is below a probability of 0.5, which the B
 
 from collections.abc import Iterator
 
-from batcache.catalogue.labels.label import Label, split_names
+from batcache.catalogue.labels.label import Label
 from batcache.catalogue.labels.sheet import Sheet
+from batcache.species.cell import split_names
 
 _FILE = ("original.file.name", "original file name", "filename", "recording.file.name")
 _NAME = ("scientific.name", "scientific_name", "species")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 from batcache.catalogue.labels.label import Label
-from batcache.catalogue.species.resolve import Names
+from batcache.species.resolve import Names
 
 
 def read_folders(recordings: Iterable[str], names: Names) -> Iterator[Label]:

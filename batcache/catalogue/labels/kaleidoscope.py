@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from datetime import date, datetime, time
 
-from batcache.catalogue.labels.label import Label, split_names
+from batcache.catalogue.labels.label import Label
 from batcache.catalogue.labels.sheet import Row, Sheet
+from batcache.species.cell import split_names
 
 _MANUAL = ("manual id", "manual_id")
 _AUTO = ("auto id", "auto_id", "top1match", "top 1 match")

@@ -5,8 +5,9 @@ A column ``folder`` is the recording's. Times, where they are given as ``start_s
 
 from collections.abc import Iterator
 
-from batcache.catalogue.labels.label import Label, split_names
+from batcache.catalogue.labels.label import Label
 from batcache.catalogue.labels.sheet import Sheet
+from batcache.species.cell import split_names
 
 _FILE = ("filename", "file", "file name", "file_name", "recording", "path", "filepath", "file path", "wav", "audio",
          "in file", "original file name", "audio recording name", "dateiname", "datei", "aufnahme", "fichier",

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from batcache.catalogue.labels.label import Label, split_names
+from batcache.catalogue.labels.label import Label
 from batcache.catalogue.labels.sheet import Row, Sheet
+from batcache.species.cell import split_names
 
 _BEGIN, _END, _OFFSET = "begin time (s)", "end time (s)", "file offset (s)"
 _FILE = ("begin path", "begin file", "in file", "file")

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from batcache.catalogue.labels.label import Label, split_names
+from batcache.catalogue.labels.label import Label
 from batcache.catalogue.labels.sheet import Sheet
+from batcache.species.cell import split_names
 
 _MANUAL = ("species manual id", "species_manual_id", "user|manualidspp2")
 _AUTO = ("sppaccp", "species auto id", "~spp")

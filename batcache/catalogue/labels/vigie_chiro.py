@@ -5,8 +5,9 @@ Times are true seconds. The validator's word counts, else the observer's.
 
 from collections.abc import Iterator
 
-from batcache.catalogue.labels.label import Label, split_names
+from batcache.catalogue.labels.label import Label
 from batcache.catalogue.labels.sheet import Sheet
+from batcache.species.cell import split_names
 
 _FILE = "nom du fichier"
 _PERSONS = ("validateur_taxon", "observateur_taxon")

@@ -26,7 +26,8 @@ def review(
         Path | None,
         typer.Option(
             metavar="OTHER.csv",
-            help="Another program's table (path or IN FILE; AUTO ID or species): where it disagrees is asked first.",
+            help="Another program's table (path or IN FILE; AUTO ID or species, of any name or code): where it "
+            "disagrees is asked first.",
             show_default=False,
         ),
     ] = None,

@@ -36,15 +36,16 @@ def convert(
 
     kaleidoscope: id.csv with its 44 columns; species as codes (PIPPIP), a group or an unknown bat as NoID, no bat as
     Noise. raven: a selection table for each recording, and all.txt for all of them opened in the order of sequence.txt.
-    audacity: label files with frequencies. aoef: a prediction set for Whombat; needs pip install 'batcache[formats]'.
-    nabat: the columns of a bulk upload, of which those that only the surveyor knows are left empty. guano: copies of
-    the recordings with Species Auto ID in their metadata; the recordings stay as they are. csv: a row for each
-    recording, as people read it; --excel the same for a double click in Excel where numbers have a decimal comma.
+    audacity: label files with frequencies. aoef: a prediction set for Whombat, and annotations of what was reviewed;
+    needs pip install 'batcache[formats]'. nabat: the columns of a bulk upload, of which those that only the surveyor
+    knows are left empty. guano: copies of the recordings with Species Auto ID in their metadata; the recordings stay as
+    they are. csv: a row for each recording, as people read it; --excel the same for a double click in Excel where
+    numbers have a decimal comma.
 
     Species are those that predict found, or that a corrected predictions.csv names; manual ids those of the newest
-    reviewed.csv of a review. Half seconds whose evidence reaches
-    a species' threshold are joined to spans. Times and frequencies in raven and audacity, and Kaleidoscope's
-    DURATION, are those of the file's header, as these programs read it; all others are the bat's.
+    reviewed.csv of a review. Half seconds whose evidence reaches a species' threshold are joined to spans. Times and
+    frequencies in raven and audacity, and Kaleidoscope's DURATION, are those of the file's header, as these programs
+    read it; all others are the bat's.
 
     Example: batcache convert predictions --to kaleidoscope,raven,guano
     """

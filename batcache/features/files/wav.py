@@ -48,19 +48,25 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Wav:
-    """What a WAV says of its samples, and the chunks that say something of the recording.
+    """What a WAV says of its samples, and its chunks.
 
     ``form`` is the content of the ``fmt `` chunk, ``start`` and ``length`` are where the samples lie, in bytes.
-    ``warning`` says what of the header was not believed, ``unread`` what could not be read beside the samples.
+    ``chunks`` are all in their order, that of the samples as long as they are. ``warning`` says what of the header was
+    not believed, ``unread`` what could not be read beside the samples.
     """
 
     form: bytes
     format: Format
     start: int
     length: int
-    tags: tuple[Chunk, ...]
+    chunks: tuple[Chunk, ...]
     warning: str
     unread: str
+
+    @property
+    def tags(self) -> tuple[Chunk, ...]:
+        """The chunks that say something of the recording."""
+        return tuple(chunk for chunk in self.chunks if chunk.name in TAGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +115,9 @@ def read_wav(file: BinaryIO, size: int) -> Wav:
         length, warning = decide_end(Sizes(data.start, claimed, riff_end, size, first, ends_well, guano))
     if length < read.block:
         raise HeaderError(f"holds no samples ({length} bytes are less than one)", COPY_AGAIN)
-    tags = tuple(chunk for chunk in (*before.chunks, *behind.chunks) if chunk.name in TAGS)
+    chunks = (*before.chunks[:-1], Chunk(data.name, data.start, length, length), *behind.chunks)
     warnings = "; ".join(filter(None, (read.warning, warning)))
-    return Wav(form, read, data.start, length, tags, warnings, behind.remark)
+    return Wav(form, read, data.start, length, chunks, warnings, behind.remark)
 
 
 def _look_behind(file: BinaryIO, start: int, claimed: int, size: int, riff_end: int | None) -> Walk:

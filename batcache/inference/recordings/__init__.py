@@ -1,1 +1,1 @@
-"""New recordings: found, looked at, framed and judged, and what was done kept."""
+"""New recordings: looked at, framed and judged, and what was done kept."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batcache.inference.model_file import ModelFile, require_its_features
-from batcache.inference.recordings.find import Found
+from batcache.manifest.find_recordings import Found
 from batcache.manifest.manifest import Clip, Manifest
 from batcache.progress import OnProgress, ignore_progress
 from batcache.storage.place import Place

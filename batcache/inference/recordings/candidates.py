@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from batcache.errors import AudioError
 from batcache.inference.model_file import ModelFile
 from batcache.inference.recordings.cached import Cached
-from batcache.inference.recordings.find import Found
 from batcache.inference.recordings.framed import Framed, compute_framed, read_framed
 from batcache.inference.recordings.journal import Journal
+from batcache.manifest.find_recordings import Found
 from batcache.storage.listing import is_there
 from batcache.store.build.compute import FrameMaker
 from batcache.store.build.plan import Placed

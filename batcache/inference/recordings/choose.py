@@ -7,7 +7,7 @@ from batcache.errors import PredictError
 from batcache.inference.model_file import ModelFile
 from batcache.inference.recordings.cached import build_cached, open_cached
 from batcache.inference.recordings.candidates import Recordings
-from batcache.inference.recordings.find import find_recordings
+from batcache.manifest.find_recordings import find_recordings
 from batcache.progress import OnProgress, ignore_progress
 from batcache.storage.listing import is_file, is_there
 from batcache.storage.place import Place, is_remote, parse_place

@@ -1,8 +1,11 @@
-"""AOEF, the format of soundevent and Whombat: a prediction set, written by soundevent itself.
+"""AOEF, the format of soundevent and Whombat: a prediction set and, where a person has looked, an annotation set.
+
+Both are written by soundevent itself.
 
 A recording is a clip with its species and their scores as tags; where a species is found is a sound event, a box where
 its frequencies are known and an interval of time where not. Times, rates and frequencies are true ones: AOEF knows time
-expansion. The same predictions get the same identifiers.
+expansion. The same predictions get the same identifiers. Of a recording that a person has looked at, the clip is
+annotated with the species that are in it, and with a note where that is no bat.
 """
 
 from pathlib import Path
@@ -31,7 +34,9 @@ def require_soundevent() -> None:
 
 
 def write_aoef(judged: Judged, folder: Path) -> Written:
-    """Write ``predictions.json``; paths in it start from the folder that was judged.
+    """Write ``predictions.json`` and, where a person has looked at recordings, ``annotations.json``.
+
+    Paths in them start from the folder that was judged.
 
     Raises:
         SurveyError: soundevent is not installed.
@@ -42,18 +47,29 @@ def write_aoef(judged: Judged, folder: Path) -> Written:
     from soundevent.io.aoef import to_aeof
 
     root = Path(judged.root).absolute()
+    clips = {one.path: _clip(judged, root, one) for one in judged.recordings}
     predictions = data.PredictionSet(
         uuid=_name(judged, "predictions"),
         name=f"batcache: {judged.folder.name}",
         description=f"Species by {judged.model}, each at and above its own threshold",
-        clip_predictions=[_predict(judged, root, recording) for recording in judged.recordings],
+        clip_predictions=[_predict(judged, clips[one.path], one) for one in judged.recordings],
+    )
+    looked_at = [_annotate(judged, clips[one.path], one) for one in judged.recordings if one.manual is not None]
+    annotations = data.AnnotationSet(
+        uuid=_name(judged, "annotations"),
+        name=f"batcache: {judged.folder.name}",
+        description=f"What a person found in recordings that {judged.model} had judged",
+        clip_annotations=looked_at,
     )
     place = folder / "predictions.json"
     write_file(place, to_aeof(predictions, audio_dir=root).model_dump_json(exclude_none=True).encode())
+    if looked_at:
+        content = to_aeof(annotations, audio_dir=root).model_dump_json(exclude_none=True)
+        write_file(folder / "annotations.json", content.encode())
     return Written(place)
 
 
-def _predict(judged: Judged, root: Path, recording: Recording) -> Any:
+def _clip(judged: Judged, root: Path, recording: Recording) -> Any:
     from soundevent import data
 
     heard = data.Recording(
@@ -68,16 +84,34 @@ def _predict(judged: Judged, root: Path, recording: Recording) -> Any:
         latitude=recording.latitude,
         longitude=recording.longitude,
     )
-    clip = data.Clip(
+    return data.Clip(
         uuid=_name(judged, recording.path, "clip"), recording=heard, start_time=0, end_time=recording.duration_s
     )
-    spans = [span for span in find_spans(judged, recording) if span.score is not None or span.label in recording.groups]
+
+
+def _annotate(judged: Judged, clip: Any, recording: Recording) -> Any:
+    from soundevent import data
+
+    manual = recording.manual or ()
+    note = data.Note(uuid=_name(judged, recording.path, "note"), message="no bat")
+    return data.ClipAnnotation(
+        uuid=_name(judged, recording.path, "annotation"),
+        clip=clip,
+        tags=[_tag(name) for name in manual],
+        notes=[] if manual else [note],
+    )
+
+
+def _predict(judged: Judged, clip: Any, recording: Recording) -> Any:
+    from soundevent import data
+
+    spans = [span for span in find_spans(judged, recording) if not span.is_manual and span.label != NO_ID]
     said = [(name, judged.score(recording, name)) for name in recording.species]
     return data.ClipPrediction(
         uuid=_name(judged, recording.path, "prediction"),
         clip=clip,
         tags=[data.PredictedTag(tag=_tag(name), score=score) for name, score in said],
-        sound_events=[_event(judged, heard, recording, number, span) for number, span in enumerate(spans)],
+        sound_events=[_event(judged, clip.recording, recording, number, span) for number, span in enumerate(spans)],
     )
 
 

@@ -2,7 +2,8 @@
 
 A label is two lines: start and end in seconds with the text, then a backslash with the lowest and the highest frequency
 in Hz, -1 where none is claimed. Both are those of the file's header, as Audacity reads it. The text is the species and
-the recording's score. A recording without a label has an empty file.
+the recording's score. What a person found is a label of its own, over the whole recording. A recording without a label
+has an empty file.
 """
 
 from pathlib import Path
@@ -24,7 +25,11 @@ def write_audacity(judged: Judged, folder: Path) -> Written:
     """
     for recording in judged.recordings:
         path = folder / f"{recording.path}.txt"
-        labels = [_label(path, span, recording) for span in find_spans(judged, recording)]
+        spans = [span for span in find_spans(judged, recording) if not span.is_manual]
+        if recording.manual is not None:
+            found = "; ".join(recording.manual) or "no bat"
+            spans.append(Span(f"Manual ID: {found}", 0.0, recording.duration_s))
+        labels = [_label(path, span, recording) for span in spans]
         write_file(path, "".join(labels).encode())
     return Written(folder, len(judged.recordings))
 

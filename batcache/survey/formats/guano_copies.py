@@ -3,7 +3,8 @@
 A copy is the recording byte for byte but for its ``guan`` chunk (and the size in its head): samples, WAMD, LIST, bext
 and all else stay. Of a GUANO that is there, only the lines ``Species Auto ID``, ``Species Manual ID`` where a person
 looked, and two of batcache's own are written, the others stand as they are. Species are codes of six letters, the one
-with the highest score first, as some readers take only that.
+with the highest score first, as some readers take only that. A file beside the copies keeps them from being judged or
+listed as recordings when the folder around them is.
 """
 
 import os
@@ -11,16 +12,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from batcache.errors import SurveyError
-from batcache.storage.disk import replacing, require_room
-from batcache.storage.listing import is_file, is_there
-from batcache.survey.formats.codes import say_manual, say_nothing, six_letters
-from batcache.survey.formats.riff import read_layout, write_copy
+from batcache.manifest.find_recordings import COPIES
+from batcache.storage.disk import replacing, require_room, write_file
+from batcache.storage.listing import is_file, is_folder, is_there, list_folder
+from batcache.survey.formats.codes import say_manual, say_nothing, to_codes
+from batcache.survey.formats.wav_copy import read_layout, write_copy
 from batcache.survey.formats.written import Written
 from batcache.survey.judged import Judged, Recording
 
 VERSION = "GUANO|Version"
 AUTO_ID, MANUAL_ID = "Species Auto ID", "Species Manual ID"
 SCORES, MODEL = "batcache|Scores", "batcache|Model"
+_NOTE = b"""Copies of recordings, with the species that batcache has found in their GUANO.
+While this file lies here, batcache takes them for recordings only where this folder itself is named.
+"""
 
 
 def write_guano(judged: Judged, folder: Path) -> Written:
@@ -33,7 +38,9 @@ def write_guano(judged: Judged, folder: Path) -> Written:
     """
     sources = _find_sources(judged, folder)
     require_room(folder, sum(path.stat().st_size for path in sources.values()), "Free some space, or pass another -o")
-    codes, left_out = six_letters(judged.thresholds), {}
+    if not is_folder(folder) or not list_folder(folder, "*"):  # else recordings of one's own may lie there too
+        write_file(folder / COPIES, _NOTE)
+    codes, left_out = to_codes(judged.thresholds), {}
     for recording in judged.recordings:
         try:
             copy_with_guano(sources[recording.path], folder / recording.path, _lines_of(judged, recording, codes))
@@ -53,8 +60,8 @@ def copy_with_guano(source: Path, target: Path, lines: Mapping[str, str]) -> Non
         layout = read_layout(original)
         there = b""
         if layout.guano is not None:
-            original.seek(layout.guano.start + 8)
-            there = original.read(layout.guano.length)
+            original.seek(layout.guano.start)
+            there = original.read(layout.guano.there)
         with replacing(target) as copy:
             write_copy(original, copy, layout, edit_guano(there, lines))
     status = source.stat()

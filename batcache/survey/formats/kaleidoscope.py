@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from batcache.storage.disk import write_file
 from batcache.storage.spreadsheet import to_csv
-from batcache.survey.formats.codes import say_manual, say_nothing, six_letters
+from batcache.survey.formats.codes import say_manual, say_nothing, to_codes
 from batcache.survey.formats.written import Written
 from batcache.survey.judged import Judged, Recording
 
@@ -33,7 +33,7 @@ def write_kaleidoscope(judged: Judged, folder: Path) -> Written:
     Raises:
         OSError: the disk refuses.
     """
-    codes = six_letters(judged.thresholds)
+    codes = to_codes(judged.thresholds)
     rows = [_row_of(judged, recording, codes) for recording in judged.recordings]
     table = [COLUMNS, *([row.get(name, "") for name in COLUMNS] for row in rows)]
     write_file(folder / "id.csv", to_csv(table, line_end="\r\n"))

@@ -6,7 +6,6 @@ only the surveyor knows is empty: the GRTS cell, who surveyed, the lists of spec
 takes ``batcache`` for a software is not known.
 """
 
-import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from importlib.resources import files
@@ -15,13 +14,12 @@ from typing import Any
 
 import yaml
 
+from batcache.species.codes import nabat_code
 from batcache.storage.disk import write_file
 from batcache.storage.spreadsheet import to_csv
-from batcache.survey.formats.codes import NOISE, say_nothing
+from batcache.survey.formats.codes import NOISE, say_nothing, to_codes
 from batcache.survey.formats.written import Written
 from batcache.survey.judged import Judged, Recording
-
-_BINOMIAL = re.compile(r"([A-Z][a-zë]+) ([a-z-]+)")
 
 
 def write_nabat(judged: Judged, folder: Path) -> Written:
@@ -54,8 +52,8 @@ def _facts_of(
         "first_time": first,
         "last_time": last,
         "software": "batcache",
-        "auto_id": _code(recording.species[0], template) if recording.species else nothing,
-        "manual_id": "" if manual is None else _code(manual[0], template) if manual else template["noise"],
+        "auto_id": _code(recording.species[0]) if recording.species else nothing,
+        "manual_id": "" if manual is None else _code(manual[0]) if manual else template["noise"],
         "name": PurePosixPath(recording.path).name,
         "time": "" if recording.time is None else _say(recording.time),
         "recorder": recording.recorder,
@@ -76,7 +74,5 @@ def _say(time: datetime) -> str:
     return f"{time:%Y-%m-%dT%H:%M:%S}"
 
 
-def _code(species: str, template: Mapping[str, Any]) -> str:
-    """The code of four letters; what is no name of two words stands as it is."""
-    match = _BINOMIAL.fullmatch(species)
-    return str(template["codes"].get(species, species if match is None else (match[1][:2] + match[2][:2]).upper()))
+def _code(species: str) -> str:
+    return to_codes([species], nabat_code)[species]

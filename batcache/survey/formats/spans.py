@@ -16,7 +16,8 @@ class Span:
     """A stretch of a recording, in true seconds, and what is said to be in it.
 
     ``score`` is the recording's, ``evidence`` the highest of the stretch; None where there is none. ``low_hz`` and
-    ``high_hz`` are those of the recording's strongest calls, where they are known to be of this species.
+    ``high_hz`` are those of the recording's strongest calls, where they are known to be of this species. ``is_manual``
+    is what only a person found.
     """
 
     label: str
@@ -26,6 +27,7 @@ class Span:
     evidence: float | None = None
     low_hz: float | None = None
     high_hz: float | None = None
+    is_manual: bool = False
 
 
 def find_spans(judged: Judged, recording: Recording) -> list[Span]:
@@ -36,8 +38,9 @@ def find_spans(judged: Judged, recording: Recording) -> list[Span]:
     """
     spans = [span for name in recording.species for span in _spans_of(judged, recording, name)]
     whole = [*recording.groups, *([NO_ID] if recording.verdict == UNKNOWN_BAT else [])]
-    whole += [name for name in recording.manual or () if name not in recording.species]
-    return spans + [Span(name, 0.0, recording.duration_s) for name in whole]
+    manual = [name for name in recording.manual or () if name not in recording.species]
+    spans += [Span(name, 0.0, recording.duration_s) for name in whole]
+    return spans + [Span(name, 0.0, recording.duration_s, is_manual=True) for name in manual]
 
 
 def _spans_of(judged: Judged, recording: Recording, species: str) -> Iterator[Span]:

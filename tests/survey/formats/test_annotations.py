@@ -13,7 +13,7 @@ from batcache.survey.formats.raven import COLUMNS, ENDING, write_raven
 from batcache.survey.formats.spans import find_spans
 from batcache.survey.judged import Judged, read_judged
 from tests.survey.formats.conftest import FOUND, GROUP, NOTHING, SAID, TWO, write_recordings
-from tests.survey.predicted_folder import Said, write_predicted, write_reviewed
+from tests.survey.predicted_folder import SPECIES, Said, write_predicted, write_reviewed
 
 
 def read_raven(path: Path) -> list[dict[str, str]]:
@@ -139,3 +139,14 @@ def test_crowsetta_reads_ravens_and_audacitys_tables(judged: Judged, tmp_path: P
     labels = bbox.AudBBox.from_file(tmp_path / "audacity" / f"{FOUND}.txt").df
     assert labels["label"].tolist() == ["Pipistrellus pipistrellus 0.90"] * 2
     assert labels["end_time_s"].tolist() == [1.0, 1.75] and labels["high_freq_hz"].tolist() == [60_250.0] * 2
+
+
+def test_what_a_person_found_is_a_label_of_audacity_over_the_whole_recording(predictions: Path, tmp_path: Path) -> None:
+    found = {"Myotis nattereri": 1, "Nyctalus noctula": 1}
+    write_reviewed(predictions, {FOUND: found, NOTHING: dict.fromkeys(SPECIES, 0)})
+    write_audacity(read_judged(predictions), tmp_path)
+    lines = {name: (tmp_path / f"{name}.txt").read_text().split("\n")[::2] for name in (FOUND, NOTHING, TWO)}
+    assert lines[FOUND][-2:] == ["0.000000\t1.750000\tManual ID: Myotis nattereri; Nyctalus noctula", ""]
+    assert [line.rpartition("\t")[2] for line in lines[FOUND][:-2]] == ["Pipistrellus pipistrellus 0.90"] * 2
+    assert lines[NOTHING] == ["0.000000\t0.500000\tManual ID: no bat", ""]
+    assert not any("Manual" in line for line in lines[TWO])

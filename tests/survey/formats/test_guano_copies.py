@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from shutil import copy
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from guano import GuanoFile
 from batcache.errors import SurveyError
 from batcache.features.audio import content_hash, read_header
 from batcache.features.metadata import read_metadata
+from batcache.manifest.find_recordings import find_recordings
 from batcache.survey.convert import convert
 from batcache.survey.formats.guano_copies import AUTO_ID, MANUAL_ID, copy_with_guano, edit_guano
-from batcache.survey.formats.riff import read_layout
+from batcache.survey.formats.wav_copy import read_layout
 from batcache.survey.judged import Judged, read_judged
 from tests.survey.formats.conftest import FOUND, GROUP, NOTHING, SAID, TWO
 from tests.survey.predicted_folder import write_predicted, write_reviewed
@@ -69,6 +71,8 @@ FILES = {
     "RF64": rf64(SAMPLES),
     "RF64 with GUANO": rf64(SAMPLES, chunk(b"guan", NOTE), WAMD),
     "bytes behind the last chunk": wav(PCM, SAMPLES, b"", WAMD, tail=b"\0" * 7),
+    "a recorder lost power": wav(PCM, SAMPLES, b"")[:40] + b"\0\0\0\0" + SAMPLES,
+    "odd chunks without their pads": wav(PCM, SAMPLES, struct.pack("<4sI", b"bext", 603) + b"B" * 603, WAMD),
     "a wrong size in its head": b"RIFF\0\0\0\0" + wav(PCM, SAMPLES, b"", WAMD)[8:],
 }
 
@@ -78,16 +82,16 @@ def parts(content: bytes) -> tuple[dict[str, bytes], bytes]:
     file = BytesIO(content)
     layout = read_layout(file)
     named = {
-        f"{i} {one.name.decode()}": content[one.start : one.start + 8 + one.length]
+        f"{i} {one.name.decode()}": content[one.start - 8 : one.end]
         for i, one in enumerate(one for one in layout.chunks if one.name not in (b"guan", b"ds64"))
     }
-    return named, content[layout.chunks[-1].end :]
+    return named, content[layout.end_of(layout.chunks[-1]) :]
 
 
 def guano_of(content: bytes) -> bytes:
     layout = read_layout(BytesIO(content))
     assert layout.guano is not None
-    return content[layout.guano.start + 8 :][: layout.guano.length]
+    return content[layout.guano.start : layout.guano.end]
 
 
 @pytest.fixture
@@ -121,8 +125,8 @@ def test_its_sizes_are_right_and_its_chunks_lie_at_even_places(
     _, target = copied(content, {AUTO_ID: species})
     made = target.read_bytes()
     layout = read_layout(BytesIO(made))
-    assert all(one.start % 2 == 0 for one in layout.chunks)
-    end = layout.chunks[-1].end
+    assert all(one.start % 2 == 0 for one in layout.chunks) or content == FILES["odd chunks without their pads"]
+    end = layout.end_of(layout.chunks[-1])
     said = struct.unpack_from("<Q", made, 20)[0] if layout.is_rf64 else struct.unpack_from("<I", made, 4)[0]
     assert said == end - 8
     assert len(guano_of(made)) % 2 == 0
@@ -204,6 +208,23 @@ def test_a_copy_never_takes_a_recordings_place(predictions: Path, tmp_path: Path
     with pytest.raises(SurveyError, match="would be replaced by its own copy"):
         convert(predictions, ["guano"], tmp_path)
     assert hashes(tmp_path / "recordings") == before
+
+
+def test_copies_below_the_recordings_are_not_judged_as_recordings(predictions: Path, tmp_path: Path) -> None:
+    root = tmp_path / "recordings"
+    before = find_recordings([root]).names
+    convert(predictions, ["guano"], root / "predictions")
+    assert (root / "predictions" / "guano" / FOUND).stat().st_size
+    assert find_recordings([root]).names == before
+
+
+def test_recordings_of_ones_own_are_found_where_copies_were_put_beside_them(predictions: Path, tmp_path: Path) -> None:
+    own = tmp_path / "out" / "guano" / "mine.wav"
+    own.parent.mkdir(parents=True)
+    copy(tmp_path / "recordings" / FOUND, own)
+    convert(predictions, ["guano"], tmp_path / "out")
+    convert(predictions, ["guano"], tmp_path / "out")
+    assert "guano/mine.wav" in find_recordings([tmp_path / "out"]).names
 
 
 def test_recordings_that_were_moved_are_found_where_they_are_now(predictions: Path, tmp_path: Path) -> None:

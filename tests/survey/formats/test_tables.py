@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from batcache.survey.formats.codes import six_letters
+from batcache.species.codes import nabat_code
+from batcache.survey.formats.codes import to_codes
 from batcache.survey.formats.kaleidoscope import write_kaleidoscope
 from batcache.survey.formats.nabat import write_nabat
 from batcache.survey.formats.spreadsheet import COLUMNS, write_excel, write_plain
@@ -76,8 +77,22 @@ def test_what_a_person_found_stands_beside_what_the_model_said(predictions: Path
 
 
 def test_two_species_of_one_code_keep_their_names() -> None:
-    codes = six_letters(["Myotis myotis", "Myotis myosotis", "Low"])
+    codes = to_codes(["Myotis myotis", "Myotis myosotis", "Low"])
     assert codes == {"Myotis myotis": "Myotis myotis", "Myotis myosotis": "Myotis myosotis", "Low": "Low"}
+
+
+def test_a_species_has_its_code_whatever_it_is_called() -> None:
+    names = [
+        "Common pipistrelle",
+        "Myotis daubentoni",
+        "Pipistrellus savii",
+        "Nycnoc",
+        "Tadarida australis",
+        "Myotis sp.",
+    ]
+    assert list(to_codes(names).values()) == ["PIPPIP", "MYODAU", "HYPSAV", "NYCNOC", "TADAUS", "Myotis sp."]
+    assert list(to_codes(names, nabat_code).values()) == ["PIPI", "MYDA", "HYSA", "NYNO", "TAAU", "Myotis sp."]
+    assert to_codes(["Myotis auriculus"], nabat_code) == {"Myotis auriculus": "MYAR"}
 
 
 def test_nabats_columns_are_those_of_the_data_file_and_of_two_scripts_in_use(judged: Judged, tmp_path: Path) -> None:

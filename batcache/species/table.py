@@ -7,8 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
 
-from batcache.catalogue.species.codes import european_code, nabat_code, six_letter_code
 from batcache.errors import ManifestError, brief, did_you_mean, quote
+from batcache.species.codes import european_code, nabat_code, six_letter_code
 
 Kind = Literal["species", "group", "no id", "noise"]
 _COLUMNS = ("kind", "name", "synonyms", "english", "german", "french", "codes", "not_codes", "members")
@@ -44,7 +44,7 @@ def read_entries(more: Sequence[Path] = ()) -> list[Entry]:
     Raises:
         ManifestError: one of ``more`` cannot be read, lacks a column or has a kind that is unknown.
     """
-    shipped = files("batcache.catalogue.species") / "names.csv"
+    shipped = files("batcache.species") / "names.csv"
     rows = list(_rows("names.csv", shipped.read_text(encoding="utf-8").splitlines()))
     shipped_rows = len(rows)
     for path in more:

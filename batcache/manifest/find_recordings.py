@@ -1,4 +1,4 @@
-"""The recordings to be judged: found in folders, at any depth, or named one by one."""
+"""The recordings to be judged or listed: found in folders, at any depth, or named one by one."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -8,6 +8,8 @@ from pathlib import Path
 from batcache.errors import PredictError, list_some
 from batcache.storage.listing import is_folder, is_there
 
+COPIES = "batcache-copies.txt"
+"""A file that says so lies where batcache has written copies of recordings, which are no further recordings."""
 _ENDINGS = (".wav", ".flac")
 _OF_WINDOWS = ("$RECYCLE.BIN", "System Volume Information")
 """Folders that Windows puts on every drive: what was deleted, and what nobody may read."""
@@ -32,7 +34,8 @@ def find_recordings(paths: Sequence[Path]) -> Found:
     """Find the WAV and FLAC files below folders; a file that is named is taken whatever its name ends in.
 
     Links are followed. Hidden files and folders, whose names begin with a dot, are left out: macOS puts one of its own
-    beside each recording. So are the recycle bin and the other folder that Windows puts on every drive.
+    beside each recording. So are the recycle bin and the other folder that Windows puts on every drive, and folders
+    of copies (``COPIES``) that are not themselves given.
 
     Raises:
         PredictError: a path that does not exist, or no recording at all.
@@ -75,6 +78,9 @@ def _walk(folder: Path, unread: list[OSError]) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
+        if COPIES in files and Path(place) != folder:
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".") and name not in _OF_WINDOWS]
         yield from (Path(place, name) for name in files if name.lower().endswith(_ENDINGS) and not name.startswith("."))
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from batcache.catalogue.species.codes import european_code, nabat_code, six_letter_code
-from batcache.catalogue.species.resolve import Names
-from batcache.catalogue.species.table import read_entries
 from batcache.errors import ManifestError
+from batcache.species.codes import european_code, nabat_code, six_letter_code
+from batcache.species.resolve import Names
+from batcache.species.table import read_entries
 
 ENTRIES = read_entries()
 NAMES = Names(ENTRIES)

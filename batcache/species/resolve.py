@@ -10,10 +10,11 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
-from batcache.catalogue.species.table import Entry
 from batcache.errors import ManifestError, count, quote
+from batcache.species.table import Entry, read_entries
 
 _NOTHING = re.compile(r"[\s\-_–—]+")
 _LEFT_OUT = re.compile(r"['’`´.*]")
@@ -21,6 +22,7 @@ _COUPLET = re.compile(r"(?:[a-z]{4}){2,4}")
 _NEAREST = 0.6
 _SLIP = 0.88
 _LONG = 8
+_REMEDY = "Correct them, say which species there are with --species, or list more names with --names"
 
 
 @dataclass(frozen=True)
@@ -43,39 +45,48 @@ class Names:
         latest = {(entry.kind, entry.name): entry for entry in entries}  # a table of the user's own comes last
         self._of_key: dict[str, list[Entry]] = {}
         for entry in latest.values():
-            for key in {_key(word) for word in (entry.name, *entry.words)}:
+            for key in {key_of(word) for word in (entry.name, *entry.words)}:
                 self._of_key.setdefault(key, []).append(entry)
         taken = set(self._of_key)
         for entry in latest.values():
-            for key in {_key(code) for code in entry.former_codes} - taken:
+            for key in {key_of(code) for code in entry.former_codes} - taken:
                 self._of_key.setdefault(key, []).append(entry)
 
     def find(self, text: str) -> tuple[Entry, ...]:
         """The entries that have this name; none, one or several. ``Myotis mystacinus/brandtii`` and couplets of codes
         as ``LABOLASE`` are groups of their own."""
-        found = self._of_key.get(_key(text))
+        found = self._of_key.get(key_of(text))
         if found:
             return tuple(entry for entry in found if entry.own) or tuple(found)
         parts = self._alternatives(text)
         if len(parts) < 2:
             return ()
-        options = [[entry for entry in self._of_key.get(_key(part), ()) if entry.kind == "species"] for part in parts]
+        options = [[entry for entry in self._of_key.get(key_of(part), ()) if entry.kind == "species"] for part in parts]
         if not all(options):
             return ()
         members = frozenset(entry.name for option in options for entry in option)
         return (Entry("group", text.strip(), members=members),) if len(members) > 1 else (options[0][0],)
 
+    def latin(self, text: str) -> str | None:
+        """The Latin name of the one species that is called so; None where it is none, or one of several."""
+        found = self.find(text)
+        return found[0].name if len(found) == 1 and found[0].kind == "species" else None
+
     def nearest(self, text: str) -> str | None:
         """The known name that is most like one that is not known."""
-        near = difflib.get_close_matches(_key(text), self._of_key, n=1, cutoff=_NEAREST)
-        return self._of_key[near[0]][0].name if near else None
+        near = difflib.get_close_matches(key_of(text), self._of_key, n=1, cutoff=_NEAREST)
+        found = self._of_key[near[0]] if near else []
+        return next((entry.name for entry in sorted(found, key=lambda entry: not entry.own)), None)
 
     def is_nearly_known(self, text: str) -> bool:
         """Whether a long name is like a known one in all but a letter or two, as a slip of the pen is."""
-        return len(_key(text)) >= _LONG and bool(difflib.get_close_matches(_key(text), self._of_key, n=1, cutoff=_SLIP))
+        key = key_of(text)
+        return len(key) >= _LONG and bool(difflib.get_close_matches(key, self._of_key, n=1, cutoff=_SLIP))
 
-    def resolve(self, places: Mapping[str, str], at_hand: Collection[str] = ()) -> Resolved:
-        """What names mean; ``places`` says where each stands first. ``at_hand`` are Latin names.
+    def resolve(
+        self, places: Mapping[str, str], at_hand: Collection[str] = (), place: object = "labels", remedy: str = _REMEDY
+    ) -> Resolved:
+        """What names mean; ``places`` says where each stands first. ``at_hand`` are names of species.
 
         Beside ``at_hand``, the species that other names tell without doubt decide what is ambiguous.
 
@@ -96,8 +107,7 @@ class Names:
             else:
                 wrong.append(f"{quote(text)} ({places[text]}: {self._why(text, candidates)})")
         if wrong:
-            remedy = "Correct them, say which species there are with --species, or list more names with --names"
-            raise ManifestError("labels", f"{count(len(wrong), 'name')} not known: {', '.join(wrong)}", remedy)
+            raise ManifestError(place, f"{count(len(wrong), 'name')} not known: {', '.join(wrong)}", remedy)
         return Resolved(entries, decided)
 
     def _why(self, text: str, candidates: tuple[Entry, ...]) -> str:
@@ -112,13 +122,20 @@ class Names:
         if len(parts) > 1:
             genus = parts[0].split()[0]
             return [part if not i or part[:1].isupper() else f"{genus} {part}" for i, part in enumerate(parts)]
-        key = _key(text)
+        key = key_of(text)
         if _COUPLET.fullmatch(key):
             return [key[start:stop] for start, stop in pairwise(range(0, len(key) + 1, 4))]
         return []
 
 
-def _key(text: str) -> str:
+@cache
+def shipped_names() -> Names:
+    """The names that ship."""
+    return Names(read_entries())
+
+
+def key_of(text: str) -> str:
+    """What is left of a name where all that counts nothing is taken away."""
     folded = unicodedata.normalize("NFKD", text.strip().lower()).casefold()
     plain = "".join(c for c in folded if not unicodedata.combining(c))
     plain = _NOTHING.sub(" ", _LEFT_OUT.sub("", plain)).strip()

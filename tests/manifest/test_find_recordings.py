@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batcache.errors import PredictError
-from batcache.inference.recordings.find import find_recordings
+from batcache.manifest.find_recordings import COPIES, find_recordings
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -25,6 +25,12 @@ def test_recordings_are_found_at_any_depth_and_named_from_the_folder(tmp_path: P
 def test_what_was_deleted_from_a_card_under_windows_is_not_judged(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav", "$RECYCLE.BIN/S-1-5-21/$R1.wav", "System Volume Information/b.wav")
     assert find_recordings([tmp_path]).names == ("a.wav",)
+
+
+def test_copies_that_batcache_has_written_are_no_recordings_unless_their_folder_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", f"out/guano/{COPIES}", "out/guano/a.wav", "out/guano/2024/b.wav")
+    assert find_recordings([tmp_path]).names == find_recordings([tmp_path, tmp_path / "out"]).names == ("a.wav",)
+    assert find_recordings([tmp_path / "out" / "guano"]).names == ("2024/b.wav", "a.wav")
 
 
 def test_several_are_named_from_the_folder_that_holds_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,35 +1,26 @@
-"""A WAV copied byte for byte with another ``guan`` chunk: RIFF, RF64 and extensible files of any coding.
+"""A WAV copied byte for byte with another ``guan`` chunk.
 
-A RIFF file is a head of 12 bytes (``RIFF``, its size, ``WAVE``) and chunks, each a name, a uint32 length and so many
-bytes, to an even place. In an RF64, sizes that do not fit stand in its chunk ``ds64``: that of the file first, that of
-the samples second. What follows the last whole chunk is no chunk, and is copied too.
+What lies where is what ``features.files.wav`` has found, as when the recording was judged. A chunk is a head of 8 bytes
+(its name and its length), its content, and to an even length one byte more. In an RF64 the file's size stands first in
+its chunk ``ds64``, else in the file's head. What follows the last whole chunk is no chunk, and is copied too.
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
+
+from batcache.features.files.riff import RECORDINGS, Chunk
+from batcache.features.files.wav import HeaderError, read_wav
 
 GUANO = b"guan"
 _HEAD = struct.Struct("<4sI")
 _BEYOND = 0xFFFFFFFF
 _BLOCK = 1 << 20
-_MOST_CHUNKS = 10_000
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A chunk: its name, where its head begins, its length as claimed, and where the next one begins."""
-
-    name: bytes
-    start: int
-    length: int
-    end: int
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What lies where in a WAV; ``size`` is the file's, in bytes."""
+    """What lies where in a WAV: its whole chunks; ``size`` is the file's, in bytes."""
 
     is_rf64: bool
     chunks: tuple[Chunk, ...]
@@ -39,6 +30,11 @@ class Layout:
     def guano(self) -> Chunk | None:
         """The chunk to be replaced."""
         return next((chunk for chunk in self.chunks if chunk.name == GUANO), None)
+
+    def end_of(self, chunk: Chunk) -> int:
+        """The byte behind a chunk and, where it has one, its pad byte."""
+        is_followed = any(other.start - _HEAD.size == chunk.end for other in self.chunks)
+        return chunk.end if is_followed else min(chunk.end + (chunk.claimed & 1), self.size)
 
 
 def read_layout(file: BinaryIO) -> Layout:
@@ -50,37 +46,20 @@ def read_layout(file: BinaryIO) -> Layout:
     size = file.seek(0, 2)
     file.seek(0)
     head = file.read(12)
-    if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+    if head[:4] not in RECORDINGS or head[8:] != b"WAVE":
         raise ValueError("no WAV: GUANO has its place in a WAV")
-    chunks = tuple(_walk(file, size))
+    try:
+        found = read_wav(file, size).chunks
+    except HeaderError as error:
+        raise ValueError(str(error.args[0])) from None
+    chunks = tuple(chunk for chunk in found if chunk.there == chunk.claimed)
     names = [chunk.name for chunk in chunks]
     if names.count(GUANO) > 1:
         raise ValueError(f"{names.count(GUANO)} guan chunks, expected one")
-    if head[:4] == b"RF64" and names[:1] != [b"ds64"]:
+    is_rf64 = head[:4] != b"RIFF"
+    if is_rf64 and names[0] != b"ds64":
         raise ValueError("an RF64 without a ds64 chunk")
-    if b"data" not in names:
-        raise ValueError("no whole data chunk")
-    return Layout(head[:4] == b"RF64", chunks, size)
-
-
-def _walk(file: BinaryIO, size: int) -> Iterator[Chunk]:
-    place, long_size = 12, 0
-    for _ in range(_MOST_CHUNKS):
-        if place + 8 > size:
-            return
-        file.seek(place)
-        name, length = _HEAD.unpack(file.read(8))
-        if not (name.isascii() and name.decode().isprintable()):
-            return
-        if name == b"ds64":
-            long_size = struct.unpack("<Q", file.read(16)[8:].ljust(8, b"\0"))[0]
-        elif name == b"data" and length == _BEYOND and long_size:
-            length = long_size
-        end = place + 8 + length
-        if end > size:
-            return
-        yield Chunk(name, place, length, min(end + (length & 1), size))
-        place = end + (length & 1)
+    return Layout(is_rf64, chunks, size)
 
 
 def write_copy(source: BinaryIO, target: BinaryIO, layout: Layout, guano: bytes) -> None:
@@ -93,17 +72,17 @@ def write_copy(source: BinaryIO, target: BinaryIO, layout: Layout, guano: bytes)
     padded = guano + b"\n" * (len(guano) & 1)  # white space, so that the chunk needs no further byte
     chunk = _HEAD.pack(GUANO, len(padded)) + padded
     old, last = layout.guano, layout.chunks[-1]
-    behind = b"\0" * (last.start + 8 + last.length + (last.length & 1) - last.end)  # that the last chunk lacks
-    first, then = (last.end, last.end) if old is None else (old.start, old.end)
-    missing = behind if old is None else b""
-    end_of_chunks = last.end + len(missing) + len(chunk) - (then - first)
+    end = layout.end_of(last)
+    first, then = (end, end) if old is None else (old.start - _HEAD.size, layout.end_of(old))
+    missing = b"\0" * (last.end + (last.claimed & 1) - end) if old is None else b""  # its pad byte
+    end_of_chunks = end + len(missing) + len(chunk) - (then - first)
     if not layout.is_rf64 and end_of_chunks - 8 >= _BEYOND:
         raise ValueError("with GUANO it would be larger than a WAV can be")
     _copy(source, target, 0, first)
     target.write(missing + chunk)
     _copy(source, target, then, layout.size)
     if layout.is_rf64:
-        target.seek(layout.chunks[0].start + 8)
+        target.seek(layout.chunks[0].start)
         target.write(struct.pack("<Q", end_of_chunks - 8))
     else:
         target.seek(4)
