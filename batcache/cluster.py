@@ -6,17 +6,19 @@ asked for anew once one answers at its address. So what is spread must come to t
 
 import logging
 import os
+import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import version
 from socket import gethostname
 from typing import Any, Self, TypeVar
 
-from batcache.errors import BatcacheError, ClusterError, brief
+from batcache.errors import BatcacheError, ClusterError, ConfigError, brief
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -60,7 +62,7 @@ class Cluster:
         except ImportError:
             finding = "Dask, which a cluster takes, is not installed"
             raise ClusterError(self.name, finding, "pip install 'batcache[cluster]'") from None
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # errors say it in a line
+        _silence()
         self._stack.enter_context(dask.config.set({"distributed.scheduler.worker-ttl": _TTL}))
         try:
             self._client = self._connect() if self._address else self._start()
@@ -133,14 +135,15 @@ class Cluster:
     def _start(self) -> Any:
         """Processes of this machine, which end with this one."""
         threads = max(1, (os.cpu_count() or 1) // self._processes)
-        cluster = self._dask.LocalCluster(
-            n_workers=self._processes,
-            threads_per_worker=threads,
-            processes=True,
-            memory_limit=0,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        )
+        with _ignored_by_children(signal.SIGINT):
+            cluster = self._dask.LocalCluster(
+                n_workers=self._processes,
+                threads_per_worker=threads,
+                processes=True,
+                memory_limit=0,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
         return self._dask.Client(self._stack.enter_context(cluster))
 
     def _connect(self) -> Any:
@@ -168,6 +171,45 @@ class Cluster:
         with suppress(*_UNHEARD):
             self._client.close(timeout=1)
         self._client = self._connect() if self._address else self._start()
+
+
+@contextmanager
+def open_cluster(
+    scheduler: str | None, local_workers: int | None, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[Cluster | None]:
+    """The workers that are asked for; None where none are: then this process does the work itself.
+
+    Raises:
+        ConfigError: both a scheduler and local workers. ClusterError: see ``Cluster``.
+    """
+    if scheduler is not None and local_workers is not None:
+        finding = "the scheduler's workers do the work"
+        raise ConfigError("--local-workers", finding, "Pass it without --scheduler")
+    if scheduler is None and local_workers is None:
+        yield None
+        return
+    with Cluster(scheduler, local_workers or 1, tell) as cluster:
+        yield cluster
+
+
+@contextmanager
+def _ignored_by_children(number: int) -> Iterator[None]:
+    """Have processes that are started meanwhile ignore a signal: Ctrl-C goes to all, and this one ends the others."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _silence() -> None:
+    """Keep Dask's log of what its processes go through off the terminal: errors here say it in a line."""
+    for name in ("distributed", *logging.root.manager.loggerDict):
+        if name.split(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 class _LostError(Exception):

@@ -121,6 +121,16 @@ AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help="Let filenames lead out of the data dir; only for CSVs you trust.")
 ]
 OnDevice = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU where there is one.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="Of a Dask scheduler, whose workers do the work: tcp://host:8786.", show_default=False
+    ),
+]
+LocalWorkers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Have so many Dask processes of this machine do the work.", show_default=False),
+]
 SpectraBy = Annotated[
     Engine | None,
     typer.Option(

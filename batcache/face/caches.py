@@ -59,6 +59,8 @@ def build(
     device: str = "auto",
     rehash: bool = False,
     allow_outside: bool = False,
+    scheduler: str | None = None,
+    local_workers: int | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> "BuildReport":
     """Compute the features of every recording once, into a Zarr store; again, only what is missing or has changed.
@@ -71,6 +73,8 @@ def build(
         device: ``auto``, ``cpu`` or ``cuda``.
         rehash: read every file, whatever its size and time say.
         allow_outside: let filenames lead out of the data dir: only for CSVs that you trust.
+        scheduler: address of a Dask scheduler, whose workers do the work in the place of threads of this process.
+        local_workers: have so many Dask processes of this machine do it.
         on_progress: hears of ``scan`` and ``build``, in recordings; a ``plan`` between them brings the ``Plan``.
 
     Returns:
@@ -80,14 +84,17 @@ def build(
         ManifestError: a CSV that cannot be trusted.
         StoreError: a store that is damaged, has other settings, is being built by another, or has no room.
         ConfigError: a setting that is wrong.
+        ClusterError: workers that cannot do it.
     """
+    from batcache.cluster import open_cluster
     from batcache.store.build.build import build as build_store
     from batcache.store.settings import choose_manifest, load_settings
 
     settings = load_settings(*layers_of(config, cache=cache, data_dir=data_dir))
     manifest = choose_manifest(paths_of(csv), settings, allow_outside=allow_outside)
     data = settings.data
-    return build_store(manifest, data.place, data, device, rehash=rehash, on_progress=on_progress)
+    with open_cluster(scheduler, local_workers) as cluster:
+        return build_store(manifest, data.place, data, device, rehash=rehash, cluster=cluster, on_progress=on_progress)
 
 
 def open_store(

@@ -13,8 +13,10 @@ from batcache.cli.options import (
     DataDir,
     Device,
     Endpoint,
+    LocalWorkers,
     OnDevice,
     Region,
+    Scheduler,
     SpectraBy,
     refuse,
     refuse_all_but,
@@ -48,11 +50,17 @@ def build(
     ] = None,
     device: OnDevice = Device.auto,
     engine: SpectraBy = None,
+    scheduler: Scheduler = None,
+    local_workers: LocalWorkers = None,
 ) -> None:
     """Compute the features of every recording once, into a Zarr store.
 
     Run again, it computes only what is missing or has changed; killed, it resumes. Recordings that cannot be used are
     listed in features.zarr.rejected.csv beside the cache, and the exit code is then 1.
+
+    With --scheduler the workers of a Dask cluster look at files and compute, each a shard at a time, and the store
+    comes out the same, byte for byte. They must see the recordings and the cache at the same paths as this machine, or
+    the cache in a bucket.
 
     Example: batcache build --csv train.csv --cache features.zarr
     """
@@ -65,6 +73,7 @@ def build(
             restored = restore(source, reach_cache(cache, endpoint, region), on_progress=listener)
         show(describe(restored))
         return
+    from batcache.cluster import open_cluster
     from batcache.manifest.call_range import warn_of_cut_calls
     from batcache.store.build.build import build as build_store
     from batcache.store.build.build import count_committed, plan_build
@@ -80,8 +89,10 @@ def build(
         show([*describe(todo), *of_decisions(todo)])
         return
     try:
-        with show_progress() as listener:
-            report = build_store(manifest, place, settings.data, device.value, rehash=rehash, on_progress=listener)
+        with open_cluster(scheduler, local_workers, warn) as cluster, show_progress() as listener:
+            report = build_store(
+                manifest, place, settings.data, device.value, rehash=rehash, cluster=cluster, on_progress=listener
+            )
     except KeyboardInterrupt:  # shards that were being written are finished
         say(f"stopped: {place} holds {count(count_committed(place, settings.data), 'recording')}")
         raise

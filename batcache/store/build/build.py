@@ -154,6 +154,7 @@ def carry_out(
 
     if todo.written:
         index = reread(index, cache, config.fingerprint, todo.written)
+        hands.tidy(cache, index)
     report = make_report(cache, index, todo, manifest.recordings(), config, time.time() - began)
     lasting = {path: seen for path, seen in todo.looked_at.items() if is_lasting(todo.rejected[path])}
     write_last_build(cache, manifest, report.rejected, lasting, describe_reader())

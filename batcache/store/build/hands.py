@@ -11,7 +11,7 @@ from batcache.cluster import Cluster
 from batcache.errors import AudioError, ClusterError
 from batcache.features.audio import NO_SUCH_FILE
 from batcache.storage.listing import is_folder, is_there
-from batcache.storage.place import is_remote
+from batcache.storage.place import Place, is_remote
 from batcache.store.build.compute import GONE
 from batcache.store.build.plan import Task
 from batcache.store.build.scan import Known, Look, look_at, scan
@@ -19,6 +19,8 @@ from batcache.store.build.task import Job, run_tasks
 from batcache.store.build.writers import Written
 from batcache.store.format.attributes import is_free
 from batcache.store.format.commit import CachedRecording
+from batcache.store.format.index import Index
+from batcache.store.format.leftovers import remove_leftovers
 
 _FILES_A_PART = 256
 _SHARE = "Mount the same folders at the same paths on every worker"
@@ -34,6 +36,9 @@ class Hands(Protocol):
         self, tasks: Sequence[Task], job: Job, commit: Callable[[Written], None]
     ) -> Generator[CachedRecording, None, None]:
         """As ``task.run_tasks``."""
+
+    def tidy(self, cache: Place, index: Index) -> None:
+        """Remove what may be left beside what counts, once all is done. Raises as ``remove_leftovers``."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class Threads:
     ) -> Generator[CachedRecording, None, None]:
         """As of ``Hands``."""
         return run_tasks(tasks, job, self.workers, commit)
+
+    def tidy(self, cache: Place, index: Index) -> None:
+        """As of ``Hands``: nothing is."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,10 @@ class Workers:
                     _require_gone(job.data_dir / row.path)
             commit(written)
             yield from rows
+
+    def tidy(self, cache: Place, index: Index) -> None:
+        """As of ``Hands``: a worker that was killed leaves what it was writing."""
+        remove_leftovers(cache, index)
 
 
 def _look_at(look: Look) -> list[Known | AudioError]:
