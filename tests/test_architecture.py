@@ -13,7 +13,7 @@ import batcache
 
 PACKAGE = Path(__file__).parents[1] / "batcache"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-GROUND = {"__init__", "children", "errors", "device", "progress"}
+GROUND = {"__init__", "children", "cluster", "errors", "device", "progress"}
 """Modules that every room may import."""
 BASEMENT = {"storage": set(), "config": {"storage"}, "manifest": {"storage"}}
 MAY_IMPORT = {room: set(below) for room, below in BASEMENT.items()} | {

@@ -7,7 +7,7 @@ What is left in the folder: ``predictions.csv``, see ``verdicts``; ``thresholds.
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batcache.cluster import Cluster
 from batcache.device import limit_threads
 from batcache.errors import PredictError, remedy_for
 from batcache.inference.calibration.calibrate import Calibration
@@ -31,13 +32,15 @@ from batcache.inference.model_file import ModelFile, require_its_features
 from batcache.inference.predictions import Predictions, collect, leave_empty, write_arrays
 from batcache.inference.recordings.candidates import Candidates, Recordings
 from batcache.inference.recordings.journal import Header, Journal, Scored
-from batcache.inference.recordings.judge import Judge, judge
+from batcache.inference.recordings.judge import Rejected, judge
+from batcache.inference.recordings.spread import judge_on_workers
 from batcache.inference.verdicts import LEARNT, Thresholds, columns_of, list_verdicts, write_verdicts
 from batcache.manifest.cells import UNKNOWN
 from batcache.manifest.find_recordings import Found
 from batcache.manifest.manifest import Clip
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
 from batcache.storage.exclusive import lock_file
+from batcache.store.build.hands import Workers
 from batcache.store.format.commit import CachedRecording
 
 if TYPE_CHECKING:
@@ -153,6 +156,7 @@ def predict(
     precision: float = PRECISION,
     fit_prevalence: bool = False,
     workers: int | None = None,
+    cluster: Cluster | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictReport:
     """Judge recordings. Stopped at any moment, the same call goes on; what was judged is not judged again.
@@ -167,10 +171,13 @@ def predict(
         precision: that is wanted of each species' own threshold.
         fit_prevalence: correct probabilities for how common each species is in these recordings, as they tell.
         workers: threads that decode and, on the CPU, compute; by default one a core.
+        cluster: whose workers look at files and judge them, in the place of threads of this process, which reads a
+            cache itself.
         on_progress: hears of ``predict``, in recordings; its first result is a ``PredictStarted``.
 
     Raises:
         ConfigError: a precision that is not between 0 and 1; a device that is not there, or that the model cannot use.
+        ClusterError: workers that cannot do it.
         RunError: a model whose features cannot be computed any more, or whose scores are not finite; a calibration
             beside it that is damaged or of another model.
         StoreError: a cache of other features, or damage in it.
@@ -184,11 +191,14 @@ def predict(
         model.require_present_front_end()
     else:
         require_its_features(model.checkpoint, recordings.store)
-    ready = model.judge_on(str(device))
     with _held(folder), Journal(folder, Header(model.digest, root)) as journal:
         on_progress(Progress("predict", 0, total, PredictStarted(model, total, len(journal.scored))))
         candidates = Candidates(recordings, journal, lambda settled: on_progress(Progress("predict", settled, total)))
-        judged = _judge_all(candidates, model, ready, workers or os.cpu_count() or 1)
+        if cluster and isinstance(recordings, Found):
+            placed = candidates.files_to_judge(recordings, model, Workers(cluster))
+            judged = _keep(candidates, judge_on_workers(cluster, placed, recordings.root, model, str(device)))
+        else:
+            judged = _judge_here(candidates, model, str(device), workers or os.cpu_count() or 1)
         rows, rejected = candidates.outcome()
         predictions = _arrange(rows, journal, model, root)
         probabilities, prevalence = _find_probabilities(predictions.scores, calibration, fit_prevalence)
@@ -247,14 +257,20 @@ def _list_probabilities(
     return {name: listed[:, c].tolist() for c, (name, platt) in pairs if platt is not None}
 
 
-def _judge_all(candidates: Candidates, model: ModelFile, ready: Judge, workers: int) -> list[float]:
-    """Judge what is left, into the journal. Returns the true seconds of each recording."""
-    seconds: list[float] = []
+def _judge_here(candidates: Candidates, model: ModelFile, device: str, workers: int) -> list[float]:
+    """Judge what is left by threads of this process. Returns the true seconds of each recording."""
+    ready = model.judge_on(device)
     with (
         limit_threads(1),
         closing(candidates.to_judge(model, ready.front_end, workers)) as framed,
-        closing(judge(ready, framed, workers)) as judged,
     ):
+        return _keep(candidates, judge(ready, framed, workers))
+
+
+def _keep(candidates: Candidates, judged: Generator[Scored | Rejected, None, None]) -> list[float]:
+    """Take what is judged into the journal. Returns the true seconds of each recording."""
+    seconds: list[float] = []
+    with closing(judged):
         for one in judged:
             if isinstance(one, Scored):
                 candidates.journal.add([one])

@@ -5,10 +5,21 @@ from typing import Annotated
 
 import typer
 
-from batcache.cli.options import Device, Endpoint, ForExcel, Formats, OnDevice, Region, list_formats, refuse
+from batcache.cli.options import (
+    Device,
+    Endpoint,
+    ForExcel,
+    Formats,
+    LocalWorkers,
+    OnDevice,
+    Region,
+    Scheduler,
+    list_formats,
+    refuse,
+)
 from batcache.cli.progress import show_progress
 from batcache.cli.tables import describe
-from batcache.cli.terminal import say, show
+from batcache.cli.terminal import say, show, warn
 from batcache.errors import count
 
 
@@ -55,6 +66,8 @@ def predict(
     endpoint: Endpoint = None,
     region: Region = None,
     device: OnDevice = Device.auto,
+    scheduler: Scheduler = None,
+    local_workers: LocalWorkers = None,
 ) -> None:
     """Judge new recordings: which species each of them holds, and in which half second.
 
@@ -73,8 +86,12 @@ def predict(
 
     --to writes what was found for other programs too, as `batcache convert` does of predictions that are there.
 
+    With --scheduler the workers of a Dask cluster judge, which must see the recordings and the model at the same paths;
+    a cache is judged on this machine.
+
     Example: batcache predict night-0412 --model runs/20260412T100000Z-top_share --to kaleidoscope,raven
     """
+    from batcache.cluster import open_cluster
     from batcache.inference.model_file import open_model
     from batcache.inference.predict import predict as judge
     from batcache.inference.recordings.choose import choose_recordings
@@ -91,8 +108,8 @@ def predict(
     places = [reach(parse_place(path), endpoint, region) for path in paths]
     keep = None if cache is None else reach_cache(cache, endpoint, region)
     try:
-        with show_progress() as listener:
-            recordings = choose_recordings(places, given, keep, device.value, on_progress=listener)
+        with open_cluster(scheduler, local_workers, warn) as cluster, show_progress() as listener:
+            recordings = choose_recordings(places, given, keep, device.value, cluster=cluster, on_progress=listener)
             report = judge(
                 recordings,
                 given,
@@ -101,6 +118,7 @@ def predict(
                 threshold=threshold,
                 precision=precision,
                 fit_prevalence=fit_prevalence,
+                cluster=cluster,
                 on_progress=listener,
             )
     except KeyboardInterrupt:
@@ -129,7 +147,7 @@ def export_model(
 
     Example: batcache export-model runs/20260412T100000Z-top_share model.onnx
     """
-    from batcache.face.models import export_model as export
+    from batcache.face.predictions import export_model as export
 
     show(describe(export(model, target, rate=rate, force=force)))
 

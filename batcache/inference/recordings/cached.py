@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from batcache.cluster import Cluster
 from batcache.inference.model_file import ModelFile, require_its_features
 from batcache.manifest.find_recordings import Found
 from batcache.manifest.manifest import Clip, Manifest
@@ -44,7 +45,12 @@ def open_cached(place: Place, model: ModelFile) -> Cached:
 
 
 def build_cached(
-    found: Found, model: ModelFile, place: Place, device: str, on_progress: OnProgress = ignore_progress
+    found: Found,
+    model: ModelFile,
+    place: Place,
+    device: str,
+    cluster: Cluster | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> Cached:
     """Compute the features of files into a cache, where they are not there yet.
 
@@ -53,6 +59,7 @@ def build_cached(
         model: whose features they are to be.
         place: of the cache, which is made where it is missing.
         device: ``auto``, ``cpu`` or ``cuda``.
+        cluster: whose workers compute them, in the place of threads of this process.
         on_progress: as of ``build``.
 
     Raises:
@@ -63,7 +70,9 @@ def build_cached(
 
     model.require_present_front_end()
     clips = tuple(Clip(name, found.root, 0, ()) for name in found.names)
-    report = build(Manifest((), found.root, (), clips), place, model.data, device, on_progress=on_progress)
+    report = build(
+        Manifest((), found.root, (), clips), place, model.data, device, cluster=cluster, on_progress=on_progress
+    )
     rejected = found.rejected | dict(report.rejected)
     names = tuple(name for name in found.names if name not in rejected)
     return Cached(open_store(place), found.root, names, rejected)

@@ -16,8 +16,9 @@ from batcache.inference.recordings.journal import Journal
 from batcache.manifest.find_recordings import Found
 from batcache.storage.listing import is_there
 from batcache.store.build.compute import FrameMaker
+from batcache.store.build.hands import Hands, Threads
 from batcache.store.build.plan import Placed
-from batcache.store.build.scan import Known, Look, ScannedFile, describe, scan
+from batcache.store.build.scan import Known, Look, ScannedFile, describe
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.layout import Layout
 
@@ -48,6 +49,11 @@ class Candidates:
     settled: int = 0
     _taken: set[tuple[str, int]] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self.rejected |= self.recordings.rejected
+        for _ in self.rejected:
+            self.settle()
+
     def settle(self) -> None:
         """Take note that one recording more needs nothing any more."""
         self.settled += 1
@@ -58,19 +64,17 @@ class Candidates:
     ) -> Generator[Framed, None, None]:
         """Yield, in order, each content that is not in the journal, once."""
         frames_per_instance = model.checkpoint.frames_per_instance
-        self.rejected |= self.recordings.rejected
-        for _ in self.rejected:
-            self.settle()
         if isinstance(self.recordings, Found):
-            placed = self._look_at_files(self.recordings, model, workers)
+            placed = self.files_to_judge(self.recordings, model, Threads(workers))
             return compute_framed(placed, self.recordings.root, front_end(), workers, frames_per_instance)
         return read_framed(self.recordings.store, self._look_at_rows(self.recordings), frames_per_instance)
 
-    def _look_at_files(self, found: Found, model: ModelFile, workers: int) -> Generator[Placed, None, None]:
+    def files_to_judge(self, found: Found, model: ModelFile, hands: Hands) -> Generator[Placed, None, None]:
+        """Yield, in order, each file of a content that is not in the journal, once, as ``hands`` see it."""
         features = model.checkpoint.features
         layout = Layout(model.checkpoint.frames_per_instance, features.n_mels)
         files = tuple((name, None, 1) for name in found.names)
-        with closing(scan(Look(files, found.root, features), workers)) as looked:
+        with closing(hands.look(Look(files, found.root, features))) as looked:
             for name, file in zip(found.names, looked, strict=True):
                 if isinstance(file, AudioError):
                     gone = not is_there(found.root / name)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from batcache.cluster import Cluster
 from batcache.errors import PredictError
 from batcache.inference.model_file import ModelFile
 from batcache.inference.recordings.cached import build_cached, open_cached
@@ -21,6 +22,7 @@ def choose_recordings(
     keep: Place | None = None,
     device: str = "auto",
     *,
+    cluster: Cluster | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> Recordings:
     """Find the recordings that are given as folders, as files, or as one cache.
@@ -30,6 +32,7 @@ def choose_recordings(
         model: that is to judge them.
         keep: a cache that is to keep the features of files; they are computed into it here.
         device: ``auto``, ``cpu`` or ``cuda``, to compute them.
+        cluster: whose workers compute them, in the place of threads of this process.
         on_progress: as of ``build``, where there is something to keep.
 
     Raises:
@@ -42,7 +45,7 @@ def choose_recordings(
             raise PredictError(caches[0], "is a cache", "Judge it alone, without --cache")
         return open_cached(caches[0], model)
     found = find_recordings([place for place in places if isinstance(place, Path)])
-    return found if keep is None else build_cached(found, model, keep, device, on_progress)
+    return found if keep is None else build_cached(found, model, keep, device, cluster, on_progress)
 
 
 def is_cache(place: Place) -> bool:

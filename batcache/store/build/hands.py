@@ -70,7 +70,7 @@ class Workers:
     """
 
     cluster: Cluster
-    token: str
+    token: str = ""
 
     def look(self, look: Look) -> Generator[Known | AudioError, None, None]:
         """As of ``Hands``."""
@@ -80,7 +80,7 @@ class Workers:
         for part, files in zip(parts, found, strict=True):
             for (path, *_), file in zip(part.files, files, strict=True):
                 if isinstance(file, AudioError) and NO_SUCH_FILE in str(file):
-                    _require_gone(look.data_dir / path)
+                    require_gone(look.data_dir / path)
                 rows = look.before.rows.get(path, ())
                 yield next((row for row in rows if row == file), file)  # the row itself: a plan knows it by that
 
@@ -94,7 +94,7 @@ class Workers:
             rows, _ = written
             for row in rows:
                 if row.failure == GONE:
-                    _require_gone(job.data_dir / row.path)
+                    require_gone(job.data_dir / row.path)
             commit(written)
             yield from rows
 
@@ -104,13 +104,13 @@ class Workers:
 
 
 def _look_at(look: Look) -> list[Known | AudioError]:
-    _require_folder(look.data_dir)
+    require_folder(look.data_dir)
     return look_at(look)
 
 
 def _run(job: Job, task: Task) -> Written:
     """A task on a worker: it has its result, and no one commits it here."""
-    _require_folder(job.data_dir)
+    require_folder(job.data_dir)
     if is_free(job.cache):
         raise ClusterError(f"worker on {gethostname()}", f"sees no store at {job.cache}", _SHARE)
     written: list[Written] = []
@@ -119,12 +119,17 @@ def _run(job: Job, task: Task) -> Written:
     return written[0]
 
 
-def _require_folder(place: Path) -> None:
+def require_folder(place: Path) -> None:
+    """On a worker: check that a folder is there. Raises ClusterError: it is not."""
     if not is_folder(place):
         raise ClusterError(f"worker on {gethostname()}", f"sees no folder {place}", _SHARE)
 
 
-def _require_gone(place: Path) -> None:
-    """What a worker does not find must not be here either, or its recordings would be given up."""
+def require_gone(place: Path) -> None:
+    """Check that what a worker does not find is not here either: else good recordings would be given up.
+
+    Raises:
+        ClusterError: it is here.
+    """
     if is_there(place):
         raise ClusterError(place, "is here, but a worker does not see it", _SHARE)
