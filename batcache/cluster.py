@@ -5,7 +5,6 @@ asked for anew once one answers at its address. So what is spread must come to t
 """
 
 import logging
-import os
 import signal
 import threading
 import time
@@ -133,12 +132,11 @@ class Cluster:
             raise ClusterError(self.name, finding, "Install the same batcache on every worker") from None
 
     def _start(self) -> Any:
-        """Processes of this machine, which end with this one."""
-        threads = max(1, (os.cpu_count() or 1) // self._processes)
+        """Processes of this machine, of one thread each, which end with this one."""
         with _ignored_by_children(signal.SIGINT):
             cluster = self._dask.LocalCluster(
                 n_workers=self._processes,
-                threads_per_worker=threads,
+                threads_per_worker=1,
                 processes=True,
                 memory_limit=0,
                 dashboard_address=None,

@@ -26,7 +26,7 @@ _SERVER = """
 import logging, sys
 from moto.server import ThreadedMotoServer
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server = ThreadedMotoServer(ip_address=sys.argv[1], port=0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
 sys.stdin.read()
@@ -38,17 +38,17 @@ FAILURES: tuple[Fault, ...] = ("500", "503", "reset", "stall", "lost answer", "c
 
 
 @contextmanager
-def serve() -> Iterator[str]:
+def serve(host: str = "127.0.0.1") -> Iterator[str]:
     """The URL of a server that holds one empty bucket."""
-    command = [sys.executable, "-c", _SERVER]
+    command = [sys.executable, "-c", _SERVER, host]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout
         port = int(process.stdout.readline())
-        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection = http.client.HTTPConnection(host, port)
         connection.request("PUT", f"/{BUCKET}")
         assert connection.getresponse().status == 200
         connection.close()
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://{host}:{port}"
         process.stdin.close()
 
 

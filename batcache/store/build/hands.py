@@ -1,5 +1,6 @@
 """Who does the work of a build: threads of this process, or workers of a cluster. What is done is the same."""
 
+import os
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -114,9 +115,16 @@ def _run(job: Job, task: Task) -> Written:
     if is_free(job.cache):
         raise ClusterError(f"worker on {gethostname()}", f"sees no store at {job.cache}", _SHARE)
     written: list[Written] = []
-    for _ in run_tasks([task], job, 1, written.append):
+    for _ in run_tasks([task], job, _threads(job.device), written.append):
         pass
     return written[0]
+
+
+def _threads(device: str) -> int:
+    """How many threads a task takes: a worker runs as many tasks at once as Dask gives it threads, but feeds a GPU."""
+    from batcache.device import pick_device  # by torch
+
+    return os.cpu_count() or 1 if pick_device(device).type == "cuda" else 1
 
 
 def require_folder(place: Path) -> None:
