@@ -20,6 +20,7 @@ from batcache.bench.stages import measure_stages
 from batcache.bench.starting import measure_start
 from batcache.bench.training import FULL, SMALL, measure_training
 from batcache.config.settings import Config, to_plain
+from batcache.device import pick_device
 from batcache.manifest.manifest import Manifest
 from batcache.progress import OnProgress, Progress, ignore_progress
 
@@ -60,8 +61,10 @@ def bench(
     ``on_progress`` hears what is being measured as the stage; the result of a step is the rows that it gave.
 
     Raises:
-        ManifestError, AudioError: recordings that cannot be used. ConfigError: no BatDetect2 where it is said to be.
+        ManifestError, AudioError: recordings that cannot be used. ConfigError: no BatDetect2 where it is said to be; a
+            device that is not there.
     """
+    pick_device(device)
     effort, peer = effort or Effort(), find_peer(batdetect2)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="batcache-bench-") as place:

@@ -23,7 +23,7 @@ from batcache.bench.timing import take_turns, threads
 from batcache.bench.training import FULL, SMALL, measure_training, train_briefly
 from batcache.config.load import load_config
 from batcache.config.settings import DataConfig
-from batcache.errors import BatcacheError, ManifestError
+from batcache.errors import BatcacheError, ConfigError, ManifestError
 from batcache.manifest.manifest import read_manifest
 from batcache.progress import Progress
 from batcache.store.format.layout import Layout
@@ -299,3 +299,9 @@ def test_the_command_measures_simulated_recordings(tmp_path, as_json) -> None:
         assert document["settings"]["recordings"] == "simulated" and document["settings"]["count"] == 6
     else:
         assert "whole build" in done.stdout and "zarr-python" in done.stdout and ">= 5x" in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_said_before_anything_is_measured() -> None:
+    with pytest.raises(ConfigError, match="cuda"):
+        bench(None, load_config(), device="cuda")
