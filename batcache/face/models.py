@@ -1,6 +1,7 @@
 """Caches to models and what they say: train, evaluate, predict, export, sweep, draw. A call imports what it needs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def evaluate(
     from batcache.evaluation.evaluate import choose_clips
     from batcache.evaluation.evaluate import evaluate as judge
     from batcache.store.open import open_store as open_cache
-    from batcache.training.run_inputs import find_cache, find_checkpoint, find_manifest
+    from batcache.training.run_inputs import find_cache, find_checkpoint, find_manifest, list_passed_over
     from batcache.training.runs import BEST
 
     named = None if run is None else Path(run)
@@ -98,7 +99,9 @@ def evaluate(
     store = open_cache(find_cache(found, None if cache is None else str(cache)))
     manifest = find_manifest(found, None if data_dir is None else Path(data_dir), csvs=paths_of(csv))
     chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv, threshold=threshold)
-    return judge(chosen, pick_device(device), on_progress=on_progress)
+    report = judge(chosen, pick_device(device), on_progress=on_progress)
+    passed_over = list_passed_over(Path("runs")).notes if run is None else ()
+    return replace(report, notes=(*passed_over, *report.notes))
 
 
 def predict(

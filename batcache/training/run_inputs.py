@@ -11,7 +11,8 @@ from batcache.storage.listing import is_file, is_there
 from batcache.storage.place import Place, is_remote, parse_place, suggest_path
 from batcache.store.format.last_build import locate_cache, portable
 from batcache.store.settings import choose_manifest, reach_cache
-from batcache.training.runs import BEST, LAST, newest_run, read_run, read_run_config
+from batcache.training.events import PassedOver
+from batcache.training.runs import BEST, LAST, list_unreadable, newest_run, read_run, read_run_config
 
 
 def is_run(target: str, kinds: str = "cache or run") -> bool:
@@ -73,6 +74,11 @@ def find_checkpoint(checkpoint: Path | None, runs: Path) -> tuple[Path, Path]:
         raise RunError(checkpoint, "no such checkpoint", "Pass a .pt file: RUN/checkpoints/best_model.pt")
     run = Path(portable(place.parent.parent, Path()))  # through the run's name, wherever one stands
     return run, run / place.parent.name / place.name
+
+
+def list_passed_over(runs: Path) -> PassedOver:
+    """What to tell where the newest run, or one on the same inputs, is looked for in a folder."""
+    return PassedOver(list_unreadable(runs))
 
 
 def keep_if_resumable(run: Path) -> int:

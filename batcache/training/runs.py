@@ -251,16 +251,29 @@ def list_runs(runs: Path) -> dict[Path, dict[str, Any]]:
     return found
 
 
+def list_unreadable(runs: Path) -> dict[Path, str]:
+    """The folders below ``runs`` that have a model and no readable record, and what is wrong with it: one of them may
+    be the run that is looked for."""
+    found = {}
+    for run in list_folder(runs):
+        if not run.name.endswith(PARTIAL) and (is_there(run / BEST) or is_there(run / LAST)):
+            try:
+                read_run(run)
+            except RunError as error:
+                found[run] = error.finding
+    return found
+
+
 def newest_run(runs: Path) -> Path:
     """The run that started last among those with a best model. What is no run of ours is passed over.
 
     Raises:
-        RunError: there is none; names folders that have a best model and no readable record.
+        RunError: there is none; names folders that have a model and no readable record.
     """
     there = list_runs(runs)
     with_model = [run for run in there if is_there(run / BEST)]
     if not with_model:
-        unreadable = [run.name for run in list_folder(runs) if is_there(run / BEST)]
+        unreadable = [run.name for run in list_unreadable(runs)]
         without = f", but without a readable run.json: {list_some(unreadable)}" if unreadable else ""
         raise RunError(runs, f"no run with a best model here{without}", "Run `batcache train` first, or pass --run-dir")
     return max(with_model, key=lambda run: (there[run]["started"], run.name))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from batcache import evaluate
 from batcache.cli.commands import models
 from batcache.cli.options import Device
 from batcache.model.checkpoint import load_checkpoint
@@ -41,6 +42,23 @@ def test_a_checkpoint_is_found_from_any_folder(done: Path, folder: str, checkpoi
     assert judged.returncode == 0, judged.stderr
     name = "test" if "best" in checkpoint else "test-last"
     assert read_document(run / "metrics.json")[name]["checkpoint"] == Path(checkpoint).name
+
+
+@pytest.mark.slow
+def test_a_run_that_is_passed_over_for_its_record_is_named(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(done)
+    newest = Path(shutil.copytree(run, run.with_name("99991231T000000Z-max")))
+    (newest / "run.json").write_bytes((newest / "run.json").read_bytes().replace(b'"finished"', b'"finishes"'))
+    said = f"passed over runs/{newest.name}: its run.json is not a run's record (damaged, "
+    judged = batcache("eval", cwd=done)
+    assert judged.returncode == 0 and f"judging runs/{run.name}/" in judged.stdout
+    (line,) = [line for line in judged.stderr.splitlines() if "passed over" in line]
+    assert line.startswith(f"note: {said}")
+    monkeypatch.chdir(done)
+    assert evaluate(device="cpu").notes[0].startswith(said)
+    shutil.rmtree(run)
+    again = batcache("run", "small.yaml", "--csv", "train.csv", "--device", "cpu", cwd=done)
+    assert again.returncode == 0 and f"note: {said}" in again.stderr, "what was trained is trained again"
 
 
 @pytest.mark.slow

@@ -229,10 +229,12 @@ def eval_(
     """
     from batcache.evaluation.evaluate import choose_clips, evaluate
     from batcache.store.open import open_store
-    from batcache.training.run_inputs import find_cache, find_checkpoint, find_manifest
+    from batcache.training.run_inputs import find_cache, find_checkpoint, find_manifest, list_passed_over
 
     if checkpoint is not None:
         refuse(context, ["run_dir"], "a checkpoint lies in its run")
+    else:
+        show(describe(list_passed_over(run_dir or Path("runs"))))
     run, checkpoint = find_checkpoint(checkpoint, run_dir or Path("runs"))
     store = open_store(find_cache(run, cache, endpoint, region))
     manifest = find_manifest(run, data_dir, csvs=csv or ())
