@@ -1,6 +1,5 @@
 """What a run was made from, found where it lies now: its cache, its manifest, its checkpoints."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,14 +80,11 @@ def list_passed_over(runs: Path) -> PassedOver:
     return PassedOver(list_unreadable(runs))
 
 
-def keep_if_resumable(run: Path) -> int:
-    """How many epochs of a stopped run are kept; a run without one is removed."""
+def epochs_kept(run: Path) -> int:
+    """After how many epochs a run that was stopped goes on; 0 where it does not."""
     from batcache.model.checkpoint import load_checkpoint
 
-    if is_there(run / LAST):
-        return load_checkpoint(run / LAST).epoch
-    shutil.rmtree(run, ignore_errors=True)
-    return 0
+    return load_checkpoint(run / LAST).epoch if is_there(run / LAST) else 0
 
 
 def summarise_run(run: Path) -> dict[str, str]:
@@ -98,9 +94,10 @@ def summarise_run(run: Path) -> dict[str, str]:
         RunError: the run's record is missing or damaged.
     """
     about, config = read_run(run), read_run_config(run)
+    goes_on = f"`batcache train --resume {run}` goes on" if is_there(run / LAST) else "it has no epoch to go on from"
     facts = {
         "started": str(about["started"]),
-        "finished": "yes" if about["finished"] else f"no: `batcache train --resume {run}` goes on",
+        "finished": "yes" if about["finished"] else f"no: {goes_on}",
         "species": ", ".join(about["species"]),
         "pooling": config.model.pooling_type,
         "cache": str(locate_cache(about["cache"], run)),

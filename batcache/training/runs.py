@@ -31,7 +31,7 @@ from batcache.config.load import load_config
 from batcache.config.renamed import rename_keys
 from batcache.config.settings import BEST_MODEL, Config, to_plain
 from batcache.config.yaml import read_sections
-from batcache.errors import ConfigError, RunError, StoreError, brief, list_some, shorten
+from batcache.errors import BatcacheError, ConfigError, RunError, StoreError, brief, list_some, shorten
 from batcache.storage.disk import PARTIAL, temporary_name, write_file
 from batcache.storage.exclusive import lock_file
 from batcache.storage.listing import is_there, list_folder
@@ -81,9 +81,11 @@ def start_run(runs: Path, config: Config, about: Mapping[str, Any], files: Mappi
         for run in (runs / n for n in (name, *(f"{name}-{i}" for i in range(2, 1000)))):
             if not is_there(run) and _renamed(partial, run):
                 return run
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError.of_disk(runs, "cannot hold a run", error, "Pass another --run-dir") from None
+        if isinstance(error, OSError):
+            raise RunError.of_disk(runs, "cannot hold a run", error, "Pass another --run-dir") from None
+        raise
     raise RunError(runs, f"holds 999 runs named {name}", "Pass another --run-dir")
 
 
@@ -204,6 +206,19 @@ def held_alone(run: Path) -> Iterator[None]:
         except StoreError as error:
             raise RunError(run, error.finding, error.remedy) from None
         yield
+
+
+@contextmanager
+def removed_before_an_epoch(run: Path) -> Iterator[None]:
+    """Remove a new run where its training ends, by an error or Ctrl-C, before its first epoch is over: nothing goes on
+    from there."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError, BatcacheError):  # what went wrong first is what matters
+            if not is_there(run / LAST):
+                shutil.rmtree(run)
+        raise
 
 
 def write_run_config(run: Path, config: Config) -> None:

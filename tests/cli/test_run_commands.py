@@ -84,8 +84,8 @@ def test_a_finished_run_goes_on_to_more_epochs(done: Path) -> None:
     ]
 
 
-def train_until(awaited: str, *arguments: str, cwd: Path) -> tuple[int, str]:
-    """Train, and press Ctrl-C once a line begins so. Returns the exit code, and what was said last."""
+def train_until(awaited: str, *arguments: str, cwd: Path, number: int = signal.SIGINT) -> tuple[int, str]:
+    """Train, and send a signal once a line begins so. Returns the exit code, and what was said last."""
     command = [sys.executable, "-uc", "from batcache.cli.main import main; main()", "train", *arguments]
     environment = os.environ | {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
@@ -94,16 +94,18 @@ def train_until(awaited: str, *arguments: str, cwd: Path) -> tuple[int, str]:
         assert process.stdout is not None
         while not process.stdout.readline().startswith(awaited):
             assert process.poll() is None, process.communicate()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=60)
     return process.returncode, said
 
 
 @pytest.mark.slow
-def test_a_training_stopped_by_ctrl_c_names_the_command_that_goes_on_with_it(done: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows none of these signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_stopped_names_the_command_that_goes_on_with_it(done: Path, number: int) -> None:
     shutil.rmtree(done / "runs")
     (done / "long.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 9999, patience: 9999"))
-    code, said = train_until("epoch   2 ", "--config", "long.yaml", "--device", "cpu", cwd=done)
+    code, said = train_until("epoch   2 ", "--config", "long.yaml", "--device", "cpu", cwd=done, number=number)
     assert code == 130
     kept = load_checkpoint(run_of(done) / LAST).epoch
     (command,) = re.findall("`batcache train (.*?)`", said)
@@ -166,6 +168,8 @@ def test_a_run_tells_of_itself(trained: Path, small: SmallWorld, tmp_path: Path)
         assert title == "run" and facts["started"] == about["started"] and facts["finished"] == said
         assert facts["species"] == "Low, High, Sweep" and facts["pooling"] == small.config.model.pooling_type
         assert facts["best model"].startswith("run/checkpoints/best_model.pt (epoch ")
+    (run / LAST).unlink()
+    assert "no: it has no epoch to go on from" in batcache("info", "run", cwd=tmp_path).stdout
 
 
 @pytest.mark.slow

@@ -147,10 +147,10 @@ def _resumable(device: Device) -> "Iterator[OnProgress]":
     except KeyboardInterrupt:
         if not runs:
             raise
-        from batcache.training.run_inputs import keep_if_resumable
+        from batcache.training.run_inputs import epochs_kept
 
         run, place = runs[0], f'"{runs[0]}"' if " " in str(runs[0]) else runs[0]
-        epochs = keep_if_resumable(run)
+        epochs = epochs_kept(run)
         if not epochs:
             kept = f"nothing of {run} is kept, run the same command again"
             raise Stopped(f"before its first epoch was over: {kept}") from None
