@@ -161,9 +161,7 @@ def _resume(
         write_run(run, about)
     start = Start(last.restore(device), last.trunk)
     begun = config, store, manifest.species, split, run, start, device, last
-    with misfits(RunError, run / LAST, "Restore it from a copy, or train again"):
-        trainer = Trainer(*begun, patience_from=about["patience_from"])
-    return trainer.fit(on_progress)
+    return Trainer(*begun, patience_from=about["patience_from"]).fit(on_progress)
 
 
 def _split_as_begun(run: Path, manifest: Manifest, store: Store) -> tuple[Split, bool]:
