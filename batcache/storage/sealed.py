@@ -23,6 +23,8 @@ _HEX = 64  # digits
 _JSON = b'{"digest":"'
 _TEXT = b"# sha256 of all below: "
 _ZIP = b"sha256:"
+SEAL_BYTES = len(_ZIP) + _HEX
+"""Of a zip's comment."""
 _END_OF_ZIP, _END_BYTES = b"PK\x05\x06", 22
 _UNSEALED = b"\0\0"
 """The length of the comment, in the last bytes of a zip that has none."""
@@ -64,6 +66,11 @@ def check_zip(content: bytes, most_times: float) -> bool:
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, zlib.error) as error:
         raise ValueError(f"damaged, or of another kind ({error})") from None
     return sealed
+
+
+def ends_sealed(end: bytes) -> bool:
+    """Whether an archive that was checked has a digest, by its last ``SEAL_BYTES``."""
+    return end.startswith(_ZIP)
 
 
 def seal_binary(content: bytes, mark: bytes) -> bytes:
