@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from batcache.errors import StoreError
+from batcache.errors import StoreError, UnreachableError
 from batcache.storage.listing import is_there
 from batcache.storage.place import Place
 from batcache.store.format.array import array_length, array_metadata, read_array_metadata
@@ -30,8 +30,11 @@ class Damage:
 
 
 def check_group(cache: Place, attributes: set[str]) -> list[Damage]:
-    """What is wrong with the group's ``zarr.json``."""
-    document = json.loads((cache / "zarr.json").read_bytes())
+    """What is wrong with the group's ``zarr.json``, which was read already."""
+    try:
+        document = json.loads((cache / "zarr.json").read_bytes())
+    except OSError as error:
+        raise UnreachableError.of_disk(cache / "zarr.json", "cannot be read", error) from None
     lacking = sorted(_ATTRIBUTES - attributes)
     remedy = "Restore it from a copy"
     damages = [Damage("zarr.json", f"lacks {', '.join(lacking)}", remedy)] if lacking else []
@@ -45,6 +48,8 @@ def check_array(cache: Place, commits: Sequence[Commit], layout: Layout, *, exac
     place, length = "instances/zarr.json", array_length([(c.shard, len(c.crc32c)) for c in commits], layout)
     try:
         found = read_array_metadata(cache)
+    except UnreachableError:
+        raise
     except StoreError as error:
         return [Damage(place, error.finding)]
     there = found["shape"][0]
