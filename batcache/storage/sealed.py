@@ -106,7 +106,7 @@ def check_json(content: bytes) -> None:
         ValueError: damaged or changed.
     """
     head = content[: len(_JSON) + _HEX + 2]
-    if _begins_with(head, _JSON) and head != head_of_json(memoryview(content)[len(head) :]):
+    if begins_with(head, _JSON) and head != head_of_json(memoryview(content)[len(head) :]):
         raise ValueError(DAMAGED)
 
 
@@ -136,7 +136,7 @@ def check_text(content: bytes) -> None:
         ValueError: damaged or changed.
     """
     head = content[: len(_TEXT) + _HEX + 1]
-    if _begins_with(head, _TEXT) and head != b"%s%s\n" % (_TEXT, digest_of(memoryview(content)[len(head) :])):
+    if begins_with(head, _TEXT) and head != b"%s%s\n" % (_TEXT, digest_of(memoryview(content)[len(head) :])):
         raise ValueError(DAMAGED)
 
 
@@ -154,7 +154,7 @@ def _ends_in(content: bytes, mark: bytes) -> bool:
     return True
 
 
-def _begins_with(content: bytes, mark: bytes) -> bool:
+def begins_with(content: bytes, mark: bytes) -> bool:
     """Whether a file begins with a mark, even one that is cut or has a damaged byte."""
     there = content[: len(mark)]
     return sum(one != other for one, other in zip(there, mark, strict=False)) <= 1

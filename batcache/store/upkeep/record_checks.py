@@ -9,12 +9,11 @@ from batcache.errors import StoreError, UnreachableError
 from batcache.storage.listing import is_there
 from batcache.storage.place import Place
 from batcache.store.format.array import array_length, array_metadata, read_array_metadata
+from batcache.store.format.attributes import PROMISED
 from batcache.store.format.commit import CachedRecording, Commit, commit_path
 from batcache.store.format.index import Index
 from batcache.store.format.layout import Layout, say_how_to_mend
 from batcache.store.format.records import list_shards
-
-_ATTRIBUTES = {"format", "format_version", "features", "fingerprint", "layout", "versions"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def check_group(cache: Place, attributes: set[str]) -> list[Damage]:
         document = json.loads((cache / "zarr.json").read_bytes())
     except OSError as error:
         raise UnreachableError.of_disk(cache / "zarr.json", "cannot be read", error) from None
-    lacking = sorted(_ATTRIBUTES - attributes)
+    lacking = sorted({*PROMISED} - attributes)
     remedy = "Restore it from a copy"
     damages = [Damage("zarr.json", f"lacks {', '.join(lacking)}", remedy)] if lacking else []
     if (document.get("zarr_format"), document.get("node_type")) != (3, "group"):
