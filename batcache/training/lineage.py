@@ -53,7 +53,8 @@ class Clips:
         return [
             bag
             for bag in bags
-            if bag.row.content in self.contents or (bag.clip.group and fold(bag.clip.group) in groups)
+            if not self.contents.isdisjoint((bag.row.content, bag.row.recording))
+            or (bag.clip.group and fold(bag.clip.group) in groups)
         ]
 
 
