@@ -79,9 +79,8 @@ def evaluate(
         on_progress: hears of ``eval``, in clips.
 
     Returns:
-        ``metrics`` by species and averaged, with their intervals, at every level; ``table()`` has them as columns,
-        ``as_text("json")`` (or ``csv``, ``md``) as text. ``predictions``, whose ``table()`` has a column for each
-        species.
+        ``metrics`` by species and averaged, with intervals, at every level; ``table()`` has them as columns,
+        ``as_text("json")`` (``csv``, ``md``) as text. ``predictions``, whose ``table()`` has a column a species.
 
     Raises:
         RunError: no run, a damaged one, or clips that the model was trained on.
@@ -100,8 +99,7 @@ def evaluate(
     manifest = find_manifest(found, None if data_dir is None else Path(data_dir), csvs=paths_of(csv))
     chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv, threshold=threshold)
     report = judge(chosen, pick_device(device), on_progress=on_progress)
-    passed_over = list_passed_over(Path("runs")).notes if run is None else ()
-    return replace(report, notes=(*passed_over, *report.notes))
+    return report if named else replace(report, notes=(*list_passed_over(Path("runs")).notes, *report.notes))
 
 
 def predict(
@@ -170,8 +168,7 @@ def calibrate(
         predictions: the folder that ``predict`` judged these recordings into.
         precision: that is wanted of thresholds, in what is returned.
 
-    Returns:
-        The profile's path, and the ``calibration`` that comes of it.
+    Returns: the profile's path, and the ``calibration`` that comes of it.
 
     Raises:
         PredictError: a folder without scores of this model, or recordings that were not judged into it.
@@ -192,8 +189,7 @@ def export_model(model: str | Path, target: str | Path, *, rate: int = 384_000, 
         rate: Hz: the true rate of the recordings that the graph takes; ``predict`` takes all.
         force: replace a file that is there.
 
-    Returns:
-        Where it lies, and its size.
+    Returns: where it lies, and its size.
 
     Raises:
         RunError: no model, a damaged one, or one of features that are not computed any more; a name that ends
