@@ -199,6 +199,11 @@ def remedy_for(error: OSError, otherwise: str) -> str:
     return _REMEDIES.get(error.errno or 0, otherwise)
 
 
+def is_of_the_process(error: OSError) -> bool:
+    """Whether an error tells of who asks (no handle left, no memory), and nothing of the file."""
+    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
 def quote(text: str) -> str:
     """What was found in a cell, in a sentence."""
     return repr(shorten(text, 160))

@@ -165,6 +165,7 @@ def train_if_needed(
     """The run that these inputs have made, finished first if it was stopped; else a new one."""
     from batcache.training.inputs import find_run
     from batcache.training.loop import resume, train
+    from batcache.training.run_inputs import list_passed_over
     from batcache.training.runs import read_run
 
     found = find_run(settings, store, manifest)
@@ -172,6 +173,7 @@ def train_if_needed(
         on_progress(Progress("train", result=UpToDate("train", found)))
         return found
     if found is None:
+        on_progress(Progress("train", result=list_passed_over(settings.training.run_dir)))
         report = train(settings, store, manifest, device, on_progress=on_progress)
     else:
         report = resume(found, store, manifest, device, on_progress=on_progress)

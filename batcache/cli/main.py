@@ -1,4 +1,7 @@
-"""Where the command line begins: it imports hardly anything, so that Ctrl-C and want of memory are a line at once."""
+"""Where the command line begins: it imports hardly anything, so that Ctrl-C and want of memory are a line at once.
+
+SIGTERM, by which systems and schedulers end a process, is heard as Ctrl-C is.
+"""
 
 import signal
 import sys
@@ -69,7 +72,7 @@ def _tells_of_memory(error: Exception) -> bool:
 
 
 def _note_interrupts() -> list[int]:
-    """A list that each Ctrl-C joins: compiled libraries (pydantic) may make an error of their own of one."""
+    """A list that each Ctrl-C or SIGTERM joins: compiled libraries (pydantic) may make an error of their own of one."""
     noted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -79,6 +82,8 @@ def _note_interrupts() -> list[int]:
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
         signal.signal(signal.SIGINT, note)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, note)
     return noted
 
 

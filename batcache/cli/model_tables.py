@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # --help imports no torch
     from batcache.evaluation.metrics import Metrics
     from batcache.manifest.label_counts import SpeciesCounts
     from batcache.pipeline import PipelineReport, PretrainReport, UpToDate
-    from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport
+    from batcache.training.events import Epoch, PassedOver, RunStarted, TimeLeft, TrainReport
 
 _AVERAGES = {"macro_roc_auc": "macro ROC-AUC", "macro_average_precision": "macro AP"}
 
@@ -52,6 +52,11 @@ def of_time_left(left: "TimeLeft") -> Iterator[Block]:
         takes = f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
         less = "; less, if it stops early" if left.may_stop_early else ""
         yield f"about {takes} for {count(left.epochs, 'epoch')}{less}"
+
+
+def of_passed_over(passed: "PassedOver") -> Iterator[Block]:
+    """A note for each folder that is not taken for a run."""
+    yield from map(Note, passed.notes)
 
 
 def of_epoch(epoch: "Epoch") -> Iterator[Block]:

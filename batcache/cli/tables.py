@@ -35,6 +35,7 @@ _DESCRIBED: dict[str, Callable[[Any], Iterator[Block]]] = {  # by name, so that 
     "Restored": store_tables.of_restored,
     "Exported": store_tables.of_exported,
     "SynthReport": store_tables.of_synth,
+    "PassedOver": model_tables.of_passed_over,
     "RunStarted": model_tables.of_run_started,
     "Epoch": model_tables.of_epoch,
     "TimeLeft": model_tables.of_time_left,

@@ -97,7 +97,7 @@ def draw_folds(manifest: Manifest, store: Store, folds: int, seed: int) -> Folds
         raise ManifestError(", ".join(map(str, manifest.csvs)), finding, "Add clips that are not of split test")
     clips = tuple(replace(bag.clip, split=None) for bag in bags)
     names = tuple(f"fold {i}" for i in range(1, folds + 1))
-    contents = {bag.clip.filename: bag.row.content for bag in bags}
+    contents = {bag.clip.filename: bag.row.recording for bag in bags}
     drawn = draw_names(clips, dict.fromkeys(names, 1 / folds), seed, contents)
     shared = (replace(bag, clip=replace(bag.clip, split=name)) for bag, name in zip(bags, drawn, strict=True))
     calls = {name: found for name, found in read_calls(manifest.data_dir).items() if name in contents}

@@ -1,6 +1,7 @@
 """Caches to models and how good they are: train, evaluate, sweep, draw. Each call imports what it needs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +76,8 @@ def evaluate(
         on_progress: hears of ``eval``, in clips.
 
     Returns:
-        ``metrics`` by species and averaged, with their intervals, at every level; ``table()`` has them as columns,
-        ``as_text("json")`` (or ``csv``, ``md``) as text. ``predictions``, whose ``table()`` has a column for each
-        species.
+        ``metrics`` by species and averaged, with intervals, at every level; ``table()`` has them as columns,
+        ``as_text("json")`` (``csv``, ``md``) as text. ``predictions``, whose ``table()`` has a column a species.
 
     Raises:
         RunError: no run, a damaged one, or clips that the model was trained on.
@@ -87,7 +87,7 @@ def evaluate(
     from batcache.evaluation.evaluate import choose_clips
     from batcache.evaluation.evaluate import evaluate as judge
     from batcache.store.open import open_store as open_cache
-    from batcache.training.run_inputs import find_cache, find_checkpoint, find_manifest
+    from batcache.training.run_inputs import find_cache, find_checkpoint, find_manifest, list_passed_over
     from batcache.training.runs import BEST
 
     named = None if run is None else Path(run)
@@ -95,7 +95,8 @@ def evaluate(
     store = open_cache(find_cache(found, None if cache is None else str(cache)))
     manifest = find_manifest(found, None if data_dir is None else Path(data_dir), csvs=paths_of(csv))
     chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv, threshold=threshold)
-    return judge(chosen, pick_device(device), on_progress=on_progress)
+    report = judge(chosen, pick_device(device), on_progress=on_progress)
+    return report if named else replace(report, notes=(*list_passed_over(Path("runs")).notes, *report.notes))
 
 
 def sweep(

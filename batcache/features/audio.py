@@ -132,7 +132,13 @@ def _read(path: Path, file: BinaryIO, size: int) -> AudioHeader:
 def content_hash(path: Path, header: AudioHeader) -> str:
     """BLAKE3 of the samples as stored, of their format, and of which channel is taken where that is not the first.
 
-    Metadata do not enter.
+    Metadata do not enter. Raises as ``content_hashes``.
+    """
+    return content_hashes(path, header)[0]
+
+
+def content_hashes(path: Path, header: AudioHeader) -> tuple[str, str]:
+    """The content hash, and the one that it would be for the first channel, which are one where that is taken.
 
     Raises:
         AudioError: the file cannot be read to the end of its audio.
@@ -149,9 +155,10 @@ def content_hash(path: Path, header: AudioHeader) -> str:
         raise AudioError(path, f"cannot be read ({error.strerror})", "Check the disk and the permissions") from None
     if left:
         raise AudioError(path, f"ended {left} bytes before its audio does", "Let the copy finish, then run it again")
+    first = digest.hexdigest()
     if header.channel > 1:
         digest.update(b"channel %d" % header.channel)
-    return digest.hexdigest()
+    return digest.hexdigest(), first
 
 
 def read_blocks(

@@ -72,7 +72,15 @@ def open_checkpoint(file: Path) -> CheckpointFile:
     Raises:
         RunError: missing, damaged, of another kind or of a newer batcache; or its weights are not finite.
     """
-    checkpoint = load_checkpoint(file)
+    return of_checkpoint(file, load_checkpoint(file))
+
+
+def of_checkpoint(file: Path, checkpoint: Checkpoint) -> CheckpointFile:
+    """A checkpoint that was read from a file, as a model.
+
+    Raises:
+        RunError: its weights are not finite.
+    """
     if not all(bool(value.isfinite().all()) for value in checkpoint.weights.values()):
         raise RunError(file, "its weights are not finite", "Train again, with a lower learning_rate")
     return CheckpointFile(file, blake3(file.read_bytes()).hexdigest(), checkpoint)

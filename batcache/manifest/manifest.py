@@ -139,9 +139,11 @@ def refuse_leaks(clips: Sequence[Clip]) -> None:
     _refuse_two_splits(clips, "group", lambda clip: clip.group and fold(clip.group), lambda clip: str(clip.group))
 
 
-def check_contents(manifest: Manifest, content_of: Mapping[str, str]) -> None:
-    """Refuse one content under two names, in two splits or with opposite labels. ``content_of`` gives the content hash
-    of a filename.
+def check_contents(
+    manifest: Manifest, content_of: Mapping[str, str], recording_of: Mapping[str, str] | None = None
+) -> None:
+    """Refuse one content under two names, in two splits or with opposite labels, and two channels of one recording in
+    two splits. ``content_of`` gives the content hash of a filename, ``recording_of`` one that its channels share.
 
     Raises:
         ManifestError: naming both files. Filenames that ``content_of`` lacks are not checked.
@@ -149,6 +151,11 @@ def check_contents(manifest: Manifest, content_of: Mapping[str, str]) -> None:
     _refuse_two_splits(
         manifest.clips, "content", lambda clip: content_of.get(clip.filename), lambda clip: clip.filename
     )
+    if recording_of and recording_of != content_of:
+        channels = "recording, of which another channel is taken,"
+        _refuse_two_splits(
+            manifest.clips, channels, lambda clip: recording_of.get(clip.filename), lambda clip: clip.filename
+        )
     _refuse_opposite_labels(manifest, content_of)
 
 

@@ -6,14 +6,14 @@ from batcache.errors import RunError, count
 from batcache.model.checkpoint import Checkpoint
 from batcache.model.pretrained import SIMULATED, Pretrained, load_pretrained
 from batcache.model.start import digest_start, extract_trunk, load_source
-from batcache.model.torch_file import read_torch
+from batcache.model.torch_file import has_digest
 from batcache.storage.listing import is_file
 
 SEALED = "its SHA-256, which it carries"
 
 
-def summarise_model(path: Path) -> dict[str, str]:
-    """Return the facts of a checkpoint or a trunk's file in the order in which one would ask for them.
+def read_model(path: Path) -> Pretrained | Checkpoint:
+    """Read a checkpoint's or a trunk's file.
 
     Raises:
         RunError: missing, damaged, or of another kind.
@@ -21,11 +21,19 @@ def summarise_model(path: Path) -> dict[str, str]:
     if not is_file(path):
         raise RunError(path, "no such file", "Pass a cache, a run, a checkpoint or a trunk's file")
     try:
-        found = load_source(path)
+        return load_source(path)
     except RunError as error:
         raise RunError(path, error.finding.replace("as a trunk", "as a model"), "Pass a file of batcache's") from None
+
+
+def summarise_model(path: Path, found: Pretrained | Checkpoint | None = None) -> dict[str, str]:
+    """Return the facts of a checkpoint or a trunk's file in the order in which one would ask for them.
+
+    ``found`` is what ``read_model`` gave, where it was read already. Raises as that.
+    """
+    found = read_model(path) if found is None else found
     facts = _of_trunk(found) if isinstance(found, Pretrained) else _of_checkpoint(found)
-    return {**facts, "checked by": SEALED if read_torch(path)[1] else "its CRC-32 alone: an earlier version wrote it"}
+    return {**facts, "checked by": SEALED if has_digest(path) else "its CRC-32 alone: an earlier version wrote it"}
 
 
 def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:

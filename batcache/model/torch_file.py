@@ -4,6 +4,7 @@
 """
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import torch
 
 from batcache.storage.disk import write_file
-from batcache.storage.regular import read_regular
-from batcache.storage.sealed import check_zip, seal_zip
+from batcache.storage.regular import open_regular, read_regular
+from batcache.storage.sealed import SEAL_BYTES, check_zip, ends_sealed, seal_zip
 
 _MOST_TIMES = 1.5  # torch compresses nothing
 
@@ -44,3 +45,10 @@ def read_torch(path: Path) -> tuple[dict[str, Any], bool]:
     except Exception:  # torch raises whatever the damage leads to
         raise ValueError("damaged, or of another kind") from None
     return document if isinstance(document, dict) else {}, sealed
+
+
+def has_digest(path: Path) -> bool:
+    """Whether a file that was read carries a digest. Raises OSError where the disk refuses."""
+    with open_regular(path) as file:
+        file.seek(-SEAL_BYTES, os.SEEK_END)
+        return ends_sealed(file.read())

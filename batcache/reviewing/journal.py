@@ -1,10 +1,10 @@
 """What was said, in the order in which it was said: ``reviewed.jsonl``, and the table that is made of it.
 
-The first line says which predictions these are answers on. Each answer is a line more, which is on the disk before the
-next question is shown; taking one back is a line too. A process that is killed may leave half a line at the end, which
-is dropped. After each line the table, ``reviewed.csv``, is replaced by a whole one. Each line holds the digest of the
-table that belongs to it: where another is found, somebody has changed it, and it is left as it is: the review goes on
-under the next free name.
+The first line says which predictions these are answers on. Each answer is a line more, with its digest, which is on the
+disk before the next question is shown; taking one back is a line too. A process that is killed may leave half a line at
+the end, which is dropped; a line before the last whole one that is not whole is damage. After each line the table,
+``reviewed.csv``, is replaced by a whole one. Each line holds the digest of the table that belongs to it: where another
+is found, somebody has changed it, and it is left as it is: the review goes on under the next free name.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from batcache.reviewing.said import ANSWERS, PARTS, Answer, Part, Said
 from batcache.reviewing.table import Row, Table
 from batcache.storage.disk import write_file
 from batcache.storage.listing import is_there, list_folder
+from batcache.storage.sealed import DAMAGED, open_json, seal_json
 from batcache.survey.reviewed import number_of
 
 FORMAT = "batcache-reviewed"
@@ -142,7 +143,7 @@ class Journal:
 
     def _append(self, event: Mapping[str, Any]) -> None:
         digest = self._digest()
-        line = json.dumps({**event, "table": digest}).encode() + b"\n"
+        line = seal_json(json.dumps({**event, "table": digest}).encode()) + b"\n"
         end = os.fstat(self._file.fileno()).st_size
         try:
             left = memoryview(line)
@@ -180,7 +181,7 @@ class Journal:
 
     def _header(self) -> bytes:
         document = {"format": FORMAT, "format_version": FORMAT_VERSION, **self._judged.origin, "seed": self.seed}
-        return json.dumps(document).encode() + b"\n"
+        return seal_json(json.dumps(document).encode()) + b"\n"
 
     def _find_own(self, judged: Judged) -> Path | None:
         """The newest journal in the folder that is of these predictions."""
@@ -199,32 +200,44 @@ class Journal:
             self._read(path)
             return all(row.key in self._judged.places for row in self._events)
         finally:
-            self._events, self._said, self._known, self._digests = [], {}, {}, []
+            self._events, self._said, self._known, self._digests, self.notes = [], {}, {}, [], []
             self.table = Table(self._judged.species, self._judged.has_spans)
 
     def _read(self, path: Path) -> int:
-        """Take over all whole lines, drop what follows them, and return the seed."""
+        """Take over all whole lines, drop what follows them, and return the seed.
+
+        Raises:
+            ReviewError: a line before them is damaged.
+        """
+        seed, torn = int(_read_header(path)["seed"]), 0
         with path.open("rb") as file:
-            first = file.readline()
-            whole = len(first)
-            for line in file:
+            whole = at = len(file.readline())
+            for number, line in enumerate(file, 2):
+                at += len(line)
                 try:
-                    event = json.loads(line)
                     if not line.endswith(b"\n"):
-                        break
-                    self._replay(event)
-                except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-                    break
-                self._digests.append(str(event["table"]))
-                whole += len(line)
-        if whole < path.stat().st_size:
+                        raise ValueError("half a line")
+                    self._replay(open_json(line.removesuffix(b"\n")))
+                except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+                    torn = torn or number
+                    continue
+                if torn:
+                    remedy = "Restore it from a copy, or delete that line: its question is asked again"
+                    raise ReviewError(path, f"{DAMAGED} (line {torn})", remedy)
+                whole = at
+        if torn:
             with path.open("r+b") as cut:
+                cut.seek(whole)
+                if b"\n" in cut.read():  # not what a kill leaves
+                    self.notes.append(f"{path}: its end is damaged and was dropped, what it said is asked again")
                 cut.truncate(whole)
-        return int(_read_header(path)["seed"])
+        return seed
 
     def _replay(self, event: Mapping[str, Any]) -> None:
+        digest = str(event["table"])
         if event.get("undo"):
             self._undo()
+            self._digests.append(digest)
             return
         key = event["path"], float(event["start_s"]), event["duration_s"]
         if event["answer"] not in ANSWERS or event["part"] not in PARTS:
@@ -232,6 +245,7 @@ class Journal:
         said = Said(dict(event["labels"]), event["whole"] is True, dict(event["answers"]))
         content = str(event.get("content", ""))  # journals of before there was the field
         self._do(Row(key, event["group"], content, said, event["part"], event["answer"], event["at"]))
+        self._digests.append(digest)
 
 
 def _list_journals(folder: Path) -> list[Path]:
@@ -254,7 +268,7 @@ def _read_header(path: Path) -> dict[str, Any]:
     remedy = "Move it away to begin anew"
     try:
         with path.open("rb") as file:
-            document = dict(json.loads(file.readline()))
+            document = open_json(file.readline().removesuffix(b"\n"))
         kind, version, _ = document["format"], document["format_version"], int(document["seed"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ReviewError(path, f"not readable as answers of a review ({brief(error)})", remedy) from None

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from io import SEEK_END
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
@@ -117,7 +118,7 @@ class S3Path:
                     return memoryview(b"")
                 raise
 
-        return ask(self, get_range)
+        return ask(self, get_range, count)
 
     def write_bytes(self, content: bytes) -> None:
         """Write a whole object, or leave the one that is there."""
@@ -127,7 +128,7 @@ class S3Path:
 
             obstore.put(client, self.key, content, use_multipart=False)
 
-        ask(self, put)
+        ask(self, put, len(content))
 
     def upload(self, file: BinaryIO) -> None:
         """Upload what an open file holds, in parts of 8 MB where it is larger than one."""
@@ -138,7 +139,7 @@ class S3Path:
             file.seek(0)
             obstore.put(client, self.key, file, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
 
-        ask(self, put)
+        ask(self, put, file.seek(0, SEEK_END))
 
     def create_exclusively(self, content: bytes) -> bool:
         """Write an object unless there is one of this name; return whether it was written.

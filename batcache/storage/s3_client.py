@@ -1,7 +1,8 @@
 """Requests to an S3-compatible object store: the client, its credentials, and what becomes of a request that fails.
 
 Every request that fails for a reason which may pass is repeated for two to three minutes, whatever it does: all that
-are made here may be made twice. boto3 finds the credentials in the environment or in AWS's own
+are made here may be made twice. Only where nothing is at an address from the start, as where it is mistyped, is it
+given up after seconds. boto3 finds the credentials in the environment or in AWS's own
 files and hands them to the client: nothing here keeps or names them. The text of an answer is never passed on, since
 S3 writes key ids and signatures into it; its HTTP status and S3's error code are.
 """
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _CREDENTIALS_LAST = timedelta(minutes=5)  # then boto3 is asked again: those of a role change
 _GIVE_UP = "Run the same command again; if this stays, check --endpoint, --region and the network"
+_NOTHING_THERE = {"ConnectionRefused": "connection refused", "dns error": "there is no such host"}
+"""What the client's errors hold where nothing is at an address, and what it means."""
+_ABSENT_S = 3
+"""For so long is asked again where nothing is at an address, nor was in the life of this process."""
+_reached: set[str | None] = set()
+"""Endpoints at which something was."""
+_SLOWEST = 100_000  # bytes a second that a request may take before it is said to take long
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,8 @@ class Patience:
     """How long a request may take, and for how long it is repeated where it fails.
 
     The client repeats it a few times at once, ``retries``, which also spares the parts of an upload that were sent.
-    Then it is made anew, with growing pauses, until ``retrying_s`` have passed since it was first made.
+    Then it is made anew, with growing pauses, until ``retrying_s`` have passed since it was first made. One that takes
+    longer than ``quiet_s`` is told.
     """
 
     connect_s: float = 10
@@ -43,6 +52,7 @@ class Patience:
     retrying_s: float = 120
     first_wait_s: float = 0.2
     longest_wait_s: float = 10
+    quiet_s: float = 5
 
 
 PATIENCE = Patience()
@@ -51,12 +61,13 @@ _PASSING_STATUS = ("408", "425", "429", "5")
 _PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "OperationAborted", "ConditionalRequestConflict"})
 
 
-def ask(place: "S3Path", request: "Callable[[S3Store], T]") -> T:
+def ask(place: "S3Path", request: "Callable[[S3Store], T]", size: int = 0) -> T:
     """What a request about ``place`` returns. Errors that may pass have it made again, the client's own become ours.
 
     Args:
         place: what the request is about.
         request: is given a client. Made twice it must do what it does once: an answer may get lost.
+        size: how many bytes it moves, about: so much longer it may take before that is told.
 
     Raises:
         FileNotFoundError: there is no such object; names it.
@@ -66,19 +77,26 @@ def ask(place: "S3Path", request: "Callable[[S3Store], T]") -> T:
     client = _connect(place)
     from obstore.exceptions import BaseError
 
-    began, pause = time.monotonic(), PATIENCE.first_wait_s
+    began, pause, quiet_s = time.monotonic(), PATIENCE.first_wait_s, PATIENCE.quiet_s + size / _SLOWEST
+    late = f"{place}: {_name(place)} has not answered in full for {quiet_s:.3g} s; still waiting"
     while True:
         try:
-            answer = request(client)
+            with WAITING.asking(late, quiet_s):
+                answer = request(client)
         except (BaseError, FileNotFoundError, ValueError) as error:
+            if not (nothing_there := _nothing_there(error)):
+                _reached.add(place.endpoint)
             if isinstance(error, FileNotFoundError) and _code(error) in ("", "NoSuchKey"):
                 raise FileNotFoundError(errno.ENOENT, "no such object", str(place)) from None
             wrong = _unreachable(place, error)
-            left = began + PATIENCE.retrying_s - time.monotonic()
+            is_absent = nothing_there and place.endpoint not in _reached
+            patience = min(PATIENCE.retrying_s, _ABSENT_S) if is_absent else PATIENCE.retrying_s
+            left = began + patience - time.monotonic()
             if left <= 0 or not _may_pass(error):
                 WAITING.is_over()
                 raise wrong from None
         else:
+            _reached.add(place.endpoint)
             WAITING.is_over()
             return answer
         told = f"{place}: {wrong.finding}; asking again for up to {round(left):,} s"
@@ -112,9 +130,8 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _unreachable(place: "S3Path", error: Exception) -> UnreachableError:
-    status, code = status_of(error), _code(error)
+    status, code, where = status_of(error), _code(error), _name(place)
     said = f"{status}, {code}" if code else status
-    where = f"the object store{f' at {place.endpoint}' if place.endpoint else ''}"
     if code == "NoSuchBucket":
         return UnreachableError(place, f"there is no bucket {place.bucket}", "Create it, or correct the URL")
     if status.startswith(("400", "401", "403")):
@@ -124,8 +141,21 @@ def _unreachable(place: "S3Path", error: Exception) -> UnreachableError:
         return UnreachableError(place, f"{where} fails ({said})", _GIVE_UP)
     if "kind: Interrupted" in str(error):
         return UnreachableError(place, f"{where} breaks off its answers", _GIVE_UP)
+    if nothing_there := _nothing_there(error):
+        return UnreachableError(place, f"{where} cannot be reached ({nothing_there})", _GIVE_UP)
     kind = "does not answer in time" if "kind: Timeout" in str(error) else "cannot be reached"
     return UnreachableError(place, f"{where} {kind}", _GIVE_UP)
+
+
+def _name(place: "S3Path") -> str:
+    return f"the object store{f' at {place.endpoint}' if place.endpoint else ''}"
+
+
+def _nothing_there(error: Exception) -> str:
+    """That nothing is at the address, in words; empty where something may be."""
+    if status_of(error):
+        return ""
+    return next((said for sign, said in _NOTHING_THERE.items() if sign in str(error)), "")
 
 
 class _NoCredentialsError(Exception):

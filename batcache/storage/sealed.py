@@ -23,6 +23,8 @@ _HEX = 64  # digits
 _JSON = b'{"digest":"'
 _TEXT = b"# sha256 of all below: "
 _ZIP = b"sha256:"
+SEAL_BYTES = len(_ZIP) + _HEX
+"""Of a zip's comment."""
 _END_OF_ZIP, _END_BYTES = b"PK\x05\x06", 22
 _UNSEALED = b"\0\0"
 """The length of the comment, in the last bytes of a zip that has none."""
@@ -66,6 +68,11 @@ def check_zip(content: bytes, most_times: float) -> bool:
     return sealed
 
 
+def ends_sealed(end: bytes) -> bool:
+    """Whether an archive that was checked has a digest, by its last ``SEAL_BYTES``."""
+    return end.startswith(_ZIP)
+
+
 def seal_binary(content: bytes, mark: bytes) -> bytes:
     """The content, a mark, and the digest of both: what makes them a field of the format."""
     return content + mark + digest_of(content + mark)
@@ -99,7 +106,7 @@ def check_json(content: bytes) -> None:
         ValueError: damaged or changed.
     """
     head = content[: len(_JSON) + _HEX + 2]
-    if _begins_with(head, _JSON) and head != head_of_json(memoryview(content)[len(head) :]):
+    if begins_with(head, _JSON) and head != head_of_json(memoryview(content)[len(head) :]):
         raise ValueError(DAMAGED)
 
 
@@ -129,7 +136,7 @@ def check_text(content: bytes) -> None:
         ValueError: damaged or changed.
     """
     head = content[: len(_TEXT) + _HEX + 1]
-    if _begins_with(head, _TEXT) and head != b"%s%s\n" % (_TEXT, digest_of(memoryview(content)[len(head) :])):
+    if begins_with(head, _TEXT) and head != b"%s%s\n" % (_TEXT, digest_of(memoryview(content)[len(head) :])):
         raise ValueError(DAMAGED)
 
 
@@ -147,7 +154,7 @@ def _ends_in(content: bytes, mark: bytes) -> bool:
     return True
 
 
-def _begins_with(content: bytes, mark: bytes) -> bool:
+def begins_with(content: bytes, mark: bytes) -> bool:
     """Whether a file begins with a mark, even one that is cut or has a damaged byte."""
     there = content[: len(mark)]
     return sum(one != other for one, other in zip(there, mark, strict=False)) <= 1

@@ -35,6 +35,18 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
+class PassedOver:
+    """Folders with a model that are not taken for runs, as their records cannot be read, and what is wrong there."""
+
+    why: Mapping[Path, str]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for each."""
+        return tuple(f"passed over {run}: its run.json is {finding}" for run, finding in self.why.items())
+
+
+@dataclass(frozen=True)
 class TimeLeft:
     """How long a training will take, told once, after its first batches.
 

@@ -17,6 +17,7 @@ from batcache.errors import RunError, brief, count
 from batcache.model.start import Start, start_model
 from batcache.model.transfer import Transfer
 from batcache.storage.listing import is_folder, is_there
+from batcache.storage.names import fold
 from batcache.storage.spreadsheet import as_written, to_csv
 from batcache.training.clips.bags import Bag
 from batcache.training.clips.splits import SplitRow, read_splits
@@ -47,8 +48,14 @@ class Clips:
         return Clips(self.contents | other.contents, self.groups | other.groups)
 
     def among(self, bags: Iterable[Bag]) -> list[Bag]:
-        """The bags whose content or group is among these."""
-        return [bag for bag in bags if bag.row.content in self.contents or bag.clip.group in self.groups]
+        """The bags whose content is among these, or whose group's name looks like that of one of these."""
+        groups = {fold(group) for group in self.groups}
+        return [
+            bag
+            for bag in bags
+            if not self.contents.isdisjoint((bag.row.content, bag.row.recording))
+            or (bag.clip.group and fold(bag.clip.group) in groups)
+        ]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,16 @@ from batcache.training.events import TrainReport
 from batcache.training.inputs import Split, choose_split, describe_clips, describe_inputs
 from batcache.training.lineage import EARLIER, Heard, describe_earlier, find_heard, list_heard_notes
 from batcache.training.loss import class_weights
-from batcache.training.runs import LAST, held_alone, read_run, read_run_config, start_run, write_run, write_run_config
+from batcache.training.runs import (
+    LAST,
+    held_alone,
+    read_run,
+    read_run_config,
+    removed_before_an_epoch,
+    start_run,
+    write_run,
+    write_run_config,
+)
 from batcache.training.trainer import Trainer
 
 
@@ -46,7 +55,8 @@ def train(
         device: where to compute.
         embeddings: of a frozen trunk, where other trainings share them.
         on_progress: is told the ``RunStarted``, then of each epoch its batches, its validation clips and last the
-            ``Epoch``, and once the ``TimeLeft``. What it raises stops the training, which ``resume`` goes on with.
+            ``Epoch``, and once the ``TimeLeft``. What it raises stops the training, which ``resume`` goes on with;
+            before the first ``Epoch`` nothing is kept.
 
     Raises:
         ManifestError: see ``choose_taught_split``.
@@ -81,7 +91,7 @@ def train(
     if isinstance(config.model.init, Path):
         files[EARLIER] = describe_earlier(heard)
     run = start_run(runs, config, about, files)
-    with held_alone(run):
+    with removed_before_an_epoch(run), held_alone(run):
         begun = config, store, manifest.species, split, run, start, device
         return Trainer(*begun, embeddings=embeddings).fit(on_progress)
 
@@ -151,9 +161,7 @@ def _resume(
         write_run(run, about)
     start = Start(last.restore(device), last.trunk)
     begun = config, store, manifest.species, split, run, start, device, last
-    with misfits(RunError, run / LAST, "Restore it from a copy, or train again"):
-        trainer = Trainer(*begun, patience_from=about["patience_from"])
-    return trainer.fit(on_progress)
+    return Trainer(*begun, patience_from=about["patience_from"]).fit(on_progress)
 
 
 def _split_as_begun(run: Path, manifest: Manifest, store: Store) -> tuple[Split, bool]:

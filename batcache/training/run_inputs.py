@@ -1,6 +1,5 @@
 """What a run was made from, found where it lies now: its cache, its manifest, its checkpoints."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from batcache.storage.listing import is_file, is_there
 from batcache.storage.place import Place, is_remote, parse_place, suggest_path
 from batcache.store.format.last_build import locate_cache, portable
 from batcache.store.settings import choose_manifest, reach_cache
-from batcache.training.runs import BEST, LAST, newest_run, read_run, read_run_config
+from batcache.training.events import PassedOver
+from batcache.training.runs import BEST, LAST, list_unreadable, newest_run, read_run, read_run_config
 
 
 def is_run(target: str, kinds: str = "cache or run") -> bool:
@@ -75,14 +75,16 @@ def find_checkpoint(checkpoint: Path | None, runs: Path) -> tuple[Path, Path]:
     return run, run / place.parent.name / place.name
 
 
-def keep_if_resumable(run: Path) -> int:
-    """How many epochs of a stopped run are kept; a run without one is removed."""
+def list_passed_over(runs: Path) -> PassedOver:
+    """What to tell where the newest run, or one on the same inputs, is looked for in a folder."""
+    return PassedOver(list_unreadable(runs))
+
+
+def epochs_kept(run: Path) -> int:
+    """After how many epochs a run that was stopped goes on; 0 where it does not."""
     from batcache.model.checkpoint import load_checkpoint
 
-    if is_there(run / LAST):
-        return load_checkpoint(run / LAST).epoch
-    shutil.rmtree(run, ignore_errors=True)
-    return 0
+    return load_checkpoint(run / LAST).epoch if is_there(run / LAST) else 0
 
 
 def summarise_run(run: Path) -> dict[str, str]:
@@ -92,9 +94,10 @@ def summarise_run(run: Path) -> dict[str, str]:
         RunError: the run's record is missing or damaged.
     """
     about, config = read_run(run), read_run_config(run)
+    goes_on = f"`batcache train --resume {run}` goes on" if is_there(run / LAST) else "it has no epoch to go on from"
     facts = {
         "started": str(about["started"]),
-        "finished": "yes" if about["finished"] else f"no: `batcache train --resume {run}` goes on",
+        "finished": "yes" if about["finished"] else f"no: {goes_on}",
         "species": ", ".join(about["species"]),
         "pooling": config.model.pooling_type,
         "cache": str(locate_cache(about["cache"], run)),

@@ -31,7 +31,7 @@ from batcache.config.load import load_config
 from batcache.config.renamed import rename_keys
 from batcache.config.settings import BEST_MODEL, Config, to_plain
 from batcache.config.yaml import read_sections
-from batcache.errors import ConfigError, RunError, StoreError, brief, list_some, shorten
+from batcache.errors import BatcacheError, ConfigError, RunError, StoreError, brief, list_some, shorten
 from batcache.storage.disk import PARTIAL, temporary_name, write_file
 from batcache.storage.exclusive import lock_file
 from batcache.storage.listing import is_there, list_folder
@@ -81,9 +81,11 @@ def start_run(runs: Path, config: Config, about: Mapping[str, Any], files: Mappi
         for run in (runs / n for n in (name, *(f"{name}-{i}" for i in range(2, 1000)))):
             if not is_there(run) and _renamed(partial, run):
                 return run
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError.of_disk(runs, "cannot hold a run", error, "Pass another --run-dir") from None
+        if isinstance(error, OSError):
+            raise RunError.of_disk(runs, "cannot hold a run", error, "Pass another --run-dir") from None
+        raise
     raise RunError(runs, f"holds 999 runs named {name}", "Pass another --run-dir")
 
 
@@ -206,6 +208,19 @@ def held_alone(run: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def removed_before_an_epoch(run: Path) -> Iterator[None]:
+    """Remove a new run where its training ends, by an error or Ctrl-C, before its first epoch is over: nothing goes on
+    from there."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError, BatcacheError):  # what went wrong first is what matters
+            if not is_there(run / LAST):
+                shutil.rmtree(run)
+        raise
+
+
 def write_run_config(run: Path, config: Config) -> None:
     """Write ``config.yaml``, or leave what was there."""
     settings = yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)
@@ -251,16 +266,29 @@ def list_runs(runs: Path) -> dict[Path, dict[str, Any]]:
     return found
 
 
+def list_unreadable(runs: Path) -> dict[Path, str]:
+    """The folders below ``runs`` that have a model and no readable record, and what is wrong with it: one of them may
+    be the run that is looked for."""
+    found = {}
+    for run in list_folder(runs):
+        if not run.name.endswith(PARTIAL) and (is_there(run / BEST) or is_there(run / LAST)):
+            try:
+                read_run(run)
+            except RunError as error:
+                found[run] = error.finding
+    return found
+
+
 def newest_run(runs: Path) -> Path:
     """The run that started last among those with a best model. What is no run of ours is passed over.
 
     Raises:
-        RunError: there is none; names folders that have a best model and no readable record.
+        RunError: there is none; names folders that have a model and no readable record.
     """
     there = list_runs(runs)
     with_model = [run for run in there if is_there(run / BEST)]
     if not with_model:
-        unreadable = [run.name for run in list_folder(runs) if is_there(run / BEST)]
+        unreadable = [run.name for run in list_unreadable(runs)]
         without = f", but without a readable run.json: {list_some(unreadable)}" if unreadable else ""
         raise RunError(runs, f"no run with a best model here{without}", "Run `batcache train` first, or pass --run-dir")
     return max(with_model, key=lambda run: (there[run]["started"], run.name))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from batcache.config.settings import Config, to_plain
 from batcache.device import limit_threads
-from batcache.errors import RunError
+from batcache.errors import RunError, misfits
 from batcache.inference.score import score_bags
 from batcache.manifest.label_counts import count_labels
 from batcache.model.checkpoint import Checkpoint, save_checkpoint
@@ -58,7 +58,7 @@ class Trainer:
         run: the folder to write to.
         start: the model, fresh or as it was after the last epoch, and what it has from elsewhere.
         device: where to compute.
-        last: what ``last.pt`` holds of a run that is resumed.
+        last: what ``last.pt`` holds of a run that is resumed. RunError where that does not fit the model.
         patience_from: the epoch from which patience counts at the earliest: where a run that had stopped was told to
             go on.
         embeddings: of a frozen trunk, where other trainings share them.
@@ -103,8 +103,9 @@ class Trainer:
         )
         self.epoch, self.best, self.waited_s, self.told_time = 0, Best(), 0.0, False
         if last is not None:
-            self.optimiser.restore(dict(last.trainer))
-            self.epoch, self.best = last.epoch, Best.from_plain(dict(last.trainer))
+            with misfits(RunError, run / LAST, "Restore it from a copy, or train again"):
+                self.optimiser.restore(dict(last.trainer))
+                self.epoch, self.best = last.epoch, Best.from_plain(dict(last.trainer))
             self.best.patience_from = max(self.best.patience_from, patience_from)
 
     def _taught(self, labels: Tensor) -> Tensor:

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from batcache.cli.commands.cache import info
+from batcache.storage import sealed
+from batcache.storage.sealed import digest_of
+from batcache.training.runs import BEST
 from tests.cli.conftest import run_of
 from tests.command import batcache
 
@@ -52,6 +56,21 @@ def test_a_models_file_is_told_of(finished: Path) -> None:
     shown = batcache("info", f"runs/{run.name}/checkpoints/best_model.pt", cwd=finished)
     assert shown.returncode == 0 and "2, 2 of them taught" in shown.stdout and "from chance" in shown.stdout
     assert "  Forty-five" in shown.stdout and "  Sixty" in shown.stdout
+
+
+def test_a_models_digest_is_checked_once_and_is_told(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, checked = run_of(finished) / BEST, []
+
+    def check(content: memoryview) -> bytes:
+        checked.append(len(content))
+        return digest_of(content)
+
+    monkeypatch.setattr(sealed, "digest_of", check)
+    info(str(model))
+    assert "its SHA-256, which it carries" in capsys.readouterr().out
+    assert checked.count(model.stat().st_size - 64) == 1, "64 digits are not in it"
 
 
 @pytest.mark.parametrize(

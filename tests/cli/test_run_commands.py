@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from batcache import evaluate
 from batcache.cli.commands import models
 from batcache.cli.options import Device
 from batcache.model.checkpoint import load_checkpoint
@@ -44,6 +45,23 @@ def test_a_checkpoint_is_found_from_any_folder(done: Path, folder: str, checkpoi
 
 
 @pytest.mark.slow
+def test_a_run_that_is_passed_over_for_its_record_is_named(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(done)
+    newest = Path(shutil.copytree(run, run.with_name("99991231T000000Z-max")))
+    (newest / "run.json").write_bytes((newest / "run.json").read_bytes().replace(b'"finished"', b'"finishes"'))
+    said = f"passed over runs/{newest.name}: its run.json is not a run's record (damaged, "
+    judged = batcache("eval", cwd=done)
+    assert judged.returncode == 0 and f"judging runs/{run.name}/" in judged.stdout
+    (line,) = [line for line in judged.stderr.splitlines() if "passed over" in line]
+    assert line.startswith(f"note: {said}")
+    monkeypatch.chdir(done)
+    assert evaluate(device="cpu").notes[0].startswith(said)
+    shutil.rmtree(run)
+    again = batcache("run", "small.yaml", "--csv", "train.csv", "--device", "cpu", cwd=done)
+    assert again.returncode == 0 and f"note: {said}" in again.stderr, "what was trained is trained again"
+
+
+@pytest.mark.slow
 def test_a_stopped_run_is_resumed_to_the_end_of_its_settings(done: Path) -> None:
     run = run_of(done)
     about = read_document(run / "run.json")
@@ -66,8 +84,8 @@ def test_a_finished_run_goes_on_to_more_epochs(done: Path) -> None:
     ]
 
 
-def train_until(awaited: str, *arguments: str, cwd: Path) -> tuple[int, str]:
-    """Train, and press Ctrl-C once a line begins so. Returns the exit code, and what was said last."""
+def train_until(awaited: str, *arguments: str, cwd: Path, number: int = signal.SIGINT) -> tuple[int, str]:
+    """Train, and send a signal once a line begins so. Returns the exit code, and what was said last."""
     command = [sys.executable, "-uc", "from batcache.cli.main import main; main()", "train", *arguments]
     environment = os.environ | {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
@@ -76,16 +94,18 @@ def train_until(awaited: str, *arguments: str, cwd: Path) -> tuple[int, str]:
         assert process.stdout is not None
         while not process.stdout.readline().startswith(awaited):
             assert process.poll() is None, process.communicate()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=60)
     return process.returncode, said
 
 
 @pytest.mark.slow
-def test_a_training_stopped_by_ctrl_c_names_the_command_that_goes_on_with_it(done: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows none of these signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_stopped_names_the_command_that_goes_on_with_it(done: Path, number: int) -> None:
     shutil.rmtree(done / "runs")
     (done / "long.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 9999, patience: 9999"))
-    code, said = train_until("epoch   2 ", "--config", "long.yaml", "--device", "cpu", cwd=done)
+    code, said = train_until("epoch   2 ", "--config", "long.yaml", "--device", "cpu", cwd=done, number=number)
     assert code == 130
     kept = load_checkpoint(run_of(done) / LAST).epoch
     (command,) = re.findall("`batcache train (.*?)`", said)
@@ -148,6 +168,8 @@ def test_a_run_tells_of_itself(trained: Path, small: SmallWorld, tmp_path: Path)
         assert title == "run" and facts["started"] == about["started"] and facts["finished"] == said
         assert facts["species"] == "Low, High, Sweep" and facts["pooling"] == small.config.model.pooling_type
         assert facts["best model"].startswith("run/checkpoints/best_model.pt (epoch ")
+    (run / LAST).unlink()
+    assert "no: it has no epoch to go on from" in batcache("info", "run", cwd=tmp_path).stdout
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def test_a_call_that_is_killed_goes_on_and_ends_as_an_undisturbed_one(
     assert files_of(report) == files_of(undisturbed)
 
 
-@pytest.mark.parametrize("left", [b'{"row":{"path":"night0', b'{"row":{}}\n', b"\0" * 100])
+@pytest.mark.parametrize("left", [b"", b'{"row":{"path":"night0', b'{"row":{}}\n', b"\0" * 100])
 def test_what_a_kill_leaves_of_a_line_is_dropped_and_judged_again(
     undisturbed: PredictReport, folder: Path, judged: Judge, tmp_path: Path, left: bytes
 ) -> None:

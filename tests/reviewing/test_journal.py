@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -64,6 +65,41 @@ def test_what_was_killed_at_any_byte_goes_on_with_all_whole_answers(folder: Path
             assert again.answers == kept and (copy / "reviewed.jsonl").stat().st_size == ends[kept]
             again.add(3, "random", ABSENT, "other")
         assert len(rows_of(again.table_file)) == kept + 1 and not list(copy.glob("reviewed-2*"))
+
+
+def test_a_flipped_bit_loses_no_answer_behind_it_and_changes_none(folder: Path) -> None:
+    """Only what the last line said is asked again, and that is told."""
+    with begin(folder) as journal:
+        for clip in range(3):
+            journal.add(clip, "random", PRESENT, "right")
+        place, table = journal.path, journal.table.text()
+    whole = place.read_bytes()
+    last = whole[:-1].rindex(b"\n") + 1
+    for at in range(0, len(whole), 5):
+        spoilt = whole[:at] + bytes([whole[at] ^ 1 << at % 7]) + whole[at + 1 :]
+        place.write_bytes(spoilt)
+        if at < last:
+            with pytest.raises(ReviewError, match=r"reviewed\.jsonl: .*(damaged|not readable)"):
+                begin(folder)
+            assert place.read_bytes() == spoilt
+            continue
+        with begin(folder) as again:
+            assert again.answers == 2 and [again.known(clip) for clip in range(3)] == [PRESENT, PRESENT, Said()]
+            assert at == len(whole) - 1 or "its end is damaged" in again.notes[0]
+        assert (folder / "reviewed.csv").read_bytes() == table, "with the third answer: whose it is nobody knows"
+        for left in folder.glob("reviewed-2.*"):
+            left.unlink()
+
+
+def test_answers_of_earlier_versions_which_have_no_digests_are_gone_on_with(folder: Path) -> None:
+    with begin(folder) as journal:
+        journal.add(0, "random", PRESENT, "right")
+    place = folder / "reviewed.jsonl"
+    place.write_bytes(re.sub(rb'"digest":"[0-9a-f]{64}",', b"", place.read_bytes()))
+    with begin(folder) as journal:
+        journal.add(1, "random", ABSENT, "other")
+    with begin(folder) as journal:
+        assert journal.answers == 2 and not journal.notes
 
 
 def test_a_table_that_lags_by_the_last_answer_is_brought_up_to_date(folder: Path) -> None:

@@ -73,6 +73,23 @@ def test_settings_of_another_type_are_a_fault_of_the_store(empty, changed):
         read_attributes(empty)
 
 
+def test_attributes_that_were_changed_are_refused_and_others_may_be_added(empty):
+    written = json.loads((empty / "zarr.json").read_bytes())["attributes"]
+    edit(empty, title="of a survey")
+    assert read_attributes(empty)[2] == written | {"title": "of a survey"}
+    edit(empty, versions=written["versions"] | {"torch": "1.0"})
+    with pytest.raises(StoreError, match=r"zarr\.json: .* its digest does not match.* delete its attribute digest"):
+        read_attributes(empty)
+    content = (empty / "zarr.json").read_bytes()
+    (empty / "zarr.json").write_bytes(content.replace(b'"digest"', b'"digesu"'))
+    with pytest.raises(StoreError, match="its digest does not match"):
+        read_attributes(empty)
+    document = json.loads(content)
+    del document["attributes"]["digest"]
+    (empty / "zarr.json").write_text(json.dumps(document))
+    assert read_attributes(empty)[2]["versions"]["torch"] == "1.0", "as in stores of earlier versions"
+
+
 DEEP = b"[" * 100_000 + b"]" * 100_000
 
 

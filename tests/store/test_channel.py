@@ -1,5 +1,6 @@
 """The channel that is taken: it is told, part of what a recording is known by, and never another in silence."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,9 +16,13 @@ from batcache.features.levels import Levels
 from batcache.manifest.manifest import read_manifest
 from batcache.store.build.build import build
 from batcache.store.build.report import BuildReport
+from batcache.store.format.commit import commit_path
 from batcache.store.hdf5.export import export
 from batcache.store.open import open_store
 from batcache.store.upkeep.verify import verify
+from batcache.training.clips.bags import join
+from batcache.training.clips.splits import share_groups
+from batcache.training.lineage import Clips, Heard
 from tests.conftest import noise, tone
 
 CONFIG = DataConfig(n_mels=16, sample_rate=256_000)
@@ -75,6 +80,27 @@ def test_a_row_of_before_channels_were_asked_is_of_the_first_and_stays_current(w
     old = {key: value for key, value in msgspec.structs.asdict(row).items() if key != "channel"}
     assert type(row)(**old).channel == 1 and row.content == content_hash(path, read_header(path))
     assert content_hash(path, read_header(path, 2)) != row.content
+
+
+def test_two_channels_of_one_recording_under_two_names_stay_in_one_split(write_wav: WriteWav, tmp_path) -> None:
+    shutil.copy(write_wav("a.wav", np.stack([HISS, BAT], 1), 256_000), tmp_path / "b.wav")
+    header = "filename,Bat,channel,split"
+    with pytest.raises(
+        ManifestError, match=r"another channel is taken, in two splits: 'b\.wav' is in 'test', but 'a\.w"
+    ):
+        build_clips(tmp_path, "a.wav,0,1,train", "b.wav,1,2,test", header=header)
+    build_clips(tmp_path, "a.wav,0,1,train", header=header)
+    record = commit_path(tmp_path / "f.zarr", 0)
+    assert b"file_content" not in record.read_bytes(), "as records always were"
+    build_clips(tmp_path, "a.wav,0,1,train", "b.wav,1,2,train", header=header)
+    store = open_store(tmp_path / "f.zarr")
+    (tmp_path / "other.csv").write_text(f"{header}\na.wav,0,1,train\nb.wav,1,2,test\n")
+    with pytest.raises(ManifestError, match="another channel is taken, in two splits"):
+        join(read_manifest([tmp_path / "other.csv"]), store)
+    bags = join(read_manifest([tmp_path / "clips.csv"]), store).bags
+    assert Heard(Clips(frozenset([bags[0].row.content]))).among(bags[1:]), "nor is the second judged as unseen"
+    with pytest.raises(ManifestError, match="only one group"):
+        share_groups(bags, 0.5, 0)
 
 
 def test_the_channel_and_why_it_is_doubted_come_back_from_hdf5(write_wav: WriteWav, tmp_path) -> None:

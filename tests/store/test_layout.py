@@ -144,7 +144,7 @@ def test_of_several_who_make_a_store_in_an_empty_folder_nobody_spoils_it(tmp_pat
 
 def test_attributes_hold_no_clock_host_or_path(project):
     attributes = dict(zarr.open_group(project.cache, mode="r").attrs)
-    assert sorted(attributes) == ["features", "fingerprint", "format", "format_version", "layout", "versions"]
+    assert sorted(attributes) == ["digest", "features", "fingerprint", "format", "format_version", "layout", "versions"]
     assert str(project.root) not in json.dumps(attributes)
 
 

@@ -4,6 +4,7 @@ import io
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from batcache.storage.s3_client import Patience
 from batcache.storage.waiting import Waiting
 from batcache.store.format.last_build import LAST_BUILD
 from tests.store import on_s3
-from tests.store.bucket import SECRETS, Fault, Proxy
+from tests.store.bucket import SECRETS, Fault, Proxy, proxy
 from tests.store.on_s3 import assert_equal_stores, assert_reads_as, at, refusal, somewhere, upload
 
 pytestmark = on_s3.pytestmark
@@ -125,6 +126,41 @@ def test_threads_that_wait_for_one_store_tell_it_in_one_line_without_credentials
     (line,) = told
     assert str(place) in line and "asking again" in line and "\n" not in line
     assert not any(secret in line for secret in SECRETS.values())
+
+
+def test_a_request_that_hangs_is_told_meanwhile(between, monkeypatch):
+    heard: list[float] = []
+    waiting = Waiting()
+    waiting.tell(lambda line: heard.append(time.monotonic()) if "has not answered in full for 0.5 s" in line else None)
+    monkeypatch.setattr(s3_client, "WAITING", waiting)
+    monkeypatch.setattr(s3_client, "PATIENCE", replace(PATIENT, request_s=4, quiet_s=0.5))
+    between.fault = lambda number, *_: "stall" if number == 1 else None
+    began = time.monotonic()
+    somewhere(between.endpoint).exists()
+    (told,) = heard
+    assert told - began < 2 and time.monotonic() - began > 4
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "why"),
+    [("http://127.0.0.1:1", "connection refused"), ("http://nowhere.invalid", "there is no such host")],
+)
+def test_an_address_at_which_nothing_is_is_given_up_within_seconds(server, endpoint, why):
+    began = time.monotonic()
+    said = refusal(somewhere(endpoint).read_bytes, UnreachableError)
+    assert time.monotonic() - began < 10 < PATIENT.retrying_s
+    assert f"cannot be reached ({why})" in said and "check --endpoint" in said
+
+
+def test_an_endpoint_that_has_answered_is_waited_for_when_nothing_is_there_any_more(server, monkeypatch):
+    with proxy(server) as made:
+        place = somewhere(made.endpoint)
+        place.exists()
+    monkeypatch.setattr(s3_client, "_ABSENT_S", 0)
+    monkeypatch.setattr(s3_client, "PATIENCE", replace(PATIENT, retrying_s=3))
+    began = time.monotonic()
+    assert "connection refused" in refusal(place.read_bytes, UnreachableError)
+    assert time.monotonic() - began >= 3
 
 
 def test_an_answer_that_fails_once_is_not_told(between, told):

@@ -47,6 +47,28 @@ def test_each_damage_is_named_and_nothing_is_changed(project, name):
     assert_equal_trees(snapshot(project.cache), before)
 
 
+@pytest.mark.parametrize("name", ["zarr.json", "commits/4.json", "instances/zarr.json", "instances/c/4/0/0"])
+def test_too_few_handles_are_no_damage(project, monkeypatch, name):
+    """From the moment on at which this file is to be opened, the system gives none."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_it = Path.open
+
+    def open_last(path, *arguments, **named):
+        if path == project.cache / name:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        return open_it(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", open_last)
+    try:
+        with pytest.raises(StoreError) as caught:
+            verify(project.cache, workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    said = str(caught.value)
+    assert said.startswith(f"{project.cache}/{name}: ") and "(Too many open files)" in said and "ulimit -n" in said
+
+
 # While others change the store.
 
 

@@ -1,6 +1,7 @@
 """Training that goes on from where a user's own earlier model stood."""
 
 import shutil
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,6 +183,16 @@ def test_clips_on_which_an_earlier_model_chose_its_epoch_are_told_when_they_are_
     assert any(note.startswith(said) for note in notes)
     notes = choose_clips(earlier / BEST, small.store, small.manifest, "test", as_trained=True).notes
     assert not any("validated" in note for note in notes)
+
+
+def test_a_group_that_was_heard_is_known_in_another_spelling(small: SmallWorld) -> None:
+    """As in the rules of the manifest: other Unicode form, other letter case."""
+    (one, *_), night = join(small.manifest, small.store).bags, "Fran\u00e7ois 1"
+    heard = Heard(Clips(groups=frozenset({unicodedata.normalize("NFD", night)})))
+    for spelt in (night, night.upper()):
+        assert heard.among([replace(one, clip=replace(one.clip, group=spelt))])
+    for other in (None, "Fran\u00e7ois 2"):
+        assert not heard.among([replace(one, clip=replace(one.clip, group=other))])
 
 
 @pytest.mark.parametrize("is_all", [True, False])

@@ -201,6 +201,19 @@ def test_a_run_is_not_resumed_on_other_features(small: SmallWorld, tmp_path: Pat
         resume(run, other, small.manifest, CPU)
 
 
+def test_what_goes_wrong_in_resuming_is_not_taken_for_a_damaged_file(
+    small: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = stop_after(small.config, small, small.manifest, tmp_path, 1)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer, "class_weights", refuse)
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):
+        resume(run, small.store, small.manifest, CPU)
+
+
 # A run of an earlier version
 
 

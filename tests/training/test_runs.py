@@ -12,12 +12,14 @@ from unittest import mock
 import pytest
 
 from batcache.errors import RunError
+from batcache.progress import Progress
 from batcache.storage.disk import temporary_name
 from batcache.training import runs
 from batcache.training.inputs import find_run
+from batcache.training.loop import train
 from batcache.training.runs import BEST, LAST, TRAINING, held_alone, list_runs, newest_run, read_run, start_run
 from tests.documents import read_document, write_document
-from tests.small_world import SmallWorld, tweak
+from tests.small_world import CPU, SmallWorld, tweak
 
 ABOUT = {
     "cache": "features.zarr",
@@ -133,6 +135,32 @@ def test_a_run_keeps_what_it_is_told(small: SmallWorld, tmp_path: Path) -> None:
     run = start_run(tmp_path, small.config, ABOUT)
     assert json.loads((run / "run.json").read_text())["finished"] is False
     assert not (run / BEST).exists()
+
+
+@pytest.mark.parametrize("raised", [RunError("x", "the loss is nan"), MemoryError(), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("stage", ["train", "epoch 1", "epoch 1, validating"])
+def test_a_training_that_ends_before_its_first_epoch_is_over_leaves_no_folder(
+    small: SmallWorld, tmp_path: Path, stage: str, raised: BaseException
+) -> None:
+    def end(progress: Progress) -> None:
+        if progress.stage == stage:
+            raise raised
+
+    with pytest.raises(type(raised)):
+        train(tweak(small.config, training={"run_dir": tmp_path}), small.store, small.manifest, CPU, on_progress=end)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_ctrl_c_meets_while_it_is_made_leaves_nothing(
+    small: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "write_run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        start_run(tmp_path, small.config, ABOUT)
+    assert not list(tmp_path.iterdir())
 
 
 def kill_in_first_epoch(small: SmallWorld, runs: Path) -> Path:

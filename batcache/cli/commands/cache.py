@@ -126,10 +126,14 @@ def info(
     if is_run(cache, "cache, run or model"):
         facts = summarise_run(Path(cache))
     elif cache.endswith(".pt"):
-        from batcache.inference.calibration.of_model import find_calibration
-        from batcache.model.summary import summarise_model
+        from batcache.inference.calibration.of_model import calibrate_model
+        from batcache.inference.torch_model import of_checkpoint
+        from batcache.model.checkpoint import Checkpoint
+        from batcache.model.summary import read_model, summarise_model
 
-        facts, calibration = summarise_model(Path(cache)), find_calibration(Path(cache))
+        path, found = Path(cache), read_model(Path(cache))
+        facts = summarise_model(path, found)
+        calibration = calibrate_model(of_checkpoint(path, found)) if isinstance(found, Checkpoint) else None
     elif cache.endswith(".onnx"):
         from batcache.inference.calibration.of_model import calibrate_model
         from batcache.inference.onnx.model import open_onnx

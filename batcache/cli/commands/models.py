@@ -147,10 +147,10 @@ def _resumable(device: Device) -> "Iterator[OnProgress]":
     except KeyboardInterrupt:
         if not runs:
             raise
-        from batcache.training.run_inputs import keep_if_resumable
+        from batcache.training.run_inputs import epochs_kept
 
         run, place = runs[0], f'"{runs[0]}"' if " " in str(runs[0]) else runs[0]
-        epochs = keep_if_resumable(run)
+        epochs = epochs_kept(run)
         if not epochs:
             kept = f"nothing of {run} is kept, run the same command again"
             raise Stopped(f"before its first epoch was over: {kept}") from None
@@ -229,10 +229,12 @@ def eval_(
     """
     from batcache.evaluation.evaluate import choose_clips, evaluate
     from batcache.store.open import open_store
-    from batcache.training.run_inputs import find_cache, find_checkpoint, find_manifest
+    from batcache.training.run_inputs import find_cache, find_checkpoint, find_manifest, list_passed_over
 
     if checkpoint is not None:
         refuse(context, ["run_dir"], "a checkpoint lies in its run")
+    else:
+        show(describe(list_passed_over(run_dir or Path("runs"))))
     run, checkpoint = find_checkpoint(checkpoint, run_dir or Path("runs"))
     store = open_store(find_cache(run, cache, endpoint, region))
     manifest = find_manifest(run, data_dir, csvs=csv or ())

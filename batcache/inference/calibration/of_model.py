@@ -1,7 +1,6 @@
 """The thresholds and the calibration that a model's file carries, and those of the profile beside it."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from batcache.errors import ConfigError, count
 from batcache.inference.calibration.bounds import CONFIDENCE, chance_of_as_few
@@ -9,7 +8,7 @@ from batcache.inference.calibration.calibrate import VALIDATION, Calibration, ca
 from batcache.inference.calibration.platt import known_of, sigmoid
 from batcache.inference.calibration.profile import profile_path, read_profile
 from batcache.inference.calibration.thresholds import GIVEN, NOTHING, PRECISION, PROMISED, Threshold, count_effective
-from batcache.inference.model_file import ONNX, Known, ModelFile, open_model
+from batcache.inference.model_file import Known, ModelFile
 from batcache.model.provenance import HeldOut
 from batcache.storage.listing import is_there
 
@@ -94,17 +93,3 @@ def _speaks_against(promise: Threshold, rows: HeldOut, column: int) -> bool:
 def _calibrate(species: tuple[str, ...], held_out: HeldOut, precision: float, towards: float) -> Calibration:
     arrays = held_out.logits, held_out.labels, held_out.groups
     return calibrate(species, *arrays, held_out.source, precision=precision, towards=towards)
-
-
-def find_calibration(path: Path) -> Calibration | None:
-    """The calibration of a model's file; None where it is a trunk's, which knows no species.
-
-    Raises:
-        RunError: as of ``open_model`` and ``calibrate_model``.
-    """
-    if path.suffix.lower() == ONNX:
-        return calibrate_model(open_model(path))
-    from batcache.model.pretrained import Pretrained
-    from batcache.model.start import load_source
-
-    return None if isinstance(load_source(path), Pretrained) else calibrate_model(open_model(path))

@@ -82,7 +82,7 @@ def make_onnx(model: CheckpointFile, true_rate: int = RATE) -> ModelProto:
         "rate": true_rate,
         "bins": front_end.bins,
         "checkpoint": _describe(checkpoint),
-        "summary": summarise_model(model.path)
+        "summary": summarise_model(model.path, checkpoint)
         | {"kind": f"ONNX file for recordings of {true_rate:,} Hz", "checked by": SEALED},
         "digest": digest_of(made),
     }

@@ -129,7 +129,8 @@ def make_plan(
             else:
                 files[path] = file
             on_progress(Progress("scan", done, len(recordings)))
-    check_contents(manifest, {path: file.content for path, file in files.items()})
+    contents = {path: file.content for path, file in files.items()}
+    check_contents(manifest, contents, {path: file.recording for path, file in files.items()})
     return replace(plan(recordings, files, rejected, index, features, target.layout), looked_at=looked_at)
 
 

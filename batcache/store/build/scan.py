@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from batcache.config.features import FeatureConfig
 from batcache.errors import AudioError
-from batcache.features.audio import NO_SUCH_FILE, AudioHeader, content_hash, read_blocks, read_header
+from batcache.features.audio import NO_SUCH_FILE, AudioHeader, content_hashes, read_blocks, read_header
 from batcache.features.expansion import HIGHEST_RATE, doubt_length, find_expansion
 from batcache.features.metadata import Metadata, read_metadata
 from batcache.storage.ahead import map_ahead
@@ -41,6 +41,12 @@ class ScannedFile:
     expansion_warning: str = ""
     metadata: Metadata = field(default_factory=Metadata)
     header_warning: str = ""
+    file_content: str = ""
+
+    @property
+    def recording(self) -> str:
+        """A hash that all channels of a recording share."""
+        return self.file_content or self.content
 
     @property
     def channel(self) -> int:
@@ -184,11 +190,12 @@ def _read_file(
     metadata = read_metadata(place, header)
     found = find_expansion(place, header, metadata, expansion)
     short = "" if "Length" in found.warning else doubt_length(header, metadata, found.factor)
+    content, first = content_hashes(place, header)
     file = ScannedFile(
         path,
         stat.st_size,
         stat.st_mtime_ns,
-        content_hash(place, header),
+        content,
         header.rate,
         header.channels,
         found.factor,
@@ -197,6 +204,7 @@ def _read_file(
         found.warning,
         metadata,
         "; ".join(filter(None, (header.warning, short))),
+        "" if content == first else first,
     )
     _check_rate(place, file, look.config)
     failed = look.before.failed.get(file.key)
@@ -256,6 +264,7 @@ _OF_FILE = (
     "header_rate",
     "channels",
     "channel",
+    "file_content",
     "header_warning",
     "time_expansion",
     "expansion_source",

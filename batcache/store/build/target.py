@@ -4,6 +4,7 @@ import errno
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import DataConfig
@@ -67,8 +68,7 @@ def create(
     cache: Place,
     features: FeatureConfig,
     layout: Layout,
-    versions: Mapping[str, str] | None = None,
-    fingerprint: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
 ) -> None:
     """Create an empty store where there is none yet. Arguments are those of ``create_store``.
 
@@ -78,7 +78,7 @@ def create(
     if not is_free(cache):
         return
     try:
-        create_store(cache, features, layout, versions, fingerprint)
+        create_store(cache, features, layout, attributes)
     except OSError as error:
         in_the_way = isinstance(error, FileExistsError | FileNotFoundError | PermissionError)
         if (in_the_way or error.errno == errno.ENOTEMPTY) and not is_free(cache):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from batcache.errors import StoreError, brief
+from batcache.errors import StoreError, UnreachableError, brief, is_of_the_process
 from batcache.storage.disk import write_file
 from batcache.storage.place import Place
 from batcache.store.format.layout import Layout, say_how_to_mend
@@ -40,7 +40,8 @@ def read_array_metadata(store: Place) -> dict[str, Any]:
     """Read ``instances/zarr.json`` as zarr-python understands it: keys that were left out have their defaults.
 
     Raises:
-        StoreError: the file is missing, damaged, or has keys that zarr-python does not know.
+        StoreError: the file is missing, damaged, or has keys that zarr-python does not know; an UnreachableError where
+            nothing more can be opened or held in memory.
     """
     import zarr
 
@@ -52,6 +53,8 @@ def read_array_metadata(store: Place) -> dict[str, Any]:
         if not _is_part(json.loads(text), document):  # zarr passes over some keys that it does not know
             raise ValueError(text)
     except Exception as error:  # zarr raises what it will
+        if isinstance(error, OSError) and is_of_the_process(error):
+            raise UnreachableError.of_disk(place, "cannot be read", error) from None
         finding = f"damaged metadata of the array ({type(error).__name__})"
         raise StoreError(place, finding, say_how_to_mend(place)) from None
     return document

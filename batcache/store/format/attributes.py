@@ -15,13 +15,18 @@ from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
-from batcache.config.features import FeatureConfig
+from batcache.config.features import FeatureConfig, digest
 from batcache.errors import ConfigError, StoreError, brief
 from batcache.storage.disk import PARTIAL, sync, write_file
 from batcache.storage.listing import is_folder, is_there, list_folder, walk_folder
 from batcache.storage.place import Place, is_remote
+from batcache.storage.sealed import DAMAGED, begins_with
 from batcache.store.format.array import array_options
 from batcache.store.format.layout import FORMAT, FORMAT_VERSION, Layout, newer
+
+PROMISED = ("format", "format_version", "features", "fingerprint", "layout", "versions")
+DIGEST = "digest"
+"""Among a store's attributes: the SHA-256 of the canonical JSON of the others."""
 
 
 def is_free(path: Place) -> bool:
@@ -51,14 +56,13 @@ def create_store(
     path: Place,
     features: FeatureConfig,
     layout: Layout,
-    versions: Mapping[str, str] | None = None,
-    fingerprint: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
 ) -> None:
     """Create an empty store, in one step: it is made beside its place and renamed.
 
     A bucket knows no renaming, and an existing empty folder may be a mount point, which nothing can replace. There the
-    files are written one by one, ``zarr.json`` last: without it nothing counts as a store. ``versions`` are those of
-    the packages that compute the features, and ``fingerprint`` that of the front end, by default the ones here.
+    files are written one by one, ``zarr.json`` last: without it nothing counts as a store. ``attributes`` are those of
+    the store that this one is a copy of; by default they tell the front end and the packages here.
 
     Raises:
         OSError: the disk refuses; FileExistsError where another process has made a store here meanwhile.
@@ -67,7 +71,7 @@ def create_store(
     if is_remote(path) or is_there(path):
         with TemporaryDirectory() as folder:
             made = Path(folder) / path.name
-            create_store(made, features, layout, versions, fingerprint)
+            create_store(made, features, layout, attributes)
             for name in ("instances/zarr.json", "zarr.json"):
                 _add(path, name, (made / name).read_bytes())
         return
@@ -78,16 +82,17 @@ def create_store(
 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid4().hex}{PARTIAL}")  # two may create one store at once
-    attributes = {
+    described = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "features": features.to_record(),
-        "fingerprint": fingerprint or features.fingerprint,
+        "fingerprint": features.fingerprint,
         "layout": asdict(layout),
-        "versions": dict(versions or _versions()),
+        "versions": _versions(),
     }
+    described = dict(attributes or described | {DIGEST: digest(described)})
     try:
-        group = zarr.create_group(partial, attributes=attributes)
+        group = zarr.create_group(partial, attributes=described)
         group.create_array("instances", **array_options(layout))
         (partial / "commits").mkdir()
         files = list(walk_folder(partial))
@@ -184,7 +189,25 @@ def check_attributes(store: Place, attributes: dict[str, Any]) -> tuple[FeatureC
     if layout.n_mels != features.n_mels:
         finding = f"its layout is damaged: it has {layout.n_mels} mel bands, its settings {features.n_mels}"
         raise StoreError(store / "zarr.json", finding, "Restore it from a copy")
+    if _is_damaged(attributes):
+        remedy = "Restore it from a copy; or, if you changed it on purpose, delete its attribute digest"
+        raise StoreError(store / "zarr.json", DAMAGED, remedy)
     return features, layout
+
+
+def own_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a store's attributes that batcache has written: others may have added to them."""
+    return {name: attributes[name] for name in (*PROMISED, DIGEST) if name in attributes}
+
+
+def _is_damaged(attributes: Mapping[str, Any]) -> bool:
+    """Whether a store's own attributes are not those that their digest is of. Those of earlier versions have none."""
+    if not any(begins_with(name.encode(), DIGEST.encode()) for name in attributes if len(name) == len(DIGEST)):
+        return False
+    try:
+        return bool(digest({name: attributes[name] for name in PROMISED}) != attributes.get(DIGEST))
+    except (KeyError, ValueError, RecursionError):
+        return True
 
 
 def describe_front_end(features: FeatureConfig, fingerprint: str) -> str:

@@ -41,8 +41,8 @@ class CachedRecording(msgspec.Struct, frozen=True, gc=False, rename=_ON_DISK):
     into frames (its instances are NaN).
     ``channel`` counts from 1: the one of ``channels`` that was taken; ``channel_warning`` is empty, or why another may
     be the one to take. ``header_warning`` says what of the file's header was not believed. ``constant`` is 1 where the
-    samples hold nothing but one value. The others, from ``recorded_at`` on: what the file says of itself, as in
-    ``features.metadata.Metadata``.
+    samples hold nothing but one value. ``file_content`` is what ``content`` would be for the first channel, where it is
+    another's. The others, from ``recorded_at`` on: what the file says of itself, as in ``features.metadata.Metadata``.
     """
 
     path: str
@@ -79,11 +79,26 @@ class CachedRecording(msgspec.Struct, frozen=True, gc=False, rename=_ON_DISK):
     gain_setting: str | None = None
     battery_v: float | None = None
     temperature_c: float | None = None
+    file_content: str = ""
+
+    @property
+    def recording(self) -> str:
+        """A hash that all channels of a recording share."""
+        return self.file_content or self.content
 
     @property
     def key(self) -> tuple[str, int]:
         """What decides the frames, given the settings: the samples, by a hash that knows the channel, and the rate."""
         return self.content, self.true_rate
+
+
+_WHERE_USED = ("file_content",)
+
+
+def columns_in_use(rows: Iterable[CachedRecording]) -> list[msgspec.structs.FieldInfo]:
+    """The columns that are written: some only where a row has something there, so that other records stay the same."""
+    columns = msgspec.structs.fields(CachedRecording)
+    return [one for one in columns if one.name not in _WHERE_USED or any(getattr(row, one.name) for row in rows)]
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,7 @@ class Commit:
             "crc32c": self.crc32c.tolist(),
             "recordings": {
                 field.encode_name: [getattr(row, field.name) for row in self.recordings]
-                for field in msgspec.structs.fields(CachedRecording)
+                for field in columns_in_use(self.recordings)
             },
         }
         body = json.dumps(document, separators=(",", ":"), allow_nan=False).encode().removeprefix(b"{")

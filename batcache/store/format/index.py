@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from batcache.errors import StoreError, UnreachableError, remedy_for
+from batcache.errors import StoreError, UnreachableError, is_of_the_process, remedy_for
 from batcache.storage.place import Place, read_files
 from batcache.store.format.commit import CachedRecording, Commit, commit_path
 from batcache.store.format.layout import Layout, say_how_to_mend
@@ -82,7 +82,7 @@ def read_records(store: Place, fingerprint: str) -> tuple[dict[int, Commit], dic
     """Read every commit record: those that are as they were written, and what is wrong with the others, by shard.
 
     Raises:
-        UnreachableError: the records cannot be listed.
+        UnreachableError: the records cannot be listed, or nothing more can be opened or held in memory.
 
     A prune removes a record once those of the shards that took its recordings are there. So where a listed record is
     gone when it is to be read, the list is too old, and all is read again.
@@ -92,6 +92,8 @@ def read_records(store: Place, fingerprint: str) -> tuple[dict[int, Commit], dic
         places = list(list_records(store).values())
         for place, read in zip(places, read_files(places), strict=True):
             gone |= isinstance(read, FileNotFoundError)
+            if isinstance(read, OSError) and is_of_the_process(read):
+                raise UnreachableError.of_disk(place, "a commit record that cannot be read", read)
             try:
                 commit = _check_commit(store, place, read, fingerprint)
                 commits[commit.shard] = commit

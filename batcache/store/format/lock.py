@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import psutil
 
-from batcache.errors import StoreError
+from batcache.errors import StoreError, UnreachableError
 from batcache.storage.disk import remove_partials
 from batcache.storage.exclusive import create_exclusively, remove_checked
 from batcache.storage.place import Place
@@ -78,11 +78,15 @@ def require_idle(store: Place) -> None:
     """Check that no process is changing a store. A lock whose process is gone does not count.
 
     Raises:
-        StoreError: a process is; says which, since when.
+        StoreError: a process is; says which, since when. UnreachableError: the disk does not tell.
     """
     place = store / LOCK
-    with suppress(FileNotFoundError, NotADirectoryError):
+    try:
         _require_gone(place, place.read_bytes(), "built")
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise UnreachableError.of_disk(place, "cannot be read", error) from None
 
 
 def was_abandoned(folder: Path, lock: str) -> bool:

@@ -22,7 +22,7 @@ from batcache.progress import OnProgress, Progress, ignore_progress, raising_wha
 from batcache.storage.disk import replacing, require_room, reserve
 from batcache.storage.listing import is_folder, is_there
 from batcache.storage.place import Place
-from batcache.store.format.commit import CachedRecording, Commit
+from batcache.store.format.commit import CachedRecording, Commit, columns_in_use
 from batcache.store.hdf5.columns import INTEGER, TEXT, write_column
 from batcache.store.hdf5.reader import (
     FLETCHER_BYTES,
@@ -194,7 +194,7 @@ def _write_index(hdf5: h5py.File, store: Store, contents: _Contents) -> None:
         hdf5.attrs[name] = value
     try:
         recordings = _create_group(hdf5, "recordings")
-        for field in msgspec.structs.fields(CachedRecording):
+        for field in columns_in_use(contents.recordings):
             values = [getattr(row, field.name) for row in contents.recordings]
             write_column(recordings, field.encode_name, RECORDING_KINDS[field.encode_name], values)
         rejected = store.last_build().rejected

@@ -15,7 +15,7 @@ from batcache.storage.place import Place
 from batcache.store.build.target import create
 from batcache.store.build.writers import write_shard
 from batcache.store.format.array import array_length, resize
-from batcache.store.format.attributes import read_attributes
+from batcache.store.format.attributes import own_attributes, read_attributes
 from batcache.store.format.commit import write_commit
 from batcache.store.format.index import Index, read_index
 from batcache.store.format.last_build import write_unknown_last_build
@@ -45,7 +45,7 @@ def restore(source: Path, cache: Place, *, on_progress: OnProgress = ignore_prog
         StoreError: the file is damaged, the cache holds anything else, or has no room.
     """
     store = Hdf5Store(source)
-    create(cache, store.features, store.layout, store.attributes["versions"], store.fingerprint)
+    create(cache, store.features, store.layout, own_attributes(store.attributes))
     _read_begun(cache, store)  # before anything is written there
     with hold(cache):
         index = _read_begun(cache, store)

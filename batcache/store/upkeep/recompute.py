@@ -49,6 +49,7 @@ def find_file(rows: Iterable[CachedRecording], data_dir: Path, *, allow_outside:
                     size=now.st_size,
                     mtime_ns=now.st_mtime_ns,
                     content=row.content,
+                    file_content=row.file_content,
                     header_rate=header.rate,
                     channels=header.channels,
                     time_expansion=row.time_expansion,

@@ -5,16 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from batcache.errors import StoreError
+from batcache.errors import StoreError, UnreachableError
 from batcache.storage.listing import is_there
 from batcache.storage.place import Place
 from batcache.store.format.array import array_length, array_metadata, read_array_metadata
+from batcache.store.format.attributes import PROMISED
 from batcache.store.format.commit import CachedRecording, Commit, commit_path
 from batcache.store.format.index import Index
 from batcache.store.format.layout import Layout, say_how_to_mend
 from batcache.store.format.records import list_shards
-
-_ATTRIBUTES = {"format", "format_version", "features", "fingerprint", "layout", "versions"}
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,12 @@ class Damage:
 
 
 def check_group(cache: Place, attributes: set[str]) -> list[Damage]:
-    """What is wrong with the group's ``zarr.json``."""
-    document = json.loads((cache / "zarr.json").read_bytes())
-    lacking = sorted(_ATTRIBUTES - attributes)
+    """What is wrong with the group's ``zarr.json``, which was read already."""
+    try:
+        document = json.loads((cache / "zarr.json").read_bytes())
+    except OSError as error:
+        raise UnreachableError.of_disk(cache / "zarr.json", "cannot be read", error) from None
+    lacking = sorted({*PROMISED} - attributes)
     remedy = "Restore it from a copy"
     damages = [Damage("zarr.json", f"lacks {', '.join(lacking)}", remedy)] if lacking else []
     if (document.get("zarr_format"), document.get("node_type")) != (3, "group"):
@@ -45,6 +47,8 @@ def check_array(cache: Place, commits: Sequence[Commit], layout: Layout, *, exac
     place, length = "instances/zarr.json", array_length([(c.shard, len(c.crc32c)) for c in commits], layout)
     try:
         found = read_array_metadata(cache)
+    except UnreachableError:
+        raise
     except StoreError as error:
         return [Damage(place, error.finding)]
     there = found["shape"][0]

@@ -10,6 +10,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from batcache.errors import UnreachableError, is_of_the_process
 from batcache.storage.place import Place, is_remote
 from batcache.store.format.commit import CachedRecording, Commit
 from batcache.store.format.index import Index
@@ -29,7 +30,11 @@ class ShardState:
 
 
 def examine(cache: Place, commit: Commit, layout: Layout) -> ShardState:
-    """Read a shard, a chunk at a time, and hold it against its record."""
+    """Read a shard, a chunk at a time, and hold it against its record.
+
+    Raises:
+        UnreachableError: nothing more can be opened or held in memory, which is no damage.
+    """
     place, used = shard_path(cache, commit.shard), len(commit.crc32c)
     chunk = np.empty(layout.chunk_bytes + 4, np.uint8)
     slots: dict[int, str] = {}
@@ -43,6 +48,8 @@ def examine(cache: Place, commit: Commit, layout: Layout) -> ShardState:
             index = shard_index(used, layout)
             end = file.read(len(index))  # of what was appended, only the size is looked at
     except OSError as error:
+        if is_of_the_process(error):
+            raise UnreachableError.of_disk(place, "cannot be read", error) from None
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         finding = "missing shard" if missing else f"cannot be read ({error.strerror})"
         return ShardState(commit.shard, finding, dict.fromkeys(range(used), "is missing"), 0)

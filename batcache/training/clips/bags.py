@@ -93,7 +93,8 @@ def join(manifest: Manifest, store: Store) -> Joined:
     if stale:
         finding = f"time_expansion of {stale[0].filename} is not the one that {store.path} was built with"
         raise ManifestError(stale[0].place, finding, f"Run `{command}`")
-    check_contents(manifest, {bag.clip.filename: bag.row.content for bag in bags})
+    contents = {bag.clip.filename: bag.row.content for bag in bags}
+    check_contents(manifest, contents, {bag.clip.filename: bag.row.recording for bag in bags})
     return Joined(tuple(bags), left_out, settled.corrected)
 
 

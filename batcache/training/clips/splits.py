@@ -30,7 +30,7 @@ def share_groups(bags: Sequence[Bag], share: float, seed: int) -> tuple[tuple[Ba
         ManifestError: there is only one group.
     """
     clips = [replace(bag.clip, split=None) for bag in bags]
-    content_of = {bag.clip.filename: bag.row.content for bag in bags}
+    content_of = {bag.clip.filename: bag.row.recording for bag in bags}
     units = set(find_units(clips, content_of))
     if len(units) == 1:
         only = units.pop().partition(" ")[2]
