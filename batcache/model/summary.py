@@ -37,6 +37,7 @@ def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
         kind = "learnt with the heads" if model.train == "all" else given
         trunk = f"{kind}, {_describe_digest(extract_trunk(checkpoint))}"
         network = f"{model.heads} of {model.head_size}, recurrent network of {model.rnn_hidden_size}"
+    kernel = {"kernel": f"on {checkpoint.centres:,} instances, averaged with heads"} if checkpoint.centres else {}
     return {
         "kind": "checkpoint",
         "trained on": _describe_clips(checkpoint),
@@ -50,6 +51,7 @@ def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
         "trunk": trunk,
         "layers": _describe_layers(extract_trunk(checkpoint)),
         "heads": f"{network}, pooling {model.pooling_type}",
+        **kernel,
     }
 
 
