@@ -1,13 +1,17 @@
 """What a kernel says beside heads: of bags whatever their padding, order and level, and how far it is heard."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from batcache.config.settings import ModelConfig
+from batcache.errors import RunError
 from batcache.model.checkpoint import load_checkpoint, save_checkpoint
 from batcache.model.heads import MILHeads
 from batcache.model.kernel import KernelHead, scale
+from batcache.model.summary import summarise_model
 from tests.model.test_transfer import CPU, earlier, scores
 
 DIM, CLASSES = 5, 3
@@ -98,3 +102,19 @@ def test_a_checkpoint_keeps_it(tmp_path: Path) -> None:
     assert torch.equal(scores(after), scores(before))
     after.heads.kernel = None  # type: ignore[union-attr]
     assert not torch.equal(scores(after), scores(before)), "it has a say"
+
+
+@pytest.mark.parametrize("name", ["centres", "widths", "weights", "share"])
+def test_a_kernel_that_does_not_fit_is_refused(tmp_path: Path, name: str) -> None:
+    checkpoint = earlier(centres=6)
+    for damaged in (torch.tensor(1.0), checkpoint.weights[f"heads.kernel.{name}"][:-1]):
+        weights = {**checkpoint.weights, f"heads.kernel.{name}": damaged}
+        save_checkpoint(tmp_path / "model.pt", replace(checkpoint, weights=weights))
+        with pytest.raises(RunError, match="does not fit"):
+            load_checkpoint(tmp_path / "model.pt")
+
+
+def test_a_model_s_file_tells_of_it(tmp_path: Path) -> None:
+    for centres, told in ((6, "on 6 instances, averaged with heads"), (0, None)):
+        save_checkpoint(tmp_path / "model.pt", earlier(centres=centres))
+        assert summarise_model(tmp_path / "model.pt").get("kernel") == told
