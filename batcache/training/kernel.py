@@ -12,12 +12,13 @@ from batcache.model.crnn import spread
 from batcache.model.heads import MILHeads
 from batcache.model.kernel import SHARE, KernelHead, measure, scale
 
-MOST_INSTANCES = 6_000
-"""Of all training clips. Where there are more, labels are not few: heads need no kernel beside them."""
+MOST_INSTANCES = 3_000
+"""Of all training clips. Where there are more, labels are not few, and what a kernel is worth was not measured."""
 MOST_CENTRES = 512
 _RIDGE = 1e-5
 _LEAST_SPREAD = 1e-5  # of a direction among centres, of the largest: below, float32 would tell nothing of it
 _STEPS = 60
+_GAIN = 1.5  # heads, fitted by steps and not to an optimum under a ridge, spread their logits so much further
 
 
 def teach_kernel(
@@ -92,8 +93,8 @@ def fit_kernel(embeddings: Sequence[Tensor], labels: Tensor, positive_weights: T
         return loss
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
-    made.weights.copy_((weights.detach() @ basis.T).view_as(made.weights))
-    made.bias.copy_(bias.detach())
+    made.weights.copy_(_GAIN * (weights.detach() @ basis.T).view_as(made.weights))
+    made.bias.copy_(_GAIN * bias.detach())
     return made
 
 
