@@ -78,6 +78,11 @@ class Checkpoint:
         return any(name.startswith("heads.bats.") for name in self.weights)
 
     @property
+    def centres(self) -> int:
+        """How many known instances the kernel beside its heads compares with; 0 where there is none."""
+        return len(self.weights.get("heads.kernel.centres", ()))
+
+    @property
     def front_end_version(self) -> int | None:
         """Of the front end whose features it was trained on; None where it is not known here."""
         return self.features.find_version(self.fingerprint)
@@ -92,8 +97,8 @@ class Checkpoint:
         """A model of these settings, with weights of its own."""
         if self.trunk is None:
             return BatMILModel(self.model, self.features.n_mels, len(self.species))
-        bats = self.hears_bats
-        return PretrainedMILModel(self.model, self.trunk, self.features, len(self.species), hears_bats=bats)
+        about = self.model, self.trunk, self.features, len(self.species)
+        return PretrainedMILModel(*about, hears_bats=self.hears_bats, centres=self.centres)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -1,7 +1,7 @@
 """What few labels teach on top of a trunk: heads on embeddings, each from its own draw, averaged.
 
 A fit from a few dozen clips depends on its start and its draws. Several heads cost little beside the trunk, and their
-mean is steadier than any of them.
+mean is steadier than any of them. A kernel beside them is steadier still.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from batcache.config.settings import ModelConfig
 from batcache.model.alongside import run_alongside
+from batcache.model.kernel import KernelHead
 from batcache.model.pooling import BagOutput, MILPoolingHead
 
 INPUT_DROPOUT = 0.3
@@ -76,6 +77,7 @@ def score_alongside(heads: Sequence[EmbeddingHead], embeddings: Tensor, mask: Te
 class MILHeads(nn.Module):
     """Several ``EmbeddingHead``s on standardised embeddings; what they say is averaged.
 
+    Where there is a ``kernel``, of so many ``centres``, what it says is averaged with that, each species in its share.
     Where it ``hears_bats``, heads of their own say whether there is a bat at all. Where they doubt it, the species are
     doubted as much: ``min(0, bat logit)`` is added to their logits.
 
@@ -87,11 +89,14 @@ class MILHeads(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: ModelConfig, feature_dim: int, num_classes: int, *, hears_bats: bool = False) -> None:
+    def __init__(
+        self, config: ModelConfig, feature_dim: int, num_classes: int, *, hears_bats: bool = False, centres: int = 0
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(feature_dim))
         self.register_buffer("std", torch.ones(feature_dim))
         self.heads = nn.ModuleList(EmbeddingHead(config, feature_dim, num_classes) for _ in range(config.heads))
+        self.kernel: KernelHead | None = KernelHead(centres, feature_dim, num_classes) if centres else None
         of_bats = replace(config, pooling_type="max")  # one pass in an hour is a bat
         self.bats = nn.ModuleList(EmbeddingHead(of_bats, feature_dim, 1) for _ in range(BAT_HEADS * hears_bats))
 
@@ -106,14 +111,18 @@ class MILHeads(nn.Module):
         return (embeddings.float() - self.mean) / self.std
 
     def each(self, embeddings: Tensor, mask: Tensor) -> list[BagOutput]:
-        """What each head of species says of a batch of bags, whatever the heads of bats say. Shapes as the class."""
+        """What each head of species says by itself of a batch of bags. Shapes as the class says."""
         return score_alongside(list(self.heads), self.standardise(embeddings), mask)  # type: ignore[arg-type]
 
     def forward(self, embeddings: Tensor, mask: Tensor) -> BagOutput:
         """Score a batch of bags. Shapes as the class says."""
         scaled = self.standardise(embeddings)
         of_bats = score_alongside(list(self.bats), scaled, mask) if self.bats else []  # type: ignore[arg-type]
-        return doubt(average(score_alongside(list(self.heads), scaled, mask)), of_bats)  # type: ignore[arg-type]
+        said = average(score_alongside(list(self.heads), scaled, mask))  # type: ignore[arg-type]
+        return doubt(self._join_kernel(said, embeddings, mask), of_bats)
+
+    def _join_kernel(self, said: BagOutput, embeddings: Tensor, mask: Tensor) -> BagOutput:
+        return said if self.kernel is None else self.kernel.join(said, embeddings, mask)
 
     @torch.no_grad()
     def score_pieces(self, pieces: Iterable[Tensor]) -> BagOutput:
@@ -124,7 +133,8 @@ class MILHeads(nn.Module):
             output: BagOutput = self(embeddings, mask)
             return output
         scaled = self.standardise(embeddings)
-        return doubt(average([head(scaled, mask) for head in self.heads]), [head(scaled, mask) for head in self.bats])
+        said = self._join_kernel(average([head(scaled, mask) for head in self.heads]), embeddings, mask)
+        return doubt(said, [head(scaled, mask) for head in self.bats])
 
 
 def doubt(said: BagOutput, of_bats: list[BagOutput]) -> BagOutput:

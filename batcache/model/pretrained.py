@@ -45,10 +45,11 @@ class PretrainedMILModel(nn.Module):
         num_classes: int,
         *,
         hears_bats: bool = False,
+        centres: int = 0,
     ) -> None:
         super().__init__()
         self.trunk = FrozenTrunk(trunk, features)
-        self.heads = MILHeads(config, trunk.feature_dim, num_classes, hears_bats=hears_bats)
+        self.heads = MILHeads(config, trunk.feature_dim, num_classes, hears_bats=hears_bats, centres=centres)
 
     def each(self, features: Tensor, mask: Tensor) -> list[BagOutput]:
         """What each head of species says of a batch of bags. Shapes as the class says."""

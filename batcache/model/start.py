@@ -41,6 +41,11 @@ class Start:
     transfer: Transfer | None = None
     digest: str | None = None
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The species whose heads are taken from an earlier model."""
+        return self.transfer.kept if self.transfer else ()
+
 
 def start_model(
     config: ModelConfig, features: FeatureConfig, species: Sequence[str], *, hears_bats: bool = False
@@ -59,7 +64,9 @@ def start_model(
         finding = f"given beside init: {config.init}, whose trunk has layers of its own"
         raise ConfigError("model.conv_layers", finding, "Leave them out, or write init: none")
     trunk, transfer = _find_start(config, species)
-    model = PretrainedMILModel(config, trunk.config, features, len(species), hears_bats=hears_bats)
+    centres = transfer.centres if transfer else 0
+    about = config, trunk.config, features, len(species)
+    model = PretrainedMILModel(*about, hears_bats=hears_bats, centres=centres)
     model.trunk.load_state_dict(dict(trunk.weights))
     if transfer is not None:
         transfer.load_into(model.heads)

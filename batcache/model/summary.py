@@ -45,6 +45,7 @@ def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
         kind = "learnt with the heads" if model.train == "all" else given
         trunk = f"{kind}, {_describe_digest(extract_trunk(checkpoint))}"
         network = f"{model.heads} of {model.head_size}, recurrent network of {model.rnn_hidden_size}"
+    kernel = {"kernel": f"on {checkpoint.centres:,} instances, averaged with heads"} if checkpoint.centres else {}
     return {
         "kind": "checkpoint",
         "trained on": _describe_clips(checkpoint),
@@ -58,6 +59,7 @@ def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
         "trunk": trunk,
         "layers": _describe_layers(extract_trunk(checkpoint)),
         "heads": f"{network}, pooling {model.pooling_type}",
+        **kernel,
     }
 
 

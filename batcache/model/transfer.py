@@ -20,6 +20,10 @@ _PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
 """The parts of an ``EmbeddingHead``, and the settings beside ``head_size`` that must agree for a part to be taken."""
 
 
+_KERNEL_ROWS = ("kernel.weights", "kernel.bias", "kernel.share")
+"""The weights of a kernel that have a row a species."""
+
+
 @dataclass(frozen=True)
 class Transfer:
     """What a new model takes from an earlier one beside its trunk.
@@ -46,6 +50,11 @@ class Transfer:
         return bool(self.whole)
 
     @property
+    def centres(self) -> int:
+        """How many centres the kernel has that is taken; 0 where there is none."""
+        return len(self.whole.get("kernel.centres", ()))
+
+    @property
     def new(self) -> tuple[str, ...]:
         """The species that start from chance."""
         return tuple(name for name in self.species if name not in self.kept)
@@ -69,7 +78,8 @@ def plan_transfer(earlier: Checkpoint, config: ModelConfig, species: Sequence[st
     """Decide what a model of these settings and species takes from an earlier one.
 
     Heads are taken where ``head_size`` agrees: standardisation, and of each head the parts whose settings agree. Where
-    the numbers of heads differ, as many are taken as both have.
+    the numbers of heads differ, as many are taken as both have. The kernel beside them is taken where the trunk, whose
+    embeddings it compares, stays as it is.
     """
     then, names = earlier.model, tuple(species)
     trunk_learnt = earlier.trunk is None or then.train == "all"
@@ -81,10 +91,12 @@ def plan_transfer(earlier: Checkpoint, config: ModelConfig, species: Sequence[st
     kept = tuple(name for name in names if name in taught)
     parts = tuple(f"{part}." for part, (_, settings) in _PARTS.items() if not _differing(then, config, settings))
     heads = {name.removeprefix("heads."): v for name, v in earlier.weights.items() if name.startswith("heads.")}
+    if config.train == "head":
+        parts += ("kernel.",)
     found = {name: value for name, value in heads.items() if _is_taken(name, parts, config.heads)}
     by_species = _find_rows(config, earlier.trunk.feature_dim)
     places = [earlier.species.index(name) for name in kept]
-    rows = {name: value[places] for name, value in found.items() if _within_head(name) in by_species}
+    rows = {n: value[places] for n, value in found.items() if n in _KERNEL_ROWS or _within_head(n) in by_species}
     whole = {name: value for name, value in found.items() if name not in rows}
     return Transfer(names, True, _list_left(then, config), kept, whole, rows)
 
@@ -108,9 +120,11 @@ def _compare(then: ModelConfig, now: ModelConfig, name: str) -> str:
 
 
 def _is_taken(name: str, parts: tuple[str, ...], heads: int) -> bool:
-    """Whether a weight of ``MILHeads`` is of the standardisation, or of these parts of the first ``heads`` heads."""
+    """Whether a weight of ``MILHeads`` is of the standardisation, or of these parts of it or of its first heads."""
     if name in ("mean", "std"):
         return True
+    if name.startswith("kernel."):
+        return name.startswith(parts)
     if not name.startswith("heads."):
         return False  # heads of bats are taught anew
     return int(name.split(".")[1]) < heads and _within_head(name).startswith(parts)

@@ -29,13 +29,14 @@ from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
 from batcache.training.bat_heads import teach_bat_heads
 from batcache.training.best import Best
-from batcache.training.clips.augment import augment
+from batcache.training.clips.augment import augment_real
 from batcache.training.clips.bags import instances_of, read_bag
 from batcache.training.clips.embeddings import Embeddings
 from batcache.training.clips.loader import BagsInMemory, Batch, BatchReader, plan_epoch
 from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport, seconds_left
 from batcache.training.held_out import hold_out
 from batcache.training.inputs import Split
+from batcache.training.kernel import teach_kernel
 from batcache.training.loss import class_weights, masked_loss
 from batcache.training.notes import list_notes
 from batcache.training.optimiser import Optimiser
@@ -172,8 +173,12 @@ class Trainer:
         contents = embedded.embeddings[: len(train)]
         if self.standardises:
             self.model.heads.standardise_by(torch.cat(contents))
-        if self.model.heads.bats and not self.epoch:
-            teach_bat_heads(self.model, self.store, train, contents, self.config, on_progress)
+        if not self.epoch:
+            kept, labels = self.start.kept, torch.tensor([bag.clip.labels for bag in train], dtype=torch.int8)
+            taught = contents, self._taught(labels), self.weights.cpu(), [name in kept for name in self.species]
+            teach_kernel(self.model.heads, *taught, self.config.training.max_instances)
+            if self.model.heads.bats:
+                teach_bat_heads(self.model, self.store, train, contents, self.config, on_progress)
         return contents
 
     def _run_epoch(self, source: BatchReader | BagsInMemory, on_progress: OnProgress) -> Epoch:
@@ -229,20 +234,13 @@ class Trainer:
         features = batch.features.to(self.device, non_blocking=True).float()
         labels = self._taught(batch.labels).to(self.device, non_blocking=True)
         if not self.heads_alone:
-            features = self._augment(features, batch.mask, generator)
+            features = augment_real(features, batch.mask, self.config.augmentation, generator)
         with self.optimiser.autocast():
             outputs = self.network.each(features, batch.mask)
         losses = [masked_loss(output.bag_logits, labels, self.weights) for output in outputs]
         loss = torch.stack(losses).sum()  # each head has a loss of its own
         self.optimiser.step(loss)
         return loss.detach() / len(losses)
-
-    def _augment(self, features: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
-        """Augment the real instances: else padding would take its part of what is drawn, and decide the others'."""
-        places = mask.flatten().nonzero().squeeze(1).to(features.device, non_blocking=True)
-        flat = features.flatten(0, 1)
-        real = augment(flat[places], self.config.augmentation, generator)
-        return flat.index_copy(0, places, real).view_as(features)
 
     def _validate(self, train_loss: float, seconds: float, began: float, on_progress: OnProgress) -> Epoch:
         settings = self.config.training

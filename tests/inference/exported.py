@@ -20,6 +20,8 @@ from batcache.inference.onnx.export import make_onnx
 from batcache.inference.predict import PredictReport
 from batcache.inference.torch_model import CheckpointFile, open_checkpoint
 from batcache.model.checkpoint import Checkpoint, save_checkpoint
+from batcache.model.kernel import KernelHead, scale
+from batcache.model.pretrained import PretrainedMILModel
 from batcache.model.start import start_model
 
 SPECIES = ("Low", "High", "Sweep")
@@ -31,7 +33,7 @@ def draw_model(
 ) -> CheckpointFile:
     """A model from chance, heads on the trunk that ships unless told otherwise. No weight in it is 0.
 
-    A model with a trunk ``hears_bats`` unless told otherwise.
+    A model with a trunk has a kernel beside its heads, and ``hears_bats`` unless told otherwise.
     """
     features, config = features or FeatureConfig(), ModelConfig(**settings)
     torch.manual_seed(0)
@@ -39,11 +41,24 @@ def draw_model(
     for name, value in start.model.named_parameters():
         if "trunk." not in name:
             torch.nn.init.normal_(value, std=0.1)  # as large as a training leaves them
+    if isinstance(start.model, PretrainedMILModel):
+        start.model.heads.kernel = draw_kernel(start.model.trunk.feature_dim)
     weights = start.model.state_dict()
     frames = round(features.frames_per_second / 2)
     given = config, SPECIES, features, features.fingerprint, frames, 1, "train_loss", 0.5, weights
     save_checkpoint(path, Checkpoint(*given, trunk=start.trunk))
     return open_checkpoint(path)
+
+
+def draw_kernel(feature_dim: int) -> KernelHead:
+    """A kernel from chance, with another share for each species."""
+    kernel = KernelHead(20, feature_dim, len(SPECIES))
+    kernel.centres.copy_(scale(torch.rand(20, feature_dim)))
+    kernel.widths.uniform_(0.2, 0.6)
+    kernel.weights.normal_()
+    kernel.bias.normal_()
+    kernel.share.copy_(torch.tensor([0.5, 0.25, 0.0]))
+    return kernel
 
 
 def open_graph(model: CheckpointFile, rate: int) -> onnxruntime.InferenceSession:

@@ -21,13 +21,16 @@ FEATURES = FeatureConfig(n_mels=16)
 TRUNK = TrunkConfig((ConvLayer(3),), 6, FEATURES)
 CONFIG = ModelConfig("attention", heads=2, head_size=8, rnn_hidden_size=4)
 SPECIES = ("a", "b", "c")
+CPU = torch.device("cpu")
 BAGS, MASK = torch.rand(2, 4, 20, 16), torch.tensor([[True] * 4, [True, True, False, False]])
 
 
-def earlier(config: ModelConfig = CONFIG, species: Sequence[str] = SPECIES, **others: Any) -> Checkpoint:
+def earlier(
+    config: ModelConfig = CONFIG, species: Sequence[str] = SPECIES, *, centres: int = 0, **others: Any
+) -> Checkpoint:
     """A model none of whose weights are what a model starts with."""
     torch.manual_seed(3)
-    model = PretrainedMILModel(config, TRUNK, FEATURES, len(species))
+    model = PretrainedMILModel(config, TRUNK, FEATURES, len(species), centres=centres)
     for value in model.state_dict().values():
         if value.is_floating_point():
             value.uniform_(0.5, 1.5)
@@ -56,6 +59,22 @@ def test_a_model_goes_on_where_the_earlier_one_stood(tmp_path: Path, pooling: Po
     begun = start(tmp_path, checkpoint, SPECIES, config)
     assert torch.equal(scores(begun.model), scores(checkpoint.restore(torch.device("cpu"))))
     assert begun.transfer is not None and (begun.transfer.kept, begun.transfer.left) == (SPECIES, ())
+
+
+def test_a_kernel_goes_on_with_the_species_that_both_know(tmp_path: Path) -> None:
+    checkpoint = earlier(centres=5)
+    begun = start(tmp_path, checkpoint, ("new", "c", "a"))
+    before, after = scores(checkpoint.restore(CPU)), scores(begun.model)
+    torch.testing.assert_close(after[:, [2, 1]], before[:, [0, 2]])
+    kernel = begun.model.heads.kernel
+    assert kernel is not None and len(kernel.centres) == 5
+    assert not kernel.share[0] and not kernel.weights[0].any(), "of a new species it says nothing yet"
+
+
+def test_a_kernel_stays_behind_where_the_trunk_learns(tmp_path: Path) -> None:
+    begun = start(tmp_path, earlier(centres=5), SPECIES, replace(CONFIG, train="all"))
+    assert begun.model.heads.kernel is None
+    assert begun.transfer is not None and begun.transfer.kept == SPECIES, "heads go on all the same"
 
 
 @pytest.mark.parametrize("pooling", get_args(PoolingType))

@@ -12,6 +12,7 @@ from batcache.inference.onnx.pooling import POOLINGS, linear
 from batcache.model.checkpoint import Model
 from batcache.model.crnn import BatMILModel
 from batcache.model.heads import EmbeddingHead
+from batcache.model.kernel import KernelHead
 from batcache.model.pooling import MILPoolingHead
 from batcache.model.trunk import FrozenTrunk, Trunk
 
@@ -52,6 +53,9 @@ def score(nodes: Nodes, embeddings: str, model: Model) -> list[str]:
     heads = model.heads
     scaled = nodes.add("Div", nodes.add("Sub", embeddings, _array(heads.mean)), _array(heads.std))
     logits, evidence = _average(nodes, scaled, heads.heads)
+    if heads.kernel is not None:
+        said = zip([logits, evidence], _score_by_kernel(nodes, embeddings, heads.kernel), strict=True)
+        logits, evidence = (_mix(nodes, *pair, heads.kernel.share) for pair in said)
     if not heads.bats:
         return [logits, evidence]
     bat = _average(nodes, scaled, heads.bats)[0]  # [B, 1]
@@ -69,6 +73,27 @@ def _score_by_head(nodes: Nodes, scaled: str, head: EmbeddingHead) -> list[str]:
     heard = nodes.add("Relu", linear(nodes, scaled, hidden))
     context = linear(nodes, run_along(nodes, heard, head.rnn), head.context)
     return _pool(nodes, nodes.add("Add", heard, context), head.pool)
+
+
+def _score_by_kernel(nodes: Nodes, embeddings: str, kernel: KernelHead) -> list[str]:
+    length = nodes.add("ReduceL2", embeddings, whole(-1))
+    scaled = nodes.add("Div", embeddings, nodes.add("Max", length, 1e-6))
+    squares = nodes.add("ReduceSumSquare", scaled, whole(-1))
+    product = nodes.add("MatMul", scaled, _array(2 * kernel.centres.T))
+    apart = nodes.add("Sub", nodes.add("Add", squares, _array(kernel.centres.square().sum(-1))), product)
+    like = nodes.add("Exp", nodes.add("Div", nodes.add("Max", apart, 0.0), _array(-kernel.widths)))
+    said = [
+        nodes.add("Add", nodes.add("MatMul", like, _array(kernel.weights[:, i].T)), _array(kernel.bias[:, i]))
+        for i in (0, 1)
+    ]
+    pools = kernel.pool_share, kernel.pool_strongest
+    bags = [POOLINGS[type(pool)](nodes, pool, embeddings, one)[0] for pool, one in zip(pools, said, strict=True)]
+    return [nodes.add("Mean", *bags), nodes.add("Sigmoid", nodes.add("Mean", *said))]
+
+
+def _mix(nodes: Nodes, of_heads: str, of_kernel: str, share: Tensor) -> str:
+    own = nodes.add("Mul", of_kernel, _array(share))
+    return nodes.add("Add", nodes.add("Mul", of_heads, _array(1 - share)), own)
 
 
 def _pool(nodes: Nodes, features: str, head: MILPoolingHead) -> list[str]:

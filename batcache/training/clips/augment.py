@@ -25,6 +25,17 @@ def augment(features: Tensor, config: AugmentationConfig, generator: Generator) 
     return features
 
 
+def augment_real(features: Tensor, mask: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
+    """Augment the real instances: else padding would take its part of what is drawn, and decide the others'.
+
+    Shape: ``[B, N, T, M]``, ``[B, N]`` -> ``[B, N, T, M]``
+    """
+    places = mask.flatten().nonzero().squeeze(1).to(features.device, non_blocking=True)
+    flat = features.flatten(0, 1)
+    real = augment(flat[places], config, generator)
+    return flat.index_copy(0, places, real).view_as(features)
+
+
 def _upper_bands(features: Tensor, share: float, generator: Generator) -> Tensor:
     """In this share of the instances, the bands from a random one of the upper half on. Shape: ``[..., M]`` bool."""
     bands = features.shape[-1]
