@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from batcache.errors import BatcacheError
     from batcache.face.caches import build, open_store, simulate
     from batcache.face.manifests import audit, make_manifest
-    from batcache.face.models import calibrate, draw, evaluate, export_model, predict, sweep, train
+    from batcache.face.models import draw, evaluate, sweep, train
+    from batcache.face.prediction import calibrate, export_model, predict
     from batcache.face.surveys import convert, presence, review, survey_nights
     from batcache.progress import OnProgress, Progress
 
@@ -28,7 +29,8 @@ _PLACES = {
     "batcache.errors": ("BatcacheError",),
     "batcache.face.caches": ("build", "open_store", "simulate"),
     "batcache.face.manifests": ("audit", "make_manifest"),
-    "batcache.face.models": ("calibrate", "draw", "evaluate", "export_model", "predict", "sweep", "train"),
+    "batcache.face.models": ("draw", "evaluate", "sweep", "train"),
+    "batcache.face.prediction": ("calibrate", "export_model", "predict"),
     "batcache.face.surveys": ("convert", "presence", "review", "survey_nights"),
     "batcache.progress": ("OnProgress", "Progress"),
 }

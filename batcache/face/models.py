@@ -1,19 +1,16 @@
-"""Caches to models and what they say: train, evaluate, predict, export, sweep, draw. A call imports what it needs."""
+"""Caches to models: train, evaluate, sweep, draw. A call imports what it needs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batcache.face.given import Csv, Paths, Settings, layers_of, paths_of
+from batcache.face.given import Csv, Settings, layers_of, paths_of
 from batcache.progress import OnProgress, ignore_progress
-from batcache.storage.listing import is_folder, is_there
+from batcache.storage.listing import is_folder
 
 if TYPE_CHECKING:
     from batcache.evaluation.evaluate import EvalReport
     from batcache.evaluation.sweeps.sweep import SweepReport
-    from batcache.inference.calibration.recalibrate import Recalibrated
-    from batcache.inference.onnx.export import ExportedModel
-    from batcache.inference.predict import PredictReport
     from batcache.training.events import TrainReport
 
 
@@ -22,6 +19,8 @@ def train(
     cache: str | Path | None = None,
     *,
     data_dir: str | Path | None = None,
+    local_cache: str | Path | None = None,
+    local_cache_gb: float | None = None,
     config: Settings = None,
     device: str = "auto",
     on_progress: OnProgress = ignore_progress,
@@ -32,6 +31,8 @@ def train(
         csv: one manifest or several; by default those that the config names, else those that were built last.
         cache: the store; by default ``features.zarr``.
         data_dir: where the manifest's filenames start from.
+        local_cache: a folder that keeps what is read of a cache on S3, up to ``local_cache_gb`` (10^9 bytes).
+        local_cache_gb: by default 50.
         config: settings, as ``{"model": {"pooling_type": "max"}, "training": {"epochs": 10}}``.
         device: ``auto``, ``cpu`` or ``cuda``.
         on_progress: hears of ``epoch 1`` and ``epoch 1, validating``, in batches and clips; a stage ``train`` brings
@@ -49,7 +50,8 @@ def train(
     from batcache.store.settings import choose_manifest, load_with_store
     from batcache.training.loop import train as train_model
 
-    settings, store = load_with_store(*layers_of(config, cache=cache, data_dir=data_dir))
+    local = {"local_cache": local_cache, "local_cache_gb": local_cache_gb}
+    settings, store = load_with_store(*layers_of(config, cache=cache, data_dir=data_dir, **local))
     manifest = choose_manifest(paths_of(csv), settings, store, allow_outside=True)
     return train_model(settings, store, manifest, pick_device(device), on_progress=on_progress)
 
@@ -61,6 +63,8 @@ def evaluate(
     csv: Csv = (),
     cache: str | Path | None = None,
     data_dir: str | Path | None = None,
+    local_cache: str | Path | None = None,
+    local_cache_gb: float | None = None,
     threshold: float = 0.5,
     device: str = "auto",
     on_progress: OnProgress = ignore_progress,
@@ -73,6 +77,7 @@ def evaluate(
         csv: other clips than the run's.
         cache: where their features lie, if not where they did.
         data_dir: where their filenames start from.
+        local_cache: as of ``train``, and so is ``local_cache_gb``; by default the run's.
         threshold: of the scores, at and above which a species counts as reported.
         device: ``auto``, ``cpu`` or ``cuda``.
         on_progress: hears of ``eval``, in clips.
@@ -95,124 +100,11 @@ def evaluate(
 
     named = None if run is None else Path(run)
     found, checkpoint = find_checkpoint(named / BEST if named and is_folder(named) else named, Path("runs"))
-    store = open_cache(find_cache(found, None if cache is None else str(cache)))
+    place, folder = None if cache is None else str(cache), None if local_cache is None else Path(local_cache)
+    store = open_cache(find_cache(found, place, local_cache=folder, local_cache_gb=local_cache_gb))
     manifest = find_manifest(found, None if data_dir is None else Path(data_dir), csvs=paths_of(csv))
     chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv, threshold=threshold)
     return judge(chosen, pick_device(device), on_progress=on_progress)
-
-
-def predict(
-    recordings: Paths,
-    model: str | Path,
-    out: str | Path = "predictions",
-    *,
-    threshold: float | None = None,
-    precision: float = 0.9,
-    fit_prevalence: bool = False,
-    cache: str | Path | None = None,
-    device: str = "auto",
-    on_progress: OnProgress = ignore_progress,
-) -> "PredictReport":
-    """Judge new recordings; what was judged into ``out`` before is not judged again.
-
-    Args:
-        recordings: folders, at any depth, files (WAV, FLAC), or a cache.
-        model: a run's folder, a checkpoint or an ONNX file, which need nothing beside them.
-        out: the folder for ``predictions.csv``, ``thresholds.csv``, ``instances.npz`` and what is needed to go on.
-        threshold: of the scores, at and above which any species counts; by default each species has its own, from the
-            clips that the model carries, or was calibrated on.
-        precision: that is wanted of these.
-        fit_prevalence: correct probabilities for how common each species is in these recordings, as they tell.
-        cache: where to keep the features, for later training.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        on_progress: hears of ``predict``, in recordings; with ``cache`` of the stages of ``build`` before.
-
-    Returns:
-        What was found: ``predictions`` and ``probabilities`` as arrays, the ``calibration`` behind them, and
-        ``table()`` or ``to_pandas()``, a row for each recording, also for those that cannot be used.
-
-    Raises:
-        PredictError: no recordings, or a folder ``out`` that holds the scores of another model.
-        RunError: no model, a damaged one, or one of features that are not computed any more.
-        StoreError: a cache that is damaged or holds other features.
-    """
-    from batcache.inference.model_file import open_model
-    from batcache.inference.predict import predict as judge_recordings
-    from batcache.inference.recordings.choose import choose_recordings
-    from batcache.store.settings import reach_cache
-
-    given = [str(recordings)] if isinstance(recordings, str | Path) else [str(one) for one in recordings]
-    judge, keep = open_model(Path(model)), None if cache is None else reach_cache(str(cache))
-    chosen = choose_recordings(given, judge, keep, device, on_progress=on_progress)
-    return judge_recordings(
-        chosen,
-        judge,
-        Path(out),
-        device,
-        threshold=threshold,
-        precision=precision,
-        fit_prevalence=fit_prevalence,
-        on_progress=on_progress,
-    )
-
-
-def calibrate(
-    model: str | Path, reviewed: str | Path, predictions: str | Path = "predictions", *, precision: float = 0.9
-) -> "Recalibrated":
-    """Calibrate a model on recordings that a person has reviewed, without training.
-
-    Args:
-        model: a run's folder, a checkpoint or an ONNX file; beside it a profile is written, which ``predict`` takes.
-        reviewed: a CSV with the paths of recordings and a column of 1, 0 or nothing for each species looked at.
-        predictions: the folder that ``predict`` judged these recordings into.
-        precision: that is wanted of thresholds, in what is returned.
-
-    Returns:
-        The profile's path, and the ``calibration`` that comes of it.
-
-    Raises:
-        PredictError: a folder without scores of this model, or recordings that were not judged into it.
-        ManifestError: a CSV that cannot be trusted, or of other species. RunError: too few rows.
-    """
-    from batcache.inference.calibration.recalibrate import recalibrate
-    from batcache.inference.model_file import open_model
-
-    return recalibrate(open_model(Path(model)), Path(reviewed), Path(predictions), precision)
-
-
-def export_model(model: str | Path, target: str | Path, *, rate: int = 384_000, force: bool = False) -> "ExportedModel":
-    """Write a model as an ONNX file, for other programs, and for ``predict`` without torch.
-
-    Args:
-        model: a run's folder or a checkpoint.
-        target: the file; its name ends in ``.onnx``.
-        rate: Hz: the true rate of the recordings that the graph takes; ``predict`` takes all.
-        force: replace a file that is there.
-
-    Returns:
-        Where it lies, and its size.
-
-    Raises:
-        RunError: no model, a damaged one, or one of features that are not computed any more; a name that ends
-            otherwise, or a file that is there; onnx and onnxruntime are not installed.
-        ConfigError: a rate at which windows are no whole numbers of samples.
-    """
-    from batcache.inference.model_file import ONNX, open_model
-    from batcache.inference.onnx.file import require_onnx
-
-    require_onnx("export-model")
-    from batcache.errors import RunError
-    from batcache.inference.onnx.export import export_model as export
-    from batcache.inference.torch_model import CheckpointFile
-
-    place, opened = Path(target), open_model(Path(model))
-    if place.suffix.lower() != ONNX:
-        raise RunError(place, f"expected a name that ends in {ONNX}", "Correct it")
-    if is_there(place) and not force:
-        raise RunError(place, "is there already", "Pass another name, or --force (force=True) to replace it")
-    if not isinstance(opened, CheckpointFile):
-        raise RunError(model, "an ONNX file already", "Pass the checkpoint or run that it was written from")
-    return export(opened, place, rate)
 
 
 def sweep(

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from batcache.cli.options import Device, Endpoint, ForExcel, Formats, OnDevice, Region, list_formats, refuse
+from batcache.cli.options import (
+    Device,
+    Endpoint,
+    ForExcel,
+    Formats,
+    LocalCacheFolder,
+    LocalCacheGb,
+    OnDevice,
+    Region,
+    list_formats,
+    refuse,
+)
 from batcache.cli.progress import show_progress
 from batcache.cli.tables import describe
 from batcache.cli.terminal import say, show
@@ -54,6 +65,8 @@ def predict(
     excel: ForExcel = False,
     endpoint: Endpoint = None,
     region: Region = None,
+    local_cache: LocalCacheFolder = None,
+    local_cache_gb: LocalCacheGb = None,
     device: OnDevice = Device.auto,
 ) -> None:
     """Judge new recordings: which species each of them holds, and in which half second.
@@ -79,8 +92,7 @@ def predict(
     from batcache.inference.predict import predict as judge
     from batcache.inference.recordings.choose import choose_recordings
     from batcache.inference.recordings.journal import count_scored
-    from batcache.storage.place import parse_place, reach
-    from batcache.store.settings import reach_cache
+    from batcache.store.settings import reach_paths
     from batcache.survey.convert import convert, require_formats
 
     formats = list_formats(to, excel=excel)
@@ -88,8 +100,9 @@ def predict(
     if threshold is not None:
         refuse(context, ["precision"], "--threshold is given for all species")
     given = open_model(model)
-    places = [reach(parse_place(path), endpoint, region) for path in paths]
-    keep = None if cache is None else reach_cache(cache, endpoint, region)
+    local = {"local_cache": local_cache, "local_cache_gb": local_cache_gb}
+    reached = reach_paths([*paths, *([] if cache is None else [cache])], endpoint, region, **local)
+    places, keep = reached[: len(paths)], reached[-1] if cache is not None else None
     try:
         with show_progress() as listener:
             recordings = choose_recordings(places, given, keep, device.value, on_progress=listener)
@@ -129,7 +142,7 @@ def export_model(
 
     Example: batcache export-model runs/20260412T100000Z-top_share model.onnx
     """
-    from batcache.face.models import export_model as export
+    from batcache.face.prediction import export_model as export
 
     show(describe(export(model, target, rate=rate, force=force)))
 
