@@ -86,6 +86,35 @@ Endpoint = Annotated[
 Region = Annotated[
     str | None, typer.Option(help="Of a cache on S3. [default: that of your AWS settings]", show_default=False)
 ]
+LocalCacheFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--local-cache",
+        metavar="DIR",
+        help="Of a cache on S3: keep what is read of it in this folder, and read it from there the next time.",
+        show_default=False,
+    ),
+]
+LocalCacheGb = Annotated[
+    float | None,
+    typer.Option(
+        help="What --local-cache may take, in 10^9 bytes; the least recently used goes first. [default: 50]",
+        show_default=False,
+    ),
+]
+RunsLocalCacheFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--local-cache",
+        metavar="DIR",
+        help="Of a cache on S3: keep what is read of it in this folder. [default: the run's, if any]",
+        show_default=False,
+    ),
+]
+RunsLocalCacheGb = Annotated[
+    float | None,
+    typer.Option(help="What --local-cache may take, in 10^9 bytes. [default: the run's, else 50]", show_default=False),
+]
 RunsCsvs = Annotated[
     list[Path] | None,
     typer.Option("--csv", help="Manifest; may be repeated. [default: the run's]", show_default=False),

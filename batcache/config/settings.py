@@ -22,6 +22,8 @@ from batcache.config.types import (
     Share,
     Size,
 )
+from batcache.errors import ConfigError
+from batcache.storage.local_cache import LocalCache
 from batcache.storage.place import Place, reach
 
 PoolingType = Literal[
@@ -50,6 +52,7 @@ class DataConfig(FeatureConfig):
     stay alike. Padding is masked and changes no number but for rounding.
 
     ``cache`` is a path or ``s3://bucket/path``, reached at ``endpoint`` and ``region`` (AWS's, where not given).
+    Features read from a bucket are kept in the folder ``local_cache``, if given, up to ``local_cache_gb`` (10^9 bytes).
     ``engine`` computes the spectra, to the same numbers but for rounding; ``auto`` is nnAudio on a GPU, else the FFT.
     Of each species training learns from at most ``clips_per_species`` that hold it; what is judged stays whole.
     """
@@ -65,6 +68,8 @@ class DataConfig(FeatureConfig):
     cache: CachePlace = Path("features.zarr")
     endpoint: Endpoint | None = None
     region: str | None = None
+    local_cache: Path | None = None
+    local_cache_gb: Positive = 50.0
     engine: Engine = "auto"
     clips_per_species: Count | None = None
 
@@ -81,8 +86,16 @@ class DataConfig(FeatureConfig):
 
     @property
     def place(self) -> Place:
-        """Where the cache lies, and how to reach it."""
-        return reach(self.cache, self.endpoint, self.region)
+        """Where the cache lies, and how to reach it.
+
+        Raises:
+            ConfigError: a local cache of one that lies on a disk, or the size of one that has no folder.
+        """
+        if self.local_cache is None and self.local_cache_gb != DataConfig.local_cache_gb:
+            raise ConfigError("data.local_cache_gb", "given without data.local_cache", "Say which folder")
+        room = round(self.local_cache_gb * 1e9)
+        local = None if self.local_cache is None else LocalCache(self.local_cache.absolute(), room)
+        return reach(self.cache, self.endpoint, self.region, local)
 
     @property
     def csvs(self) -> tuple[Path, ...]:

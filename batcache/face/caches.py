@@ -98,14 +98,25 @@ def build(
 
 
 def open_store(
-    cache: str | Path = "features.zarr", *, endpoint: str | None = None, region: str | None = None
+    cache: str | Path = "features.zarr",
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    local_cache: str | Path | None = None,
+    local_cache_gb: float | None = None,
 ) -> "Store":
     """Open a cache, or a file that ``batcache export`` wrote. It gives frames, bags and its index as plain arrays.
 
+    Args:
+        cache: a path or ``s3://bucket/path``, reached at ``endpoint`` and in ``region``.
+        local_cache: a folder that keeps what is read from S3, up to ``local_cache_gb``, by default 50 (10^9 bytes).
+
     Raises:
+        ConfigError: one of these is wrong.
         StoreError: missing, damaged, or of a format that this batcache does not know.
     """
     from batcache.store.open import open_store as open_cache
     from batcache.store.settings import reach_cache
 
-    return open_cache(reach_cache(str(cache), endpoint, region))
+    local = {"local_cache": local_cache, "local_cache_gb": local_cache_gb}
+    return open_cache(reach_cache(str(cache), endpoint, region, **local))

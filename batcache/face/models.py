@@ -20,6 +20,8 @@ def train(
     cache: str | Path | None = None,
     *,
     data_dir: str | Path | None = None,
+    local_cache: str | Path | None = None,
+    local_cache_gb: float | None = None,
     config: Settings = None,
     device: str = "auto",
     on_progress: OnProgress = ignore_progress,
@@ -30,6 +32,8 @@ def train(
         csv: one manifest or several; by default those that the config names, else those that were built last.
         cache: the store; by default ``features.zarr``.
         data_dir: where the manifest's filenames start from.
+        local_cache: a folder that keeps what is read of a cache on S3, up to ``local_cache_gb`` (10^9 bytes).
+        local_cache_gb: by default 50.
         config: settings, as ``{"model": {"pooling_type": "max"}, "training": {"epochs": 10}}``.
         device: ``auto``, ``cpu`` or ``cuda``.
         on_progress: hears of ``epoch 1`` and ``epoch 1, validating``, in batches and clips; a stage ``train`` brings
@@ -47,7 +51,8 @@ def train(
     from batcache.store.settings import choose_manifest, load_with_store
     from batcache.training.loop import train as train_model
 
-    settings, store = load_with_store(*layers_of(config, cache=cache, data_dir=data_dir))
+    local = {"local_cache": local_cache, "local_cache_gb": local_cache_gb}
+    settings, store = load_with_store(*layers_of(config, cache=cache, data_dir=data_dir, **local))
     manifest = choose_manifest(paths_of(csv), settings, store, allow_outside=True)
     return train_model(settings, store, manifest, pick_device(device), on_progress=on_progress)
 
@@ -59,6 +64,8 @@ def evaluate(
     csv: Csv = (),
     cache: str | Path | None = None,
     data_dir: str | Path | None = None,
+    local_cache: str | Path | None = None,
+    local_cache_gb: float | None = None,
     threshold: float = 0.5,
     device: str = "auto",
     on_progress: OnProgress = ignore_progress,
@@ -71,6 +78,7 @@ def evaluate(
         csv: other clips than the run's.
         cache: where their features lie, if not where they did.
         data_dir: where their filenames start from.
+        local_cache: as of ``train``, and so is ``local_cache_gb``; by default the run's.
         threshold: of the scores, at and above which a species counts as reported.
         device: ``auto``, ``cpu`` or ``cuda``.
         on_progress: hears of ``eval``, in clips.
@@ -92,7 +100,8 @@ def evaluate(
 
     named = None if run is None else Path(run)
     found, checkpoint = find_checkpoint(named / BEST if named and is_folder(named) else named, Path("runs"))
-    store = open_cache(find_cache(found, None if cache is None else str(cache)))
+    place, folder = None if cache is None else str(cache), None if local_cache is None else Path(local_cache)
+    store = open_cache(find_cache(found, place, local_cache=folder, local_cache_gb=local_cache_gb))
     manifest = find_manifest(found, None if data_dir is None else Path(data_dir), csvs=paths_of(csv))
     chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv, threshold=threshold)
     report = judge(chosen, pick_device(device), on_progress=on_progress)

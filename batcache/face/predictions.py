@@ -22,6 +22,8 @@ def predict(
     precision: float = 0.9,
     fit_prevalence: bool = False,
     cache: str | Path | None = None,
+    local_cache: str | Path | None = None,
+    local_cache_gb: float | None = None,
     device: str = "auto",
     scheduler: str | None = None,
     local_workers: int | None = None,
@@ -38,6 +40,7 @@ def predict(
         precision: that is wanted of these.
         fit_prevalence: correct probabilities for how common each species is in these recordings, as they tell.
         cache: where to keep the features, for later training.
+        local_cache: as of ``train``, and so is ``local_cache_gb``.
         device: ``auto``, ``cpu`` or ``cuda``.
         scheduler: address of a Dask scheduler, whose workers judge files in the place of threads of this process.
         local_workers: have so many Dask processes of this machine do it.
@@ -57,12 +60,14 @@ def predict(
     from batcache.inference.model_file import open_model
     from batcache.inference.predict import predict as judge_recordings
     from batcache.inference.recordings.choose import choose_recordings
-    from batcache.store.settings import reach_cache
+    from batcache.store.settings import reach_paths
 
     given = [str(recordings)] if isinstance(recordings, str | Path) else [str(one) for one in recordings]
-    judge, keep = open_model(Path(model)), None if cache is None else reach_cache(str(cache))
+    judge, kept = open_model(Path(model)), [] if cache is None else [str(cache)]
+    reached = reach_paths([*given, *kept], local_cache=local_cache, local_cache_gb=local_cache_gb)
+    places, keep = reached[: len(given)], reached[-1] if kept else None
     with open_cluster(scheduler, local_workers) as cluster:
-        chosen = choose_recordings(given, judge, keep, device, cluster=cluster, on_progress=on_progress)
+        chosen = choose_recordings(places, judge, keep, device, cluster=cluster, on_progress=on_progress)
         return judge_recordings(
             chosen,
             judge,

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from batcache.errors import ConfigError
 from batcache.storage.ahead import map_ahead
+from batcache.storage.local_cache import LocalCache
 from batcache.storage.s3 import SCHEME, S3Path
 
 if TYPE_CHECKING:
@@ -51,9 +52,18 @@ def parse_place(place: "str | Place") -> Place:
     return Path(place)
 
 
-def reach(place: Place, endpoint: str | None, region: str | None) -> Place:
-    """The same place, reached at this endpoint and in this region; a local path is returned as it is."""
-    return replace(place, endpoint=endpoint, region=region) if is_remote(place) else place
+def reach(place: Place, endpoint: str | None, region: str | None, local: LocalCache | None = None) -> Place:
+    """The same place, reached at this endpoint and in this region, with copies kept in ``local``; a local path is
+    returned as it is.
+
+    Raises:
+        ConfigError: copies are to be kept of what lies on a disk.
+    """
+    if is_remote(place):
+        return replace(place, endpoint=endpoint, region=region, local=local)
+    if local is not None:
+        raise ConfigError("data.local_cache", f"given, but {place} lies on a disk already", "Leave it out")
+    return place
 
 
 def suggest_path(missing: Path, else_do: str, others: Sequence[str] = ()) -> str:

@@ -6,13 +6,14 @@ therefore keeps the promise that takes flushing and renaming on a disk.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from io import SEEK_END
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from batcache.errors import ConfigError
+from batcache.storage.local_cache import LocalCache
 from batcache.storage.s3_client import ask, status_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ PARTS_AT_ONCE = 4
 @dataclass(frozen=True)
 class S3Path:
     """An object, or a folder of objects, and how to reach it. ``endpoint`` and ``region`` are AWS's where not given.
+    ``local`` is where whoever reads features keeps copies of them, if anywhere.
 
     Raises, whatever is done with it:
         UnreachableError: the object store cannot be reached, refuses, or fails for too long.
@@ -35,6 +37,7 @@ class S3Path:
     key: str
     endpoint: str | None = None
     region: str | None = None
+    local: LocalCache | None = field(default=None, compare=False)
 
     @classmethod
     def parse(cls, url: str) -> Self:

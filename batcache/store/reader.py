@@ -5,7 +5,10 @@ consecutive instances are one request. Threads may share a store. A build or pru
 changed since the store was opened is told from damage by reading the shard's commit record again.
 """
 
+from array import array
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -21,10 +24,12 @@ from batcache.store.format.index import Index, read_index, was_replaced
 from batcache.store.format.last_build import LastBuild, read_last_build
 from batcache.store.format.layout import say_how_to_mend
 from batcache.store.format.shard import shard_path, shard_sizes
+from batcache.store.local_shard import LocalShard, keep_locally
 from batcache.store.shard_reader import MappedShard, RemoteShard, open_shard
 
 _MAPPED_SHARDS = 512
 _OPENINGS = 5
+OpenShard = MappedShard | RemoteShard | LocalShard
 
 
 class Store:
@@ -57,7 +62,7 @@ class Store:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._mapped: OrderedDict[int, MappedShard | RemoteShard] = OrderedDict()
+        self._mapped: OrderedDict[int, OpenShard] = OrderedDict()
         self._lock = Lock()  # several threads may read
 
     @property
@@ -75,8 +80,11 @@ class Store:
     @property
     def on_disk(self) -> str:
         """How much room the store takes, in words."""
-        size = sum(commit.shard_bytes for commit in self.index.commits.values())
-        return f"{size / 1e6:,.1f} MB in {len(self.index.commits):,} shards"
+        return f"{self._bytes / 1e6:,.1f} MB in {len(self.index.commits):,} shards"
+
+    @cached_property
+    def _bytes(self) -> int:
+        return sum(commit.shard_bytes for commit in self.index.commits.values())
 
     def find(self, path: str) -> CachedRecording | None:
         """The row of a file, None where it is not in the store or failed.
@@ -185,20 +193,25 @@ class Store:
             missing = chunks.missing[slot : slot + count]
             if missing.any():
                 raise self._damage(first + done + int(missing.argmax()), "is missing from its shard")
-            flat[done : done + count] = self._read(chunks, shard, slot, count)[:, :size]
-            crcs = self.index.commits[shard].crc32c
-            for i in range(count):
-                if google_crc32c.value(flat[done + i]) != crcs[slot + i]:
-                    raise self._damage(first + done + i, "is damaged (its checksum does not match)")
+            into, crcs = flat[done : done + count], self.index.commits[shard].crc32c[slot : slot + count]
+            into[:] = self._read(chunks.read, shard, slot, count)[:, :size]
+            damaged = _find_damaged(into, crcs)
+            if damaged is not None and isinstance(chunks, LocalShard):
+                into[:] = self._read(chunks.read_anew, shard, slot, count)[:, :size]
+                damaged = _find_damaged(into, crcs)
+            if damaged is not None:
+                raise self._damage(first + done + damaged, "is damaged (its checksum does not match)")
             done += count
 
-    def _read(self, chunks: MappedShard | RemoteShard, shard: int, slot: int, count: int) -> NDArray[np.uint8]:
+    def _read(
+        self, read: Callable[[int, int], NDArray[np.uint8]], shard: int, slot: int, count: int
+    ) -> NDArray[np.uint8]:
         try:
-            return chunks.read(slot, count)
+            return read(slot, count)
         except (OSError, ValueError) as error:
             raise self._damaged_shard(shard, error) from None
 
-    def _map(self, shard: int) -> MappedShard | RemoteShard:
+    def _map(self, shard: int) -> OpenShard:
         with self._lock:
             if shard not in self._mapped:
                 try:
@@ -210,8 +223,12 @@ class Store:
             self._mapped.move_to_end(shard)
             return self._mapped[shard]
 
-    def _open_shard(self, shard: int) -> MappedShard | RemoteShard:
-        return open_shard(self.path, shard, len(self.index.commits[shard].crc32c), self.layout)
+    def _open_shard(self, shard: int) -> OpenShard:
+        crcs = self.index.commits[shard].crc32c
+        opened = open_shard(self.path, shard, len(crcs), self.layout)
+        if isinstance(opened, MappedShard) or opened.place.local is None:
+            return opened
+        return keep_locally(opened, opened.place.local, crcs, self._bytes, self.layout.instances_per_shard)
 
     def _check_shards(self) -> None:
         size_of = shard_sizes(self.path)
@@ -250,3 +267,8 @@ class Store:
             for r in self.index.recordings
             if r.first_instance < (shard + 1) * per and r.first_instance + r.instances > shard * per
         )
+
+
+def _find_damaged(chunks: NDArray[np.uint8], crc32c: "array[int]") -> int | None:
+    """The first of these chunks that does not have the checksum that was committed."""
+    return next((i for i, crc in enumerate(crc32c) if google_crc32c.value(chunks[i]) != crc), None)

@@ -5,13 +5,14 @@ Layers of settings, the later winning: defaults, what the store was built with, 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from batcache.config.features import PCEN
 from batcache.config.load import Layer, load_config
 from batcache.config.settings import Config
 from batcache.errors import ConfigError, ManifestError
 from batcache.manifest.manifest import Manifest, read_manifest
-from batcache.storage.place import Place
+from batcache.storage.place import Place, is_remote, parse_place
 from batcache.store.format.attributes import is_free
 from batcache.store.format.last_build import require_there
 from batcache.store.open import open_store, read_settings
@@ -80,7 +81,27 @@ def choose_manifest(
     return read_manifest(chosen, data_dir, num_classes=data.num_classes, split_of=split_of, allow_outside=allow_outside)
 
 
-def reach_cache(cache: str | None, endpoint: str | None = None, region: str | None = None) -> Place:
-    """The cache that is named without other settings, by default ``features.zarr``."""
-    named = {"cache": cache, "endpoint": endpoint, "region": region}
+def reach_cache(cache: str | None, endpoint: str | None = None, region: str | None = None, **local: Any) -> Place:
+    """The cache that is named without other settings, by default ``features.zarr``. ``local`` may have ``local_cache``
+    and ``local_cache_gb``.
+
+    Raises:
+        ConfigError: one of them is wrong.
+    """
+    named = {"cache": cache, "endpoint": endpoint, "region": region, **local}
     return load_config(flags={"data": named}).data.place
+
+
+def reach_paths(
+    paths: Sequence[str], endpoint: str | None = None, region: str | None = None, **local: Any
+) -> list[Place]:
+    """Each of these caches, folders and files, where copies are kept of what lies in a bucket.
+
+    Raises:
+        ConfigError: as above; or copies are to be kept and none of them lies in a bucket.
+    """
+    remote = [is_remote(parse_place(path)) for path in paths]
+    return [
+        reach_cache(path, endpoint, region, **(local if there or not any(remote) else {}))
+        for path, there in zip(paths, remote, strict=True)
+    ]

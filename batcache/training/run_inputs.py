@@ -29,15 +29,26 @@ def is_run(target: str, kinds: str = "cache or run") -> bool:
     return is_there(place / "run.json")
 
 
-def find_cache(run: Path, cache: str | None = None, endpoint: str | None = None, region: str | None = None) -> Place:
+def find_cache(
+    run: Path,
+    cache: str | None = None,
+    endpoint: str | None = None,
+    region: str | None = None,
+    local_cache: Path | None = None,
+    local_cache_gb: float | None = None,
+) -> Place:
     """The cache given, else the one that a run's record names; reached as the run reached it, unless told otherwise.
 
     Raises:
         RunError: the run's record is missing or damaged.
+        ConfigError: a local cache of one that lies on a disk.
     """
     about, data = read_run(run), read_run_config(run).data
     endpoint, region = endpoint or data.endpoint, region or data.region
-    return reach_cache(cache or str(locate_cache(about["cache"], run)), endpoint, region)
+    place = cache or str(locate_cache(about["cache"], run))
+    if is_remote(parse_place(place)):
+        local_cache, local_cache_gb = local_cache or data.local_cache, local_cache_gb or data.local_cache_gb
+    return reach_cache(place, endpoint, region, local_cache=local_cache, local_cache_gb=local_cache_gb)
 
 
 def find_manifest(

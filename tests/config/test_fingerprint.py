@@ -60,6 +60,8 @@ def test_no_other_setting_changes_the_fingerprint() -> None:
         "cache": Path("d.zarr"),
         "endpoint": "http://localhost:9000",
         "region": "eu-central-1",
+        "local_cache": Path("copies"),
+        "local_cache_gb": 5.0,
         "engine": "nnaudio",
         "clips_per_species": 5,
     }

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -54,17 +55,23 @@ def serve(host: str = "127.0.0.1") -> Iterator[str]:
 
 @dataclass
 class Proxy:
-    """``fault`` is asked for each request's number (from 1), method and path. ``requests`` remembers both."""
+    """``fault`` is asked for each request's number (from 1), method and path. ``requests`` remembers both. Every answer
+    is kept back for ``latency_s``."""
 
     upstream: str
     endpoint: str = ""
     fault: Callable[[int, str, str], Fault | None] = lambda _number, _method, _path: None
+    latency_s: float = 0
     requests: list[tuple[str, str]] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def heal(self) -> None:
         self.fault = lambda _number, _method, _path: None
+
+    def count_shards(self) -> int:
+        """How often a shard was asked for."""
+        return sum(method == "GET" and "/instances/c/" in path for method, path in self.requests)
 
     def count(self, method: str, path: str) -> Fault | None:
         with self.lock:
@@ -82,6 +89,7 @@ def proxy(upstream: str) -> Iterator[Proxy]:
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             fault = made.count(self.command, self.path)
+            time.sleep(made.latency_s)
             if fault in ("500", "503", "403"):
                 self.refuse(int(fault))
             elif fault == "reset":

@@ -112,3 +112,33 @@ def test_every_command_works_on_a_url_and_tells_nobody_the_credentials(server, t
     written = [*said, *(place.read_bytes().decode("latin-1") for place in folder.rglob("*") if place.is_file())]
     written += [content.decode("latin-1") for content in contents(cache.parent).values()]
     assert not any(secret in text for text in written for secret in SECRETS.values())
+
+
+@pytest.mark.slow
+def test_commands_read_from_copies_on_this_disk_what_was_read_before(server, between, tmp_path, wavs):
+    folder = Path(shutil.copytree(wavs, tmp_path / "project"))
+    cache = str(somewhere(server))
+    copies = ["--local-cache", "copies", "--local-cache-gb", "0.5"]
+    reached = ["--cache", cache, "--endpoint", between.endpoint]
+
+    def run(*arguments: str) -> int:
+        between.requests.clear()
+        outcome = batcache(*arguments, "--device", "cpu", cwd=folder)
+        assert outcome.returncode == 0, outcome.stderr
+        return between.count_shards()
+
+    run("build", "--csv", "train.csv", "--config", "small.yaml", *reached)
+    assert run("train", "--config", "small.yaml", *reached, *copies) == 1, "one shard, however many epochs"
+    (kept,) = (folder / "copies").iterdir()
+    assert run("eval") == 0, "the run's folder"
+    judge = ["predict", cache, "--endpoint", between.endpoint, "--model", f"runs/{cli_tests.run_of(folder).name}"]
+    assert run(*judge, *copies) == 0
+    assert run(*judge, "--out", "again") > 1, "without copies, as ever"
+    assert list((folder / "copies").iterdir()) == [kept]
+    for wrong, said in (
+        (["train", "--cache", "features.zarr", *copies], "data.local_cache: given, but features.zarr lies on a disk"),
+        (["predict", "wav", *judge[4:], *copies], "data.local_cache: given, but wav lies on a disk"),
+        (["train", *reached, "--local-cache-gb", "3"], "data.local_cache_gb: given without data.local_cache"),
+    ):
+        outcome = batcache(*wrong, cwd=folder)
+        assert outcome.returncode == 1 and said in outcome.stderr

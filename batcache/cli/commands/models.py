@@ -21,6 +21,8 @@ from batcache.cli.options import (
     HowPooled,
     Init,
     KeepOnGpu,
+    LocalCacheFolder,
+    LocalCacheGb,
     OnDevice,
     Region,
     Runs,
@@ -28,6 +30,8 @@ from batcache.cli.options import (
     RunsCsvs,
     RunsDataDir,
     RunsEndpoint,
+    RunsLocalCacheFolder,
+    RunsLocalCacheGb,
     RunsRegion,
     refuse,
 )
@@ -55,6 +59,8 @@ def train(
     cache: CachePath = None,
     endpoint: Endpoint = None,
     region: Region = None,
+    local_cache: LocalCacheFolder = None,
+    local_cache_gb: LocalCacheGb = None,
     config: ConfigPath = None,
     run_dir: Runs = None,
     epochs: Epochs = None,
@@ -96,7 +102,7 @@ def train(
         from batcache.training.loop import resume as go_on
         from batcache.training.run_inputs import find_cache, find_manifest
 
-        store = open_store(find_cache(resume, cache, endpoint, region))
+        store = open_store(find_cache(resume, cache, endpoint, region, local_cache, local_cache_gb))
         manifest = find_manifest(resume, data_dir, csvs=csv or ())
         with _resumable(device) as listener:
             report = go_on(resume, store, manifest, pick_device(device), epochs=epochs, on_progress=listener)
@@ -106,7 +112,14 @@ def train(
     from batcache.training.loop import train as train_model
 
     flags = {
-        "data": {"data_dir": data_dir, "cache": cache, "endpoint": endpoint, "region": region},
+        "data": {
+            "data_dir": data_dir,
+            "cache": cache,
+            "endpoint": endpoint,
+            "region": region,
+            "local_cache": local_cache,
+            "local_cache_gb": local_cache_gb,
+        },
         "model": {"pooling_type": pooling, "init": init},
         "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir, "keep_on_gpu": keep_on_gpu},
     }
@@ -205,6 +218,8 @@ def eval_(
     cache: RunsCache = None,
     endpoint: RunsEndpoint = None,
     region: RunsRegion = None,
+    local_cache: RunsLocalCacheFolder = None,
+    local_cache_gb: RunsLocalCacheGb = None,
     run_dir: Runs = None,
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Of the scores: at and above it a species counts as reported.")
@@ -236,7 +251,7 @@ def eval_(
     else:
         show(describe(list_passed_over(run_dir or Path("runs"))))
     run, checkpoint = find_checkpoint(checkpoint, run_dir or Path("runs"))
-    store = open_store(find_cache(run, cache, endpoint, region))
+    store = open_store(find_cache(run, cache, endpoint, region, local_cache, local_cache_gb))
     manifest = find_manifest(run, data_dir, csvs=csv or ())
     chosen = choose_clips(checkpoint, store, manifest, split, as_trained=not csv, threshold=threshold)
     if as_ is None:

@@ -10,6 +10,8 @@ from batcache.cli.options import (
     Endpoint,
     ForExcel,
     Formats,
+    LocalCacheFolder,
+    LocalCacheGb,
     LocalWorkers,
     OnDevice,
     Region,
@@ -65,6 +67,8 @@ def predict(
     excel: ForExcel = False,
     endpoint: Endpoint = None,
     region: Region = None,
+    local_cache: LocalCacheFolder = None,
+    local_cache_gb: LocalCacheGb = None,
     device: OnDevice = Device.auto,
     scheduler: Scheduler = None,
     local_workers: LocalWorkers = None,
@@ -96,8 +100,7 @@ def predict(
     from batcache.inference.predict import predict as judge
     from batcache.inference.recordings.choose import choose_recordings
     from batcache.inference.recordings.journal import count_scored
-    from batcache.storage.place import parse_place, reach
-    from batcache.store.settings import reach_cache
+    from batcache.store.settings import reach_paths
     from batcache.survey.convert import convert, require_formats
 
     formats = list_formats(to, excel=excel)
@@ -105,8 +108,9 @@ def predict(
     if threshold is not None:
         refuse(context, ["precision"], "--threshold is given for all species")
     given = open_model(model)
-    places = [reach(parse_place(path), endpoint, region) for path in paths]
-    keep = None if cache is None else reach_cache(cache, endpoint, region)
+    local = {"local_cache": local_cache, "local_cache_gb": local_cache_gb}
+    reached = reach_paths([*paths, *([] if cache is None else [cache])], endpoint, region, **local)
+    places, keep = reached[: len(paths)], reached[-1] if cache is not None else None
     try:
         with open_cluster(scheduler, local_workers, warn) as cluster, show_progress() as listener:
             recordings = choose_recordings(places, given, keep, device.value, cluster=cluster, on_progress=listener)
