@@ -75,13 +75,14 @@ def find_checkpoint(checkpoint: Path | None, runs: Path) -> tuple[Path, Path]:
     return run, run / place.parent.name / place.name
 
 
-def keep_if_resumable(run: Path) -> int:
-    """How many epochs of a stopped run are kept; a run without one is removed."""
+def keep_if_resumable(run: Path, *, remove: bool = True) -> int:
+    """How many epochs of a stopped run are kept; a run without one is removed, unless others still train it."""
     from batcache.model.checkpoint import load_checkpoint
 
     if is_there(run / LAST):
         return load_checkpoint(run / LAST).epoch
-    shutil.rmtree(run, ignore_errors=True)
+    if remove:
+        shutil.rmtree(run, ignore_errors=True)
     return 0
 
 
