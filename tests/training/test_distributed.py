@@ -136,6 +136,22 @@ def test_what_one_process_trains_two_do_too_and_each_goes_on_with_what_the_other
 
 
 @pytest.mark.slow
+def test_a_trunk_that_learns_is_the_same_to_float32s_rounding(
+    world: Path, small: SmallWorld, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No BatchNorm takes statistics of batches there: what remains is the order of sums."""
+    monkeypatch.setattr(optimiser, "_half_precision", lambda device: None)
+    settings = yaml.safe_load((world / "small.yaml").read_text())
+    settings["model"] = {"init": str(trained), "train": "all", "heads": 2, "head_size": 8, "rnn_hidden_size": 4}
+    (world / "all.yaml").write_text(yaml.safe_dump(settings))
+    one, _ = train_fully(load_config(world / "all.yaml"), small.store, small.manifest, world / "one")
+    train(2, "--config", "all.yaml", "--run-dir", "two", cwd=world)
+    kept, beside = (load_checkpoint(run / LAST).weights for run in (one, run_in(world / "two")))
+    for name, value in kept.items():
+        torch.testing.assert_close(beside[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", ["0", "1"])
 def test_a_rank_that_is_killed_ends_all_with_one_line_that_goes_on(world: Path, killed: str) -> None:
     arguments = ("--config", "small.yaml", "--epochs", 9999, "--run-dir", "runs")
