@@ -83,6 +83,10 @@ class RunError(BatcacheError):
     """A run folder or checkpoint that is missing, unfinished or unreadable."""
 
 
+class RanksError(RunError):
+    """A training by several processes, of which another has ended."""
+
+
 class PredictError(BatcacheError):
     """Recordings that are not there, or a folder of predictions that is of others, of another model, or in use."""
 

@@ -22,7 +22,9 @@ from batcache.cli.commands import (
     sweep,
 )
 from batcache.cli.main import leave
+from batcache.cli.resumable import Stopped
 from batcache.cli.terminal import say, say_lines, warn
+from batcache.cli.torchrun import processes
 from batcache.errors import BatcacheError, visible
 from batcache.storage.waiting import WAITING
 
@@ -79,8 +81,8 @@ def run() -> None:
         _let_every_name_be_shown()
         WAITING.tell(warn)
         app(prog_name="batcache")
-    except models.Stopped as stopped:
-        leave(visible(f"stopped {stopped}"), 130)
+    except Stopped as stopped:
+        leave(visible(str(stopped)), stopped.code)
     except BatcacheError as error:
         leave(visible(f"error: {error}"), 1)
 
@@ -108,5 +110,8 @@ def _batcache(
     ] = False,
 ) -> None:
     """Train bat call classifiers from weak labels, with features that are computed once."""
+    if processes() > 1 and context.invoked_subcommand not in (None, "train"):
+        what = f"`batcache {context.invoked_subcommand}` is one process, train alone is several"
+        raise typer.BadParameter(f"{what}. Run it without torchrun")
     if context.invoked_subcommand is None:
         say_lines(_DAY)

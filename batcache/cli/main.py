@@ -8,6 +8,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+from batcache.cli.torchrun import let_traceback_be_shown, silence_others, tell_end
 from batcache.storage.memory import keep_freed_memory
 from batcache.storage.waiting import WAITING
 
@@ -28,6 +29,7 @@ class Left(SystemExit):
 def main() -> None:
     """Run the command line. What the system refuses is one line, and exit code 1."""
     interrupts = _note_interrupts()
+    silence_others()
     try:
         keep_freed_memory()
         from batcache.cli.app import run
@@ -37,7 +39,7 @@ def main() -> None:
         raise
     except SystemExit as leaving:
         if leaving.code == 130:  # Ctrl-C
-            sys.stderr.write(f"{_AGAIN}\n")
+            tell_end(_AGAIN)
         raise
     except KeyboardInterrupt:
         leave(_AGAIN, 130)
@@ -46,6 +48,7 @@ def main() -> None:
             leave(_AGAIN, 130)
         if said := _describe(error):
             leave(f"error: {said}", 1)
+        let_traceback_be_shown()
         raise
 
 
@@ -89,5 +92,5 @@ def _note_interrupts() -> list[int]:
 
 def leave(message: str, code: int) -> NoReturn:
     """End the process with a line on stderr."""
-    sys.stderr.write(f"{message}\n")
+    tell_end(message)
     raise Left(code)

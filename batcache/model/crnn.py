@@ -42,15 +42,6 @@ class CRNN(Trunk):
             dropout=config.dropout if config.rnn_layers > 1 else 0.0,  # it lies between layers only
         )
 
-    def embed(self, instances: Tensor) -> Tensor:
-        """Return what each instance holds; in eval mode without regard to the others.
-
-        Shape:
-            instances: ``[K, T, M]``, returns: ``[K, feature_dim]``
-        """
-        embeddings: Tensor = self.dropout(super().embed(instances))
-        return embeddings
-
     def contextualise(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         """Let each instance hear its neighbours, both ways along its bag.
 
@@ -58,15 +49,12 @@ class CRNN(Trunk):
             embeddings: ``[K, feature_dim]``, the real instances, bag after bag; mask: ``[B, N]``
             returns: ``[B, N, feature_dim]``, 0 at padded instances
         """
-        return run_along_bags(self.rnn, spread(embeddings, mask), mask, self.dropout)
+        return run_along_bags(self.rnn, spread(self.dropout(embeddings), mask), mask, self.dropout)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Return each instance's features in the light of its bag. Shapes as the class says."""
         mask = mask.cpu()
-        real = features.flatten(0, 1)
-        if not mask.all():
-            real = real[places(mask, features.device)]
-        return self.contextualise(self.embed(real), mask)
+        return self.contextualise(self.embed(select_real(features, mask)), mask)
 
 
 class BatMILModel(nn.Module):
@@ -87,9 +75,18 @@ class BatMILModel(nn.Module):
         output: BagOutput = self.head(self.crnn(features, mask), mask.to(features.device, non_blocking=True))
         return output
 
-    def each(self, features: Tensor, mask: Tensor) -> list[BagOutput]:
-        """What its one head says of a batch of bags, as models of several heads tell it."""
-        return [self(features, mask)]
+    def embed(self, instances: Tensor) -> Tensor:
+        """What each real instance holds. Shape: ``[K, T, M]`` -> ``[K, feature_dim]``"""
+        return self.crnn.embed(instances)
+
+    def each(self, embeddings: Tensor, mask: Tensor) -> list[BagOutput]:
+        """What its one head says of bags of embedded instances, as models of several heads tell it.
+
+        Shape:
+            embeddings: ``[K, feature_dim]``, the real instances, bag after bag; mask: ``[B, N]``
+        """
+        mask = mask.cpu()
+        return [self.head(self.crnn.contextualise(embeddings, mask), mask.to(embeddings.device, non_blocking=True))]
 
     @torch.no_grad()
     def score_pieces(self, pieces: Iterable[Tensor]) -> BagOutput:
@@ -105,6 +102,12 @@ class BatMILModel(nn.Module):
         mask = torch.ones(1, len(embeddings), dtype=torch.bool)
         output: BagOutput = self.head(self.crnn.contextualise(embeddings, mask), mask.to(embeddings.device))
         return output
+
+
+def select_real(features: Tensor, mask: Tensor) -> Tensor:
+    """The real instances of a batch, bag after bag. Shape: ``[B, N, ...]`` -> ``[K, ...]``."""
+    instances = features.flatten(0, 1)
+    return instances if mask.all() else instances[places(mask, features.device)]
 
 
 def places(mask: Tensor, device: torch.device) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import ModelConfig, to_plain
 from batcache.errors import BatcacheError, RunError, brief, shorten
-from batcache.model.crnn import places, spread
+from batcache.model.crnn import select_real, spread
 from batcache.model.heads import MILHeads
 from batcache.model.pooling import BagOutput
 from batcache.model.torch_file import read_torch, write_torch
@@ -51,20 +51,22 @@ class PretrainedMILModel(nn.Module):
         self.trunk = FrozenTrunk(trunk, features)
         self.heads = MILHeads(config, trunk.feature_dim, num_classes, hears_bats=hears_bats, centres=centres)
 
-    def each(self, features: Tensor, mask: Tensor) -> list[BagOutput]:
-        """What each head of species says of a batch of bags. Shapes as the class says."""
-        return self.heads.each(self._embed(features, mask), mask)
-
     def forward(self, features: Tensor, mask: Tensor) -> BagOutput:
         """Score a batch of bags. Shapes as the class says."""
-        output: BagOutput = self.heads(self._embed(features, mask), mask)
+        output: BagOutput = self.heads(spread(self.embed(select_real(features, mask)), mask), mask)
         return output
 
-    def _embed(self, features: Tensor, mask: Tensor) -> Tensor:
-        real = features.flatten(0, 1)
-        if not mask.all():
-            real = real[places(mask, features.device)]
-        return spread(self.trunk.embed(real), mask)
+    def embed(self, instances: Tensor) -> Tensor:
+        """What each real instance holds. Shape: ``[K, T, M]`` -> ``[K, feature_dim]``"""
+        return self.trunk.embed(instances)
+
+    def each(self, embeddings: Tensor, mask: Tensor) -> list[BagOutput]:
+        """What each head of species says of bags of embedded instances.
+
+        Shape:
+            embeddings: ``[K, feature_dim]``, the real instances, bag after bag; mask: ``[B, N]``
+        """
+        return self.heads.each(spread(embeddings, mask), mask)
 
     @torch.no_grad()
     def score_pieces(self, pieces: Iterable[Tensor]) -> BagOutput:

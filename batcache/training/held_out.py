@@ -3,10 +3,40 @@
 from collections.abc import Collection, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from batcache.inference.score import Instances, score_bags
+from batcache.model.checkpoint import Model
+from batcache.model.heads import MILHeads
 from batcache.model.provenance import HeldOut
+from batcache.progress import OnProgress, Progress
+from batcache.training import ranks
 from batcache.training.clips.bags import Bag
+from batcache.training.clips.shares import find_span
+
+
+def score_held_out(
+    network: Model | MILHeads,
+    bags: Sequence[Instances],
+    species: int,
+    batch_size: int,
+    max_instances: int,
+    stage: str,
+    on_progress: OnProgress,
+) -> Tensor:
+    """Logits of bags as ``score_bags`` gives them, on the CPU; each rank scores a share, and all get all.
+
+    Shape:
+        returns: ``[R, species]``
+    """
+    logits, span = torch.zeros(len(bags), species), find_span([bag.count for bag in bags], ranks.rank(), ranks.count())
+    places = range(len(bags))[span]
+    scored = score_bags(network, bags[span], batch_size, max_instances)
+    for done, (place, bag) in enumerate(zip(places, scored, strict=True), 1):
+        logits[place] = torch.from_numpy(bag.logits)
+        on_progress(Progress(stage, done, len(places)))
+    return ranks.add_up(logits.to(next(network.parameters()).device)).cpu()
 
 
 def hold_out(bags: Sequence[Bag], logits: Tensor, species: Sequence[str], taught: Collection[str]) -> HeldOut:

@@ -1,5 +1,9 @@
-"""Fitting a model: a new run, or one that was stopped."""
+"""Fitting a model: a new run, or one that was stopped.
 
+Of several ranks the first makes the run and holds it; all call ``train`` or ``resume``, with the same inputs.
+"""
+
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from batcache.progress import OnProgress, ignore_progress
 from batcache.storage.listing import is_there
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
+from batcache.training import ranks
 from batcache.training.best import Best
 from batcache.training.clips.bags import Bag, join
 from batcache.training.clips.embeddings import Embeddings
@@ -90,8 +95,9 @@ def train(
     files = {SPLITS: describe_splits((*split.train, *split.val, *split.others))}
     if isinstance(config.model.init, Path):
         files[EARLIER] = describe_earlier(heard)
-    run = start_run(runs, config, about, files)
-    with removed_before_an_epoch(run), held_alone(run):
+    run = ranks.from_first(lambda: start_run(runs, config, about, files))
+    is_first = ranks.is_first()
+    with removed_before_an_epoch(run) if is_first else nullcontext(), held_alone(run) if is_first else nullcontext():
         begun = config, store, manifest.species, split, run, start, device
         return Trainer(*begun, embeddings=embeddings).fit(on_progress)
 
@@ -135,7 +141,7 @@ def resume(
     """
     if not is_there(run / LAST):
         raise RunError(run, "stopped before its first epoch was over", "Delete it and train anew")
-    with held_alone(run):
+    with held_alone(run) if ranks.is_first() else nullcontext():
         return _resume(run, store, manifest, device, epochs, on_progress)
 
 
@@ -149,16 +155,19 @@ def _resume(
     same = clips == about["clips"] if "clips" in about else complete and list(manifest.species) == about["species"]
     if not same or last.features != store.features:
         raise RunError(run, "its clips, labels or cache have changed since it began", "Start a new run")
+    ranks.wait()  # all have read the run: it may be written to
     if epochs is not None:
         config = _extend(run, config, last, epochs)
         inputs = describe_inputs(config, store, split, manifest.species, about.get("trunk"))
-        write_run_config(run, config)
+        if ranks.is_first():
+            write_run_config(run, config)
         about |= {"inputs": inputs, "clips": clips, "finished": False}
         with misfits(RunError, run / LAST, "Restore it from a copy, or train again"):
             is_spent = Best.from_plain(dict(last.trainer)).is_spent(config.training.patience, last.epoch)
         if is_spent:
             about |= {"patience_from": last.epoch}  # kept at once: the run may be stopped again before an epoch is over
-        write_run(run, about)
+        if ranks.is_first():
+            write_run(run, about)
     start = Start(last.restore(device), last.trunk)
     begun = config, store, manifest.species, split, run, start, device, last
     return Trainer(*begun, patience_from=about["patience_from"]).fit(on_progress)

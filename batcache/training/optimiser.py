@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from batcache.config.settings import TrainingConfig
 from batcache.model.heads import MILHeads
 from batcache.model.pretrained import PretrainedMILModel
+from batcache.training.ranks import average_gradients
 
 TRUNK_RATE = 0.1
 """A trunk that was taught elsewhere moves so much more slowly than the heads on it."""
@@ -69,12 +70,13 @@ class Optimiser:
         return torch.autocast(self.device.type, self.half, enabled=self.half is not None)
 
     def step(self, loss: Tensor) -> None:
-        """Move the weights against the gradient of a batch's loss, clipped to ``training.grad_clip``.
+        """Move the weights against the gradient of a batch's loss, clipped to ``training.grad_clip``; all ranks alike.
 
         Heads that learn alone are clipped each by itself, so that no head's step depends on the others.
         """
         self.adam.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        average_gradients(self.model)
         self.scaler.unscale_(self.adam)
         parts = self.model.heads if isinstance(self.model, MILHeads) else [self.model]
         norms = [nn.utils.clip_grad_norm_(part.parameters(), self.settings.grad_clip) for part in parts]

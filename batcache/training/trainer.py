@@ -2,6 +2,9 @@
 
 All that is drawn at random in an epoch is drawn from generators seeded by (seed, epoch), so a run resumed after any
 epoch goes on exactly as if it had never stopped, and ``last.pt`` need not carry random states.
+
+Several ranks embed their shares of each batch; from there on each does the same as all others, with the whole batch.
+So their number changes nothing but rounding. The first of them alone writes.
 """
 
 import time
@@ -19,22 +22,26 @@ from torch import Tensor
 from batcache.config.settings import Config, to_plain
 from batcache.device import limit_threads
 from batcache.errors import RunError, misfits
-from batcache.inference.score import score_bags
 from batcache.manifest.label_counts import count_labels
 from batcache.model.checkpoint import Checkpoint, save_checkpoint
+from batcache.model.crnn import BatMILModel, select_real
+from batcache.model.heads import MILHeads
 from batcache.model.pretrained import PretrainedMILModel
 from batcache.model.provenance import HeldOut
 from batcache.model.start import Start
 from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
+from batcache.training import ranks
 from batcache.training.bat_heads import teach_bat_heads
+from batcache.training.batch_norm import share_statistics
 from batcache.training.best import Best
-from batcache.training.clips.augment import augment_real
+from batcache.training.clips.augment import augment
 from batcache.training.clips.bags import instances_of, read_bag
 from batcache.training.clips.embeddings import Embeddings
-from batcache.training.clips.loader import BagsInMemory, Batch, BatchReader, plan_epoch
+from batcache.training.clips.loader import BagsInMemory, BatchReader, plan_epoch
+from batcache.training.clips.shares import Share, SharedBatches
 from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport, seconds_left
-from batcache.training.held_out import hold_out
+from batcache.training.held_out import hold_out, score_held_out
 from batcache.training.inputs import Split
 from batcache.training.kernel import teach_kernel
 from batcache.training.loss import class_weights, masked_loss
@@ -42,7 +49,7 @@ from batcache.training.notes import list_notes
 from batcache.training.optimiser import Optimiser
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, write_run
-from batcache.training.tracking import MetricsLog, Tracker, open_tracker
+from batcache.training.tracking import MetricsLog, NoTracker, Tracker, open_tracker
 
 KEEP_EVERY = 10  # epochs
 _WARM_S = 5.0  # seconds of batches from which the time left is told
@@ -85,6 +92,8 @@ class Trainer:
         model, transfer = self.model, start.transfer
         self.heads_alone = config.model.trains_heads_alone
         self.network = model.heads if self.heads_alone and isinstance(model, PretrainedMILModel) else model
+        if ranks.count() > 1 and isinstance(model, BatMILModel):  # a trunk keeps its statistics
+            share_statistics(model)
         self.standardises = last is None and not (transfer and transfer.takes_heads)
         self.kept = transfer.scored if transfer else (last.taught or ()) if last else ()
         self.batch_size = settings.clips_a_batch(len(split.train))
@@ -116,23 +125,26 @@ class Trainer:
     def fit(self, on_progress: OnProgress) -> TrainReport:
         """Train to the end. What ``on_progress`` raises ends it; the run then goes on after its last finished epoch."""
         config, settings = self.config, self.config.training
-        tracker = open_tracker(config.wandb, self.run, to_plain(config))
+        tracker = open_tracker(config.wandb, self.run, to_plain(config)) if ranks.is_first() else NoTracker()
         try:
             started = self._started(tracker)
             on_progress(Progress("train", self.epoch, settings.epochs, started))
-            log = MetricsLog(self.run / "logs" / "metrics.jsonl", keep_epochs=self.epoch)
-            source = self._open_source(on_progress)
+            log = MetricsLog(self.run / "logs" / "metrics.jsonl", keep_epochs=self.epoch) if ranks.is_first() else None
+            source = SharedBatches(self._open_source(on_progress))
+            ranks.take_weights_of_first(self.network)
             # Heads are so small that threads would only wait for each other, for minutes where the machine is busy.
             with limit_threads(1) if self.heads_alone else nullcontext():
                 while self.epoch < settings.epochs and not self.best.is_spent(settings.patience, self.epoch):
                     outcome = self._run_epoch(source, on_progress)
-                    log.append(asdict(outcome))  # first: what last.pt does not count is dropped on resuming
-                    self._keep(outcome)
+                    if log is not None:
+                        log.append(asdict(outcome))  # first: what last.pt does not count is dropped on resuming
+                        self._keep(outcome)
                     tracker.log(asdict(outcome))
                     on_progress(Progress("train", self.epoch, settings.epochs, outcome))
         finally:
             tracker.finish()
-        write_run(self.run, read_run(self.run) | {"finished": True})
+        if ranks.is_first():
+            write_run(self.run, read_run(self.run) | {"finished": True})
         notes = tuple(note for note in tracker.notes if note not in started.notes)
         score, stopped_early = self.best.ap if self.ranked else self.best.loss, self.epoch < settings.epochs
         epochs = self.epoch, self.best.epoch
@@ -149,11 +161,11 @@ class Trainer:
         # Heads draw dropout for padded instances too: what is padded would decide what is drawn for the others.
         bag_size = 1 if self.config.model.starts_from_trunk else self.config.data.bag_size
         counts = [bag.instances(frames) for bag in bags]
-        limits = settings.max_instances, bag_size, self.device
+        limits = settings.max_instances, bag_size
         if isinstance(self.model, PretrainedMILModel) and self.standardises:
             self.embeddings.adapt(self.model.trunk, self.store, bags, frames, self.config.model.adapt, self.device)
         if self.heads_alone:
-            return BagsInMemory(bags, counts, self._embed(on_progress), *limits)
+            return BagsInMemory(bags, counts, self._embed(on_progress), *limits, self.device)
         if isinstance(self.model, PretrainedMILModel) and self.standardises:
             embedded = self.embeddings.embed(self.model.trunk, self.store, bags, frames, self.device, on_progress)
             self.model.heads.standardise_by(torch.cat(embedded.embeddings))
@@ -161,8 +173,9 @@ class Trainer:
         if settings.keep_on_gpu == "auto" and on_gpu:
             free, _ = torch.cuda.mem_get_info(self.device)
             if 2 * BagsInMemory.bytes_needed(self.store, bags, frames) < free:
-                return BagsInMemory(bags, counts, (read_bag(self.store, bag, frames) for bag in bags), *limits)
-        return BatchReader(self.store, bags, frames, settings.max_instances, bag_size, pin=on_gpu)
+                read = (read_bag(self.store, bag, frames) for bag in bags)
+                return BagsInMemory(bags, counts, read, *limits, self.device)
+        return BatchReader(self.store, bags, frames, *limits, pin=on_gpu)
 
     def _embed(self, on_progress: OnProgress) -> tuple[Tensor, ...]:
         """Embed all bags and return those to train on; new heads are told what they are like, and of bats."""
@@ -181,15 +194,15 @@ class Trainer:
                 teach_bat_heads(self.model, self.store, train, contents, self.config, on_progress)
         return contents
 
-    def _run_epoch(self, source: BatchReader | BagsInMemory, on_progress: OnProgress) -> Epoch:
+    def _run_epoch(self, source: SharedBatches, on_progress: OnProgress) -> Epoch:
         settings, began = self.config.training, time.perf_counter()
-        counts = [bag.instances(self.frames_per_instance) for bag in self.split.train]
-        draws = plan_epoch(counts, settings.max_instances, self.batch_size, settings.seed, self.epoch)
+        draws = plan_epoch(source.counts, settings.max_instances, self.batch_size, settings.seed, self.epoch)
         stage, losses = f"epoch {self.epoch + 1}", list[float]()
         with closing(source.batches(draws, settings.workers)) as batches:
             for done, loss in enumerate(self._train_epoch(batches), 1):
                 losses.append(loss)
                 on_progress(Progress(stage, done, len(draws), self._time_left(done, len(draws), began)))
+        self.waited_s = source.waited_s
         return self._validate(float(np.mean(losses)), time.perf_counter() - began, began, on_progress)
 
     def _time_left(self, done: int, batches: int, began: float) -> TimeLeft | None:
@@ -203,26 +216,20 @@ class Trainer:
         may_stop = not self.heads_alone and self.best.may_be_spent(settings.patience, settings.epochs)
         return TimeLeft(seconds_left(took, done / batches, epochs, val_per_train), epochs, may_stop)
 
-    def _train_epoch(self, batches: Iterator[Batch]) -> Iterator[float]:
+    def _train_epoch(self, batches: Iterator[Share]) -> Iterator[float]:
         """Yield the loss of each step, one step late: asking for it at once would leave a GPU idle."""
         seed = int(np.random.SeedSequence([self.config.training.seed, self.epoch]).generate_state(1)[0])
         torch.manual_seed(seed)  # dropout
         generator = torch.Generator(self.device).manual_seed(seed)  # augmentation
         self.network.train()
-        self.waited_s, previous = 0.0, None
-        while (batch := self._wait_for(batches)) is not None:
-            loss = self._step(batch, generator)
+        previous = None
+        for share in batches:
+            loss = self._step(share, generator)
             if previous is not None:
                 yield self._checked(previous)
             previous = loss
         assert previous is not None, "an epoch has a batch"
         yield self._checked(previous)
-
-    def _wait_for(self, batches: Iterator[Batch]) -> Batch | None:
-        began = time.perf_counter()
-        batch = next(batches, None)
-        self.waited_s += time.perf_counter() - began
-        return batch
 
     def _checked(self, loss: Tensor) -> float:
         value = float(loss)
@@ -230,31 +237,32 @@ class Trainer:
             raise RunError(self.run, f"the loss of epoch {self.epoch + 1} is {value}", "Lower training.learning_rate")
         return value
 
-    def _step(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        features = batch.features.to(self.device, non_blocking=True).float()
-        labels = self._taught(batch.labels).to(self.device, non_blocking=True)
-        if not self.heads_alone:
-            features = augment_real(features, batch.mask, self.config.augmentation, generator)
-        with self.optimiser.autocast():
-            outputs = self.network.each(features, batch.mask)
+    def _step(self, share: Share, generator: torch.Generator) -> Tensor:
+        features = share.own.features.to(self.device, non_blocking=True).float()
+        labels = self._taught(share.labels).to(self.device, non_blocking=True)
+        if isinstance(self.network, MILHeads):
+            outputs = self.network.each(features, share.mask)
+        else:
+            place = share.first, int(share.mask.sum())
+            # Real instances alone: else padding would take its part of what is drawn, and decide the others'.
+            real = augment(select_real(features, share.own.mask), self.config.augmentation, generator, *place)
+            with self.optimiser.autocast():
+                outputs = self.network.each(ranks.join_rows(self.network.embed(real), *place), share.mask)
         losses = [masked_loss(output.bag_logits, labels, self.weights) for output in outputs]
         loss = torch.stack(losses).sum()  # each head has a loss of its own
         self.optimiser.step(loss)
         return loss.detach() / len(losses)
 
     def _validate(self, train_loss: float, seconds: float, began: float, on_progress: OnProgress) -> Epoch:
-        settings = self.config.training
-        scored = score_bags(self.network, self.val_instances, self.batch_size, settings.max_instances)
-        outputs: list[Tensor] = []
-        for bag in scored:
-            outputs.append(torch.from_numpy(bag.logits))
-            on_progress(Progress(f"epoch {self.epoch + 1}, validating", len(outputs), len(self.split.val)))
+        val, stage, most = self.split.val, f"epoch {self.epoch + 1}, validating", self.config.training.max_instances
+        size = len(self.species), self.batch_size, most
+        logits = score_held_out(self.network, self.val_instances, *size, stage, on_progress)
         loss, ap = None, None
-        if outputs:
-            logits = torch.stack(outputs)
-            self.held_out = hold_out(self.split.val, logits, self.species, self.taught)
+        if val:
+            self.held_out = hold_out(val, logits, self.species, self.taught)
             loss = float(masked_loss(logits, self.val_labels, self.weights.cpu()))
             ap = macro_average_precision(logits.sigmoid().numpy(), self.val_labels.numpy())
+        train_loss, loss, ap = ranks.from_first(lambda: (train_loss, loss, ap))
         learnt = self.optimiser.learning_rate, self.optimiser.learning_rates, self.optimiser.take_gradient_norm()
         self.epoch += 1
         shown = train_loss if loss is None else loss

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from batcache import evaluate
-from batcache.cli.commands import models
 from batcache.cli.options import Device
+from batcache.cli.resumable import Stopped, resumable
 from batcache.model.checkpoint import load_checkpoint
 from batcache.progress import Progress
 from batcache.training.loop import train
@@ -124,7 +124,7 @@ def test_a_training_stopped_in_its_first_epoch_says_that_nothing_is_kept(small: 
             raise KeyboardInterrupt
 
     said = r"before its first epoch was over: nothing of .*-attention is kept"
-    with pytest.raises(models.Stopped, match=said), models._resumable(Device.cpu) as listener:
+    with pytest.raises(Stopped, match=said), resumable(Device.cpu) as listener:
         train(config, small.store, small.manifest, CPU, on_progress=interrupt)
     assert not [*tmp_path.glob("*-attention")]
 

@@ -16,7 +16,6 @@ from batcache.model.crnn import BatMILModel
 from batcache.model.start import Start
 from batcache.progress import Progress, ignore_progress
 from batcache.training import trainer
-from batcache.training.clips import augment as augmenting
 from batcache.training.clips.bags import instances_of, join
 from batcache.training.clips.splits import read_splits
 from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport
@@ -238,7 +237,7 @@ def test_augmentation_sees_training_batches_only(
         counts.append(len(features))
         return features
 
-    monkeypatch.setattr(augmenting, "augment", watch)
+    monkeypatch.setattr(trainer, "augment", watch)
     train_fully(tweak(small.config, training={"epochs": 1}), small.store, small.manifest, tmp_path)
     bags = join(small.manifest, small.store).split("train")
     assert len(counts) == 3

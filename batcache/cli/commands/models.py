@@ -1,9 +1,7 @@
 """Commands that teach and judge models: train, split, eval, run."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -36,18 +34,15 @@ from batcache.cli.options import (
     refuse,
 )
 from batcache.cli.progress import show_progress
+from batcache.cli.resumable import resumable
 from batcache.cli.tables import describe
-from batcache.cli.terminal import Block, Note, say, say_lines, show, warn
+from batcache.cli.terminal import Note, say, say_lines, show, warn
+from batcache.cli.torchrun import has_nothing_to_do, joined, processes
 from batcache.device import pick_device
 from batcache.errors import list_some
 from batcache.storage.listing import is_there
 
-if TYPE_CHECKING:  # all else is imported by the command that needs it, so that --help answers at once
-    from batcache.progress import OnProgress
-
-
-class Stopped(Exception):  # noqa: N818
-    """Ctrl-C in a training: when, and how it goes on."""
+# All else is imported by the command that needs it, so that --help answers at once.
 
 
 def train(
@@ -90,86 +85,63 @@ def train(
     With few clips, --folds 5 judges all but those of split test, by models that have not heard their group, and keeps a
     model of all of them. Stopped, the folds begin anew.
 
+    On four GPUs: torchrun --nproc-per-node 4 -m batcache train --init none. Each takes its share of every batch; what
+    is learnt is the same but for rounding, and --resume may take another number.
+
     Without --csv, the CSVs that the cache was last built from give the labels. With --resume, --csv, --data-dir and
     --cache say where the run's inputs lie now, if they were moved.
 
     Example: batcache train --pooling max
     """
-    if resume is not None:
-        kept = ("pooling", "init", "config", "run_dir", "seed", "keep_on_gpu", "folds")
-        refuse(context, kept, "a resumed run keeps its settings")
-        from batcache.store.open import open_store
-        from batcache.training.loop import resume as go_on
-        from batcache.training.run_inputs import find_cache, find_manifest
+    with joined(device) as pick:
+        if resume is not None:
+            kept = ("pooling", "init", "config", "run_dir", "seed", "keep_on_gpu", "folds")
+            refuse(context, kept, "a resumed run keeps its settings")
+            from batcache.store.open import open_store
+            from batcache.training.loop import resume as go_on
+            from batcache.training.run_inputs import find_cache, find_manifest
+            from batcache.training.runs import read_run_config
 
-        store = open_store(find_cache(resume, cache, endpoint, region, local_cache, local_cache_gb))
-        manifest = find_manifest(resume, data_dir, csvs=csv or ())
-        with _resumable(device) as listener:
-            report = go_on(resume, store, manifest, pick_device(device), epochs=epochs, on_progress=listener)
-        show(describe(report))
-        return
-    from batcache.store.settings import choose_manifest, load_with_store
-    from batcache.training.loop import train as train_model
+            store = open_store(find_cache(resume, cache, endpoint, region, local_cache, local_cache_gb))
+            if read_run_config(resume).model.trains_heads_alone and has_nothing_to_do():
+                return
+            manifest = find_manifest(resume, data_dir, csvs=csv or ())
+            with resumable(device) as listener:
+                report = go_on(resume, store, manifest, pick(), epochs=epochs, on_progress=listener)
+            show(describe(report))
+            return
+        from batcache.store.settings import choose_manifest, load_with_store
+        from batcache.training.loop import train as train_model
 
-    flags = {
-        "data": {
-            "data_dir": data_dir,
-            "cache": cache,
-            "endpoint": endpoint,
-            "region": region,
-            "local_cache": local_cache,
-            "local_cache_gb": local_cache_gb,
-        },
-        "model": {"pooling_type": pooling, "init": init},
-        "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir, "keep_on_gpu": keep_on_gpu},
-    }
-    settings, store = load_with_store(config, flags)
-    manifest = choose_manifest(csv or (), settings, store, allow_outside=True)
-    if not csv and not settings.data.csvs:
-        csvs = list_some(map(str, manifest.csvs))
-        say(f"labels from {csvs}, which {store.path} was last built from; --csv takes others")
-    with _resumable(device) as listener:
-        if folds:
-            from batcache.evaluation.cross_validate import cross_validate
+        flags = {
+            "data": {
+                "data_dir": data_dir,
+                "cache": cache,
+                "endpoint": endpoint,
+                "region": region,
+                "local_cache": local_cache,
+                "local_cache_gb": local_cache_gb,
+            },
+            "model": {"pooling_type": pooling, "init": init},
+            "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir, "keep_on_gpu": keep_on_gpu},
+        }
+        settings, store = load_with_store(config, flags)
+        if settings.model.trains_heads_alone and has_nothing_to_do():
+            return
+        if folds and not settings.model.trains_heads_alone and processes() > 1:
+            raise typer.BadParameter("--folds trains by one process. Run it without torchrun")
+        manifest = choose_manifest(csv or (), settings, store, allow_outside=True)
+        if not csv and not settings.data.csvs:
+            csvs = list_some(map(str, manifest.csvs))
+            say(f"labels from {csvs}, which {store.path} was last built from; --csv takes others")
+        with resumable(device) as listener:
+            if folds:
+                from batcache.evaluation.cross_validate import cross_validate
 
-            judged = cross_validate(settings, store, manifest, pick_device(device), folds, on_progress=listener)
-        else:
-            report = train_model(settings, store, manifest, pick_device(device), on_progress=listener)
-    show(describe(judged if folds else report))
-
-
-@contextmanager
-def _resumable(device: Device) -> "Iterator[OnProgress]":
-    """Show a training; stopped by Ctrl-C, say how far it has come and which command goes on with it.
-
-    Raises:
-        Stopped: instead of KeyboardInterrupt, once there is a run.
-    """
-    runs: list[Path] = []
-
-    def note(result: object) -> list[Block]:
-        if type(result).__name__ == "RunStarted":
-            runs.append(result.run)  # type: ignore[attr-defined]
-        elif type(result).__name__ == "TrainReport":  # what is stopped from here on is no training
-            runs.clear()
-        return describe(result)
-
-    try:
-        with show_progress(note) as listener:
-            yield listener
-    except KeyboardInterrupt:
-        if not runs:
-            raise
-        from batcache.training.run_inputs import epochs_kept
-
-        run, place = runs[0], f'"{runs[0]}"' if " " in str(runs[0]) else runs[0]
-        epochs = epochs_kept(run)
-        if not epochs:
-            kept = f"nothing of {run} is kept, run the same command again"
-            raise Stopped(f"before its first epoch was over: {kept}") from None
-        command = f"batcache train --resume {place}{'' if device == 'auto' else f' --device {device}'}"
-        how = f"`{command}` goes on, and so does `batcache run` if that began it"
-        raise Stopped(f"after epoch {epochs}: {how}") from None
+                judged = cross_validate(settings, store, manifest, pick(), folds, on_progress=listener)
+            else:
+                report = train_model(settings, store, manifest, pick(), on_progress=listener)
+        show(describe(judged if folds else report))
 
 
 def split(
@@ -289,7 +261,7 @@ def run(
         "model": {"pooling_type": pooling},
         "training": {"epochs": epochs, "run_dir": run_dir},
     }
-    with _resumable(device) as listener:
+    with resumable(device) as listener:
         report = run_pipeline(file, csv or (), flags, device.value, allow_outside=allow_outside, on_progress=listener)
     show(describe(report))
     if isinstance(report, PipelineReport) and report.build.rejected:

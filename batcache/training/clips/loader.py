@@ -56,20 +56,22 @@ def read_batch(
     pin: bool = False,
 ) -> Batch:
     """Read up to ``most`` instances of each bag, padded to the longest of them, or to ``bag_size`` if that is more."""
-    mask = _mask([bag.instances(frames_per_instance) for bag in bags], most, bag_size)
+    mask = mask_of([bag.instances(frames_per_instance) for bag in bags], most, bag_size)
     shape = (*mask.shape, frames_per_instance, store.layout.n_mels)
     features = torch.empty(shape, dtype=torch.float16, pin_memory=pin)
     for bag, first, out in zip(bags, firsts, features, strict=True):
         read_bag(store, bag, frames_per_instance, first, most, out)
-    return Batch(features, mask, _labels(bags))
+    return Batch(features, mask, labels_of(bags))
 
 
-def _mask(counts: Sequence[int], most: int | None, bag_size: int) -> Tensor:
+def mask_of(counts: Sequence[int], most: int | None, bag_size: int) -> Tensor:
+    """Where a batch of bags of so many instances has real ones. Shape: ``[B, N]``."""
     lengths = torch.tensor(counts if most is None else [min(count, most) for count in counts])
     return torch.arange(max(bag_size, int(lengths.max()))) < lengths[:, None]
 
 
-def _labels(bags: Sequence[Bag]) -> Tensor:
+def labels_of(bags: Sequence[Bag]) -> Tensor:
+    """The labels of a batch of bags. Shape: ``[B, C]`` int8."""
     return torch.tensor([bag.clip.labels for bag in bags], dtype=torch.int8)
 
 
@@ -81,6 +83,8 @@ class BatchReader:
     ) -> None:
         self.store, self.bags, self.frames_per_instance = store, tuple(bags), frames_per_instance
         self.most, self.bag_size, self.pin = most, bag_size, pin
+        self.counts = [bag.instances(frames_per_instance) for bag in bags]
+        self.shape: tuple[int, ...] = (frames_per_instance, store.layout.n_mels)
 
     def read(self, draw: BatchPlan) -> Batch:
         """Read one batch now."""
@@ -119,13 +123,14 @@ class BagsInMemory:
         bag_size: int,
         device: torch.device,
     ) -> None:
-        self.most, self.bag_size, self.device, self.counts = most, bag_size, device, list(counts)
+        self.most, self.bag_size, self.device = most, bag_size, device
+        self.bags, self.counts = tuple(bags), list(counts)
         self.starts = np.cumsum([0, *counts])
-        self.labels = _labels(bags)
+        self.labels = labels_of(bags)
         for start, stop, content in zip(self.starts, self.starts[1:], contents, strict=False):
             if not start:  # the last one is padding
-                shape = (int(self.starts[-1]) + 1, *content.shape[1:])
-                self.instances = torch.zeros(shape, dtype=torch.float16, device=device)
+                self.shape = tuple(content.shape[1:])
+                self.instances = torch.zeros(int(self.starts[-1]) + 1, *self.shape, dtype=torch.float16, device=device)
             self.instances[start:stop] = content.to(device)
 
     @staticmethod
@@ -136,7 +141,7 @@ class BagsInMemory:
     def read(self, draw: BatchPlan) -> Batch:
         """Gather one batch from what the device holds."""
         bags = list(draw.bags)
-        mask = _mask([self.counts[i] for i in bags], self.most, self.bag_size)
+        mask = mask_of([self.counts[i] for i in bags], self.most, self.bag_size)
         begins = torch.from_numpy(self.starts[bags]) + torch.tensor(draw.firsts)
         places = torch.where(mask, begins[:, None] + torch.arange(mask.shape[1]), len(self.instances) - 1)
         features = self.instances[places.to(self.device, non_blocking=True)]
