@@ -90,34 +90,43 @@ class Cluster:
         try:
             while True:
                 while len(waiting) < self._ahead() and (item := next(rest, end)) is not end:
-                    waiting.append((item, self._submit(work, item)))
+                    waiting.append((item, None))
                 if not waiting:
                     return
                 try:
+                    waiting = deque((item, future or self._submit(work, item)) for item, future in waiting)
                     done = self._result(waiting[0][1])
                 except _LostError:
                     self._reconnect()
-                    waiting = deque((item, self._submit(work, item)) for item, _ in waiting)
+                    waiting = deque((item, None) for item, _ in waiting)
                     continue
                 waiting.popleft()
                 yield done
         finally:
             for _, future in waiting:
-                with suppress(*_UNHEARD):
-                    future.release()
+                if future is not None and future.client.status == "running":
+                    with suppress(*_UNHEARD):
+                        future.release()
 
     def _ahead(self) -> int:
         """How many items are sent before the first of them has come home: two for each thread of the workers."""
-        if time.monotonic() > self._counted_at + _COUNT_AGAIN_S:
+        if time.monotonic() > self._counted_at + _COUNT_AGAIN_S and self._client.status == "running":
             with suppress(*_UNHEARD):
                 self._threads = sum(self._client.nthreads().values())
             self._counted_at = time.monotonic()
         return 2 * max(1, self._threads) + 1
 
     def _submit(self, work: Callable[[Any], Any], item: Any) -> Any:
-        return self._client.submit(_do, work, item, version("batcache"), pure=False)
+        try:
+            return self._client.submit(_do, work, item, version("batcache"), pure=False)
+        except Exception:
+            if self._client.status == "running":
+                raise
+            raise _LostError from None  # the scheduler went while this process did something else
 
     def _result(self, future: Any) -> Any:
+        if future.client is not self._client or future.client.status != "running":
+            raise _LostError  # of a client before the scheduler went: another map has found that out
         try:
             return future.result()
         except BatcacheError:
@@ -127,7 +136,9 @@ class Cluster:
             raise ClusterError(self.name, finding, "See their logs; give them more memory") from None
         except (CancelledError, self._dask.comm.CommClosedError):  # the scheduler has gone, and what it knew of
             raise _LostError from None
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "deserializ" not in str(error):
+                raise
             finding = f"a worker cannot do the work ({brief(error)})"
             raise ClusterError(self.name, finding, "Install the same batcache on every worker") from None
 
@@ -166,6 +177,9 @@ class Cluster:
         raise ClusterError(self.name, finding, "Start it with `dask scheduler`, then run the same command again")
 
     def _reconnect(self) -> None:
+        """Have a client that is connected; one that is, as another map or Dask itself has seen to it, stays."""
+        if self._client.status == "running":
+            return
         with suppress(*_UNHEARD):
             self._client.close(timeout=1)
         self._client = self._connect() if self._address else self._start()

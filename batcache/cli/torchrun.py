@@ -111,7 +111,7 @@ def told_when_ended(how: Callable[[], str]) -> Iterator[None]:
     def listen() -> None:
         while os.read(heard, 1) != bytes([signal.SIGTERM]):
             pass
-        line = visible(how())  # before it is claimed: the main thread may end the process meanwhile, and leave it to this
+        line = visible(how())  # before it is claimed: the main thread may end the process meanwhile
         if _claims[-1]():
             _write(line)
         else:

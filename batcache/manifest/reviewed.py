@@ -4,7 +4,7 @@
 that a manifest is joined with may know that sound by another name, from another folder; and another CSV may list it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from batcache.errors import ManifestError, list_some, quote
@@ -30,8 +30,9 @@ def settle_reviews(
 ) -> Settled:
     """Give each row of a review the name by which a cache knows its sound, and its labels to the clip that it is.
 
-    A clip that another CSV lists keeps that row's split and group and takes each label that the review knows; what no
-    other CSV lists is a clip of its own.
+    A clip that another CSV lists, under whatever name, keeps that row's split and group and takes each label that the
+    review knows; what no other CSV lists is a clip of its own. Where another CSV lists parts of a recording that was
+    reviewed whole, what is not in it is in none of the parts; what is in it says nothing of each.
 
     Args:
         clips: of all CSVs.
@@ -40,61 +41,98 @@ def settle_reviews(
         cache: as errors call it.
 
     Raises:
-        ManifestError: a sound that is not in the cache; two reviews that contradict each other; a recording or group
-            that would come to lie in two splits.
+        ManifestError: a sound that is not in the cache, or a row without its hash; two reviews that contradict each
+            other; parts that all lack what a review found in the whole; a recording or group that would come to lie in
+            two splits.
     """
     reviewed = [clip for clip in clips if clip.content is not None]
     if not reviewed:
         return Settled(tuple(clips))
-    listed = {_span(clip): clip for clip in clips if clip.content is None}
+    settled = {_span(clip): clip for clip in clips if clip.content is None}
+    parts: dict[str, list[_Span]] = {}
+    for span in settled:
+        parts.setdefault(span[0], []).append(span)
     said: dict[_Span, Clip] = {}
-    for clip in _rename(reviewed, listed, names_of_contents(), cache):
+    for clip in _rename(reviewed, parts, names_of_contents(), cache):
         span = _span(clip)
         said[span] = _merge(said[span], clip, species) if span in said else clip
-    settled, corrected = dict(listed), 0
+    corrected = 0
     for span, clip in said.items():
-        if span in listed:
-            before = listed[span].labels
-            labels = tuple(old if new == UNKNOWN else new for old, new in zip(before, clip.labels, strict=True))
-            corrected += sum(old not in (UNKNOWN, new) for old, new in zip(before, labels, strict=True))
-            settled[span] = replace(listed[span], labels=labels)
-        else:
-            settled[span] = clip
-    outcome = tuple(settled.values())
+        for listed, labels in _labels_of(span, clip, parts.get(span[0], ()), settled, species):
+            before = settled[listed].labels
+            after = tuple(old if new == UNKNOWN else new for old, new in zip(before, labels, strict=True))
+            corrected += sum(old not in (UNKNOWN, new) for old, new in zip(before, after, strict=True))
+            settled[listed] = replace(settled[listed], labels=after)
+    ours = {span: clip for span, clip in said.items() if not _is_listed(span, parts.get(span[0], ()))}
+    outcome = (*settled.values(), *ours.values())
     refuse_leaks(outcome)
     return Settled(outcome, corrected)
 
 
+def _is_whole(span: _Span) -> bool:
+    return not span[1] and span[2] is None
+
+
+def _is_listed(span: _Span, parts: Sequence[_Span]) -> bool:
+    """Whether another CSV lists this clip, or parts of it."""
+    return span in parts or (bool(parts) and _is_whole(span))
+
+
+def _labels_of(
+    span: _Span, clip: Clip, parts: Sequence[_Span], listed: Mapping[_Span, Clip], species: Sequence[str]
+) -> Iterator[tuple[_Span, tuple[int, ...]]]:
+    """What a reviewed clip says of each clip that is listed."""
+    if span in parts:
+        yield span, clip.labels
+    elif parts and _is_whole(span):
+        for i, name in enumerate(species):
+            if clip.labels[i] == 1 and all(listed[part].labels[i] == 0 for part in parts):
+                finding = (
+                    f"{quote(name)} is in {quote(clip.filename)}, and in none of its parts at {listed[parts[0]].place}"
+                )
+                raise ManifestError(clip.place, finding, "Say in these rows in which part it is")
+        absent = tuple(0 if label == 0 else UNKNOWN for label in clip.labels)
+        yield from ((part, absent) for part in parts)
+
+
 def leave_cached_reviews(manifest: Manifest, names_of_contents: Callable[[], Mapping[str, Sequence[str]]]) -> Manifest:
-    """A manifest without the rows of reviews whose sound is in the cache: a build need not find their files."""
-    if all(clip.content is None for clip in manifest.clips):
+    """A manifest whose files a build is to find: without rows of reviews that are in the cache, or listed.
+
+    Where all rows are of reviews, it has no CSVs: the cache stays that of the CSVs that it was built from.
+    """
+    listed = {clip.filename for clip in manifest.clips if clip.content is None}
+    if listed and all(clip.content is None for clip in manifest.clips):
         return manifest
     known = names_of_contents()
-    return replace(
-        manifest, clips=tuple(clip for clip in manifest.clips if not clip.content or clip.content not in known)
+    left = tuple(
+        clip
+        for clip in manifest.clips
+        if clip.content is None or (clip.content not in known and clip.filename not in listed)
     )
+    return replace(manifest, clips=left, csvs=manifest.csvs if listed else ())
 
 
 def _rename(
-    reviewed: Iterable[Clip], listed: Iterable[_Span], names_of: Mapping[str, Sequence[str]], cache: object
-) -> list[Clip]:
-    """The rows under the names of the cache: of several copies that which is listed, else that of the same name."""
-    known = {name for name, _, _ in listed}
-    renamed, missing = [], []
+    reviewed: Iterable[Clip], listed: Collection[str], names_of: Mapping[str, Sequence[str]], cache: object
+) -> Iterator[Clip]:
+    """The rows under the names of the cache: under each that is listed, else that of the same name, else the first."""
+    missing = []
     for clip in reviewed:
-        names = names_of.get(clip.content or "", ())
-        if not clip.content:  # of before there was the column, or of a recording that is not known by its sound
-            names = (clip.filename,)
+        if not clip.content:
+            finding = f"no hash of the sound of {quote(clip.filename)}"
+            raise ManifestError(clip.place, finding, "Open the review once more: it writes the table anew")
+        names = names_of.get(clip.content, ())
         if not names:
             missing.append(clip)
             continue
-        best = min(names, key=lambda name: (name not in known, name != clip.filename, name))
-        renamed.append(replace(clip, filename=best))
+        best = [name for name in names if name in listed] or [
+            min(names, key=lambda name: (name != clip.filename, name))
+        ]
+        yield from (replace(clip, filename=name) for name in dict.fromkeys(best))
     if missing:
         finding = f"not in {cache}: the sound of {list_some(dict.fromkeys(clip.filename for clip in missing))}"
         remedy = f"Run `batcache predict` on the folder that was judged again, with --cache {cache}"
         raise ManifestError(missing[0].place, finding, remedy)
-    return renamed
 
 
 def _span(clip: Clip) -> _Span:

@@ -243,7 +243,7 @@ class Journal:
         if event["answer"] not in ANSWERS or event["part"] not in PARTS:
             raise ValueError(event["answer"])
         said = Said(dict(event["labels"]), event["whole"] is True, dict(event["answers"]))
-        content = str(event.get("content", ""))  # journals of before there was the field
+        content = str(event.get("content") or self._content_of(key[0]))  # in journals of before there is none
         self._do(Row(key, event["group"], content, said, event["part"], event["answer"], event["at"]))
         self._digests.append(digest)
 

@@ -100,9 +100,27 @@ def test_spans_of_one_recording_are_clips_of_their_own(tmp_path: Path) -> None:
     assert settled.corrected == 1
 
 
-def test_without_a_hash_the_name_counts(tmp_path: Path) -> None:
-    settled = settle(read(tmp_path, HEADER, "old/b.wav,train,,,1,"))
-    assert [clip.labels for clip in settled.clips] == [(0, 1), (1, 1)] and settled.corrected == 0
+def test_without_a_hash_no_recording_of_that_name_is_taken(tmp_path: Path) -> None:
+    said = refusal(read(tmp_path, HEADER, "old/b.wav,train,,,1,"))
+    assert "no hash of the sound of 'old/b.wav'" in said and "Open the review once more" in said
+
+
+def test_a_review_counts_for_every_copy_that_is_listed(tmp_path: Path) -> None:
+    rows = ("filename,Myotis myotis,split", "old/b.wav,1,train", "copies/b.wav,1,train")
+    csvs = [write(tmp_path, "train.csv", *rows), write(tmp_path / "pred", "reviewed.csv", HEADER, "x.wav,train,,bb,,0")]
+    settled = settle(read_manifest(csvs))
+    assert [clip.labels for clip in settled.clips] == [(0, -1), (0, -1)] and settled.corrected == 2
+
+
+def test_of_a_recording_that_is_listed_in_parts_a_review_of_the_whole_says_what_is_in_none(tmp_path: Path) -> None:
+    rows = ("filename,start_s,duration_s,Myotis myotis,Nyctalus noctula", "c.wav,0,1,1,0", "c.wav,1,1,,1")
+    train = write(tmp_path, "train.csv", *rows)
+    header = "filename,split,content,Myotis myotis,Nyctalus noctula"
+    settled = settle(read_manifest([train, write(tmp_path / "p", "reviewed.csv", header, "c.wav,train,cc,0,1")]))
+    assert [clip.labels for clip in settled.clips] == [(0, 0), (0, 1)] and settled.corrected == 1
+    none = write(tmp_path, "none.csv", rows[0], "c.wav,0,1,1,0", "c.wav,1,1,0,0")
+    said = refusal(read_manifest([none, tmp_path / "p" / "reviewed.csv"]))
+    assert "'Nyctalus noctula' is in 'c.wav', and in none of its parts" in said
 
 
 def test_without_a_review_nothing_is_asked_of_the_cache_and_the_clips_stay(tmp_path: Path) -> None:
@@ -112,6 +130,9 @@ def test_without_a_review_nothing_is_asked_of_the_cache_and_the_clips_stay(tmp_p
 
 
 def test_a_build_leaves_out_reviewed_sounds_that_it_has(tmp_path: Path) -> None:
-    manifest = read(tmp_path, HEADER, "x.wav,train,,cc,1,0", "y.wav,train,,dd,1,0", "z.wav,train,,,1,0")
+    rows = ("x.wav,train,,cc,1,0", "y.wav,train,,dd,1,0", "old/b.wav,train,,ee,1,0")
+    manifest = read(tmp_path, HEADER, *rows)
     left = leave_cached_reviews(manifest, lambda: CACHED)
-    assert [clip.filename for clip in left.clips] == ["old/a.wav", "old/b.wav", "y.wav", "z.wav"]
+    assert [clip.filename for clip in left.clips] == ["old/a.wav", "old/b.wav", "y.wav"] and left.csvs == manifest.csvs
+    alone = leave_cached_reviews(read_manifest([tmp_path / "pred" / "reviewed.csv"]), lambda: CACHED)
+    assert [clip.filename for clip in alone.clips] == ["y.wav", "old/b.wav"] and not alone.csvs

@@ -21,6 +21,7 @@ from batcache.store.build.hands import _run
 from batcache.store.build.plan import Task
 from batcache.store.build.target import create, layout_of
 from batcache.store.build.task import Job
+from batcache.store.format.commit import write_commit
 from batcache.store.format.lock import LOCK, hold, require_held
 from batcache.store.reader import Store
 from tests.store.dask_cluster import ROOT, TTL_S, DaskCluster, dask_cluster, free_port
@@ -161,6 +162,21 @@ def test_a_scheduler_that_is_started_anew_is_found_again(project, local, started
 
 
 @pytest.mark.slow
+def test_work_that_feeds_other_work_outlasts_a_scheduler_that_goes_while_nobody_waits_for_it(started) -> None:
+    """As in predict, where what is looked at is judged: each of the two finds out at a time of its own."""
+    cluster, _ = started
+    with Cluster(cluster.address) as workers:
+        lengths = workers.map(abs, workers.map(len, ["x" * i for i in range(80)]))
+        found = [next(lengths) for _ in range(7)]
+        cluster.stop()
+        time.sleep(2)
+        cluster.start_scheduler()
+        cluster.start_worker()
+        time.sleep(4)
+        assert [*found, *lengths] == list(range(80))
+
+
+@pytest.mark.slow
 def test_a_build_that_is_killed_is_finished_by_the_next_while_workers_go_on(project, local, started) -> None:
     cluster, _ = started
     for count in (1, 12):
@@ -239,6 +255,12 @@ def test_no_shard_appears_once_the_build_that_asked_for_it_has_ended(project: Pr
     with pytest.raises(BatcacheError, match="the build that asked for this has ended"):
         _run(job, task)
     assert not list((project.cache / "instances").rglob("c/*/*/*"))
+    with hold(project.cache) as token:
+        job = Job(project.cache, project.root, SMALL, job.layout, "cpu", token)
+        (written,) = _run(job, task)[1]
+        write_commit(project.cache, written)
+        with pytest.raises(BatcacheError, match="another worker was quicker"):
+            _run(job, task)
 
 
 def test_an_error_of_the_work_comes_home_as_it_is(tmp_path: Path) -> None:

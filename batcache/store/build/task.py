@@ -1,6 +1,6 @@
 """Tasks run: their recordings computed, their shards written. The same on this machine and on any other.
 
-A task may run twice, also at once in two places: both write the same bytes, and each shard appears whole.
+A task may run twice, also at once in two places: each shard appears whole, and none once its record is there.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -10,10 +10,12 @@ from itertools import islice
 from pathlib import Path
 
 from batcache.config.settings import DataConfig
+from batcache.errors import StoreError
+from batcache.storage.listing import is_there
 from batcache.storage.place import Place
 from batcache.store.build.plan import Task
 from batcache.store.build.writers import Writers, Written
-from batcache.store.format.commit import CachedRecording
+from batcache.store.format.commit import CachedRecording, commit_path
 from batcache.store.format.layout import Layout
 from batcache.store.format.lock import require_held
 
@@ -40,10 +42,17 @@ class Job:
     device: str
     token: str = ""
 
-    def require_wanted(self) -> None:
-        """Check that the build still runs. Raises StoreError: it does not, and another may."""
-        if self.token:
-            require_held(self.cache, self.token)
+    def require_wanted(self, shard: int) -> None:
+        """Check, where tasks run elsewhere, that a shard is still wanted: the build runs, and no other has written it.
+
+        Raises:
+            StoreError: it is not.
+        """
+        if not self.token:
+            return
+        require_held(self.cache, self.token)
+        if is_there(commit_path(self.cache, shard)):
+            raise StoreError(commit_path(self.cache, shard), "is there already: another worker was quicker")
 
 
 def run_tasks(

@@ -41,7 +41,7 @@ class Writers:
         layout: of its array.
         at_once: how many shards are written side by side.
         commit: takes what was written of a task; called in order, in the thread that asks.
-        check: called before a shard appears; what it raises keeps it away.
+        check: called with its number before a shard appears; what it raises keeps it away.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Writers:
         layout: Layout,
         at_once: int,
         commit: Callable[[Written], None],
-        check: Callable[[], None],
+        check: Callable[[int], None],
     ) -> None:
         self._cache, self._fingerprint, self._layout, self._take = cache, fingerprint, layout, commit
         self._named, self._at_once, self._check = f"writes {cache}", at_once, check
@@ -112,7 +112,7 @@ def write_task(
     computed: "list[Computed]",
     fingerprint: str,
     layout: Layout,
-    check: Callable[[], None],
+    check: Callable[[int], None],
 ) -> Written:
     """Write a task's shards. Returns each recording's row, and the records that will make the shards count."""
     rows: list[CachedRecording] = []
@@ -140,7 +140,7 @@ def write_shard(
     layout: Layout,
     *,
     continues: bool = False,
-    check: Callable[[], None] | None = None,
+    check: Callable[[int], None] | None = None,
 ) -> "tuple[int, array[int]]":
     """Write a shard, which counts only once its record is there. Where nothing continues it, it takes all that is left.
 
@@ -155,7 +155,7 @@ def write_shard(
             assert surplus is None
         finished = writer.finish()
         if check is not None:
-            check()
+            check(shard)
         return finished
 
 
