@@ -102,6 +102,7 @@ def test_of_two_channels_the_first_is_used(write_wav: WriteWav, subtype) -> None
     np.testing.assert_array_equal(samples_of(both), samples_of(write_wav("left.wav", left, subtype=subtype)))
 
 
+@settings(deadline=None)  # beside other work a disk takes its time
 @given(cut=st.integers(1, 1200))
 def test_blocks_of_any_length_join_to_the_whole(cut, tmp_path_factory) -> None:
     path = save(tmp_path_factory.getbasetemp(), WAV, "blocks.wav")

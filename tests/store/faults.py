@@ -224,7 +224,7 @@ def start_commander() -> Iterator[Commander]:
 
 def _run_in_child(folder: Path, words: list[str], fault: Fault, answer: int) -> None:
     from batcache.cli import main as cli
-    from batcache.store.build import build
+    from batcache.store.build import task
 
     os.dup2(answer, 1)
     os.dup2(answer, 2)
@@ -232,7 +232,7 @@ def _run_in_child(folder: Path, words: list[str], fault: Fault, answer: int) -> 
     sys.argv = ["batcache", *words]
     watch = Watch(folder, fault)
     if fault.at is not None:
-        build._MOST_WRITERS = 1  # shards one after the other: the operations have one order
+        task._MOST_WRITERS = 1  # shards one after the other: the operations have one order
         watch.begin()
     if fault.phases:
         # From the moment that it is told of, Ctrl-C may come: it counts once the command has begun.

@@ -63,12 +63,12 @@ def publish(place: Path, pause_s: float, seed: int) -> None:
     """
     from batcache.features import frontend
     from batcache.storage import disk
-    from batcache.store.build import build
+    from batcache.store.build import build, task
     from batcache.store.build import writers as writing
 
     phases, draw = Phases(place), random.Random(seed)
     read_blocks, resize_for = frontend.read_blocks, build._resize_for
-    replacing, write_commit = disk.replacing, writing.write_commit
+    replacing, write_commit = disk.replacing, build.write_commit
     between: dict[int, Any] = {}
 
     def pause(*_: object) -> None:
@@ -103,7 +103,7 @@ def publish(place: Path, pause_s: float, seed: int) -> None:
             between.pop(commit.shard).__exit__(None, None, None)
 
     frontend.read_blocks, build._resize_for = read_blocks_said, resize_said
-    writing.replacing, writing.write_commit = shard_said, commit_said
+    writing.replacing, build.write_commit = shard_said, commit_said
     os.fsync = pause  # a slow disk
-    os.cpu_count = lambda: build._MOST_WRITERS  # type: ignore[assignment]
+    os.cpu_count = lambda: task._MOST_WRITERS  # type: ignore[assignment]
     phases.begin()

@@ -165,16 +165,16 @@ def test_a_recording_that_changes_between_its_header_and_its_hash_is_rejected_an
     project, monkeypatch, tmp_path, name
 ):
     """Size and time were taken before: they tell."""
-    content_hash, changed = facts.content_hash, []
+    content_hashes, changed = facts.content_hashes, []
 
-    def change_first(path: Path, header: Any) -> str:
+    def change_first(path: Path, header: Any) -> tuple[str, str]:
         if path.name == name and not changed:
             changed.append(path)
             rewrite(path)
-        return content_hash(path, header)
+        return content_hashes(path, header)
 
     with monkeypatch.context() as patch:
-        patch.setattr(facts, "content_hash", change_first)
+        patch.setattr(facts, "content_hashes", change_first)
         built = project.build()
     assert_rejected(project, built, name, CHANGED)
     assert_next_build_computes(project, name, tmp_path)

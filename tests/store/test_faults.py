@@ -271,6 +271,7 @@ def interrupt(
     wait_until(lambda: phases.process != 0)
     wait()
     with suppress(ProcessLookupError):  # it has ended
+        assert phases.process, "0 would be this very group of processes"
         os.kill(phases.process, signal.SIGINT)
     return commander.end()
 

@@ -47,6 +47,7 @@ def kill(case: Case, folder: Path, phase: str, nth: int, commander: Commander, d
     while phases.entered(phase) < nth and time.monotonic() < limit:
         time.sleep(0.0002)
     time.sleep(draw.random() * 1.5 * PAUSE_S)
+    assert phases.process, "0 would be this very group of processes"
     os.kill(phases.process, signal.SIGKILL)  # a zombie at worst: its parent answers before it forks again
     outcome = commander.end()
     assert outcome.died or outcome.status == 1, outcome.text

@@ -267,6 +267,9 @@ def test_a_changed_layout_opens_no_store_and_builds_none(project, key, change):
     document = json.loads(place.read_bytes())
     document["attributes"]["layout"][key] = change(document["attributes"]["layout"][key])
     place.write_bytes(json.dumps(document).encode())
+    assert f"{place}: damaged, or changed since batcache wrote it" in refusal(project.store)
+    del document["attributes"]["digest"]  # as in stores of before
+    place.write_bytes(json.dumps(document).encode())
     assert f"{place}: its layout is damaged" in refusal(project.store)
     refusal(project.build)
 

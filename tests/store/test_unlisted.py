@@ -163,7 +163,7 @@ def test_a_build_that_was_killed_right_behind_its_first_record_leaves_no_store_t
 def test_shards_of_a_first_build_that_was_killed_are_built_anew(sound: Project, tmp_path: Path) -> None:
     """No record of theirs was ever there: the store says so."""
     project = Project(copy(sound.root, tmp_path / "project", [*LENGTHS, "nan.wav", "copy of a.wav", "clips.csv"]))
-    killed = mock.patch("batcache.store.build.writers.write_commit", side_effect=KeyboardInterrupt)
+    killed = mock.patch("batcache.store.build.build.write_commit", side_effect=KeyboardInterrupt)
     with killed, pytest.raises(KeyboardInterrupt):
         project.build()
     assert shards(project.cache)
@@ -177,7 +177,7 @@ def test_a_first_build_that_rejected_all_and_a_killed_one_after_it_go_on(sound: 
     project.list("a.wav")
     project.build()
     shutil.copy2(sound.root / "a.wav", project.root / "a.wav")
-    killed = mock.patch("batcache.store.build.writers.write_commit", side_effect=KeyboardInterrupt)
+    killed = mock.patch("batcache.store.build.build.write_commit", side_effect=KeyboardInterrupt)
     with killed, pytest.raises(KeyboardInterrupt):
         project.build()
     project.build()
