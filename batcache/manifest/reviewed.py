@@ -120,7 +120,8 @@ def _rename(
     for clip in reviewed:
         if not clip.content:
             finding = f"no hash of the sound of {quote(clip.filename)}"
-            raise ManifestError(clip.place, finding, "Open the review once more: it writes the table anew")
+            remedy = "Answer one question more in its review, which writes the table anew, or delete the row"
+            raise ManifestError(clip.place, finding, remedy)
         names = names_of.get(clip.content, ())
         if not names:
             missing.append(clip)

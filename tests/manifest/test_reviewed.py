@@ -102,7 +102,7 @@ def test_spans_of_one_recording_are_clips_of_their_own(tmp_path: Path) -> None:
 
 def test_without_a_hash_no_recording_of_that_name_is_taken(tmp_path: Path) -> None:
     said = refusal(read(tmp_path, HEADER, "old/b.wav,train,,,1,"))
-    assert "no hash of the sound of 'old/b.wav'" in said and "Open the review once more" in said
+    assert "no hash of the sound of 'old/b.wav'" in said and "Answer one question more in its review" in said
 
 
 def test_a_review_counts_for_every_copy_that_is_listed(tmp_path: Path) -> None:

@@ -204,3 +204,13 @@ def test_a_damaged_journal_is_one_line(folder: Path, damage: str) -> None:
     with pytest.raises(ReviewError, match=r"reviewed\.jsonl: ") as raised:
         begin(folder)
     assert "\n" not in str(raised.value)
+
+
+def test_an_answer_of_before_there_were_hashes_gets_one_with_the_next_answer(folder: Path) -> None:
+    """The table is written anew with it: a table that no line knows would count as changed by somebody."""
+    with Journal(read_folder(folder), None, lambda _: "") as journal:
+        journal.add(0, "random", PRESENT, "right")
+    with begin(folder) as journal:
+        journal.add(3, "random", PRESENT, "right")
+        assert journal.table_file == folder / "reviewed.csv" and not journal.notes
+    assert [row["content"] for row in rows_of(folder / "reviewed.csv")] == ["A.WAV", "E.WAV"]
