@@ -84,7 +84,7 @@ def ask(place: "S3Path", request: "Callable[[S3Store], T]", size: int = 0) -> T:
             with WAITING.asking(late, quiet_s):
                 answer = request(client)
         except (BaseError, FileNotFoundError, ValueError) as error:
-            if not (nothing_there := _nothing_there(error)):
+            if not (nothing_there := _nothing_there(error)) and not _is_late(error):
                 _reached.add(place.endpoint)
             if isinstance(error, FileNotFoundError) and _code(error) in ("", "NoSuchKey"):
                 raise FileNotFoundError(errno.ENOENT, "no such object", str(place)) from None
@@ -143,7 +143,7 @@ def _unreachable(place: "S3Path", error: Exception) -> UnreachableError:
         return UnreachableError(place, f"{where} breaks off its answers", _GIVE_UP)
     if nothing_there := _nothing_there(error):
         return UnreachableError(place, f"{where} cannot be reached ({nothing_there})", _GIVE_UP)
-    kind = "does not answer in time" if "kind: Timeout" in str(error) else "cannot be reached"
+    kind = "does not answer in time" if _is_late(error) else "cannot be reached"
     return UnreachableError(place, f"{where} {kind}", _GIVE_UP)
 
 
@@ -156,6 +156,11 @@ def _nothing_there(error: Exception) -> str:
     if status_of(error):
         return ""
     return next((said for sign, said in _NOTHING_THERE.items() if sign in str(error)), "")
+
+
+def _is_late(error: Exception) -> bool:
+    """Whether no answer came in time, as from a server that is busy and from a look-up of a name that hangs."""
+    return "kind: Timeout" in str(error)
 
 
 class _NoCredentialsError(Exception):
