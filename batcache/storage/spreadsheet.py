@@ -6,9 +6,11 @@ or tabs makes several cells of one. So an apostrophe goes before whatever a cell
 need know which of these a spreadsheet falls for.
 """
 
-import io
 import re
-from collections.abc import Iterable
+import string
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,9 @@ _OF_FORMULA = rf"(?='*[\t\r\n]|(?:[^\S\t\r\n]|['\ufeff\u200b])*[{_SIGNS}])"
 _UNSAFE = re.compile(_BEGINNING + _OF_FORMULA)
 _MADE_SAFE = re.compile(f"{_BEGINNING}'{_OF_FORMULA}")
 _PLAIN = re.compile(r"[A-Za-z0-9][^,;\t\r\n]*")  # what nearly all texts are: quickly found
+_PLAIN_CELL = r"(?:[A-Za-z0-9][^,;\t\r\n\"]*)?"
+_PLAIN_LINE = {cut: re.compile(f"{_PLAIN_CELL}(?:{cut}{_PLAIN_CELL})*") for cut in ",;\t"}
+_ROWS_A_BLOCK = 4096
 _NEGATIVE_NUMBER = re.compile(r"-(0|[1-9]\d*)([.,]\d+)?([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -44,16 +49,61 @@ def as_written(cell: str) -> str:
 
 def to_csv(rows: Iterable[Iterable[object]], delimiter: str = ",", line_end: str = "\n") -> bytes:
     """A CSV, the header among its rows. Texts are made safe as by ``as_text``, other values written as they are."""
-    text = io.StringIO()
-    for row in rows:
-        cells = (as_text(cell) if isinstance(cell, str) else str(cell) for cell in row)
-        text.write(delimiter.join(_quoted(cell, delimiter) for cell in cells) + line_end)
-    return text.getvalue().encode()
+    return b"".join(csv_blocks(rows, delimiter, line_end))
 
 
-def _quoted(cell: str, delimiter: str) -> str:
+def csv_blocks(rows: Iterable[Iterable[object]], delimiter: str = ",", line_end: str = "\n") -> Iterator[bytes]:
+    """The same in pieces of some thousand rows."""
+    rows = iter(rows)
+    while block := list(map(list, islice(rows, _ROWS_A_BLOCK))):
+        lines = [_joined(values, delimiter) for values in block]
+        if not _are_plain(lines, delimiter, sum(map(len, block))):
+            lines = [_line(values, delimiter) for values in block]
+        yield (line_end.join(lines) + line_end).encode()
+
+
+def _joined(values: list[Any], delimiter: str) -> str:
+    try:
+        return delimiter.join(values)
+    except TypeError:  # not all of them are texts
+        return delimiter.join(map(str, values))
+
+
+def _are_plain(lines: Sequence[str], delimiter: str, cells: int) -> bool:
+    """Whether each of these lines matches ``_PLAIN_LINE`` and holds its own cells: asked of all at once, by their
+    characters' kinds, that takes a quarter of the time."""
+    kinds = "\n".join(lines).encode("utf-8", "surrogatepass").translate(_KINDS[delimiter])
+    if kinds.count(b",") != cells - len(lines) or kinds.count(b"\n") != len(lines) - 1 or b"!" in kinds:
+        return False
+    return not kinds.startswith(b"-") and b"\n-" not in kinds and b",-" not in kinds
+
+
+def _kinds(delimiter: str) -> bytes:
+    """What each byte is to a plain line, as ``bytes.translate`` takes it: ``a`` may begin a cell, ``-`` may stand in it
+    further on, ``!`` may not stand there at all; a delimiter is ``,`` and a line end itself."""
+    kinds = bytearray(b"-" * 256)
+    for byte in (string.ascii_letters + string.digits).encode():
+        kinds[byte] = ord("a")
+    for special in ',;\t\r"':
+        kinds[ord(special)] = ord("!")
+    kinds[ord(delimiter)], kinds[ord("\n")] = ord(","), ord("\n")
+    return bytes(kinds)
+
+
+_KINDS = {delimiter: _kinds(delimiter) for delimiter in ",;\t"}
+
+
+def _line(values: list[Any], delimiter: str) -> str:
+    line = _joined(values, delimiter)
+    if line.count(delimiter) == len(values) - 1 and _PLAIN_LINE[delimiter].fullmatch(line):
+        return line  # nearly always, and in a quarter of the time
+    return delimiter.join([_cell(value, delimiter) for value in values])
+
+
+def _cell(value: object, delimiter: str) -> str:
     """Quotes where a reader would not find the cell's end without them. csv.writer of Python 3.12 forgets some."""
-    if any(sign in cell for sign in (delimiter, '"', "\r", "\n")):
+    cell = as_text(value) if isinstance(value, str) else str(value)
+    if delimiter in cell or '"' in cell or "\r" in cell or "\n" in cell:
         doubled = cell.replace('"', '""')
         return f'"{doubled}"'
     return cell

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import batcache
 from batcache.manifest.manifest import read_manifest
 from batcache.manifest.table import read_table
-from batcache.storage.spreadsheet import as_text, as_written, to_csv
+from batcache.storage.spreadsheet import as_text, as_written, csv_blocks, to_csv
 
 PACKAGE = Path(batcache.__file__).parent
 FORMULAE = [
@@ -29,6 +29,25 @@ def begins_formula(cell: str) -> bool:
     """What a spreadsheet may do: skip what it does not show, and take full-width forms and the minus for ASCII's."""
     shown = cell.lstrip(" \t\r\n\u00a0\u3000\ufeff\u200b")
     return bool(shown) and normalize("NFKC", shown[0].replace("\u2212", "-"))[0] in SIGNS
+
+
+def test_a_csv_in_pieces_is_the_csv_and_each_piece_has_some_of_its_rows() -> None:
+    rows = [(f"=row {i}", i, 'a "cell", of two') for i in range(10_000)]
+    pieces = list(csv_blocks(rows))
+    assert len(pieces) == 3 and b"".join(pieces) == to_csv(rows)
+    assert list(csv.reader(io.StringIO(to_csv(rows).decode())))[9_999] == ["'=row 9999", "9999", 'a "cell", of two']
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@given(
+    rows=st.lists(st.lists(TEXTS | st.integers(-9, 9) | st.floats(), min_size=1, max_size=3), min_size=1, max_size=4)
+)
+def test_a_block_of_rows_is_written_as_each_cell_is_by_itself(delimiter, rows):
+    rows = [
+        [cell.encode("utf-8", "replace").decode() if isinstance(cell, str) else cell for cell in row] for row in rows
+    ]
+    alone = [[to_csv([[cell, "="]], delimiter).decode()[: -len(f"{delimiter}'=\n")] for cell in row] for row in rows]
+    assert to_csv(rows, delimiter).decode() == "".join(delimiter.join(cells) + "\n" for cells in alone)
 
 
 def is_number(text: str) -> bool:
