@@ -61,12 +61,14 @@ def _gusts(n: int, rate_hz: int, rng: np.random.Generator) -> Floats:
 
 
 def _tone(n: int, rate_hz: int, rng: np.random.Generator) -> Floats:
-    """A tone of an insect or a machine: steady, beating or wavering, with harmonics at times."""
+    """A tone of an insect or a machine: steady, beating, wavering or warbling, with harmonics at times."""
     t, hz = np.arange(n) / rate_hz, _log_uniform(9e3, 0.4 * rate_hz, rng)
     wander = np.cumsum(rng.standard_normal(n)) * 10.0 ** rng.uniform(-5, -1.5)
     beats = 1.0 + float(rng.uniform(0, 1)) * np.sin(2 * np.pi * float(rng.uniform(1, 120)) * t)
-    phase = 2 * np.pi * hz * t + wander
-    second = float(rng.uniform(0, 0.3)) * np.sin(2 * phase) if 2 * hz < rate_hz / 2 else 0.0
+    warbles_hz, reach_hz = _log_uniform(0.3, 40, rng), _log_uniform(10, 8e3, rng) * (rng.random() < 0.7)
+    reach_hz = min(reach_hz, 0.49 * rate_hz - hz)
+    phase = 2 * np.pi * hz * t + wander + reach_hz / warbles_hz * np.sin(2 * np.pi * warbles_hz * t)
+    second = float(rng.uniform(0, 0.3)) * np.sin(2 * phase) if 2 * (hz + reach_hz) < rate_hz / 2 else 0.0
     return _level(beats * (np.sin(phase) + second), rng)
 
 

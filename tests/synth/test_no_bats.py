@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.signal import hilbert
 
-from batcache.synth.no_bats import draw_no_bats
+from batcache.synth.no_bats import _tone, draw_no_bats
 
 
 @pytest.mark.parametrize("rate_hz", [192_000, 384_000])
@@ -21,3 +22,16 @@ def test_there_are_silence_an_offset_and_clipping_and_much_else_that_sounds() ->
     assert any(abs(sound.mean()) > 10 * sound.std() + 100 for sound in sounds), "an offset"
     assert any((abs(sound) >= 32767).mean() > 0.01 for sound in sounds), "clipping"
     assert sum(sound.std() > 3 for sound in sounds) > 20
+
+
+@pytest.mark.parametrize("rate_hz", [44_100, 384_000])
+def test_some_tones_warble_as_wide_as_a_bats_sweep_and_none_beyond_what_a_recorder_hears(rate_hz: int) -> None:
+    reaches = []
+    for number in range(30):
+        sound = _tone(2 * rate_hz, rate_hz, np.random.default_rng(number))
+        phase = np.unwrap(np.angle(hilbert(sound)))
+        hz = np.convolve(np.diff(phase), np.ones(200) / 200, "valid") * rate_hz / (2 * np.pi)
+        low, high = np.quantile(hz, [0.02, 0.98])
+        reaches.append(high - low)
+        assert high < rate_hz / 2
+    assert 3 <= sum(reach > 1000 for reach in reaches) <= 25
