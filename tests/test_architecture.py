@@ -26,7 +26,7 @@ MAY_IMPORT = {room: set(below) for room, below in BASEMENT.items()} | {
         "inference": {"features", "store", "model"},
         "synth": set(),
         "catalogue": {"features", "species", "store"},
-        "training": {"features", "store", "model", "inference", "synth"},
+        "training": {"features", "species", "store", "model", "inference", "synth"},
         "evaluation": {"features", "store", "model", "inference", "training", "synth"},
         "survey": {"features", "species", "store", "model", "inference", "training", "evaluation"},
         "reviewing": {"features", "species", "store", "inference", "training", "evaluation", "survey"},

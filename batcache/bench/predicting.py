@@ -90,13 +90,18 @@ def measure_predict(
 
 
 def write_model(path: Path, config: Config) -> None:
-    """Write a model as ``train`` does by default, whose heads have learnt nothing."""
+    """Write a model as ``train`` does by default, bat heads and a kernel among it, that has learnt nothing."""
     from batcache.model.checkpoint import Checkpoint, save_checkpoint
+    from batcache.model.kernel import KernelHead
+    from batcache.model.pretrained import PretrainedMILModel
     from batcache.model.start import start_model
+    from batcache.training.kernel import MOST_CENTRES
 
     torch.manual_seed(0)
     features = config.data.features
-    start = start_model(config.model, features, _SPECIES)
+    start = start_model(config.model, features, _SPECIES, hears_bats=True)
+    if isinstance(start.model, PretrainedMILModel):
+        start.model.heads.kernel = KernelHead(MOST_CENTRES, start.model.trunk.feature_dim, len(_SPECIES))
     save_checkpoint(
         path,
         Checkpoint(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from msgspec import structs
 
 from batcache.config.settings import DataConfig
 from batcache.errors import ManifestError
@@ -78,7 +79,7 @@ def choose(manifest: Manifest, count: int, config: DataConfig) -> Sample:
 
 def _keep(manifest: Manifest, files: tuple[ScannedFile, ...]) -> Sample:
     names = {file.path for file in files}
-    clips = (replace(clip, split="train", group=None) for clip in manifest.clips if clip.filename in names)
+    clips = (structs.replace(clip, split="train", group=None) for clip in manifest.clips if clip.filename in names)
     return Sample(replace(manifest, clips=tuple(clips)), files)
 
 

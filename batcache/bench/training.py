@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from msgspec import structs
 
 from batcache.bench.recordings import Sample
 from batcache.bench.rows import Mark, Row
@@ -62,7 +63,7 @@ def train_briefly(
     Every batch is read from the store: bags that stay in a GPU's memory would leave nothing to wait for. Every other
     clip is labelled 0, as labels decide no speed, and those of one kind alone would not be trained on.
     """
-    clips = (replace(clip, labels=(i % 2,) * len(clip.labels)) for i, clip in enumerate(sample.manifest.clips))
+    clips = (structs.replace(clip, labels=(i % 2,) * len(clip.labels)) for i, clip in enumerate(sample.manifest.clips))
     manifest = replace(sample.manifest, clips=tuple(clips))
     settings = TrainingConfig(
         epochs=epochs + 1,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # --help imports no torch
 _SAID = {
     "promised precision": "safe: a precision of {precision} is promised, with 95 % confidence, on nights like those",
     "best F1": "not safe: too few clips or nights to promise a precision, the threshold is that of the best F1",
+    "a probability of 0.5": "not safe: too few clips to promise a precision, named from a probability of 0.5 on",
     "no threshold can be promised": "not safe: no threshold can be promised, 0.5 is taken",
 }
 _RESTS = {

@@ -72,13 +72,17 @@ def of_epoch(epoch: "Epoch") -> Iterator[Block]:
 def of_training(report: "TrainReport") -> Iterator[Block]:
     """What came of a training."""
     yield from map(Note, report.notes)
+    ranked = f", mean of {report.ranked_species:,} species" if report.metric == "val_macro_ap" else ""
     yield Table(
         f"{report.run}",
         [
             ("epochs", f"{report.epochs}" + (", stopped early" if report.stopped_early else "")),
             *([] if report.keeps_last else [("best epoch", f"{report.best_epoch}")]),
-            (report.metric, f"{report.best_score:.4f}"),
-            ("last model" if report.keeps_last else "best model", f"{report.run / 'checkpoints' / 'best_model.pt'}"),
+            (report.metric, f"{report.best_score:.4f}{ranked}"),
+            (
+                "model of the last epoch" if report.keeps_last else "best model",
+                f"{report.run / 'checkpoints' / 'best_model.pt'}",
+            ),
         ],
     )
 

@@ -53,21 +53,27 @@ def of_predictions(report: "PredictReport") -> Iterator[Block]:
     if report.model.untaught:
         names = ", ".join(report.model.untaught)
         yield Note(f"without scores, as the model was taught one label of them alone: {names}")
-    noted = sum(bool(note) for note in report.columns["notes"]) - len(report.rejected)
-    if noted:
-        yield Note(
-            f"{count(noted, 'recording')} noted in the column notes: a factor or a rate that is doubtful, and the like"
-        )
-    if report.learnt:
-        yield Note(
-            f"the model has learnt from {count(report.learnt, 'recording')} of these: they tell little of its worth"
-        )
+    if doubtful := _count_doubtful(report):
+        said = f"{count(doubtful, 'recording')} noted in the column notes"
+        yield Note(f"{said}: a factor or a rate that is doubtful, and the like")
+    heard = [f"has learnt from {count(report.learnt, 'recording')}"] if report.learnt else []
+    heard += [f"was validated on {count(report.validated, 'recording')}"] if report.validated else []
+    if heard:
+        yield Note(f"the model {' and '.join(heard)} of these: they tell little of its worth")
     if report.rejected:
         named = list_some(f"{name} ({reason})" for name, reason in report.rejected.items())
         yield Note(f"{count(len(report.rejected), 'recording')} rejected; each call tries them again: {named}")
     yield f"a row for each recording {report.table_file}"
     yield f"a row for each species {report.thresholds_file}"
     yield f"evidence of each instance {report.instances_file}"
+
+
+def _count_doubtful(report: "PredictReport") -> int:
+    """Of how many judged recordings more is noted than that the model has heard it before."""
+    from batcache.inference.verdicts import HEARD
+
+    noted = (set(str(notes).split("; ")) - {"", *HEARD} for notes in report.columns["notes"])
+    return sum(map(bool, noted)) - len(report.rejected)
 
 
 def _of_groups(report: "PredictReport") -> Iterator[tuple[str, ...]]:

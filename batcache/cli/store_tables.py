@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from batcache.cli.terminal import Block, Note, Table
 from batcache.errors import count, list_some
+from batcache.manifest.call_range import WIDER
 
 if TYPE_CHECKING:  # a build with nothing to do imports no torch
     from batcache.store.build.plan import Plan
@@ -111,7 +112,7 @@ def _notes_of_build(report: "BuildReport") -> Iterator[Note]:
         parts = [
             f"{len(paths)} {where}: {list_some(paths)}"
             for where, paths in (
-                (f"above {data.fmax / 1000:g} kHz (raise fmax for horseshoe bats)", report.outside_above),
+                (f"above {data.fmax / 1000:g} kHz (horseshoe bats? {WIDER})", report.outside_above),
                 (f"below {data.fmin / 1000:g} kHz (wind, handling, insects: harmless)", report.outside_below),
             )
             if paths

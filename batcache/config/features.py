@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import Field
 
 from batcache.config.types import Count, NotNegative, Positive, Section, Whole
@@ -160,5 +162,40 @@ def _default_of(field: dataclasses.Field[Any]) -> Any:
 
 def digest(document: Any) -> str:
     """SHA-256 of a document's canonical JSON (sorted keys, no spaces)."""
+    return hashlib.sha256(_canonical_json(document)).hexdigest()
+
+
+def digest_with_rows(first: Sequence[Any], rows: Iterable[Any], last: Sequence[Any] = ()) -> str:
+    """``digest([*first, [*rows], *last])``, for more rows than should be held as text. They hold texts, whole numbers
+    and sequences of these.
+
+    >>> digest_with_rows(["a"], iter([1, 2]), ["b"]) == digest(["a", [1, 2], "b"])
+    True
+    """
+    text, rows, comma = hashlib.sha256(b"["), iter(rows), b""
+    for one in first:
+        text.update(_canonical_json(one) + b",")
+    text.update(b"[")
+    while some := list(islice(rows, 1024)):
+        text.update(comma + _canonical_rows(some)[1:-1])
+        comma = b","
+    text.update(b"]")
+    for one in last:
+        text.update(b"," + _canonical_json(one))
+    text.update(b"]")
+    return text.hexdigest()
+
+
+def _canonical_rows(rows: Sequence[Any]) -> bytes:
+    """``_canonical_json`` of texts, whole numbers and sequences of these, mostly in a tenth of the time: msgspec writes
+    them alike but for characters that are not ASCII, or its last, DEL."""
+    try:
+        text = msgspec.json.encode(rows)
+    except UnicodeEncodeError:  # half of a surrogate pair, as in names that are not UTF-8
+        return _canonical_json(rows)
+    return text if text.isascii() and b"\x7f" not in text else _canonical_json(rows)
+
+
+def _canonical_json(document: Any) -> bytes:
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text.encode()

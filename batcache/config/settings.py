@@ -171,7 +171,8 @@ class TrainingConfig(Section):
     number a species in CSV order, or a mapping from species to number (the others get 1). ``keep_on_gpu``: ``auto``
     keeps all training bags in a GPU's memory where they take less than half of what is free there. ``batch_size`` left
     out is 8 clips, or as many as make fifty batches of all, but at most 64. ``simulated_sounds``, a third of them with
-    bats, teach heads on a trunk beside the clips what is no bat at all; with none, they do not say.
+    bats, teach heads on a trunk beside the clips what is no bat at all; with none, they do not say. Such heads
+    learn species that the simulator knows from simulated clips too, where fewer than ``simulated_clips`` hold them.
     """
 
     batch_size: Count | None = None
@@ -185,6 +186,7 @@ class TrainingConfig(Section):
     max_instances: Count = 60
     validation_share: Annotated[Real, Field(gt=0, lt=1)] = 0.15
     simulated_sounds: Natural = 96
+    simulated_clips: Annotated[Natural, Field(le=100)] = 6
     workers: Natural = 1
     keep_on_gpu: KeepOnGpu = "auto"
     seed: Natural = 0

@@ -7,6 +7,9 @@ from batcache.config.settings import AugmentationConfig, Config, TrainingConfig
 _UNUSED_BY_HEADS = ("patience", "validation_share", "workers", "keep_on_gpu")
 """Of ``training``. Heads that learn alone keep their last epoch, need no validation clips, and read from memory."""
 
+_USED_BY_HEADS_ALONE = ("simulated_sounds", "simulated_clips")
+"""Of ``training``. Only beside heads that learn alone is anything simulated."""
+
 
 def drop_unused(config: Config) -> Config:
     """The settings with those that decide nothing at their defaults.
@@ -15,8 +18,9 @@ def drop_unused(config: Config) -> Config:
     ``plateau`` never lowers the rate.
     """
     usual = TrainingConfig()
-    if not config.model.trains_heads_alone:  # only heads that learn alone say whether there is a bat
-        return replace(config, training=replace(config.training, simulated_sounds=usual.simulated_sounds))
+    if not config.model.trains_heads_alone:
+        unasked = {name: getattr(usual, name) for name in _USED_BY_HEADS_ALONE}
+        return replace(config, training=replace(config.training, **unasked))
     training = replace(config.training, **{name: getattr(usual, name) for name in _UNUSED_BY_HEADS})
     if training.scheduler == "plateau":
         training = replace(training, scheduler="none")

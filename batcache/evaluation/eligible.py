@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import structs
+
 from batcache.errors import RunError, count, list_some
 from batcache.evaluation.calls import Call
+from batcache.evaluation.outcomes import FOLDS, read_outcomes
 from batcache.manifest.manifest import Manifest
 from batcache.training.clips.bags import Bag
 from batcache.training.clips.splits import ClipKey, SplitRow, clip_key
@@ -23,7 +26,7 @@ def in_order(manifest: Manifest, species: Sequence[str]) -> Manifest:
         finding = f"species differ: only in the CSV {_listed(only_csv)}; only in the model {_listed(only_model)}"
         raise RunError(manifest.csvs[0], finding, "Pass the CSV that the model was trained with, or train again")
     place = [manifest.species.index(name) for name in species]
-    clips = tuple(replace(clip, labels=tuple(clip.labels[i] for i in place)) for clip in manifest.clips)
+    clips = tuple(structs.replace(clip, labels=tuple(clip.labels[i] for i in place)) for clip in manifest.clips)
     return replace(manifest, species=tuple(species), clips=clips)
 
 
@@ -33,10 +36,21 @@ def _listed(names: set[str]) -> str:
 
 def with_splits(bags: Sequence[Bag], splits: Mapping[ClipKey, SplitRow]) -> tuple[Bag, ...]:
     """Give bags the split that the run gave them; clips that it did not know keep their own."""
-    return tuple(
-        replace(bag, clip=replace(bag.clip, split=splits[clip_key(bag)].split)) if clip_key(bag) in splits else bag
-        for bag in bags
-    )
+    return tuple(bag.with_split(splits[clip_key(bag)].split) if clip_key(bag) in splits else bag for bag in bags)
+
+
+def refuse_folds(split: str, manifest: Manifest, run: Path) -> None:
+    """See that the folds of a cross-validation, which are no split of a CSV, are not to be judged as one.
+
+    Raises:
+        RunError: they are.
+    """
+    if split != FOLDS or FOLDS in manifest.splits:
+        return
+    finding = "folds are no split: `batcache train --folds 5` judges each by a model of the others, while it trains"
+    again = f"`batcache report {run} --split {FOLDS}` writes what they came to"
+    remedy = again if FOLDS in read_outcomes(run) else f"Train so; then {again}. Or name a split of the CSV"
+    raise RunError(run, finding, remedy)
 
 
 def refuse_trained(bags: Sequence[Bag], heard: Heard, checkpoint_path: Path) -> None:

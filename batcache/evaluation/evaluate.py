@@ -8,24 +8,24 @@ from typing import Any, Literal
 
 import torch
 
-from batcache.config.features import digest
+from batcache.config.features import digest_with_rows
 from batcache.config.settings import to_plain
 from batcache.errors import ConfigError, count
 from batcache.evaluation.calibration import Calibrated, calibrate_predictions, is_fitted_on, measure_calibration
 from batcache.evaluation.calls import EVENTS, Call, list_calls, read_calls
-from batcache.evaluation.eligible import in_order, marks_any, refuse_trained, with_splits
+from batcache.evaluation.eligible import in_order, marks_any, refuse_folds, refuse_trained, with_splits
 from batcache.evaluation.groups import GroupMetrics, groups_to_plain, judge_groups
 from batcache.evaluation.judge import judge
 from batcache.evaluation.judged import predictions_path, report_path
 from batcache.evaluation.metrics import Metrics
 from batcache.evaluation.outcomes import file_outcome, read_outcomes
 from batcache.evaluation.tables import as_csv, as_markdown, columns_of
-from batcache.inference.bag_scores import BagScores
 from batcache.inference.calibration.platt import Floats
 from batcache.inference.groups import groups_of
 from batcache.inference.model_file import require_its_features
-from batcache.inference.predictions import Predictions, collect, leave_empty, write_predictions
+from batcache.inference.predictions import Predictions, arrange, write_predictions
 from batcache.inference.score import Instances, score_bags
+from batcache.inference.score_file import ScoreFile
 from batcache.manifest.manifest import Manifest
 from batcache.model.checkpoint import Checkpoint, Model, load_checkpoint
 from batcache.model.heads import MILHeads
@@ -129,12 +129,13 @@ def choose_clips(
     read already. A species counts as reported where its score is ``threshold`` or more.
 
     Raises:
-        RunError: no checkpoint, or clips whose content or group the model was trained on.
+        RunError: no checkpoint, folds for a split, or clips whose content or group the model was trained on.
         StoreError: a cache with other features. ConfigError: a threshold that is not from 0 to 1.
         ManifestError: other species, an empty split, a damaged ``events.csv``, and what ``join`` raises.
     """
     if not 0 <= threshold <= 1:
         raise ConfigError("--threshold", f"{threshold:g}, expected 0 to 1", "Pass 0.5")
+    refuse_folds(split, manifest, checkpoint_path.parent.parent)
     checkpoint = load_checkpoint(checkpoint_path)
     require_its_features(checkpoint, store)
     joined = join(in_order(manifest, checkpoint.species), store)
@@ -179,13 +180,12 @@ def _describe_inputs(
 ) -> str:
     """Digest of all that decides an evaluation's outcome, to tell whether it is up to date."""
     rows = sorted(
-        [*clip_key(bag), bag.row.content, bag.row.true_rate, list(bag.clip.labels), bag.clip.group or ""]
-        for bag in bags
+        (*clip_key(bag), bag.row.content, bag.row.true_rate, bag.clip.labels, bag.clip.group or "") for bag in bags
     )
     run = read_run(checkpoint_path.parent.parent)["inputs"]
     carried = checkpoint.held_out.source if checkpoint.held_out else ""
-    judged = [checkpoint_path.name, checkpoint.epoch, carried, rows, list_calls(calls), threshold]
-    return digest([EVALUATION_VERSION, run, *judged])
+    judged = [EVALUATION_VERSION, run, checkpoint_path.name, checkpoint.epoch, carried]
+    return digest_with_rows(judged, rows, [list_calls(calls), threshold])
 
 
 def evaluate(
@@ -206,25 +206,26 @@ def evaluate(
     """
     run, checkpoint = judging.run, judging.checkpoint
     config = read_run_config(run)
-    scores: list[BagScores] = []
     frames, settings = checkpoint.frames_per_instance, config.training
     model: Model | MILHeads = checkpoint.restore(device)
     instances: Iterable[Instances] = (instances_of(judging.store, bag, frames) for bag in judging.bags)
     if embeddings is not None and isinstance(model, PretrainedMILModel) and checkpoint.model.trains_heads_alone:
         of = model.trunk, judging.store, judging.bags, frames, device
-        instances = embeddings.embed(*of, ignore_progress).instances()
+        instances = embeddings.embed(*of, ignore_progress, by_steps=model.heads.kernel is not None).instances()
         model = model.heads
     batch_size = settings.clips_a_batch(len(judging.bags))
-    for bag_scores in score_bags(model, instances, batch_size, settings.max_instances):
-        scores.append(bag_scores)
-        on_progress(Progress("eval", len(scores), len(judging.bags)))
-    seconds = frames / checkpoint.features.frames_per_second
-    predictions = collect(
-        [bag.clip for bag in judging.bags], [bag.seconds for bag in judging.bags], scores, checkpoint.species, seconds
-    )
-    predictions = leave_empty(predictions, [not taught for taught in checkpoint.is_taught])
-    metrics = judge(predictions, judging.calls, intervals=in_full, threshold=judging.threshold)
     where = predictions_path(run, judging.name)
+    where.parent.mkdir(parents=True, exist_ok=True)
+    untaught = [not taught for taught in checkpoint.is_taught]
+    with ScoreFile(len(judging.bags), untaught, where.parent) as scores:
+        for done, bag_scores in enumerate(score_bags(model, instances, batch_size, settings.max_instances), 1):
+            scores.add(bag_scores)
+            on_progress(Progress("eval", done, len(judging.bags)))
+        scored = scores.logits, scores.bats, scores.evidence(), scores.counts
+    clips, lengths = [bag.clip for bag in judging.bags], [bag.seconds for bag in judging.bags]
+    seconds = frames / checkpoint.features.frames_per_second
+    predictions = arrange(clips, lengths, *scored, checkpoint.species, seconds)
+    metrics = judge(predictions, judging.calls, intervals=in_full, threshold=judging.threshold)
     write_predictions(where, predictions)
     calibrated = calibrate_predictions(predictions, checkpoint, crossed=is_fitted_on(run, checkpoint, judging.bags))
     calibration = measure_calibration(predictions, *calibrated)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from msgspec import structs
 
 from batcache.config.settings import Config
 from batcache.errors import ConfigError, ManifestError, count
@@ -49,7 +50,7 @@ class Folds:
         return self._with(["test" if bag.clip.split == name else "train" for bag in self.bags])
 
     def _with(self, splits: Sequence[str]) -> Manifest:
-        clips = (replace(bag.clip, split=split) for bag, split in zip(self.bags, splits, strict=True))
+        clips = (structs.replace(bag.clip, split=split) for bag, split in zip(self.bags, splits, strict=True))
         return replace(self.manifest, clips=tuple(clips))
 
 
@@ -95,11 +96,11 @@ def draw_folds(manifest: Manifest, store: Store, folds: int, seed: int) -> Folds
     if not bags:
         finding = "no clip to judge in folds: each is of split test, or was rejected by build"
         raise ManifestError(", ".join(map(str, manifest.csvs)), finding, "Add clips that are not of split test")
-    clips = tuple(replace(bag.clip, split=None) for bag in bags)
+    clips = tuple(structs.replace(bag.clip, split=None) for bag in bags)
     names = tuple(f"fold {i}" for i in range(1, folds + 1))
     contents = {bag.clip.filename: bag.row.recording for bag in bags}
     drawn = draw_names(clips, dict.fromkeys(names, 1 / folds), seed, contents)
-    shared = (replace(bag, clip=replace(bag.clip, split=name)) for bag, name in zip(bags, drawn, strict=True))
+    shared = (bag.with_split(name) for bag, name in zip(bags, drawn, strict=True))
     calls = {name: found for name, found in read_calls(manifest.data_dir).items() if name in contents}
     return Folds(replace(manifest, clips=clips), tuple(shared), names, calls, tuple(notes))
 

@@ -7,7 +7,7 @@ What is left in the folder: ``predictions.csv``, see ``verdicts``; ``thresholds.
 import os
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -23,8 +23,8 @@ from batcache.errors import PredictError, remedy_for
 from batcache.inference.calibration.calibrate import Calibration
 from batcache.inference.calibration.of_groups import calibrate_groups, offered_thresholds
 from batcache.inference.calibration.of_model import calibrate_model
-from batcache.inference.calibration.platt import Floats, logits_of
-from batcache.inference.calibration.prevalence import estimate_prevalence, shift
+from batcache.inference.calibration.platt import Floats
+from batcache.inference.calibration.probabilities import find_probabilities, list_probabilities
 from batcache.inference.calibration.table import columns_of_thresholds
 from batcache.inference.calibration.thresholds import PRECISION
 from batcache.inference.groups import group_scores, groups_of
@@ -34,7 +34,7 @@ from batcache.inference.recordings.candidates import Candidates, Recordings
 from batcache.inference.recordings.journal import Header, Journal, Scored
 from batcache.inference.recordings.judge import Rejected, judge
 from batcache.inference.recordings.spread import judge_on_workers
-from batcache.inference.verdicts import LEARNT, Thresholds, columns_of, list_verdicts, write_verdicts
+from batcache.inference.verdicts import LEARNT, VALIDATED, Thresholds, columns_of, list_verdicts, write_verdicts
 from batcache.manifest.cells import UNKNOWN
 from batcache.manifest.find_recordings import Found
 from batcache.manifest.manifest import Clip
@@ -123,6 +123,11 @@ class PredictReport:
         return sum(LEARNT in str(notes) for notes in self.columns["notes"])
 
     @property
+    def validated(self) -> int:
+        """How many of the recordings the model was validated on, as far as its checkpoint tells."""
+        return sum(VALIDATED in str(notes) for notes in self.columns["notes"])
+
+    @property
     def found_groups(self) -> dict[str, int]:
         """How many recordings hold a species of each group without it being said which."""
         named = Counter(name for cell in self.columns["species_group"] for name in str(cell).split("; ") if name)
@@ -201,16 +206,16 @@ def predict(
             judged = _judge_here(candidates, model, str(device), workers or os.cpu_count() or 1)
         rows, rejected = candidates.outcome()
         predictions = _arrange(rows, journal, model, root)
-        probabilities, prevalence = _find_probabilities(predictions.scores, calibration, fit_prevalence)
-        of_groups, _ = _find_probabilities(group_scores(predictions.scores, groups), group_calibration, fit_prevalence)
+        probabilities, prevalence = find_probabilities(predictions.scores, calibration, fit_prevalence)
+        of_groups, _ = find_probabilities(group_scores(predictions.scores, groups), group_calibration, fit_prevalence)
         thresholds = Thresholds(calibration.values, groups, offered_thresholds(group_calibration, threshold))
         heard, checkpoint = {name: journal.scored[row.key] for name, row in rows.items()}, model.checkpoint
         pulses = {name: (one.pulses, one.calls) for name, one in heard.items()}
         known = checkpoint.features, pulses, checkpoint.trained_on
         verdicts = list_verdicts(rows, rejected, predictions, thresholds, *known)
         paths = [one.path for one in verdicts]
-        likely = _list_probabilities(paths, predictions, probabilities, calibration)
-        likely |= _list_probabilities(paths, predictions, of_groups, group_calibration)
+        likely = list_probabilities(paths, predictions, probabilities, calibration)
+        likely |= list_probabilities(paths, predictions, of_groups, group_calibration)
         report = PredictReport(
             folder=folder,
             model=model,
@@ -231,30 +236,6 @@ def predict(
         write_verdicts(report.thresholds_file, columns_of_thresholds(*offered))
         write_verdicts(report.table_file, report.columns)  # the last: where it is, all is
     return report
-
-
-def _find_probabilities(
-    scores: NDArray[np.floating[Any]], calibration: Calibration, fit_prevalence: bool
-) -> tuple[Floats, dict[str, tuple[float, float]]]:
-    """The probabilities of all recordings and, where they were to be corrected, the prevalence of each species."""
-    probabilities, prevalence = calibration.probabilities(logits_of(scores)), {}
-    for c, then in enumerate(calibration.prevalence if fit_prevalence else ()):
-        column = probabilities[:, c]
-        if then is not None and not np.isnan(column).all():
-            now = estimate_prevalence(column, then)
-            probabilities[:, c], prevalence[calibration.species[c]] = shift(column, then, now), (then, now)
-    return probabilities, prevalence
-
-
-def _list_probabilities(
-    paths: Sequence[str], predictions: Predictions, probabilities: Floats, calibration: Calibration
-) -> dict[str, list[float]]:
-    """Of each calibrated species, the probabilities of these recordings; NaN for those that were rejected."""
-    place = {str(name): i for i, name in enumerate(predictions.filenames)}
-    with_nothing = np.vstack([probabilities, np.full(probabilities.shape[1], np.nan)])
-    listed = with_nothing[np.array([place.get(path, -1) for path in paths], np.intp)]
-    pairs = enumerate(zip(calibration.species, calibration.platts, strict=True))
-    return {name: listed[:, c].tolist() for c, (name, platt) in pairs if platt is not None}
 
 
 def _judge_here(candidates: Candidates, model: ModelFile, device: str, workers: int) -> list[float]:

@@ -2,7 +2,7 @@
 
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from batcache.errors import RunError, brief
 from batcache.inference.bag_scores import BagScores
 from batcache.manifest.manifest import Clip
-from batcache.storage.disk import write_file
+from batcache.storage.disk import replacing
 from batcache.storage.regular import read_regular
-from batcache.storage.sealed import check_zip, seal_zip
-from batcache.storage.spreadsheet import as_number, to_csv
+from batcache.storage.sealed import check_zip, seal_zip_file
+from batcache.storage.spreadsheet import as_number, csv_blocks
 
 BAT_THRESHOLD = 0.5
 """Where the score of a bat is lower, there is said to be none."""
@@ -90,12 +90,40 @@ def collect(
         species: the model's, in its order.
         instance_s: length of an instance in true seconds.
     """
-    starts = np.array([clip.start_s or 0.0 for clip in clips])
-    ends = starts + np.array(seconds)
-    counts = [len(bag.evidence) for bag in scores]
     nothing = np.zeros((0, len(species)), np.float32)
     logits = np.concatenate([nothing, *(bag.logits[None] for bag in scores)])
-    begins = [start + instance_s * np.arange(count) for start, count in zip(starts, counts, strict=True)]
+    evidence = np.concatenate([bag.evidence for bag in scores] or [nothing])
+    bats = np.array([np.nan if bag.bat is None else bag.bat for bag in scores], np.float32)
+    counts = np.array([len(bag.evidence) for bag in scores], np.int64)
+    return arrange(clips, seconds, logits, bats, evidence, counts, species, instance_s)
+
+
+def arrange(
+    clips: Sequence[Clip],
+    seconds: Sequence[float],
+    logits: NDArray[np.float32],
+    bats: NDArray[np.float32],
+    evidence: NDArray[Any],
+    counts: NDArray[np.int64],
+    species: Sequence[str],
+    instance_s: float,
+) -> Predictions:
+    """Predictions of R clips from arrays. The arguments that ``collect`` has too are the same.
+
+    Args:
+        clips: see ``collect``.
+        seconds: see ``collect``.
+        logits: of the scores; NaN where there are none. Shape: ``[R, C]``
+        bats: logits that there is a bat; NaN where the model does not say. Shape: ``[R]``
+        evidence: of the instances of all clips. Shape: ``[I, C]``
+        counts: how many instances each clip has. Shape: ``[R]``
+        species: see ``collect``.
+        instance_s: see ``collect``.
+    """
+    starts = np.array([clip.start_s or 0.0 for clip in clips])
+    ends, offsets = starts + np.array(seconds), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+    begins = np.repeat(starts, counts) + instance_s * within
     return Predictions(
         filenames=np.array([clip.filename for clip in clips], str),
         start_s=starts,
@@ -103,14 +131,12 @@ def collect(
         species=np.array(species),
         scores=as_scores(logits),
         labels=np.array([clip.labels for clip in clips], np.int8).reshape(len(clips), len(species)),
-        evidence=np.concatenate([bag.evidence for bag in scores] or [nothing]),
-        evidence_start_s=np.concatenate([[], *begins]),
-        evidence_end_s=np.concatenate(
-            [[], *(np.minimum(begin + instance_s, end) for begin, end in zip(begins, ends, strict=True))]
-        ),
-        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        evidence=evidence,
+        evidence_start_s=begins,
+        evidence_end_s=np.minimum(begins + instance_s, np.repeat(ends, counts)),
+        offsets=offsets,
         groups=np.array([clip.group or "" for clip in clips], str),
-        bats=as_scores(np.array([np.nan if bag.bat is None else bag.bat for bag in scores], np.float32)),
+        bats=as_scores(bats),
     )
 
 
@@ -129,10 +155,10 @@ def leave_empty(predictions: Predictions, columns: Sequence[bool]) -> Prediction
 
 
 def write_arrays(path: Path, predictions: Predictions) -> None:
-    """Write all of them as npz."""
-    made = io.BytesIO()
-    np.savez_compressed(made, **vars(predictions))
-    write_file(path, seal_zip(made.getvalue()))
+    """Write all of them as npz, array by array."""
+    with replacing(path) as file:
+        np.savez_compressed(file, **vars(predictions))
+        seal_zip_file(file)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -141,13 +167,18 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     No score is rounded across a threshold, and no cell is a formula.
     """
     write_arrays(path, predictions)
-    rows: list[list[str]] = [["filename", "start_s", "duration_s", *predictions.species.tolist()]]
+    with replacing(path.with_suffix(".csv")) as file:
+        file.writelines(csv_blocks(_rows_of(predictions)))
+
+
+def _rows_of(predictions: Predictions) -> Iterator[list[str]]:
+    """The rows of the CSV, its header first."""
+    yield ["filename", "start_s", "duration_s", *predictions.species.tolist()]
     for name, start, duration, scores in zip(
         predictions.filenames, predictions.start_s, predictions.duration_s, predictions.scores, strict=True
     ):
         span = [f"{start:g}", "" if np.isnan(duration) else f"{duration:g}"]
-        rows.append([str(name), *span, *map(as_number, scores)])
-    write_file(path.with_suffix(".csv"), to_csv(rows))
+        yield [str(name), *span, *map(as_number, scores)]
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -52,6 +52,9 @@ from batcache.store.format.commit import CachedRecording
 FORMAT_VERSION = 2
 """Of the columns of ``predictions.csv``: raised whenever one is renamed, goes, or means something else."""
 LEARNT = "the model has learnt from this recording: its scores here are better than elsewhere"
+VALIDATED = "the model was validated on this recording, to choose thresholds: it does better here than elsewhere"
+HEARD = (LEARNT, VALIDATED)
+"""The notes of recordings that the model has heard before: they tell little of its worth, and are no doubt."""
 SAME_AUDIO = "the same audio as"
 """Begins the note of a recording that is a copy of another."""
 SPECIES, GROUP, NOTHING, REJECTED = "species", "group", "no species above threshold", "rejected"
@@ -118,6 +121,8 @@ def list_verdicts(
         notes = list(_list_notes(row, features))
         if trained_on is not None and trained_on.has_learnt(row.content):
             notes.append(LEARNT)
+        elif trained_on is not None and trained_on.was_validated_on(row.content):
+            notes.append(VALIDATED)
         if (other := first.setdefault(row.key, name)) != name:
             notes.append(f"{SAME_AUDIO} {other}")
         found, of_groups = _find_named(scores, thresholds) if may_hold_bats[place[name]] else ((), ())

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from msgspec import structs
 
 from batcache.errors import ManifestError, count
 from batcache.manifest.balance import Units, assign
@@ -32,7 +33,7 @@ def draw_splits(manifest: Manifest, shares: Mapping[str, float], seed: int) -> M
         place = ", ".join(map(str, manifest.csvs))
         raise ManifestError(place, "every row has a split already", "Empty the split column to draw anew")
     names = draw_names(manifest.clips, shares, seed)
-    clips = tuple(replace(clip, split=name) for clip, name in zip(manifest.clips, names, strict=True))
+    clips = tuple(structs.replace(clip, split=name) for clip, name in zip(manifest.clips, names, strict=True))
     return replace(manifest, clips=clips)
 
 

@@ -32,10 +32,10 @@ def count_labels(clips: Iterable[Clip], species: Sequence[str]) -> tuple[Species
     >>> [(row.species, dict(row.present), dict(row.absent)) for row in count_labels(clips, ["Myotis", "Nyctalus"])]
     [('Myotis', {'train': 1, 'val': 1}, {}), ('Nyctalus', {}, {'train': 1})]
     """
-    rows = tuple(SpeciesCounts(name, Counter(), Counter()) for name in species)
-    for clip in clips:
-        for row, label in zip(rows, clip.labels, strict=True):
-            for counts, wanted in ((row.present, 1), (row.absent, 0)):
-                if label == wanted:
-                    counts[clip.split or ""] += 1  # type: ignore[index]
-    return rows
+    present, absent = ([Counter[str]() for _ in species] for _ in range(2))
+    alike = Counter((clip.split or "", clip.labels) for clip in clips)  # a million clips have few different labels
+    for (split, labels), clips_alike in alike.items():
+        for i, label in zip(range(len(species)), labels, strict=True):
+            if label in (0, 1):
+                (present if label else absent)[i][split] += clips_alike
+    return tuple(map(SpeciesCounts, species, present, absent))

@@ -10,23 +10,34 @@ CSVs it is given with: what these do not name is not annotated there. Module ``r
 """
 
 import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from batcache.errors import ManifestError, count, quote
-from batcache.manifest.cells import NOT_GIVEN, UNKNOWN, read_channel, read_filename, read_labels, read_number
+from batcache.manifest.cells import (
+    cells_at,
+    read_channel,
+    read_filename,
+    read_labels,
+    read_name,
+    read_number,
+    read_split,
+)
 from batcache.manifest.table import Table, open_table, place_of
 from batcache.storage.listing import is_folder
+from batcache.storage.memory import no_garbage
 from batcache.storage.names import fold
 from batcache.storage.spreadsheet import as_written
 
 
-@dataclass(frozen=True, slots=True)
-class Clip:
+class Clip(msgspec.Struct, frozen=True, gc=False):
     """One row: a recording, or its span ``start_s``, ``duration_s`` in true seconds (None: the whole recording).
+
+    A struct, as a million of them are made whenever a large CSV is read.
 
     ``filename`` is a POSIX path relative to the data dir, without ``.`` and, unless files outside were allowed, within
     it: then it may begin with ``..`` or be absolute. ``line`` is where the row begins,
@@ -89,6 +100,7 @@ class Manifest:
         return first
 
 
+@no_garbage()
 def read_manifest(
     csvs: Sequence[Path],
     data_dir: Path | None = None,
@@ -128,55 +140,14 @@ def read_manifest(
     _check_recordings(listed)
     if not allow_leaks:
         refuse_leaks(listed)
-    return Manifest(
-        csvs, data_dir, species, clips, {csv: split for csv, split in (split_of or {}).items() if csv in csvs}
-    )
+    given = {csv: split for csv, split in (split_of or {}).items() if csv in csvs}
+    return Manifest(csvs, data_dir, species, clips, given)
 
 
 def refuse_leaks(clips: Sequence[Clip]) -> None:
     """Refuse a recording or a group in two splits. Raises ManifestError, naming both rows."""
-    _refuse_two_splits(clips, "recording", lambda clip: clip.filename, lambda clip: clip.filename)
-    _refuse_two_splits(clips, "group", lambda clip: clip.group and fold(clip.group), lambda clip: str(clip.group))
-
-
-def check_contents(
-    manifest: Manifest, content_of: Mapping[str, str], recording_of: Mapping[str, str] | None = None
-) -> None:
-    """Refuse one content under two names, in two splits or with opposite labels, and two channels of one recording in
-    two splits. ``content_of`` gives the content hash of a filename, ``recording_of`` one that its channels share.
-
-    Raises:
-        ManifestError: naming both files. Filenames that ``content_of`` lacks are not checked.
-    """
-    _refuse_two_splits(
-        manifest.clips, "content", lambda clip: content_of.get(clip.filename), lambda clip: clip.filename
-    )
-    if recording_of and recording_of != content_of:
-        channels = "recording, of which another channel is taken,"
-        _refuse_two_splits(
-            manifest.clips, channels, lambda clip: recording_of.get(clip.filename), lambda clip: clip.filename
-        )
-    _refuse_opposite_labels(manifest, content_of)
-
-
-def _refuse_opposite_labels(manifest: Manifest, content_of: Mapping[str, str]) -> None:
-    """Refuse 1 and 0 for one species in one span of one sound."""
-    copied = {content for content, names in Counter(content_of.values()).items() if names > 1}
-    said: dict[tuple[str, float, float | None, int], Clip] = {}
-    for clip in manifest.clips:
-        content = content_of.get(clip.filename)
-        if content not in copied:
-            continue
-        for i, label in enumerate(clip.labels):
-            if label == UNKNOWN:
-                continue
-            earlier = said.setdefault((str(content), clip.start_s or 0.0, clip.duration_s, i), clip)
-            if earlier.labels[i] != label:
-                finding = (
-                    f"{quote(clip.filename)} is the same sound as {quote(earlier.filename)} at {earlier.place}, but "
-                    f"{quote(manifest.species[i])} is {label} here and {earlier.labels[i]} there"
-                )
-                raise ManifestError(clip.place, finding, "Correct one of the rows, or delete it")
+    refuse_two_splits(clips, "recording", lambda clip: clip.filename, lambda clip: clip.filename)
+    refuse_two_splits(clips, "group", lambda clip: clip.group and fold(clip.group), lambda clip: str(clip.group))
 
 
 def _find_data_dir(csvs: Sequence[Path], data_dir: Path | None) -> Path:
@@ -210,11 +181,11 @@ def _refuse_other_species(table: Table, first: Table) -> None:
 
 
 def _read_clips(table: Table, species: Sequence[str], allow_outside: bool) -> Iterator[Clip]:
-    label_columns = {name: table.columns.get(name, -1) for name in species}
+    read = _clip_reader(table, species, allow_outside)
     empty = True
     for line, cells in table.rows:
         try:
-            clip = _read_clip(table, label_columns, line, cells, allow_outside)
+            clip = read(line, cells)
         except ValueError as error:
             raise ManifestError(place_of(table.csv, line), *error.args) from None
         yield clip
@@ -223,44 +194,47 @@ def _read_clips(table: Table, species: Sequence[str], allow_outside: bool) -> It
         raise ManifestError(table.csv, "a header without rows", "Add a row for each clip")
 
 
-def _read_clip(
-    table: Table, label_columns: Mapping[str, int], line: int, cells: list[str], allow_outside: bool
-) -> Clip:
-    """Raises ValueError with a finding and a remedy, as all readers of cells do; the caller knows the place."""
-    columns, comma = table.columns, table.decimal_comma
-    if len(cells) != len(columns):
-        finding = f"{count(len(cells), 'cell')}, expected {len(columns)} as in the header"
-        raise ValueError(finding, "Correct the row; a cell that holds the delimiter needs quotes")
-    cells = [*cells, ""]  # where a column that is absent, -1, finds nothing
-    split = _read_name(cells[columns["split"]]).lower() if "split" in columns else table.split
-    return Clip(
-        read_filename(as_written(cells[0]), allow_outside),
-        table.csv,
-        line,
-        read_labels(cells, label_columns, comma),
-        sys.intern(split) if split else None,
-        sys.intern(_read_name(cells[columns.get("group", -1)])) or None,
-        read_number("time_expansion", cells[columns.get("time_expansion", -1)], comma),
-        read_number("start_s", cells[columns.get("start_s", -1)], comma),
-        read_number("duration_s", cells[columns.get("duration_s", -1)], comma),
-        read_channel(cells[columns.get("channel", -1)], comma),
-        cells[columns["content"]].strip() if table.is_review else None,
+def _clip_reader(table: Table, species: Sequence[str], allow_outside: bool) -> Callable[[int, list[str]], Clip]:
+    """A function of a row's line and cells, which raises ValueError with a finding and a remedy, as all readers of
+    cells do; the caller knows the place. What stays the same for all rows is looked up here, once."""
+    csv, width, comma, absent = table.csv, len(table.columns), table.decimal_comma, -1
+    names = ("split", "group", "time_expansion", "start_s", "duration_s", "channel", "content")
+    split, group, time_expansion, start_s, duration_s, channel, content = (
+        table.columns.get(name, absent) for name in names
     )
+    labels_of = cells_at([table.columns.get(name, absent) for name in species])
+
+    def read(line: int, cells: list[str]) -> Clip:
+        if len(cells) != width:
+            finding = f"{count(len(cells), 'cell')}, expected {width} as in the header"
+            raise ValueError(finding, "Correct the row; a cell that holds the delimiter needs quotes")
+        cells.append("")  # where a column that is absent finds nothing
+        return Clip(
+            read_filename(as_written(cells[0]), allow_outside),
+            csv,
+            line,
+            read_labels(labels_of(cells), species, comma),
+            table.split if split == absent else read_split(cells[split]) or None,
+            read_name(cells[group]) or None,
+            None if time_expansion == absent else read_number("time_expansion", cells[time_expansion], comma),
+            None if start_s == absent else read_number("start_s", cells[start_s], comma),
+            None if duration_s == absent else read_number("duration_s", cells[duration_s], comma),
+            1 if channel == absent else read_channel(cells[channel], comma),
+            None if content == absent else cells[content].strip(),
+        )
+
+    return read
 
 
-def _read_name(cell: str) -> str:
-    """A split or a group; empty where none is given."""
-    name = as_written(cell).strip()
-    return "" if name in NOT_GIVEN else name
-
-
-def _check_recordings(clips: Iterable[Clip]) -> None:
+def _check_recordings(clips: Sequence[Clip]) -> None:
     """Refuse a clip that is given twice and a recording with two time expansions, one of them missing included, or of
     two channels."""
 
     def span(clip: Clip) -> tuple[str, float, float | None]:
         return clip.filename, clip.start_s or 0.0, clip.duration_s
 
+    if len({clip.filename for clip in clips}) == len(clips):
+        return
     first: dict[str, Clip] = {}
     spans: dict[tuple[str, float, float | None], Clip] = {}  # only of recordings with several clips: lean
     for clip in clips:
@@ -281,8 +255,8 @@ def _check_recordings(clips: Iterable[Clip]) -> None:
             raise ManifestError(clip.place, finding, "Take one channel of a recording, or copy it under another name")
 
 
-def _refuse_two_splits(
-    clips: Iterable[Clip], kind: str, key_of: Callable[[Clip], str | None], name_of: Callable[[Clip], str]
+def refuse_two_splits(
+    clips: Sequence[Clip], kind: str, key_of: Callable[[Clip], str | None], name_of: Callable[[Clip], str]
 ) -> None:
     """Refuse clips with one key in two splits. A clip without a split or a key leaks nothing."""
     first: dict[str, Clip] = {}

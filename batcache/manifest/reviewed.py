@@ -7,6 +7,8 @@ that a manifest is joined with may know that sound by another name, from another
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from batcache.errors import ManifestError, list_some, quote
 from batcache.manifest.cells import UNKNOWN
 from batcache.manifest.manifest import Clip, Manifest, refuse_leaks
@@ -62,7 +64,7 @@ def settle_reviews(
             before = settled[listed].labels
             after = tuple(old if new == UNKNOWN else new for old, new in zip(before, labels, strict=True))
             corrected += sum(old not in (UNKNOWN, new) for old, new in zip(before, after, strict=True))
-            settled[listed] = replace(settled[listed], labels=after)
+            settled[listed] = structs.replace(settled[listed], labels=after)
     ours = {span: clip for span, clip in said.items() if not _is_listed(span, parts.get(span[0], ()))}
     outcome = (*settled.values(), *ours.values())
     refuse_leaks(outcome)
@@ -129,7 +131,7 @@ def _rename(
         best = [name for name in names if name in listed] or [
             min(names, key=lambda name: (name != clip.filename, name))
         ]
-        yield from (replace(clip, filename=name) for name in dict.fromkeys(best))
+        yield from (structs.replace(clip, filename=name) for name in dict.fromkeys(best))
     if missing:
         finding = f"not in {cache}: the sound of {list_some(dict.fromkeys(clip.filename for clip in missing))}"
         remedy = f"Run `batcache predict` on the folder that was judged again, with --cache {cache}"
@@ -147,4 +149,4 @@ def _merge(first: Clip, second: Clip, species: Sequence[str]) -> Clip:
             finding = f"{quote(name)} is {other} in {quote(second.filename)} here and {one} at {first.place}"
             raise ManifestError(second.place, finding, "Two reviews contradict each other: correct one of them")
     labels = tuple(one if other == UNKNOWN else other for one, other in zip(first.labels, second.labels, strict=True))
-    return replace(first, labels=labels)
+    return structs.replace(first, labels=labels)

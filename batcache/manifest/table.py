@@ -1,8 +1,9 @@
 """A CSV's header and rows: which delimiter, which columns, which of them are species."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from csv import Error as CsvError
+from csv import field_size_limit
 from csv import reader as csv_reader
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -124,17 +125,24 @@ def _find_delimiter(header: str) -> str:
     return max(",;\t", key=rank)
 
 
-def _read_rows(csv: Path, lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _read_rows(csv: Path, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not blank, each with the line where it begins."""
-    rows = csv_reader(lines, delimiter=delimiter, strict=True)  # strict: an open quote is no end of a file
     line = 1
-    try:
-        for cells in rows:
-            if any(map(str.strip, cells)):
-                yield line, cells
-            line = rows.line_num + 1
-    except CsvError as error:
-        raise ManifestError(place_of(csv, line), f"not a row of a CSV ({error})", "Check its quotes") from None
+    for text in lines:
+        if '"' in text or len(text) > field_size_limit():
+            rows = csv_reader(
+                chain([text], lines), delimiter=delimiter, strict=True
+            )  # an open quote is no end of a file
+            try:
+                cells = next(rows)
+            except CsvError as error:
+                raise ManifestError(place_of(csv, line), f"not a row of a CSV ({error})", "Check its quotes") from None
+            after = line + rows.line_num
+        else:
+            cells, after = text.rstrip("\r\n").split(delimiter), line + 1  # nearly always, and in half the time
+        if any(map(str.strip, cells)):
+            yield line, cells
+        line = after
 
 
 def _find_columns(csv: Path, cells: list[str]) -> dict[str, int]:

@@ -79,8 +79,8 @@ class Checkpoint:
 
     @property
     def centres(self) -> int:
-        """How many known instances the kernel beside its heads compares with; 0 where there is none."""
-        return len(self.weights.get("heads.kernel.centres", ()))
+        """How many known moments the kernel beside its heads compares with; 0 where there is none."""
+        return len(self.weights.get("heads.kernel.moments", ()))
 
     @property
     def front_end_version(self) -> int | None:
@@ -166,6 +166,8 @@ def _read_checkpoint(document: Mapping[str, Any]) -> Checkpoint:
     kinds |= {"trained_on": TrainedOn}
     read |= {name: TypeAdapter(kind).validate_python(read[name]) for name, kind in kinds.items() if name in read}
     read |= {name: tuple(read[name]) for name in ("species", "taught") if name in read}
+    if "heads.kernel.centres" in read["weights"]:
+        raise ValueError("its kernel compares half seconds, as an earlier version's did")
     if "held_out" in read:
         read["held_out"] = _read_held_out(read["held_out"], len(read["species"]))
     return Checkpoint(**read)

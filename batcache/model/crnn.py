@@ -116,10 +116,10 @@ def places(mask: Tensor, device: torch.device) -> Tensor:
 
 
 def spread(real: Tensor, mask: Tensor) -> Tensor:
-    """Put what real instances hold in their places, 0 at padded ones. Shape: ``[K, D]`` -> ``[B, N, D]``."""
+    """Put what real instances hold in their places, 0 at padded ones. Shape: ``[K, ...]`` -> ``[B, N, ...]``."""
     mask = mask.cpu()
-    bags = real.new_zeros(mask.numel(), real.shape[-1])
-    return bags.index_copy(0, places(mask, real.device), real).view(*mask.shape, -1)
+    bags = real.new_zeros(mask.numel(), *real.shape[1:])
+    return bags.index_copy(0, places(mask, real.device), real).view(*mask.shape, *real.shape[1:])
 
 
 def run_along_bags(rnn: nn.GRU, bags: Tensor, mask: Tensor, dropout: nn.Dropout) -> Tensor:

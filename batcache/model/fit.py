@@ -61,5 +61,6 @@ def _require_species(checkpoint: "Checkpoint") -> None:
     counts = (clips.clips, clips.groups, *clips.present, *clips.absent)
     if not len(names) == len(clips.present) == len(clips.absent) or any(not 0 <= n < 1 << 48 for n in counts):
         raise ValueError("counts of clips that do not fit its species")
-    if any(not 0 <= number < 1 << 64 for number in clips.contents) or list(clips.contents) != sorted(clips.contents):
-        raise ValueError("contents of clips that are none")
+    for contents in (clips.contents, clips.validated):
+        if any(not 0 <= number < 1 << 64 for number in contents) or list(contents) != sorted(contents):
+            raise ValueError("contents of clips that are none")

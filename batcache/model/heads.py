@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from batcache.config.settings import ModelConfig
 from batcache.model.alongside import run_alongside
-from batcache.model.kernel import KernelHead
+from batcache.model.kernel import KernelHead, Likeness
 from batcache.model.pooling import BagOutput, MILPoolingHead
 
 INPUT_DROPOUT = 0.3
@@ -79,10 +79,13 @@ class MILHeads(nn.Module):
 
     Where there is a ``kernel``, of so many ``centres``, what it says is averaged with that, each species in its share.
     Where it ``hears_bats``, heads of their own say whether there is a bat at all. Where they doubt it, the species are
-    doubted as much: ``min(0, bat logit)`` is added to their logits.
+    doubted as much: ``min(0, bat logit)`` is added to their logits. Where they hear bats that are unlike all that the
+    kernel was taught, the species are doubted too.
 
     Shape:
-        embeddings: ``[B, N, feature_dim]``, mask: ``[B, N]``, true at real instances, which come first in each bag
+        steps: ``[B, N, S, feature_dim]``, of which heads hear the maximum and the kernel each; for heads alone it may
+        have been taken before, ``S = 1``
+        mask: ``[B, N]``, true at real instances, which come first in each bag
         returns: a ``BagOutput`` with ``num_classes`` species
     """
 
@@ -110,39 +113,45 @@ class MILHeads(nn.Module):
         """Embeddings as the heads want them. Shape: ``[..., feature_dim]`` -> the same, float32"""
         return (embeddings.float() - self.mean) / self.std
 
-    def each(self, embeddings: Tensor, mask: Tensor) -> list[BagOutput]:
+    def each(self, steps: Tensor, mask: Tensor) -> list[BagOutput]:
         """What each head of species says by itself of a batch of bags. Shapes as the class says."""
-        return score_alongside(list(self.heads), self.standardise(embeddings), mask)  # type: ignore[arg-type]
+        return score_alongside(list(self.heads), self.standardise(steps.amax(-2)), mask)  # type: ignore[arg-type]
 
-    def forward(self, embeddings: Tensor, mask: Tensor) -> BagOutput:
+    def forward(self, steps: Tensor, mask: Tensor) -> BagOutput:
         """Score a batch of bags. Shapes as the class says."""
-        scaled = self.standardise(embeddings)
-        of_bats = score_alongside(list(self.bats), scaled, mask) if self.bats else []  # type: ignore[arg-type]
-        said = average(score_alongside(list(self.heads), scaled, mask))  # type: ignore[arg-type]
-        return doubt(self._join_kernel(said, embeddings, mask), of_bats)
-
-    def _join_kernel(self, said: BagOutput, embeddings: Tensor, mask: Tensor) -> BagOutput:
-        return said if self.kernel is None else self.kernel.join(said, embeddings, mask)
+        return self._judge(steps.amax(-2), None if self.kernel is None else self.kernel.listen(steps), mask)
 
     @torch.no_grad()
     def score_pieces(self, pieces: Iterable[Tensor]) -> BagOutput:
-        """Judge one bag given as consecutive pieces. Shape: ``[K_i, feature_dim]`` each."""
-        embeddings = torch.cat(list(pieces))[None]
-        mask = torch.ones(embeddings.shape[:2], dtype=torch.bool)
-        if embeddings.shape[1] < _LONG:
-            output: BagOutput = self(embeddings, mask)
-            return output
+        """Judge one bag given as consecutive pieces, in their turn. Shape: ``[K_i, S, feature_dim]`` each."""
+        embeddings, likenesses = list[Tensor](), list[Likeness]()
+        for steps in pieces:
+            embeddings.append(steps.amax(-2))
+            if self.kernel is not None:
+                likenesses.append(self.kernel.listen(steps))
+        mask = torch.ones(1, sum(map(len, embeddings)), dtype=torch.bool)
+        likeness = Likeness(*(torch.cat(part)[None] for part in zip(*likenesses, strict=True))) if likenesses else None
+        return self._judge(torch.cat(embeddings)[None], likeness, mask)
+
+    def _judge(self, embeddings: Tensor, likeness: Likeness | None, mask: Tensor) -> BagOutput:
+        """What all say of bags: heads of embeddings, ``[B, N, feature_dim]``, the kernel of how like they are."""
         scaled = self.standardise(embeddings)
-        said = self._join_kernel(average([head(scaled, mask) for head in self.heads]), embeddings, mask)
-        return doubt(said, [head(scaled, mask) for head in self.bats])
+        heard = average(_listen(self.heads, scaled, mask))
+        if self.kernel is not None and likeness is not None:
+            heard = self.kernel.join(heard, self.kernel.judge(likeness.said, mask))
+        if not self.bats:
+            return heard
+        bats = average(_listen(self.bats, scaled, mask))
+        doubt = bats.bag_logits.clamp(max=0)
+        if self.kernel is not None and likeness is not None:
+            doubt = doubt + self.kernel.doubt(likeness.strangeness, bats.evidence.squeeze(-1))
+        return replace(heard, bag_logits=heard.bag_logits + doubt, bat_logits=bats.bag_logits.squeeze(1))
 
 
-def doubt(said: BagOutput, of_bats: list[BagOutput]) -> BagOutput:
-    """What is said of species, doubted as much as heads of bats, if any, doubt that there is one."""
-    if not of_bats:
-        return said
-    bats = average(of_bats).bag_logits.squeeze(1)
-    return replace(said, bag_logits=said.bag_logits + bats.clamp(max=0).unsqueeze(1), bat_logits=bats)
+def _listen(heads: nn.ModuleList, scaled: Tensor, mask: Tensor) -> list[BagOutput]:
+    if scaled.shape[1] < _LONG:
+        return score_alongside(list(heads), scaled, mask)  # type: ignore[arg-type]
+    return [head(scaled, mask) for head in heads]
 
 
 def average(outputs: list[BagOutput]) -> BagOutput:

@@ -57,16 +57,22 @@ class PretrainedMILModel(nn.Module):
         return output
 
     def embed(self, instances: Tensor) -> Tensor:
-        """What each real instance holds. Shape: ``[K, T, M]`` -> ``[K, feature_dim]``"""
-        return self.trunk.embed(instances)
+        """What each real instance holds: for a kernel step by step, else at most.
 
-    def each(self, embeddings: Tensor, mask: Tensor) -> list[BagOutput]:
+        Shape:
+            instances: ``[K, T, M]``, returns: ``[K, S, feature_dim]``, ``S = 1`` without a kernel
+        """
+        if self.heads.kernel is None:
+            return self.trunk.embed(instances).unsqueeze(1)
+        return self.trunk.embed_steps(instances)
+
+    def each(self, steps: Tensor, mask: Tensor) -> list[BagOutput]:
         """What each head of species says of bags of embedded instances.
 
         Shape:
-            embeddings: ``[K, feature_dim]``, the real instances, bag after bag; mask: ``[B, N]``
+            steps: ``[K, S, feature_dim]``, the real instances, bag after bag; mask: ``[B, N]``
         """
-        return self.heads.each(spread(embeddings, mask), mask)
+        return self.heads.each(spread(steps, mask), mask)
 
     @torch.no_grad()
     def score_pieces(self, pieces: Iterable[Tensor]) -> BagOutput:
@@ -75,7 +81,7 @@ class PretrainedMILModel(nn.Module):
         Shape:
             pieces: ``[K_i, T, M]`` each, returns: a ``BagOutput`` with ``B = 1`` and ``N`` the sum of all ``K_i``
         """
-        return self.heads.score_pieces(self.trunk.embed(piece) for piece in pieces)
+        return self.heads.score_pieces(self.embed(piece) for piece in pieces)
 
 
 @dataclass(frozen=True)

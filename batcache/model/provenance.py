@@ -12,8 +12,10 @@ class TrainedOn:
     """How many clips a model has learnt from, and how many site-nights or, where no group is given, recordings.
 
     ``present`` counts for each species the clips that hold it, ``absent`` those known not to. ``contents`` are the
-    clips' recordings, each once: the first eight bytes of its content hash, as a number. They are sorted, and empty in
-    files of earlier versions, which do not tell.
+    clips' recordings, each once: the first eight bytes of its content hash, as a number. ``validated`` are those of the
+    clips that it was validated on, by which its best epoch and its thresholds were chosen. Both are sorted, and empty
+    in files of earlier versions, which do not tell. ``simulated`` counts for each species the clips that were simulated
+    beside these; it is empty where there were none.
     """
 
     clips: int
@@ -21,12 +23,22 @@ class TrainedOn:
     present: tuple[int, ...]
     absent: tuple[int, ...]
     contents: tuple[int, ...] = ()
+    validated: tuple[int, ...] = ()
+    simulated: tuple[int, ...] = ()
 
     def has_learnt(self, content: str) -> bool:
-        """Whether a recording of this content hash was among them: chance says so of one in 2^64 others."""
-        number = shorten_content(content)
-        place = bisect_left(self.contents, number)
-        return place < len(self.contents) and self.contents[place] == number
+        """Whether it has learnt from a recording of this content hash: chance says so of one in 2^64 others."""
+        return _holds(self.contents, content)
+
+    def was_validated_on(self, content: str) -> bool:
+        """Whether it was validated on a recording of this content hash: chance says so of one in 2^64 others."""
+        return _holds(self.validated, content)
+
+
+def _holds(contents: tuple[int, ...], content: str) -> bool:
+    number = shorten_content(content)
+    place = bisect_left(contents, number)
+    return place < len(contents) and contents[place] == number
 
 
 def shorten_content(content: str) -> int:

@@ -45,7 +45,9 @@ def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
         kind = "learnt with the heads" if model.train == "all" else given
         trunk = f"{kind}, {_describe_digest(extract_trunk(checkpoint))}"
         network = f"{model.heads} of {model.head_size}, recurrent network of {model.rnn_hidden_size}"
-    kernel = {"kernel": f"on {checkpoint.centres:,} instances, averaged with heads"} if checkpoint.centres else {}
+    kernel = {"kernel": f"on {checkpoint.centres:,} moments, averaged with heads"} if checkpoint.centres else {}
+    strangeness = checkpoint.weights.get("heads.kernel.strangeness")
+    doubts = strangeness is not None and bool(strangeness.any())
     return {
         "kind": "checkpoint",
         "trained on": _describe_clips(checkpoint),
@@ -60,6 +62,7 @@ def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
         "layers": _describe_layers(extract_trunk(checkpoint)),
         "heads": f"{network}, pooling {model.pooling_type}",
         **kernel,
+        "bats of other species": "doubted where they are unlike all that it learnt" if doubts else "not told apart",
     }
 
 
@@ -79,7 +82,8 @@ def _describe_species(checkpoint: Checkpoint) -> dict[str, str]:
         taught = "taught" if is_taught else "not taught"
         if clips is not None:
             present, known = clips.present[i], clips.present[i] + clips.absent[i]
-            taught = f"in {present:,} of {known:,} clips" + ("" if is_taught else ", not taught")
+            beside = f", and {clips.simulated[i]:,} simulated" if clips.simulated and clips.simulated[i] else ""
+            taught = f"in {present:,} of {known:,} clips" + (beside if is_taught else ", not taught")
         told[f"  {name}"] = taught
     return told
 

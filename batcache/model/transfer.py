@@ -52,7 +52,7 @@ class Transfer:
     @property
     def centres(self) -> int:
         """How many centres the kernel has that is taken; 0 where there is none."""
-        return len(self.whole.get("kernel.centres", ()))
+        return len(self.whole.get("kernel.moments", ()))
 
     @property
     def new(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ class Trunk(nn.Module):
     much in 500 ms as in 5.
 
     Shape:
-        instances: ``[K, T, M]``, returns: ``[K, feature_dim]``
+        instances: ``[K, T, M]``, returns: ``[K, feature_dim]``, or ``[K, S, feature_dim]`` of ``S`` steps of time
 
     Raises:
         ConfigError: the layers leave nothing of the ``n_mels`` bands, or, when called, of the ``T`` frames.
@@ -48,11 +48,14 @@ class Trunk(nn.Module):
 
     def embed(self, instances: Tensor) -> Tensor:
         """Return what each instance holds; in eval mode without regard to the others. Shapes as the class says."""
+        return self.embed_steps(instances).amax(1)
+
+    def embed_steps(self, instances: Tensor) -> Tensor:
+        """Return what each step of time in each instance holds. Shapes as the class says."""
         _remaining(instances.shape[1], "frames", self.conv_layers)
         maps = self.convolutions(instances.unsqueeze(1))
-        steps = self.projection(maps.permute(0, 2, 3, 1).flatten(2)).relu()
-        embeddings: Tensor = steps.amax(1)
-        return embeddings
+        steps: Tensor = self.projection(maps.permute(0, 2, 3, 1).flatten(2)).relu()
+        return steps
 
 
 class FrozenTrunk(Trunk):
@@ -79,9 +82,9 @@ class FrozenTrunk(Trunk):
         self.register_buffer("bands", None if same else interpolate_bands(features, taught), persistent=False)
         self.train(False)
 
-    def embed(self, instances: Tensor) -> Tensor:
+    def embed_steps(self, instances: Tensor) -> Tensor:
         """Shapes as of ``Trunk``; ``M`` are the cache's bands."""
-        return super().embed(instances if self.bands is None else instances @ self.bands)
+        return super().embed_steps(instances if self.bands is None else instances @ self.bands)
 
     def train(self, mode: bool = True) -> "FrozenTrunk":
         """Stay in eval mode: statistics of a few clips are worse than those of thousands."""

@@ -32,7 +32,7 @@ class Judged:
         is_vague: whether that leaves open which species are there. Shape: ``[R]``
         notes: what is doubtful about each. Length: R
         is_asked: whether it is asked about at all: not of copies. Shape: ``[R]``
-        is_drawn: whether it may be in the random sample: the model has not learnt from it either. Shape: ``[R]``
+        is_drawn: whether it may be in the random sample: the model has not heard it before either. Shape: ``[R]``
         has_spans: whether clips may be parts of recordings.
     """
 

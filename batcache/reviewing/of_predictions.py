@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from batcache.errors import ReviewError
 from batcache.inference.predictions import Predictions, read_predictions
 from batcache.inference.recordings.journal import NAME, read_header
-from batcache.inference.verdicts import GROUP, LEARNT, REJECTED, SAME_AUDIO, UNKNOWN_BAT
+from batcache.inference.verdicts import GROUP, HEARD, REJECTED, SAME_AUDIO, UNKNOWN_BAT
 from batcache.manifest.table import place_of, read_table
 from batcache.reviewing.judged import Judged
 from batcache.storage.listing import is_there
@@ -78,7 +78,7 @@ def read_folder(folder: Path) -> Judged:
         is_vague=is_vague,
         notes=notes,
         is_asked=is_asked,
-        is_drawn=is_asked & np.array([LEARNT not in note for note in notes]),
+        is_drawn=is_asked & np.array([not any(heard in note for heard in HEARD) for note in notes]),
         has_spans=False,
     )
 

@@ -33,7 +33,7 @@ _WAITS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 @contextlib.contextmanager
 def replacing(path: Place) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the place of ``path`` once the block ends without an error.
+    """Open a temporary file, to write to and read, that takes the place of ``path`` once the block ends well.
 
     Raises:
         OSError: the disk refuses or is full. The error names ``path`` where the system names no file; for a bucket it
@@ -55,7 +55,7 @@ def replacing(path: Place) -> Iterator[BinaryIO]:
     _remove_abandoned(path.parent)
     partial = temporary_name(path)
     try:
-        with partial.open("xb") as file:
+        with partial.open("x+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -17,7 +17,8 @@ import io
 import json
 import zipfile
 import zlib
-from typing import Any
+from io import SEEK_END
+from typing import Any, BinaryIO
 
 _HEX = 64  # digits
 _JSON = b'{"digest":"'
@@ -28,6 +29,8 @@ SEAL_BYTES = len(_ZIP) + _HEX
 _END_OF_ZIP, _END_BYTES = b"PK\x05\x06", 22
 _UNSEALED = b"\0\0"
 """The length of the comment, in the last bytes of a zip that has none."""
+_COMMENT = SEAL_BYTES.to_bytes(2, "little") + _ZIP
+"""What stands in its place before the digest."""
 DAMAGED = "damaged, or changed since batcache wrote it: its digest does not match"
 
 
@@ -39,8 +42,20 @@ def digest_of(content: "bytes | memoryview") -> bytes:
 def seal_zip(archive: bytes) -> bytes:
     """The archive with its digest as comment; it must have none yet."""
     assert archive[-_END_BYTES:][:4] == _END_OF_ZIP and archive[-2:] == _UNSEALED
-    before = archive[:-2] + (len(_ZIP) + _HEX).to_bytes(2, "little") + _ZIP
+    before = archive[:-2] + _COMMENT
     return before + digest_of(before)
+
+
+def seal_zip_file(file: BinaryIO) -> None:
+    """Give the archive in a file, open to write and read, its digest as comment; it must have none yet."""
+    file.seek(-_END_BYTES, SEEK_END)
+    end = file.read()
+    assert end[:4] == _END_OF_ZIP and end[-2:] == _UNSEALED
+    file.seek(-2, SEEK_END)
+    file.write(_COMMENT)
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.write(digest.encode())
 
 
 def check_zip(content: bytes, most_times: float) -> bool:

@@ -92,7 +92,10 @@ class Store:
         Raises:
             StoreError: a build of this file was interrupted and not run again.
         """
-        rows = [row for row in self.index.by_path.get(path, ()) if not row.failure]
+        rows = self.index.by_path.get(path, ())
+        if len(rows) == 1 and not rows[0].failure:  # nearly always
+            return rows[0]
+        rows = tuple(row for row in rows if not row.failure)
         if len(rows) > 1:
             raise StoreError(self.path, f"a build was stopped while it replaced {path}", "Run `batcache build` again")
         return rows[0] if rows else None

@@ -1,6 +1,5 @@
 """Bat or no bat: heads of their own, taught by the user's clips and by simulated sounds with and without bats."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,10 +11,10 @@ from batcache.config.settings import Config
 from batcache.features.frame_pulses import count_pulses
 from batcache.model.heads import MILHeads, score_alongside
 from batcache.model.pretrained import PretrainedMILModel
-from batcache.progress import OnProgress, Progress
+from batcache.progress import OnProgress
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag, read_bag
-from batcache.training.clips.simulated import simulate_sounds
+from batcache.training.clips.simulated import list_rates, simulate_sounds
 
 MOST_CLIPS = 128
 """So many of the user's clips with bats are enough, and so many without."""
@@ -43,25 +42,12 @@ def teach_bat_heads(
     """
     device, frames, settings = model.heads.mean.device, config.data.frames_per_instance, config.training
     chosen = list(_choose(store, bags, frames))
-    on_progress(Progress("simulate", 0, settings.simulated_sounds))
-    sounds = simulate_sounds(settings.simulated_sounds, store.features, _list_rates(store))
-    on_progress(Progress("simulate", len(sounds), len(sounds)))
+    sounds = simulate_sounds(settings.simulated_sounds, store.features, list_rates(store), on_progress)
     with torch.no_grad():
         simulated = [model.trunk.embed(sound.cut(frames).to(device).float()).cpu() for sound in sounds]
     known = [*(embeddings[i].float() for i, _ in chosen), *simulated]
     has_bats = [*(has for _, has in chosen), *(sound.has_bats for sound in sounds)]
     fit_bat_heads(model.heads, known, has_bats, settings.seed)
-
-
-def _list_rates(store: Store) -> tuple[int, ...]:
-    """The true rates in a cache, each that a twentieth of its recordings has, or else the most frequent.
-
-    Of the whole cache, so that all folds are taught by the same sounds, which are then simulated once.
-    """
-    rates = [row.true_rate for row in store.index.recordings if not row.failure]
-    counts = Counter(rates)
-    often = sorted(rate for rate, recordings in counts.items() if recordings >= len(rates) / 20)
-    return tuple(often) or (counts.most_common(1)[0][0],)
 
 
 def _choose(store: Store, bags: Sequence[Bag], frames_per_instance: int) -> Iterator[tuple[int, bool]]:

@@ -106,6 +106,7 @@ class TrainReport:
         stopped_early: whether patience ended it, not the number of epochs.
         notes: what the user should know and could not be told when the run began.
         keeps_last: whether the best epoch is the last, whatever its outcome.
+        ranked_species: of how many species the average precision is: those with both labels in split val.
     """
 
     run: Path
@@ -116,6 +117,7 @@ class TrainReport:
     stopped_early: bool
     notes: tuple[str, ...] = ()
     keeps_last: bool = False
+    ranked_species: int = 0
 
 
 def seconds_left(took: float, part: float, epochs: int, val_per_train: float) -> float:

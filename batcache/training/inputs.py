@@ -1,28 +1,31 @@
 """What a run trains on: its clips, and a digest of all that decides its outcome."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from batcache.config.features import digest, settings_to_hash
+from batcache.config.features import digest, digest_with_rows, settings_to_hash
 from batcache.config.settings import AugmentationConfig, Config, ConvLayer, ModelConfig, TrainingConfig
 from batcache.config.unused import drop_unused
 from batcache.errors import count
 from batcache.manifest.manifest import Manifest
+from batcache.manifest.split_names import nearest_split
 from batcache.model.provenance import TrainedOn, shorten_content
 from batcache.model.start import describe_start
 from batcache.storage.listing import is_there
+from batcache.storage.memory import no_garbage
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag, Joined, join
+from batcache.training.clips.known_species import SimulatedClip
 from batcache.training.clips.splits import clip_key, require_split, share_groups
 from batcache.training.clips.subset import draw_subset
 from batcache.training.runs import LAST, list_runs
 
 TRAINING_VERSION = 2
 """Raised whenever code changes what a training makes of the same inputs: finished runs are then not up to date."""
-HEADS_VERSION = 7
+HEADS_VERSION = 10
 """Raised in its stead where the code changes for heads on a trunk."""
 LEFT_OUT = "left out"
 """The split of training clips from which a run does not learn, as it was told to learn from few."""
@@ -58,24 +61,37 @@ _FIRST_KEYS = {
 
 @dataclass(frozen=True)
 class Split:
-    """The bags of a run, and what to tell about how they were chosen."""
+    """The bags of a run, what is simulated to learn from beside them, and what to tell about how they were chosen."""
 
     train: tuple[Bag, ...]
     val: tuple[Bag, ...]
     others: tuple[Bag, ...]
     notes: tuple[str, ...] = field(default=())
+    simulated: tuple[SimulatedClip, ...] = ()
+
+    @property
+    def labels(self) -> list[tuple[int, ...]]:
+        """What is known of each training clip. Shape: ``[B, C]``"""
+        return [bag.clip.labels for bag in self.train]
 
     @property
     def trained_on(self) -> TrainedOn:
-        """How many clips there are to learn from, in all and of each species."""
-        by_species = list(zip(*(bag.clip.labels for bag in self.train), strict=True))
+        """How many clips there are to learn from, in all and of each species, and what is validated on."""
+        by_species = list(zip(*self.labels, strict=True))
         return TrainedOn(
             clips=len(self.train),
             groups=len({bag.clip.group_or_recording for bag in self.train}),
             present=tuple(labels.count(1) for labels in by_species),
             absent=tuple(labels.count(0) for labels in by_species),
-            contents=tuple(sorted({shorten_content(bag.row.content) for bag in self.train})),
+            contents=_shorten_contents(self.train),
+            validated=_shorten_contents(self.val),
+            simulated=tuple(labels.count(1) for labels in zip(*(clip.labels for clip in self.simulated), strict=True)),
         )
+
+
+def _shorten_contents(bags: Iterable[Bag]) -> tuple[int, ...]:
+    """The contents of the recordings of these bags, each once and sorted, as a checkpoint keeps them."""
+    return tuple(sorted({shorten_content(bag.row.content) for bag in bags}))
 
 
 def choose_split(joined: Joined, manifest: Manifest, config: Config) -> Split:
@@ -98,6 +114,7 @@ def choose_split(joined: Joined, manifest: Manifest, config: Config) -> Split:
     unused = Counter(bag.clip.split or "none" for bag in others if bag.clip.split != "test")
     notes += [
         f"not used: {count(clips, 'clip')} of split {name}, which is neither train, val nor test"
+        f"{f': did you mean {near}?' if (near := nearest_split(name)) else ''}"
         for name, clips in unused.items()
     ]
     require_split(train, manifest, "train")
@@ -114,7 +131,7 @@ def choose_split(joined: Joined, manifest: Manifest, config: Config) -> Split:
         lost = [name for i, name in enumerate(manifest.species) if _holds(train, i) and not _holds(few, i)]
         notes.append(whole + (f", among them all with {', '.join(lost)}" if lost else ""))
         train = few
-        others += tuple(replace(bag, clip=replace(bag.clip, split=LEFT_OUT)) for bag in out)
+        others += tuple(bag.with_split(LEFT_OUT) for bag in out)
     return Split(train, val, others, tuple(notes))
 
 
@@ -146,12 +163,20 @@ def find_run(config: Config, store: Store, manifest: Manifest) -> Path | None:
 
 
 def describe_inputs(
-    config: Config, store: Store, split: Split, species: Sequence[str], start: str | None = None
+    config: Config,
+    store: Store,
+    split: Split,
+    species: Sequence[str],
+    start: str | None = None,
+    *,
+    clips: str | None = None,
 ) -> str:
     """Digest of all that decides a training's outcome, to tell whether a run is up to date.
 
-    ``start`` is the digest of what a run began with, where that is known, or may have gone since.
+    ``start`` is the digest of what a run began with, where that is known, or may have gone since; ``clips`` what
+    ``describe_clips`` gives, where the caller has it: a million clips take seconds.
     """
+    clips = clips or describe_clips(config, store, split, species)
     layers = [
         settings_to_hash(ConvLayer, layer, _FIRST_KEYS["conv_layers"]) for layer in config.model.conv_layers or ()
     ]
@@ -164,14 +189,15 @@ def describe_inputs(
         "augmentation": settings_to_hash(AugmentationConfig, config.augmentation, _FIRST_KEYS["augmentation"]),
     }
     begun = [start or describe_start(config.model, species), HEADS_VERSION] if config.model.starts_from_trunk else []
-    return digest([TRAINING_VERSION, settings, describe_clips(config, store, split, species), *begun])
+    return digest([TRAINING_VERSION, settings, clips, *begun])
 
 
+@no_garbage()
 def describe_clips(config: Config, store: Store, split: Split, species: Sequence[str]) -> str:
     """Digest of what is learnt from: features, clips, labels and splits. A run is resumed only where it is the same."""
-    bags = [
-        [*clip_key(bag), bag.row.content, bag.row.true_rate, bag.clip.split or "", list(bag.clip.labels)]
+    bags = sorted(
+        (*clip_key(bag), bag.row.content, bag.row.true_rate, bag.clip.split or "", bag.clip.labels)
         for bag in (*split.train, *split.val)
-    ]
+    )
     cut = [store.attributes["fingerprint"], config.data.frames_per_instance]
-    return digest([cut, list(species), sorted(bags)])
+    return digest_with_rows([cut, list(species)], bags)

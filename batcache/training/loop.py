@@ -3,6 +3,7 @@
 Of several ranks the first makes the run and holds it; all call ``train`` or ``resume``, with the same inputs.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from batcache.training import ranks
 from batcache.training.best import Best
 from batcache.training.clips.bags import Bag, join
 from batcache.training.clips.embeddings import Embeddings
+from batcache.training.clips.known_species import SimulatedClip, plan_clips, recall_clips
+from batcache.training.clips.simulated import list_rates
 from batcache.training.clips.splits import SPLITS, clip_key, describe_splits, read_splits
 from batcache.training.events import TrainReport
 from batcache.training.inputs import Split, choose_split, describe_clips, describe_inputs
@@ -77,16 +80,20 @@ def train(
         heard = find_heard(config.model.init, start.transfer)
         notes = list_heard_notes(config.model.init, heard, (*split.val, *split.others))
         split = replace(split, notes=(*split.notes, *notes))
-    class_weights(config, split.train, manifest.species)  # a wrong setting stops here, before there is a run
+    if config.model.trains_heads_alone:
+        split = replace(split, simulated=_plan_simulated(config, store, split, manifest.species, start))
+    class_weights(config, split.labels, manifest.species)  # a wrong setting stops here, before there is a run
     find_groups(manifest.species, [True] * len(manifest.species), config.model.species_groups)  # so does this one
+    clips = describe_clips(config, store, split, manifest.species)
     about = {
         "cache": portable(store.path, runs / "run"),
         "csvs": [portable(csv, runs / "run") for csv in manifest.csvs],
         "split_of": {portable(csv, runs / "run"): split for csv, split in manifest.split_of.items()},
         "data_dir": portable(manifest.data_dir, runs / "run"),
         "species": list(manifest.species),
-        "inputs": describe_inputs(config, store, split, manifest.species, start.digest),
-        "clips": describe_clips(config, store, split, manifest.species),
+        "inputs": describe_inputs(config, store, split, manifest.species, start.digest, clips=clips),
+        "clips": clips,
+        "simulated": [clip.text for clip in split.simulated],
         "versions": store.attributes["versions"] | {"torch": torch.__version__},
         "device": str(device),
     }
@@ -100,6 +107,14 @@ def train(
     with removed_before_an_epoch(run) if is_first else nullcontext(), held_alone(run) if is_first else nullcontext():
         begun = config, store, manifest.species, split, run, start, device
         return Trainer(*begun, embeddings=embeddings).fit(on_progress)
+
+
+def _plan_simulated(
+    config: Config, store: Store, split: Split, species: Sequence[str], start: Start
+) -> tuple[SimulatedClip, ...]:
+    counts = count_labels((bag.clip for bag in split.train), species)
+    kept = start.transfer.scored if start.transfer else ()
+    return plan_clips(counts, config.training.simulated_clips, store.features, list_rates(store), kept)
 
 
 def choose_taught_split(config: Config, store: Store, manifest: Manifest) -> Split:
@@ -150,6 +165,8 @@ def _resume(
 ) -> TrainReport:
     about, config, last = read_run(run), read_run_config(run), load_checkpoint(run / LAST)
     split, complete = _split_as_begun(run, manifest, store)
+    with misfits(RunError, run / "run.json", "Restore it from a copy, or train again"):
+        split = replace(split, simulated=recall_clips(about["simulated"], manifest.species))
     clips = describe_clips(config, store, split, manifest.species)
     # Runs of earlier versions tell no digest of their clips, but split.csv tells every content.
     same = clips == about["clips"] if "clips" in about else complete and list(manifest.species) == about["species"]
@@ -158,7 +175,7 @@ def _resume(
     ranks.wait()  # all have read the run: it may be written to
     if epochs is not None:
         config = _extend(run, config, last, epochs)
-        inputs = describe_inputs(config, store, split, manifest.species, about.get("trunk"))
+        inputs = describe_inputs(config, store, split, manifest.species, about.get("trunk"), clips=clips)
         if ranks.is_first():
             write_run_config(run, config)
         about |= {"inputs": inputs, "clips": clips, "finished": False}
@@ -178,7 +195,7 @@ def _split_as_begun(run: Path, manifest: Manifest, store: Store) -> tuple[Split,
     found = {clip_key(bag): bag for bag in join(manifest, store).bags}
     splits = read_splits(run / SPLITS)
     bags = [
-        replace(found[key], clip=replace(found[key].clip, split=row.split or None))
+        found[key].with_split(row.split or None)
         for key, row in splits.items()
         if key in found and found[key].row.content == row.content
     ]

@@ -11,6 +11,7 @@ from batcache.manifest.label_counts import SpeciesCounts
 from batcache.model.transfer import Transfer
 from batcache.store.reader import Store
 from batcache.training.inputs import Split
+from batcache.training.kernel import LEAST_KNOWN
 
 
 def list_notes(
@@ -56,6 +57,14 @@ def list_notes(
             f"{sounds:,} simulated sounds, a third of them with bats, teach beside the clips what is no bat at all "
             "(training.simulated_sounds)"
         )
+    if split.simulated:
+        notes.append(_describe_simulated(split, species, kept, config.training.simulated_clips))
+    known = sum(1 in labels for labels in split.labels)
+    if config.model.trains_heads_alone and transfer is None and known < LEAST_KNOWN:
+        notes.append(
+            f"{count(known, 'training clip')} with a species, fewer than {LEAST_KNOWN}, cannot tell how far bats may "
+            "differ: those of other species are not doubted, and may get one of these names"
+        )
     if unused := list_unused(config):
         notes.append(f"without effect on heads alone: {', '.join(unused)}")
     cut = warn_of_cut_calls([row.species for row in species if any(row.present.values())], store.features.fmax)
@@ -71,6 +80,16 @@ def _describe_transfer(init: str | Path, transfer: Transfer) -> str:
     named = [f" ({list_some(names)})" if names else "" for names in (kept, new)]
     are = "is" if len(new) == 1 else "are"
     return f"goes on from {init}: kept {len(kept)} species{named[0]}, {len(new)} {are} new{named[1]}{left}"
+
+
+def _describe_simulated(split: Split, species: Sequence[SpeciesCounts], kept: Collection[str], least: int) -> str:
+    """How many clips are simulated, and which species have few clips and none of these."""
+    helped = [any(clip.labels[i] == 1 for clip in split.simulated) for i in range(len(species))]
+    few = [row.is_taught and row.present["train"] < least and row.species not in kept for row in species]
+    without = [row.species for row, is_few, is_helped in zip(species, few, helped, strict=True) if is_few > is_helped]
+    named = f"; none of {', '.join(without)}: unknown to the simulator by that name, or not heard" if without else ""
+    clips = count(len(split.simulated), "simulated clip")
+    return f"{clips} of {sum(helped)} species with fewer than {least} teach too (training.simulated_clips){named}"
 
 
 def _what_lacks(row: SpeciesCounts) -> str:

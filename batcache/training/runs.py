@@ -2,7 +2,8 @@
 
 config.yaml     the settings in full
 run.json        format, start, cache, CSVs, species, versions; ``finished`` once training ended by itself;
-                ``patience_from``, the epoch from which patience counts where a run that had stopped was told to go on
+                ``patience_from``, the epoch from which patience counts where a run that had stopped was told to go on;
+                ``simulated``, the clips that were simulated beside those of split.csv
 split.csv       the clips as used: content hash, group, split
 earlier.csv     contents and groups that earlier models have heard, where the run starts from a file of the user's
 checkpoints/    best_model.pt, epoch_010.pt, ..., last.pt
@@ -47,7 +48,7 @@ SOURCES: Mapping[str, type] = {"csvs": list, "split_of": dict, "data_dir": str}
 """What names the clips of a run or of an outcome, as ``require_kinds`` takes it."""
 _RECORD: Mapping[str, type] = {
     **{"started": str, "inputs": str, "cache": str, "species": list},
-    **{"finished": bool, "patience_from": int, "sha256": dict},
+    **{"finished": bool, "patience_from": int, "sha256": dict, "simulated": list},
 }
 TRAINING = "training.json"
 _BEING_MADE_S = 3600
@@ -128,7 +129,7 @@ def read_run(run: Path) -> dict[str, Any]:
     if not is_there(run):
         raise RunError(run, "no such run", suggest_path(run, "Pass a folder that `batcache train` made"))
     try:
-        about = {"patience_from": 0, "sha256": {}, **open_json(read_regular(place))}
+        about = {"patience_from": 0, "sha256": {}, "simulated": [], **open_json(read_regular(place))}
         version = about["format_version"]
         if version == FORMAT_VERSION:
             require_kinds(about, {**_RECORD, **SOURCES})
@@ -288,6 +289,9 @@ def newest_run(runs: Path) -> Path:
     there = list_runs(runs)
     with_model = [run for run in there if is_there(run / BEST)]
     if not with_model:
+        if is_there(runs / BEST):
+            remedy = f"Pass --run-dir {runs.absolute().parent} for its newest, or --checkpoint {runs / BEST}"
+            raise RunError(runs, "a run, expected the folder that runs lie in", remedy)
         unreadable = [run.name for run in list_unreadable(runs)]
         without = f", but without a readable run.json: {list_some(unreadable)}" if unreadable else ""
         raise RunError(runs, f"no run with a best model here{without}", "Run `batcache train` first, or pass --run-dir")

@@ -32,18 +32,18 @@ from batcache.model.start import Start
 from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
 from batcache.training import ranks
-from batcache.training.bat_heads import teach_bat_heads
 from batcache.training.batch_norm import share_statistics
+from batcache.training.beside import are_few, teach_beside
 from batcache.training.best import Best
 from batcache.training.clips.augment import augment
-from batcache.training.clips.bags import instances_of, read_bag
+from batcache.training.clips.bags import instances_of
 from batcache.training.clips.embeddings import Embeddings
-from batcache.training.clips.loader import BagsInMemory, BatchReader, plan_epoch
+from batcache.training.clips.known_species import embed_clips
+from batcache.training.clips.loader import BagsInMemory, BatchReader, open_frames, plan_epoch
 from batcache.training.clips.shares import Share, SharedBatches
 from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport, seconds_left
 from batcache.training.held_out import hold_out, score_held_out
 from batcache.training.inputs import Split
-from batcache.training.kernel import teach_kernel
 from batcache.training.loss import class_weights, masked_loss
 from batcache.training.notes import list_notes
 from batcache.training.optimiser import Optimiser
@@ -96,18 +96,19 @@ class Trainer:
             share_statistics(model)
         self.standardises = last is None and not (transfer and transfer.takes_heads)
         self.kept = transfer.scored if transfer else (last.taught or ()) if last else ()
-        self.batch_size = settings.clips_a_batch(len(split.train))
-        self.optimiser = Optimiser(self.network, settings, device, ceil(len(split.train) / self.batch_size))
-        self.weights = class_weights(config, split.train, species).to(device)
         self.frames_per_instance = config.data.frames_per_instance
         bags = (*split.train, *split.val, *split.others)
         self.counts = count_labels((bag.clip for bag in bags), self.species)
+        self.labels = [*split.labels, *(clip.labels for clip in split.simulated)]  # of all that is learnt from
+        self.batch_size = settings.clips_a_batch(len(self.labels))
+        self.optimiser = Optimiser(self.network, settings, device, ceil(len(self.labels) / self.batch_size))
+        self.weights = class_weights(config, self.labels, species).to(device)
         self.untaught = torch.tensor([not row.is_taught for row in self.counts])
         self.taught = tuple(row.species for row in self.counts if row.is_taught or row.species in self.kept)
         self.held_out: HeldOut | None = None  # what the last epoch says of the validation clips
         val_labels = torch.tensor([bag.clip.labels for bag in split.val], dtype=torch.int8)
         self.val_labels = self._taught(val_labels.view(len(split.val), len(self.species)))
-        self.ranked = macro_average_precision(np.zeros(self.val_labels.shape), self.val_labels.numpy()) is not None
+        self.ranked = int(((self.val_labels == 1).any(0) & (self.val_labels == 0).any(0)).sum())  # species
         self.metric: Literal["val_macro_ap", "val_loss", "train_loss"] = (
             "val_macro_ap" if self.ranked else "val_loss" if split.val else "train_loss"
         )
@@ -148,51 +149,47 @@ class Trainer:
         notes = tuple(note for note in tracker.notes if note not in started.notes)
         score, stopped_early = self.best.ap if self.ranked else self.best.loss, self.epoch < settings.epochs
         epochs = self.epoch, self.best.epoch
-        return TrainReport(self.run, *epochs, self.metric, score, stopped_early, notes, keeps_last=self.heads_alone)
+        return TrainReport(self.run, *epochs, self.metric, score, stopped_early, notes, self.heads_alone, self.ranked)
 
     def _open_source(self, on_progress: OnProgress) -> BatchReader | BagsInMemory:
         """Training bags, ready to be drawn from; the validation bags too are ready then.
 
-        In memory lie embeddings of a frozen trunk, or, where asked for and there is room, all frames on a GPU; else
-        batches are read from the store.
+        In memory lie embeddings of a frozen trunk; else batches are read from the store.
         """
-        bags, frames, settings = self.split.train, self.frames_per_instance, self.config.training
-        on_gpu = self.device.type == "cuda"
+        bags, frames, config = self.split.train, self.frames_per_instance, self.config
         # Heads draw dropout for padded instances too: what is padded would decide what is drawn for the others.
-        bag_size = 1 if self.config.model.starts_from_trunk else self.config.data.bag_size
-        counts = [bag.instances(frames) for bag in bags]
-        limits = settings.max_instances, bag_size
+        bag_size = 1 if config.model.starts_from_trunk else config.data.bag_size
         if isinstance(self.model, PretrainedMILModel) and self.standardises:
-            self.embeddings.adapt(self.model.trunk, self.store, bags, frames, self.config.model.adapt, self.device)
+            self.embeddings.adapt(self.model.trunk, self.store, bags, frames, config.model.adapt, self.device)
         if self.heads_alone:
-            return BagsInMemory(bags, counts, self._embed(on_progress), *limits, self.device)
+            learnt, most = self._embed(on_progress), config.training.max_instances
+            labels, counts = torch.tensor(self.labels, dtype=torch.int8), [len(one) for one in learnt]
+            return BagsInMemory(labels, counts, learnt, most, bag_size, self.device)
         if isinstance(self.model, PretrainedMILModel) and self.standardises:
             embedded = self.embeddings.embed(self.model.trunk, self.store, bags, frames, self.device, on_progress)
             self.model.heads.standardise_by(torch.cat(embedded.embeddings))
         self.val_instances = [instances_of(self.store, bag, frames) for bag in self.split.val]
-        if settings.keep_on_gpu == "auto" and on_gpu:
-            free, _ = torch.cuda.mem_get_info(self.device)
-            if 2 * BagsInMemory.bytes_needed(self.store, bags, frames) < free:
-                read = (read_bag(self.store, bag, frames) for bag in bags)
-                return BagsInMemory(bags, counts, read, *limits, self.device)
-        return BatchReader(self.store, bags, frames, *limits, pin=on_gpu)
+        return open_frames(self.store, bags, config, self.device, bag_size)
 
     def _embed(self, on_progress: OnProgress) -> tuple[Tensor, ...]:
-        """Embed all bags and return those to train on; new heads are told what they are like, and of bats."""
+        """Embed all bags and return what heads hear of those to train on; new heads are told what they are like.
+
+        Shape: ``[N, 1, feature_dim]`` each, the simulated ones last
+        """
         assert isinstance(self.model, PretrainedMILModel)
         train, val, frames, trunk = self.split.train, self.split.val, self.frames_per_instance, self.model.trunk
-        embedded = self.embeddings.embed(trunk, self.store, (*train, *val), frames, self.device, on_progress)
-        self.val_instances = embedded.instances()[len(train) :]
-        contents = embedded.embeddings[: len(train)]
+        few, about = are_few(train, self.config), (frames, self.device, on_progress)
+        learnt = self.embeddings.embed(trunk, self.store, train, *about, by_steps=few)
+        simulated = embed_clips(self.split.simulated, trunk, self.store.features, *about, by_steps=few)
+        hears_steps = few or self.model.heads.kernel is not None
+        self.val_instances = self.embeddings.embed(trunk, self.store, val, *about, by_steps=hears_steps).instances()
         if self.standardises:
-            self.model.heads.standardise_by(torch.cat(contents))
+            self.model.heads.standardise_by(torch.cat(learnt.embeddings))
         if not self.epoch:
-            kept, labels = self.start.kept, torch.tensor([bag.clip.labels for bag in train], dtype=torch.int8)
-            taught = contents, self._taught(labels), self.weights.cpu(), [name in kept for name in self.species]
-            teach_kernel(self.model.heads, *taught, self.config.training.max_instances)
-            if self.model.heads.bats:
-                teach_bat_heads(self.model, self.store, train, contents, self.config, on_progress)
-        return contents
+            labels = self._taught(torch.tensor(self.labels, dtype=torch.int8))
+            known = labels, self.weights.cpu(), [name in self.start.kept for name in self.species]
+            teach_beside(self.model, self.store, learnt, simulated, *known, self.config, on_progress)
+        return tuple(steps.amax(1, keepdim=True) for steps in (*learnt.steps, *simulated))
 
     def _run_epoch(self, source: SharedBatches, on_progress: OnProgress) -> Epoch:
         settings, began = self.config.training, time.perf_counter()
@@ -212,7 +209,7 @@ class Trainer:
             return None
         self.told_time = True
         settings = self.config.training
-        epochs, val_per_train = settings.epochs - self.epoch, len(self.split.val) / len(self.split.train)
+        epochs, val_per_train = settings.epochs - self.epoch, len(self.split.val) / len(self.labels)
         may_stop = not self.heads_alone and self.best.may_be_spent(settings.patience, settings.epochs)
         return TimeLeft(seconds_left(took, done / batches, epochs, val_per_train), epochs, may_stop)
 
@@ -246,6 +243,7 @@ class Trainer:
             place = share.first, int(share.mask.sum())
             # Real instances alone: else padding would take its part of what is drawn, and decide the others'.
             real = augment(select_real(features, share.own.mask), self.config.augmentation, generator, *place)
+            del features  # large, and no longer needed while the network learns
             with self.optimiser.autocast():
                 outputs = self.network.each(ranks.join_rows(self.network.embed(real), *place), share.mask)
         losses = [masked_loss(output.bag_logits, labels, self.weights) for output in outputs]
@@ -270,7 +268,7 @@ class Trainer:
         if improved is None:
             self.best.take(self.epoch, ap, shown)
         self.optimiser.end_epoch(self.best.epoch)
-        speed, took = len(self.split.train) / seconds, time.perf_counter() - began
+        speed, took = len(self.labels) / seconds, time.perf_counter() - began
         return Epoch(self.epoch, train_loss, loss, ap, *learnt, speed, self.waited_s, took, improved)
 
     def _keep(self, outcome: Epoch) -> None:

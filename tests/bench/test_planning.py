@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from batcache.bench import planning
-from batcache.bench.planning import make_up, measure_planning, planning_rows
+from batcache.bench.planning import begin_training, make_up, measure_planning, planning_rows
 from batcache.config.settings import DataConfig
 from batcache.manifest.manifest import read_manifest
 from batcache.store.build.build import build
@@ -18,7 +18,8 @@ def test_a_planning_keeps_every_recording_computes_none_and_leaves_nothing_behin
     result = measure_planning(2000, tmp_path)
     assert (result.recordings, result.kept, result.computed) == (2000, 2000, 0)
     assert result.shards == 32, "of 64 recordings, ten instances each; the last of 16"
-    assert result.open_seconds > 0 and result.seconds > 0
+    assert min(result.open_seconds, result.seconds) > 0
+    assert result.train_seconds is None, "nothing to validate on"
     assert 2000 * 200 < result.bytes_on_disk < 2000 * 2000
     assert list(tmp_path.iterdir()) == []
 
@@ -39,6 +40,29 @@ def test_a_made_up_store_is_one_that_a_build_has_nothing_to_add_to(tmp_path):
     assert (report.recordings, report.instances, report.audio_s) == (130, 1300, 650.0)
     first = {row.path: row.first_instance for row in Store(cache).index.recordings}
     assert [first[f"site-00000/20240601_{n:06}T.wav"] for n in (0, 63, 64, 129)] == [0, 630, 640, 1290]
+
+
+def test_of_enough_nights_a_training_is_begun_too(tmp_path):
+    rows = list(planning_rows(4500, tmp_path))
+    begun = [row for row in rows if row.section == "a training's start, 4,500 recordings"]
+    assert [row.what for row in begun][:1] == ["time"] and all(row.ours > 0 and row.mark is None for row in begun)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_frames_of_a_made_up_store_are_verified_zeros(tmp_path):
+    _, cache = make_up(70, tmp_path, DataConfig(instance_s=0.01), seconds=0.095)
+    store = Store(cache)
+    for row in store.index.recordings:
+        assert (
+            row.duration_s == 0.095 and store.read_frames(row).shape == (95, 128) and not store.read_frames(row).any()
+        )
+
+
+def test_a_training_of_a_made_up_store_begins_and_leaves_nothing(tmp_path):
+    csv, cache = make_up(6500, tmp_path)
+    build(read_manifest([csv]), cache, DataConfig())
+    assert begin_training(csv, cache, tmp_path / "runs") == 4500, "nights 0 to 3 and 6, which is half a one"
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_disk_without_sparse_files_is_not_filled_and_a_row_says_so(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from msgspec import structs
 
 from batcache.bench import memory, suite, timing, training
 from batcache.bench.machine import PACKAGES, describe_machine, describe_versions
@@ -144,7 +145,7 @@ def test_training_says_its_speed_and_its_waiting(sample, built, config, tmp_path
 
 
 def test_training_is_measured_on_clips_that_all_bear_one_label_too(sample, built, config, tmp_path) -> None:
-    clips = tuple(dataclasses.replace(clip, labels=(1,)) for clip in sample.manifest.clips)
+    clips = tuple(structs.replace(clip, labels=(1,)) for clip in sample.manifest.clips)
     alike = dataclasses.replace(sample, manifest=dataclasses.replace(sample.manifest, clips=clips))
     assert train_briefly(alike, Store(built), config, SMALL, torch.device("cpu"), tmp_path, 1).bags_per_s > 0
 

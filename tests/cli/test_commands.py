@@ -128,6 +128,16 @@ def test_species_that_call_above_the_features_are_a_note_of_the_build(fresh: Pat
     assert built.returncode == 0 and "horseshoe" not in built.stderr, built.stderr
 
 
+def test_a_misspelt_split_is_a_note_of_the_build(fresh: Path) -> None:
+    rows = (fresh / "train.csv").read_text()
+    (fresh / "typo.csv").write_text(rows.replace(",train,", ",trian,"))
+    built = batcache("build", "--csv", "typo.csv", cwd=fresh)
+    assert built.returncode == 0
+    said = "note: typo.csv line 2: split 'trian', of 8 clips, is neither train, val nor test: did you mean train?"
+    assert said in built.stderr.splitlines(), built.stderr
+    assert "did you mean" not in batcache("build", "--csv", "train.csv", cwd=fresh).stderr
+
+
 def test_settings_that_contradict_the_store_are_an_error(fresh: Path) -> None:
     assert batcache("build", "--csv", "train.csv", cwd=fresh).returncode == 0
     (fresh / "other.yaml").write_text("data: {n_mels: 64}")
@@ -193,6 +203,16 @@ def test_splits_are_drawn_beside_a_csv_without_them(fresh: Path) -> None:
     assert refused.returncode == 2 and "--force" in refused.stderr
     refused = batcache("split", "drawn.csv", "-o", "again.csv", cwd=fresh)
     assert refused.returncode == 1 and "every row has a split already" in refused.stderr
+
+
+def test_rows_without_a_group_are_told_by_split_with_what_follows(fresh: Path) -> None:
+    rows = [f"wav/{i:02d}.wav,{'night ' + str(i // 3) if i < 9 else ''},{i % 2}" for i in range(12)]
+    (fresh / "data.csv").write_text("\n".join(["filename,group,Forty-five", *rows]))
+    drawn = batcache("split", "data.csv", "-o", "drawn.csv", cwd=fresh)
+    said = "note: 3 of 12 rows have no group, the first at data.csv line 11: each recording was drawn by itself, "
+    assert drawn.returncode == 0 and drawn.stderr.startswith(said), drawn.stderr
+    (fresh / "data.csv").write_text("\n".join(["filename,group,Forty-five", *rows[:9]]))
+    assert not batcache("split", "data.csv", "-o", "drawn.csv", "--force", cwd=fresh).stderr
 
 
 def test_files_of_the_same_names_in_another_folder_are_refused(done: Path, project: Path) -> None:

@@ -1,6 +1,8 @@
 """A report in a real browser."""
 
+import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,15 @@ def test_it_fits_a_phone_and_goes_dark(page: Any) -> None:
         shades.append(page.execute_script("return getComputedStyle(document.body).backgroundColor"))
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert shades == ["rgb(255, 255, 255)", "rgb(20, 24, 29)"]
+
+
+def test_it_prints_dark_on_white_and_without_what_paper_cannot_do(page: Any) -> None:
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": dark})
+    body = page.execute_script("const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]")
+    shown = {of: element(page, of).is_displayed() for of in ("nav", "audio", "#zoom", "#scores", "#pr", ".picture")}
+    printed = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    assert body == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]
+    assert [of for of, is_shown in shown.items() if is_shown] == ["#scores", "#pr", ".picture"]
+    assert printed.startswith(b"%PDF") and len(re.findall(rb"/Type\s*/Page\b", printed)) > 1

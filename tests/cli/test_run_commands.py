@@ -14,10 +14,11 @@ import pytest
 from batcache import evaluate
 from batcache.cli.options import Device
 from batcache.cli.resumable import Stopped, resumable
+from batcache.evaluation.cross_validate import cross_validate
 from batcache.model.checkpoint import load_checkpoint
 from batcache.progress import Progress
 from batcache.training.loop import train
-from batcache.training.runs import LAST
+from batcache.training.runs import BEST, LAST
 from tests.cli.conftest import CONFIG, run_of
 from tests.command import batcache
 from tests.documents import read_document, write_document
@@ -127,6 +128,26 @@ def test_a_training_stopped_in_its_first_epoch_says_that_nothing_is_kept(small: 
     with pytest.raises(Stopped, match=said), resumable(Device.cpu) as listener:
         train(config, small.store, small.manifest, CPU, on_progress=interrupt)
     assert not [*tmp_path.glob("*-attention")]
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["before the model of all clips", "while a fold is trained"])
+def test_stopped_folds_say_that_they_begin_anew_and_which_model_is_kept(
+    small: SmallWorld, tmp_path: Path, finished: bool
+) -> None:
+    config = tweak(small.config, training={"run_dir": tmp_path})
+
+    def interrupt(progress: Progress) -> None:
+        listener(progress)
+        if progress.stage == ("fold 1" if finished else "epoch 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(Stopped) as stopped, resumable(Device.cpu, in_folds=True) as listener:
+        cross_validate(config, small.store, small.manifest, CPU, 2, on_progress=interrupt)
+    said = str(stopped.value)
+    (run,) = tmp_path.glob("*-attention")
+    assert stopped.value.code == 130 and "begins anew" in said and "goes on" not in said
+    assert (f"the model of all clips is kept in {run}, no fold is" in said) == finished
+    assert (run / BEST).is_file()
 
 
 def test_a_store_that_was_moved_says_so_and_is_cured_by_a_build_that_computes_nothing(done: Path) -> None:

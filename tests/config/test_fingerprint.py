@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batcache.config import features as features_module
-from batcache.config.features import FRONT_END_VERSION, FeatureConfig
+from batcache.config.features import FRONT_END_VERSION, FeatureConfig, digest, digest_with_rows
 from batcache.config.settings import DataConfig
 
 OTHER_FEATURES = {
@@ -23,6 +25,22 @@ OTHER_FEATURES = {
     "pcen_power": 0.25,
     "pcen_time_constant_s": 0.2,
 }
+
+
+@pytest.mark.parametrize("rows", [0, 1, 1023, 1024, 1025, 4000])
+def test_a_digest_taken_row_by_row_is_that_of_the_whole(rows: int) -> None:
+    made = [('ü,]"', i, None, [0.5 * i]) for i in range(rows)]
+    assert digest_with_rows([{"b": 1, "a": 2}], iter(made), [3]) == digest([{"b": 1, "a": 2}, made, 3])
+    assert digest_with_rows([], made) == digest([made])
+
+
+TEXTS = st.text(st.characters(exclude_categories=())) | st.text(st.sampled_from('a"\\/\x00\x1f\x7f\u00e9\ud800\u2028'))
+ROWS = st.lists(st.tuples(TEXTS, st.integers(), st.lists(st.integers(-1, 1)).map(tuple)))
+
+
+@given(ROWS)
+def test_rows_of_any_text_and_number_are_hashed_as_json_writes_them(rows):
+    assert digest_with_rows(["first"], iter(rows), ["last"]) == digest(["first", rows, "last"])
 
 
 def test_the_fingerprint_of_the_defaults_stands() -> None:

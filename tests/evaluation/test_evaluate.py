@@ -152,6 +152,14 @@ def test_progress_counts_every_clip(run: Path, small: SmallWorld) -> None:
     assert told == [Progress("eval", i, 6) for i in range(1, 7)]
 
 
+def test_the_evidence_of_an_evaluation_lies_on_the_disk_and_nothing_of_it_is_left(run: Path, small: SmallWorld) -> None:
+    before = {path.name for path in (run / "logs").iterdir()}
+    report = judge(chosen(run, small))
+    assert isinstance(report.predictions.evidence, np.memmap), "a million recordings have 800 MB of it"
+    made = {path.name for path in (run / "logs").iterdir()} - before
+    assert made <= {"test_predictions.npz", "test_predictions.csv", "metrics.lock"}
+
+
 def test_written_predictions_are_read_as_they_were(tmp_path: Path) -> None:
     predictions = Predictions(
         filenames=np.array(["a.wav", "ü/b.wav"]),

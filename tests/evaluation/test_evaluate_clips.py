@@ -1,16 +1,20 @@
 """Labels and splits come from the CSV, and no clip is judged that the run was trained on."""
 
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from batcache.errors import ManifestError, RunError, StoreError
 from batcache.evaluation import evaluate as evaluate_module
 from batcache.evaluation.evaluate import choose_clips
 from batcache.evaluation.judged import read_judged
+from batcache.evaluation.outcomes import FOLDS, file_outcome
 from batcache.inference.predictions import read_predictions
 from batcache.manifest.manifest import read_manifest
 from batcache.model.checkpoint import load_checkpoint, save_checkpoint
@@ -119,7 +123,7 @@ def test_a_store_cut_otherwise_gives_the_same_scores(
 
 def test_the_runs_own_splits_hold_where_the_run_drew_them(run: Path, small: SmallWorld) -> None:
     """The CSV says nothing of validation any more; the run's split.csv still does."""
-    nothing = replace(small.manifest, clips=tuple(replace(clip, split=None) for clip in small.manifest.clips))
+    nothing = replace(small.manifest, clips=tuple(structs.replace(clip, split=None) for clip in small.manifest.clips))
     judging = choose_clips(run / BEST, small.store, nothing, "val", as_trained=True)
     assert [bag.clip.group for bag in judging.bags] == ["night 4"] * 3 + ["night 5"] * 3
 
@@ -129,6 +133,14 @@ def test_a_csv_without_splits_is_judged_whole_and_this_is_said(run: Path, small:
     judging = chosen(run, small, manifest)
     assert len(judging.bags) == 2
     assert judge(judging).notes == ("the CSV names no split: every clip is judged",)
+
+
+def test_a_run_without_logs_is_judged(run: Path, small: SmallWorld) -> None:
+    """As one that was copied without them."""
+    before = judge(chosen(run, small))
+    shutil.rmtree(run / "logs")
+    after = judge(chosen(run, small))
+    assert after.metrics == before.metrics and read_predictions(after.predictions_file).filenames.size
 
 
 def test_rejected_recordings_are_named(run: Path, small: SmallWorld) -> None:
@@ -143,6 +155,18 @@ def test_an_empty_split_names_those_there_are(run: Path, small: SmallWorld) -> N
         chosen(run, small, split="tset")
     with pytest.raises(ManifestError, match=rf"no clip of split summer {there}\. Write summer in"):
         chosen(run, small, split="summer")
+
+
+def test_folds_are_no_split_and_what_judges_them_is_named(run: Path, small: SmallWorld) -> None:
+    report = re.escape(f"`batcache report {run} --split folds` writes what they came to")
+    said = f"folds are no split: `batcache train --folds 5` judges .*Train so; then {report}"
+    with pytest.raises(RunError, match=said):
+        chosen(run, small, split="folds")
+    file_outcome(run, FOLDS, {"csvs": [], "split_of": {}, "data_dir": ""})
+    with pytest.raises(RunError, match=rf"while it trains\. {report}\.$"):
+        chosen(run, small, split="folds")
+    named = small.read([row.replace(",test,", ",folds,") for row in small.rows()])
+    assert len(chosen(run, small, named, split="folds").bags) == 6, "a split of that name is one"
 
 
 def test_the_training_split_is_refused(run: Path, small: SmallWorld) -> None:

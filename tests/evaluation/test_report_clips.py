@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from msgspec import structs
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -82,7 +83,7 @@ def test_a_window_ends_where_the_clip_does(world: tuple[Store, Bag, Path]) -> No
     short = bag_of(world, "short.wav")
     window = draw_window(store, short, 0.0, 0.5)
     assert (window.start_s, window.seconds) == (0.0, 0.05)
-    part = replace(bag_of(world, "bat.wav"), start=1200, stop=1300)
+    part = structs.replace(bag_of(world, "bat.wav"), start=1200, stop=1300)
     window = draw_window(store, part, 1.2, 1.7)
     assert (window.start_s, window.seconds) == (pytest.approx(1.2), pytest.approx(0.1))
 

@@ -151,6 +151,32 @@ def test_clips_are_shown_under_what_they_are_and_no_clip_twice(some: Predictions
     assert doubts == sorted(doubts)
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_what_is_shown_is_what_walking_through_all_cells_in_order_would_show(seed: int) -> None:
+    """Scores of one digit tie; few clips, or few of a kind, leave species without a clip that is not shown yet."""
+    rng = np.random.default_rng(seed)
+    clips, each = int(rng.integers(1, 40)), int(rng.integers(1, 7))
+    some = predicted(list(rng.random((clips, 1, 3)).round(1)), rng.integers(-1, 2, (clips, 3)).tolist())
+    expected: list[tuple[str, int, int]] = []
+    cells = [(r, c) for r in range(clips) for c in range(3)]
+    p, y = some.scores.astype(float), some.labels
+    known = (y >= 0).any()
+    for kind, belongs, rank in (
+        ("likely", lambda r, c: not known, lambda r, c: -p[r, c]),
+        ("right", lambda r, c: y[r, c] == 1 and p[r, c] >= 0.5, lambda r, c: -p[r, c]),
+        ("wrong", lambda r, c: y[r, c] == (p[r, c] < 0.5), lambda r, c: -abs(p[r, c] - y[r, c])),
+        ("doubtful", lambda r, c: y[r, c] >= 0, lambda r, c: abs(p[r, c] - 0.5)),
+    ):
+        ranked = sorted((cell for cell in cells if belongs(*cell)), key=lambda cell: rank(*cell))
+        for again in (False, True)[kind == "doubtful" :]:
+            for r, c in ranked:
+                of_kind = [one for one in expected if one[0] == kind]
+                is_new = r not in {one[1] for one in expected} and (again or c not in {one[2] for one in of_kind})
+                if is_new and len(of_kind) < each:
+                    expected.append((kind, r, c))
+    assert [(one.kind, one.clip, one.species) for one in choose_shown(some, 0.5, each)] == expected
+
+
 def test_the_surest_and_the_worst_are_shown() -> None:
     evidence = [np.array([[score]]) for score in (0.9, 0.99, 0.6, 0.01, 0.3, 0.52)]
     shown = choose_shown(predicted(evidence, [[1], [1], [1], [1], [1], [0]]), 0.5, each=1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from batcache.errors import RunError
 from batcache.evaluation.judged import read_judged
@@ -81,7 +82,8 @@ def rewrite(
     for row in outcome["per_species"]:
         row["species"] = rename.get(row["species"], row["species"])
     renamed = [
-        replace(bag, clip=replace(bag.clip, filename=rename.get(bag.clip.filename, bag.clip.filename))) for bag in bags
+        structs.replace(bag, clip=structs.replace(bag.clip, filename=rename.get(bag.clip.filename, bag.clip.filename)))
+        for bag in bags
     ]
     return write_report(run, "test", outcome, predictions, small.store, renamed, folder)
 

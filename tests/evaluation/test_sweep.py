@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from msgspec import structs
 
 from batcache.cli.sweep_tables import of_sweep
 from batcache.cli.terminal import Note, Table
@@ -65,8 +66,8 @@ class _Anew(Embeddings):
     def adapt(self, *of: Any) -> None:
         adapt_trunk(*of)
 
-    def embed(self, *of: Any) -> Embedded:
-        return embed_bags(*of)
+    def embed(self, *of: Any, **how: Any) -> Embedded:
+        return embed_bags(*of, **how)
 
 
 def read(outcome: Outcome) -> dict[str, Any]:
@@ -195,7 +196,7 @@ def test_other_groups_and_other_known_calls_are_another_sweep(
     """Groups decide the intervals, calls how often the evidence lies on one; here the folds stay the same."""
     folds = draw_folds(small.manifest, small.store, 3, 0)
     first, *others = folds.bags
-    without = replace(first, clip=replace(first.clip, group=None))
+    without = structs.replace(first, clip=structs.replace(first.clip, group=None))
     calls = {first.clip.filename: (Call("Low", 0.1, 0.2),)}
     other = replace(folds, bags=(without, *others)) if change == "groups" else replace(folds, calls=calls)
     monkeypatch.setattr("batcache.evaluation.sweeps.sweep.draw_folds", lambda *_: other)

@@ -53,8 +53,9 @@ def draw_model(
 def draw_kernel(feature_dim: int) -> KernelHead:
     """A kernel from chance, with another share for each species."""
     kernel = KernelHead(20, feature_dim, len(SPECIES))
-    kernel.centres.copy_(scale(torch.rand(20, feature_dim)))
+    kernel.moments.copy_(scale(torch.rand(20, feature_dim)))
     kernel.widths.uniform_(0.2, 0.6)
+    kernel.strangeness.uniform_(0.8, 0.9)  # some sounds are a little beyond 1
     kernel.weights.normal_()
     kernel.bias.normal_()
     kernel.share.copy_(torch.tensor([0.5, 0.25, 0.0]))

@@ -10,7 +10,7 @@ from batcache.errors import ConfigError
 from batcache.inference.calibration.calibrate import calibrate
 from batcache.inference.calibration.measures import calibration_error, reliability
 from batcache.inference.calibration.of_groups import calibrate_group_scores
-from batcache.inference.calibration.thresholds import PROMISED
+from batcache.inference.calibration.thresholds import EVEN, PROMISED
 from batcache.inference.groups import SpeciesGroup, back_off, find_groups, group_labels, group_scores
 from batcache.model.provenance import HeldOut
 
@@ -122,6 +122,25 @@ def test_what_is_promised_of_a_group_holds_where_it_is_named() -> None:
         everywhere += bool(lax.any() and truth[lax].mean() < 0.9)
     assert promised > 20 and broken <= 0.15 * promised  # 5 % are allowed to be; so few draws may bring some more
     assert everywhere > 50, "a threshold of all clips breaks it"
+
+
+def test_a_group_that_is_likelier_absent_is_not_named() -> None:
+    """Members tell nearly all that there is to tell: what they leave, the best F1 would name, mostly wrongly."""
+    pair, rng, seen = (SpeciesGroup("pair", (0, 1)),), np.random.default_rng(0), 0
+    for _ in range(20):
+        labels = np.zeros((80, 2), np.int8)
+        labels[:10, 0] = labels[10:18, 1] = 1
+        logits = rng.normal(-4, 2, labels.shape) + np.where(labels == 1, 9.0, 0.0)
+        logits[[0, 1, 10], [0, 0, 1]] = -5.0  # three clips that no score tells
+        species = calibrate(["a", "b"], logits, labels, np.arange(80), "folds")
+        held_out = HeldOut("folds", logits.astype(np.float32), labels, np.arange(80))
+        of = calibrate_group_scores(pair, held_out, species)
+        (at,), (platt,) = of.thresholds, of.platts
+        if at.basis == EVEN and platt is not None:
+            seen += 1
+            likely = platt.probabilities(np.log([at.value / (1 - at.value)]))[0]
+            assert likely == pytest.approx(0.5, abs=1e-4) and 0 < at.value < 1
+    assert seen >= 10
 
 
 def often_sure(nights: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

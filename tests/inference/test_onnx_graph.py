@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import ConvLayer, PoolingType
@@ -19,13 +21,13 @@ from batcache.inference.onnx.export import make_onnx
 from batcache.inference.onnx.model import Functions
 from batcache.inference.predict import predict
 from batcache.inference.predictions import Predictions
-from batcache.inference.torch_model import open_checkpoint
+from batcache.inference.torch_model import CheckpointFile, open_checkpoint
 from batcache.manifest.find_recordings import find_recordings
 from batcache.model.checkpoint import save_checkpoint
 from batcache.model.heads import BAT_HEADS
 from tests.conftest import noise, tone
 from tests.features.whole import WriteWav
-from tests.inference.exported import draw_model, judge_by_graph, open_graph, say_by_torch
+from tests.inference.exported import CPU, draw_model, judge_by_graph, open_graph, say_by_torch
 
 RATE = 384_000
 FROM_CHANCE = {"init": "none", "conv_layers": [ConvLayer(8, (5, 3), (2, 1), (2, 1)), ConvLayer(12)], "rnn_layers": 2}
@@ -110,31 +112,48 @@ def test_a_bag_of_any_length_is_scored_as_by_torch_with_every_pooling(
     model = draw_model(tmp_path / "model.pt", pooling_type=pooling)
     features = np.random.default_rng(instances).gamma(0.3, 1, (instances, 500, 128)).astype(np.float16)
     functions = Functions(make_onnx(model, RATE))
-    embeddings = functions.run("embed", features.astype(np.float32))[0][None]
-    logits, evidence, bat = functions.run("score", embeddings)
+    held = [part[None] for part in functions.run("embed", features.astype(np.float32))]
+    logits, evidence, bat = functions.run("score", *held)
     expected_logits, expected_evidence, expected_bat = say_by_torch(model, [features])
     np.testing.assert_allclose(logits, expected_logits, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(evidence, expected_evidence, rtol=0, atol=1e-4)
     np.testing.assert_allclose(bat, expected_bat, rtol=1e-3, atol=1e-3)
 
 
+def run_both(model: CheckpointFile, features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """What the functions that embed and score make of one bag."""
+    functions = Functions(make_onnx(model, RATE))
+    return functions.run("score", *(part[None] for part in functions.run("embed", features)))
+
+
 def test_doubt_of_a_bat_is_doubt_of_every_species_in_the_graph_as_in_torch(tmp_path: Path) -> None:
-    """The heads of bats, made sure one way and the other; a model without them gives what it says of species alone."""
+    """The heads of bats, made sure one way and the other; a model without them gives what it says of species alone.
+
+    Where these hear bats that are far from all centres, species that the kernel knows are doubted besides.
+    """
     model = draw_model(tmp_path / "model.pt")
-    embeddings = np.random.default_rng(0).gamma(1, 1, (1, 9, model.checkpoint.trunk.feature_dim)).astype(np.float32)  # type: ignore[union-attr]
+    features = np.random.default_rng(0).gamma(0.3, 1, (9, 500, 128)).astype(np.float32)
     bare = {name: value for name, value in model.checkpoint.weights.items() if not name.startswith("heads.bats.")}
     save_checkpoint(tmp_path / "bare.pt", replace(model.checkpoint, weights=bare))
-    of_species = Functions(make_onnx(open_checkpoint(tmp_path / "bare.pt"), RATE)).run("score", embeddings)
+    of_species = run_both(open_checkpoint(tmp_path / "bare.pt"), features)
     assert len(of_species) == 2
-    for bias in (-6.0, 6.0):
+    for bias, strangeness in product((-6.0, 6.0), (0.0, 10.0)):
         weights = dict(model.checkpoint.weights)
         weights |= {
             n: torch.full_like(v, bias) for n, v in weights.items() if n.endswith("classifier.bias") and ".bats." in n
         }
+        weights["heads.kernel.strangeness"] = torch.full_like(weights["heads.kernel.strangeness"], strangeness)
         save_checkpoint(tmp_path / "sure.pt", replace(model.checkpoint, weights=weights))
-        logits, _, bat = Functions(make_onnx(open_checkpoint(tmp_path / "sure.pt"), RATE)).run("score", embeddings)
+        logits, _, bat = run_both(open_checkpoint(tmp_path / "sure.pt"), features)
         assert bat.shape == (1,) and (bat[0] > 0) == (bias > 0)
-        np.testing.assert_allclose(logits, of_species[0] + min(0, bat[0]), rtol=1e-5, atol=1e-5)
+        strange = logits - (of_species[0] + min(0, bat[0]))
+        np.testing.assert_allclose(strange[0, 2], 0, atol=1e-5, err_msg="of which the kernel knows nothing")
+        if not strangeness:
+            np.testing.assert_allclose(strange, 0, atol=1e-5)
+            continue
+        expected = replace(model.checkpoint, weights=weights).restore(CPU).score_pieces([torch.from_numpy(features)])
+        assert (strange[0, :2] < -1).all()
+        np.testing.assert_allclose(logits, expected.bag_logits, rtol=1e-3, atol=1e-3)
 
 
 def gates_of(made: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -145,15 +164,16 @@ def test_every_recurrent_layer_resets_after_its_product_and_it_matters(tmp_path:
     """The attribute whose absence has shipped elsewhere: another network, off by little."""
     model = draw_model(tmp_path / "model.pt", rnn_layers=2)
     made = make_onnx(model, RATE)
-    embeddings = np.random.default_rng(0).gamma(1, 1, (1, 9, model.checkpoint.trunk.feature_dim)).astype(np.float32)  # type: ignore[union-attr]
-    right = Functions(made).run("score", embeddings)[0]
+    features = np.random.default_rng(0).gamma(0.3, 1, (9, 500, 128)).astype(np.float32)
+    held = [part[None] for part in Functions(make_onnx(model, RATE)).run("embed", features)]
+    right = Functions(made).run("score", *held)[0]
     attributes = [attribute for node in gates_of(made) for attribute in node.attribute]
     resets = [attribute for attribute in attributes if attribute.name == "linear_before_reset"]
     assert len(gates_of(made)) == len(resets) == (5 + BAT_HEADS) * 2 and all(attribute.i == 1 for attribute in resets)
     assert all(attribute.s == b"bidirectional" for attribute in attributes if attribute.name == "direction")
     for attribute in resets:
         attribute.i = 0
-    assert np.abs(Functions(made).run("score", embeddings)[0] - right).max() > 1e-3
+    assert np.abs(Functions(made).run("score", *held)[0] - right).max() > 1e-3
 
 
 def test_the_file_is_valid_and_any_version_of_the_runtime_since_2024_reads_it(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from batcache.inference.onnx.export import export_model
 from batcache.inference.predict import PredictReport, predict
 from batcache.inference.recordings.journal import NAME
 from batcache.inference.torch_model import open_checkpoint
-from batcache.inference.verdicts import LEARNT
+from batcache.inference.verdicts import LEARNT, VALIDATED
 from batcache.manifest.find_recordings import find_recordings
 from batcache.model.checkpoint import save_checkpoint
 from batcache.model.provenance import TrainedOn, shorten_content
@@ -40,15 +40,20 @@ def sounds(write_wav: WriteWav) -> Path:
 
 @pytest.fixture
 def reports(sounds: Path, tmp_path: Path) -> dict[str, PredictReport]:
-    """What is said by the ONNX file and by its checkpoint, ``known``, which has learnt from the first recording."""
+    """What is said by the ONNX file and by its checkpoint, ``known``, which has learnt from the first recording.
+
+    It was validated on the second.
+    """
     drawn = draw_model(tmp_path / "drawn.pt", species_groups={"tones": ("Low", "High")})
     before = predict(find_recordings([sounds]), drawn, tmp_path / "before", "cpu")
     rows = [json.loads(line)["row"] for line in (tmp_path / "before" / NAME).read_text().splitlines()[1:]]
-    learnt = tuple(shorten_content(row["content"]) for row in rows if row["path"].endswith(NAMES[0]))
+    learnt, validated = (
+        tuple(shorten_content(row["content"]) for row in rows if row["path"].endswith(name)) for name in NAMES[:2]
+    )
     scores = before.predictions.scores
     centred = held_out()  # so that thresholds part these recordings
     logits = (centred.logits + np.log(scores / (1 - scores)).mean(0)).astype(np.float32)
-    checkpoint = replace(drawn.checkpoint, trained_on=TrainedOn(1, 1, (1, 0, 0), (0, 1, 1), learnt))
+    checkpoint = replace(drawn.checkpoint, trained_on=TrainedOn(1, 1, (1, 0, 0), (0, 1, 1), learnt, validated))
     save_checkpoint(tmp_path / "known.pt", replace(checkpoint, held_out=replace(centred, logits=logits)))
     export_model(open_checkpoint(tmp_path / "known.pt"), tmp_path / "known.onnx", RATE)
     return {
@@ -67,6 +72,7 @@ def test_tables_are_the_same_with_thresholds_probabilities_groups_bats_and_pulse
     assert {"probability Low", "probability High", "probability tones"} <= rows[0].keys()
     assert all(0 < float(row["bat"]) < 1 for row in rows) and len({row["pulses"] for row in rows}) > 1
     assert [LEARNT in row["notes"] for row in rows] == [True] + [False] * 11
+    assert [VALIDATED in row["notes"] for row in rows] == [False, True] + [False] * 10
     assert made.calibration.clips == 600 and len(set(made.calibration.values.tolist())) == 3
 
 

@@ -1,6 +1,7 @@
 """Recordings judged: the numbers of ``build`` and ``eval``, whatever else is in the folder."""
 
 import csv
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+from batcache.cli.tables import describe
 from batcache.errors import PredictError, RunError, StoreError
 from batcache.evaluation.evaluate import choose_clips, evaluate
 from batcache.inference import torch_model
@@ -19,7 +21,7 @@ from batcache.inference.predictions import read_predictions
 from batcache.inference.recordings import framed
 from batcache.inference.recordings import judge as judging
 from batcache.inference.recordings.choose import choose_recordings
-from batcache.inference.verdicts import LEARNT
+from batcache.inference.verdicts import HEARD, LEARNT, VALIDATED
 from batcache.manifest.find_recordings import find_recordings
 from batcache.model.checkpoint import save_checkpoint
 from batcache.store.open import open_store
@@ -120,16 +122,23 @@ def test_a_model_file_alone_suffices(
     assert files_of(judged(folder, model=open_model(alone))) == files_of(undisturbed)
 
 
-def test_recordings_that_the_model_has_learnt_from_are_noted(
+def test_recordings_that_the_model_has_learnt_from_or_was_validated_on_are_noted(
     small: SmallWorld, trained: Path, undisturbed: PredictReport
 ) -> None:
     with (trained / "split.csv").open(encoding="utf-8", newline="") as file:
-        learnt = {row["filename"] for row in csv.DictReader(file) if row["split"] == "train"}
+        split_of = {row["filename"]: row["split"] for row in csv.DictReader(file)}
     table = undisturbed.table()
-    noted = {str(p) for p, notes in zip(table["path"], table["notes"], strict=True) if LEARNT in notes}
-    contents = [{row.content for name in names if (row := small.store.find(name))} for names in (noted, learnt)]
-    assert undisturbed.learnt == len(noted)
-    assert learnt <= noted < {str(p) for p in table["path"]} and contents[0] == contents[1]
+    for note, split, told in ((LEARNT, "train", undisturbed.learnt), (VALIDATED, "val", undisturbed.validated)):
+        names = {name for name, its in split_of.items() if its == split}
+        noted = {str(p) for p, notes in zip(table["path"], table["notes"], strict=True) if note in notes}
+        contents = [{row.content for name in some if (row := small.store.find(name))} for some in (noted, names)]
+        assert told == len(noted) and names <= noted and contents[0] == contents[1]
+    doubted = [notes for notes in table["notes"] if notes not in ("", *HEARD)]
+    said = "\n".join(map(str, describe(undisturbed)))
+    assert re.search(rf"(?<!\d){len(doubted) - len(undisturbed.rejected)} recordings? noted in the column notes", said)
+    assert len(doubted) < undisturbed.learnt, "that the model has heard a recording before is no doubt about it"
+    heard = f"the model has learnt from {undisturbed.learnt} recordings and was validated on {undisturbed.validated}"
+    assert f"{heard} recordings of these: they tell little of its worth" in said
 
 
 def test_the_table_is_a_data_frame_where_pandas_is(undisturbed: PredictReport) -> None:

@@ -1,13 +1,13 @@
 """The laws of ``batcache.manifest``: what a CSV says, whatever its delimiter, alphabet or number of files."""
 
 import csv as csv_module
-import dataclasses
 import io
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from batcache.errors import ManifestError
 from batcache.manifest.cells import UNKNOWN
@@ -29,7 +29,7 @@ def test_columns_that_are_not_reserved_are_species_and_empty_cells_are_unknown(t
     expected = Clip(
         "a.wav", tmp_path / "clips.csv", 2, (1, UNKNOWN), "train", "night 1", time_expansion=10.0, start_s=0.5
     )
-    assert manifest.clips == (dataclasses.replace(expected, duration_s=5.0),)
+    assert manifest.clips == (structs.replace(expected, duration_s=5.0),)
     assert manifest.data_dir == tmp_path
 
 
@@ -184,7 +184,7 @@ def test_a_written_manifest_reads_as_the_same_clips(
     back = [manifest.species.index(name) for name in species]
     for line, (found, meant) in enumerate(zip(manifest.clips, clips, strict=True), 2):
         labels = tuple(found.labels[i] for i in back)
-        assert dataclasses.replace(found, labels=labels) == dataclasses.replace(meant, csv=csv, line=line)
+        assert structs.replace(found, labels=labels) == structs.replace(meant, csv=csv, line=line)
 
 
 SCRAPS = st.sampled_from(

@@ -5,7 +5,8 @@ from posixpath import normpath
 import pytest
 
 from batcache.errors import ManifestError
-from batcache.manifest.manifest import check_contents, read_manifest
+from batcache.manifest.contents import check_contents
+from batcache.manifest.manifest import read_manifest
 from tests.manifest.csvs import read, refusal, write
 
 

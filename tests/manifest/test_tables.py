@@ -1,16 +1,23 @@
 """What people's tables hold: names that look alike, R's NA, other programs' tables, numbers that cannot be meant."""
 
+import csv
+import io
 import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batcache.errors import ManifestError
 from batcache.manifest.cells import UNKNOWN
-from batcache.manifest.manifest import check_contents, read_manifest
+from batcache.manifest.contents import check_contents
+from batcache.manifest.manifest import read_manifest
+from batcache.manifest.table import read_table
 from batcache.storage.names import find_alike
 from tests.manifest.csvs import read, refusal, write
 
+_CELLS = st.text(st.sampled_from("a,;\"'\r\n 01\u00e9"), max_size=6)
 NFC = "Wei\u00dfrandflederm\u00e4use"
 NFD = unicodedata.normalize("NFD", NFC)
 
@@ -182,3 +189,20 @@ def test_the_one_file_whose_name_looks_alike_is_found(tmp_path):
     assert find_alike(tmp_path, "nowhere/upper.wav") is None
     (there.parent / "Upper.wav").touch()
     assert find_alike(tmp_path, f"{NFC}/upper.wav") is None, "nobody knows which"
+
+
+@given(lines=st.lists(_CELLS, max_size=12), line_end=st.sampled_from(["\n", "\r\n", "\r"]))
+def test_rows_are_cut_as_python_cuts_them_whether_or_not_a_line_has_quotes(lines, line_end, tmp_path_factory):
+    text = line_end.join(["filename,A", *lines])
+    place = tmp_path_factory.getbasetemp() / "cut.csv"
+    place.write_bytes(text.encode())
+    rows, meant, begin = csv.reader(io.StringIO(text, newline=""), strict=True), [], 1
+    try:
+        for cells in rows:
+            meant += [(begin, cells)] if any(map(str.strip, cells)) else []
+            begin = rows.line_num + 1
+    except csv.Error:
+        with pytest.raises(ManifestError, match=f"line {begin}: not a row of a CSV"):
+            list(read_table(place)[2])
+    else:
+        assert list(read_table(place)[2]) == meant[1:]

@@ -97,7 +97,7 @@ def test_windows_as_long_at_another_rate_are_read() -> None:
 
 def test_the_recurrent_network_adds_nothing_before_it_has_learnt() -> None:
     torch.manual_seed(2)
-    heads, embeddings, mask = MILHeads(SMALL, 12, 3).eval(), torch.rand(1, 4, 12), mask_of(4)
+    heads, embeddings, mask = MILHeads(SMALL, 12, 3).eval(), torch.rand(1, 4, 1, 12), mask_of(4)
     together = heads(embeddings, mask).instance_logits
     alone = torch.cat([heads(embeddings[:, i : i + 1], mask_of(1)).instance_logits for i in range(4)], 1)
     torch.testing.assert_close(together, alone)
@@ -106,7 +106,7 @@ def test_the_recurrent_network_adds_nothing_before_it_has_learnt() -> None:
 
 
 def test_what_heads_say_is_the_mean_of_what_each_says() -> None:
-    heads, embeddings, mask = MILHeads(SMALL, 12, 3).eval(), torch.rand(2, 4, 12), mask_of(4, 2)
+    heads, embeddings, mask = MILHeads(SMALL, 12, 3).eval(), torch.rand(2, 4, 1, 12), mask_of(4, 2)
     one, other = heads.each(embeddings, mask)
     assert not torch.allclose(one.bag_logits, other.bag_logits), "each has a start of its own"
     torch.testing.assert_close(heads(embeddings, mask).bag_logits, (one.bag_logits + other.bag_logits) / 2)
@@ -132,7 +132,7 @@ def test_padding_and_pieces_change_no_score() -> None:
 
 
 def test_heads_that_run_one_after_the_other_along_a_long_bag_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, embeddings = model_on(WIDE), torch.randn(50, TRUNK.feature_dim)
+    model, embeddings = model_on(WIDE), torch.randn(50, 2, TRUNK.feature_dim)
     together = model.heads.score_pieces(embeddings.split(20))
     monkeypatch.setattr("batcache.model.heads._LONG", 50)
     one_by_one = model.heads.score_pieces(embeddings.split(20))

@@ -12,6 +12,7 @@ from batcache.model.pretrained import SIMULATED, load_pretrained, save_pretraine
 from batcache.model.provenance import TrainedOn
 from batcache.model.start import extract_trunk
 from batcache.model.summary import summarise_model
+from batcache.model.torch_file import read_torch, write_torch
 from tests.model.test_transfer import CONFIG, TRUNK, earlier
 
 
@@ -26,6 +27,20 @@ def test_a_checkpoint_tells_its_species_and_what_it_stands_on(tmp_path: Path) ->
     assert facts["layers"] == trunk["layers"] == "convolutions of 3 filters, 6 features an instance"
     assert (trunk["kind"], trunk["made"]) == ("trunk", "by a test")
     assert "attention" in facts["heads"]
+
+
+def test_a_checkpoint_of_before_does_not_tell_what_it_was_validated_on(tmp_path: Path) -> None:
+    clips = TrainedOn(4, 3, (2, 1, 4), (2, 3, 0), contents=(5, 9), validated=(2, 7))
+    save_checkpoint(tmp_path / "model.pt", earlier(trained_on=clips))
+    document, _ = read_torch(tmp_path / "model.pt")
+    del document["trained_on"]["validated"]
+    write_torch(tmp_path / "before.pt", document)
+    assert load_checkpoint(tmp_path / "model.pt").trained_on == clips
+    assert load_checkpoint(tmp_path / "before.pt").trained_on == replace(clips, validated=())
+    document["trained_on"]["validated"] = [7, 2]
+    write_torch(tmp_path / "odd.pt", document)
+    with pytest.raises(RunError, match="contents of clips that are none"):
+        load_checkpoint(tmp_path / "odd.pt")
 
 
 def test_a_checkpoint_tells_in_words_what_it_was_trained_on(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_kernel_goes_on_with_the_species_that_both_know(tmp_path: Path) -> Non
     before, after = scores(checkpoint.restore(CPU)), scores(begun.model)
     torch.testing.assert_close(after[:, [2, 1]], before[:, [0, 2]])
     kernel = begun.model.heads.kernel
-    assert kernel is not None and len(kernel.centres) == 5
+    assert kernel is not None and len(kernel.moments) == 5
     assert not kernel.share[0] and not kernel.weights[0].any(), "of a new species it says nothing yet"
 
 

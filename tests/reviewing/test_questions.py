@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from batcache.errors import BatcacheError
+from batcache.inference.verdicts import LEARNT, VALIDATED
 from batcache.reviewing.asking import Asking
 from batcache.reviewing.journal import Journal
 from batcache.reviewing.of_predictions import read_folder
@@ -98,11 +99,10 @@ def test_recordings_judged_later_do_not_change_the_order_of_the_others(tmp_path:
     assert [after.paths[clip] for clip in Questions(after, 0).drawn if clip < 50] == names
 
 
-def test_copies_are_not_asked_about_and_what_the_model_has_learnt_from_is_not_drawn(tmp_path: Path) -> None:
-    notes = ["", "the same audio as a.wav", "the model has learnt from this recording: its scores here are better"]
-    made = scores(3, r1c0=0.9, r2c0=0.8)
-    notes[2] += " than elsewhere"
-    questions = Questions(read_folder(write_folder(tmp_path / "p", made, list("abc"), notes=notes)), 0)
+def test_copies_are_not_asked_about_and_what_the_model_has_heard_before_is_not_drawn(tmp_path: Path) -> None:
+    notes = ["", "the same audio as a.wav", LEARNT, VALIDATED]
+    made = scores(4, r1c0=0.9, r2c0=0.8)
+    questions = Questions(read_folder(write_folder(tmp_path / "p", made, list("abcd"), notes=notes)), 0)
     assert [cell.clips for cell in questions.cells] == [(2,)] and questions.drawn == (0,)
 
 

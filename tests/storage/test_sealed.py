@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from batcache.storage.sealed import (
     seal_json,
     seal_text,
     seal_zip,
+    seal_zip_file,
 )
 
 DOCUMENT = b'{"format_version": 1, "name": "B\xc3\xa4r", "scores": [0.5, 1e-3]}'
@@ -30,6 +32,13 @@ def archive(stored: bool = True) -> bytes:
         file.writestr("data", bytes(range(256)))
         file.writestr("more", b"12345" * 9)
     return made.getvalue()
+
+
+def test_an_archive_that_is_sealed_in_its_file_is_the_one_sealed_in_memory(tmp_path: Path) -> None:
+    with (tmp_path / "made.zip").open("x+b") as file:
+        file.write(archive())
+        seal_zip_file(file)
+    assert (tmp_path / "made.zip").read_bytes() == seal_zip(archive())
 
 
 KINDS = {

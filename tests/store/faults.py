@@ -230,6 +230,8 @@ def _run_in_child(folder: Path, words: list[str], fault: Fault, answer: int) -> 
     os.dup2(answer, 2)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))  # as a pipe's
     sys.argv = ["batcache", *words]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as a process begins: the server's first build heard it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     watch = Watch(folder, fault)
     if fault.at is not None:
         task._MOST_WRITERS = 1  # shards one after the other: the operations have one order

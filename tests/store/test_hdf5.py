@@ -299,7 +299,10 @@ def test_later_columns_come_along_and_their_lack_is_their_default(sound, exporte
     old = Hdf5Store(exported)
     assert {(row.site, row.gain) for row in old.index.recordings} == {(None, 7)}
 
-    monkeypatch.setattr("batcache.store.format.commit._Columns", commits._columns_of(later))
+    columns = commits._columns_of(later)
+    monkeypatch.setattr(commits, "_Columns", columns)
+    monkeypatch.setattr(commits, "_DEFAULTS", [(f.encode_name, f.default) for f in msgspec.structs.fields(later)])
+    monkeypatch.setattr(commits, "_DECODER", msgspec.json.Decoder(commits._Document[columns]))
     told = iter([(None, None), ("", 51.5), ("Wald", -0.25), *[("Größe", None)] * 9])
     for commit in old.index.commits.values():
         rows = [

@@ -139,7 +139,7 @@ def test_labels_come_from_the_csv_not_from_the_store(small: SmallWorld) -> None:
 
 def test_a_part_of_a_bag_is_that_part(small: SmallWorld) -> None:
     bag = next(bag for bag in all_bags(small) if bag.row.frames == 800)
-    bag = replace(bag, start=13)
+    bag = structs.replace(bag, start=13)
     whole = read_bag(small.store, bag, 60)
     assert len(whole) == 14
     for first, count in [(0, 3), (5, 4), (11, 3), (12, 9), (0, None), (13, None)]:

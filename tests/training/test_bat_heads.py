@@ -13,7 +13,9 @@ from batcache.model.checkpoint import load_checkpoint
 from batcache.model.heads import MILHeads
 from batcache.model.pretrained import PretrainedMILModel
 from batcache.model.start import start_model
+from batcache.progress import Progress
 from batcache.training.bat_heads import fit_bat_heads
+from batcache.training.clips import simulated
 from batcache.training.clips.simulated import Sound, simulate_sounds
 from batcache.training.runs import BEST
 from tests.small_world import CPU, SmallWorld, train_fully, tweak
@@ -27,7 +29,7 @@ def heads(*, hears_bats: bool = True) -> MILHeads:
 
 
 def test_species_are_doubted_as_much_as_a_bat_is() -> None:
-    model, bags = heads(), 3 * torch.randn(6, 4, 5, generator=torch.Generator().manual_seed(1))
+    model, bags = heads(), 3 * torch.randn(6, 4, 1, 5, generator=torch.Generator().manual_seed(1))
     for head in model.bats:
         head.pool.classifier.weight.data *= 20  # else all are doubted about as much
         head.pool.classifier.bias.data += 4
@@ -43,8 +45,8 @@ def test_a_bat_in_a_long_bag_is_as_likely_as_in_a_short_one() -> None:
     model = heads()
     for head in model.bats:
         head.context.weight.data.zero_()  # neighbours say nothing, as in heads that have learnt nothing of them
-    short = torch.randn(1, 4, 5, generator=torch.Generator().manual_seed(3))
-    long = torch.cat([short, short[:, :1].repeat(1, 500, 1)], 1)
+    short = torch.randn(1, 4, 1, 5, generator=torch.Generator().manual_seed(3))
+    long = torch.cat([short, short[:, :1].repeat(1, 500, 1, 1)], 1)
     of_short, of_long = (model(bag, torch.ones(bag.shape[:2], dtype=torch.bool)).bat_logits for bag in (short, long))
     torch.testing.assert_close(of_long, of_short)
 
@@ -64,7 +66,7 @@ def test_heads_of_bats_learn_and_leave_those_of_species_alone() -> None:
         bag[1, 0] += 2.0 * has
     model.standardise_by(torch.cat(bags))
     fit_bat_heads(model, bags, has_bats, seed=0)
-    said = model(torch.stack(bags), torch.ones(60, 4, dtype=torch.bool)).bat_logits
+    said = model(torch.stack(bags).unsqueeze(-2), torch.ones(60, 4, dtype=torch.bool)).bat_logits
     assert torch.equal(said > 0, torch.tensor(has_bats))
     assert all(torch.equal(value, before[name]) for name, value in model.heads.state_dict().items())
     assert not any(part.training for part in model.bats)
@@ -73,8 +75,12 @@ def test_heads_of_bats_learn_and_leave_those_of_species_alone() -> None:
 def test_the_same_sounds_come_again_and_their_lengths_do_not_tell_of_bats() -> None:
     features = FeatureConfig(n_mels=32, fmax=90_000)
     sounds = simulate_sounds(12, features, (192_000, 256_000))
-    simulate_sounds.cache_clear()
-    again = simulate_sounds(12, features, (192_000, 256_000))
+    simulated._last.clear()
+    told: list[Progress] = []
+    again = simulate_sounds(12, features, (192_000, 256_000), told.append)
+    assert [(progress.stage, progress.done, progress.total) for progress in told] == [
+        ("simulate", done, 12) for done in range(13)
+    ]
     assert all(torch.equal(one.frames, other.frames) for one, other in zip(sounds, again, strict=True))
     assert [sound.has_bats for sound in sounds] == [True, False, False] * 4
     lengths = [len(sound.frames) for sound in sounds]
@@ -127,7 +133,7 @@ def test_on_the_trunk_that_ships_sounds_that_it_was_not_taught_by_are_told_apart
     known = [sound.has_bats for sound in sounds]
     model.heads.standardise_by(torch.cat(embedded[:96]))
     fit_bat_heads(model.heads, embedded[:96], known[:96], seed=0)
-    said = [float(model.heads.score_pieces([bag]).bat_logits) > 0 for bag in embedded[96:]]  # type: ignore[arg-type]
+    said = [float(model.heads.score_pieces([bag.unsqueeze(1)]).bat_logits) > 0 for bag in embedded[96:]]  # type: ignore[arg-type]
     found = [says for says, has in zip(said, known[96:], strict=True) if has]
     false = [says for says, has in zip(said, known[96:], strict=True) if not has]
     assert sum(found) / len(found) >= 0.75 and sum(false) / len(false) <= 0.1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from batcache.config.load import load_config
@@ -194,9 +195,9 @@ def test_a_group_that_was_heard_is_known_in_another_spelling(small: SmallWorld) 
     (one, *_), night = join(small.manifest, small.store).bags, "Fran\u00e7ois 1"
     heard = Heard(Clips(groups=frozenset({unicodedata.normalize("NFD", night)})))
     for spelt in (night, night.upper()):
-        assert heard.among([replace(one, clip=replace(one.clip, group=spelt))])
+        assert heard.among([structs.replace(one, clip=structs.replace(one.clip, group=spelt))])
     for other in (None, "Fran\u00e7ois 2"):
-        assert not heard.among([replace(one, clip=replace(one.clip, group=other))])
+        assert not heard.among([structs.replace(one, clip=structs.replace(one.clip, group=other))])
 
 
 @pytest.mark.parametrize("is_all", [True, False])

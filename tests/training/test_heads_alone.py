@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec import structs
 
 from batcache.config.load import load_config
 from batcache.config.settings import Config, ModelConfig
@@ -56,7 +57,7 @@ def test_the_trunk_stays_and_the_heads_learn(
 
 def test_all_training_clips_teach_where_no_validation_is_given(small: SmallWorld, config: Config) -> None:
     joined = join(small.manifest, small.store)
-    bags = tuple(replace(bag, clip=replace(bag.clip, split="train")) for bag in joined.bags)
+    bags = tuple(bag.with_split("train") for bag in joined.bags)
     split = choose_split(replace(joined, bags=bags), small.manifest, config)
     assert split.train == bags and not split.val
     drawn = choose_split(replace(joined, bags=bags), small.manifest, tweak(config, model={"train": "all"}))
@@ -64,7 +65,7 @@ def test_all_training_clips_teach_where_no_validation_is_given(small: SmallWorld
 
 
 def test_a_run_without_validation_tells_its_training_loss(small: SmallWorld, config: Config, tmp_path: Path) -> None:
-    clips = tuple(replace(clip, split="train") for clip in small.manifest.clips)
+    clips = tuple(structs.replace(clip, split="train") for clip in small.manifest.clips)
     run, told = train_fully(config, small.store, replace(small.manifest, clips=clips), tmp_path)
     assert all(epoch.val_loss is None and epoch.val_macro_ap is None for epoch in epochs_of(told))
     assert (told[-1].metric, told[-1].best_score) == ("train_loss", epochs_of(told)[-1].train_loss)
@@ -170,6 +171,6 @@ def test_with_all_the_trunk_learns_too_and_more_slowly(
 
 
 def test_heads_too_need_a_species_with_both_labels(small: SmallWorld, config: Config, tmp_path: Path) -> None:
-    clips = tuple(replace(clip, labels=(1, 1, 1)) for clip in small.manifest.clips)
+    clips = tuple(structs.replace(clip, labels=(1, 1, 1)) for clip in small.manifest.clips)
     with pytest.raises(ManifestError, match="no species has both labels"):
         train_fully(config, small.store, replace(small.manifest, clips=clips), tmp_path)

@@ -9,7 +9,7 @@ from batcache.model.heads import MILHeads
 from batcache.training.optimiser import Optimiser
 from tests.small_world import CPU
 
-BAGS, MASK = torch.rand(4, 3, 6), torch.ones(4, 3, dtype=torch.bool)
+BAGS, MASK = torch.rand(4, 3, 1, 6), torch.ones(4, 3, dtype=torch.bool)
 LABELS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
 SETTINGS = TrainingConfig(grad_clip=0.01, learning_rate=0.01)
 

@@ -3,31 +3,47 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 
 from batcache.config.settings import Config, ModelConfig
-from batcache.model.checkpoint import load_checkpoint
+from batcache.model.checkpoint import load_checkpoint, save_checkpoint
 from batcache.model.heads import MILHeads
-from batcache.model.kernel import SHARE, KernelHead
-from batcache.training.kernel import MOST_INSTANCES, fit_kernel, teach_kernel
+from batcache.model.kernel import SHARE, KernelHead, join_neighbours, measure, scale, weigh_by_level
+from batcache.training import beside
+from batcache.training.bat_heads import fit_bat_heads
+from batcache.training.clips.bags import join
+from batcache.training.inputs import choose_split
+from batcache.training.kernel import find_strangeness, fit_kernel, hear_bats, teach_kernel
 from batcache.training.runs import BEST
 from tests.small_world import SmallWorld, train_fully, tweak
 
-DIM = 6
+DIM, STEPS = 6, 3
+GROUPS = [f"night {i}" for i in range(100)]  # each clip is of its own
 
 
 def draw_bags(count: int, seed: int) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Bags in which species 0, 1, both or none call, each in one instance of its own; and their labels."""
+    """Bags in which species 0, 1, both or none call, each in one step of an instance of its own; and their labels."""
     generator = torch.Generator().manual_seed(seed)
     bags, labels = [], torch.zeros(count, 2, dtype=torch.int8)
     for i in range(count):
-        bag = torch.rand(4, DIM, generator=generator) * 0.2 + torch.tensor([1.0, 0, 0, 0, 0, 0])
+        bag = torch.rand(4, STEPS, DIM, generator=generator) * 0.2 + torch.tensor([1.0, 0, 0, 0, 0, 0])
         for species in (0, 1):
             if i >> species & 1:
-                bag[2 * species + i % 2, 2 + 2 * species] += 2.0
+                bag[2 * species + i % 2, i % STEPS, 2 + 2 * species] += 2.0
                 labels[i, species] = 1
         bags.append(bag)
     return bags, labels
+
+
+def draw_strangers(count: int, seed: int) -> list[torch.Tensor]:
+    """Bags of the same sort in which a species calls that is like neither of those."""
+    bags, _ = draw_bags(4 * count, seed)
+    strangers = [bag for i, bag in enumerate(bags) if i % 4 == 0]
+    for bag in strangers:
+        bag[1, 1, 1] += 2.0
+    return strangers
 
 
 def judge(kernel: KernelHead, bags: list[torch.Tensor]) -> torch.Tensor:
@@ -71,38 +87,119 @@ def make_heads() -> MILHeads:
 def test_species_without_both_labels_and_those_kept_from_a_model_without_a_kernel_hear_none() -> None:
     bags, labels = draw_bags(16, 0)
     heads = make_heads()
-    teach_kernel(heads, bags, labels, torch.ones(2), [False, True], 60)
+    teach_kernel(heads, bags, labels, torch.ones(2), [False, True], 60, GROUPS[: len(bags)])
     assert heads.kernel is not None and heads.kernel.share.tolist() == [SHARE, 0.0]
     heads, labels[:, 0] = make_heads(), 1
-    teach_kernel(heads, bags, labels, torch.ones(2), [False, False], 60)
+    teach_kernel(heads, bags, labels, torch.ones(2), [False, False], 60, GROUPS[: len(bags)])
     assert heads.kernel is not None and heads.kernel.share.tolist() == [0.0, SHARE]
+
+
+def doubt(heads: MILHeads, bag: torch.Tensor) -> torch.Tensor:
+    assert heads.kernel is not None
+    return heads.kernel.doubt(heads.kernel.listen(bag[None]).strangeness, hear_bats(heads, [bag])[0][None])
+
+
+def test_species_that_were_never_taught_are_doubted_and_those_that_were_are_not() -> None:
+    """Heads of bats know that all of them are bats, as simulated ones teach."""
+    bags, labels = draw_bags(64, 0)
+    strangers = draw_strangers(30, 1)
+    heads = MILHeads(ModelConfig("max", heads=1, head_size=16, rnn_hidden_size=2), DIM, 2, hears_bats=True)
+    heard = [bag.amax(1) for bag in (*bags, *strangers)]
+    heads.standardise_by(torch.cat(heard))
+    fit_bat_heads(heads, heard, [*(labels == 1).any(1).tolist(), *[True] * 30], 0)
+    teach_kernel(heads, bags, labels, torch.ones(2), [False, False], 60, GROUPS[:64])
+    assert heads.kernel is not None and heads.kernel.strangeness.all()
+    others, expected = draw_bags(80, 2)
+    known = [bag for bag, holds in zip(others, expected, strict=True) if holds.any()]
+    doubts = [torch.cat([doubt(heads, bag) for bag in some]) for some in (known, draw_strangers(30, 3))]
+    assert (doubts[0] > -1).all(1).float().mean() >= 0.9
+    assert (doubts[1] < -4).all(1).float().mean() >= 0.9
+
+
+def test_how_strange_a_bat_may_be_is_told_by_clips_of_other_groups() -> None:
+    """Where the clips of a night are copies, the nearest of another night counts."""
+    bags, labels = draw_bags(48, 0)
+    kernel = fit_kernel(bags, labels, torch.ones(2))
+    heard, holds = [torch.ones(4)] * 48, labels == 1
+    moments = [join_neighbours(bag) for bag in bags]
+    centres = scale(torch.stack([bag[range(4), bag.square().sum(-1).argmax(1)] for bag in moments]))
+    expected = []
+    for i, bag in enumerate(moments):
+        if holds[i].any():
+            others = torch.cat([*centres[:i], *centres[i + 1 :]])
+            expected.append(float(weigh_by_level(measure(scale(bag), others).amin(-1), bag).mean()))
+    strangeness = find_strangeness(kernel, bags, heard, holds, GROUPS[:48])
+    assert strangeness == pytest.approx(1 / np.quantile(expected, 0.98), rel=1e-4)
+    bags = [bag.amax(1, keepdim=True) for bag in bags]  # of one moment, which is as near to a copy as can be
+    strangeness = find_strangeness(fit_kernel(bags, labels, torch.ones(2)), bags, heard, holds, GROUPS[:48])
+    twice = [bag for bag in bags for _ in range(2)]
+    kernel, holds = fit_kernel(twice, labels.repeat_interleave(2, 0), torch.ones(2)), holds.repeat_interleave(2, 0)
+    nights = [night for night in GROUPS[:48] for _ in range(2)]
+    assert find_strangeness(kernel, twice, heard * 2, holds, nights) == pytest.approx(strangeness, rel=0.1)
+    assert find_strangeness(kernel, twice, heard * 2, holds, GROUPS[:96]) > 10 * strangeness, "copies tell nothing"
+
+
+def test_simulated_clips_are_known_bats_but_tell_nothing_of_how_far_known_ones_are() -> None:
+    """What follows the clips of groups is simulated: all of it lies among the centres, none of it is measured."""
+    bags, labels = draw_bags(48, 0)
+    bags = [bag.amax(1, keepdim=True) for bag in bags]  # of one moment, so that a copy is as near as can be
+    holds, heard, ones = labels == 1, [torch.ones(4)] * 48, torch.ones(2)
+    strangeness = find_strangeness(fit_kernel(bags, labels, ones), bags, heard, holds, GROUPS[:48])
+    away = [bag.roll(1, -1) for bag in bags]
+    for simulated, least, most in ((away, 0.999, 1.001), (bags, 10, float("inf"))):
+        both = [*bags, *simulated]
+        kernel = fit_kernel(both, torch.cat([labels, labels]), ones)
+        assert least < find_strangeness(kernel, both, heard, holds, GROUPS[:48]) / strangeness < most
+
+
+def test_by_few_known_clips_or_one_night_no_bat_is_strange() -> None:
+    bags, labels = draw_bags(48, 0)
+    kernel, heard = fit_kernel(bags, labels, torch.ones(2)), [torch.ones(4)] * 48
+    assert find_strangeness(kernel, bags, heard, labels == 1, ["night"] * 48) == 0
+    each_in_one = ["night 0" if row[0] else "night 1" for row in labels]
+    only_one = (labels == 1) & torch.tensor([True, False])
+    assert find_strangeness(kernel, bags, heard, only_one, each_in_one) == 0, "species 0 is heard in one night alone"
+    few = (labels == 1) & (torch.arange(48) < 18)[:, None]
+    assert find_strangeness(kernel, bags, heard, few, GROUPS[:48]) == 0
 
 
 def test_what_is_said_of_species_that_are_kept_stays_and_new_ones_are_taught() -> None:
     bags, labels = draw_bags(16, 0)
     heads, first = make_heads(), labels.clone()
     first[:, 1] = -1
-    teach_kernel(heads, bags, first, torch.ones(2), [False, False], 60)
+    teach_kernel(heads, bags, first, torch.ones(2), [False, False], 60, GROUPS[: len(bags)])
     earlier = heads.kernel
     assert earlier is not None and earlier.share.tolist() == [SHARE, 0.0]
     labels[:, 0] = 1 - labels[:, 0]
-    teach_kernel(heads, bags, labels, torch.ones(2), [True, False], 60)
+    teach_kernel(heads, bags, labels, torch.ones(2), [True, False], 60, GROUPS[: len(bags)])
     later = heads.kernel
     assert later is not None and later.share.tolist() == [SHARE, SHARE]
     torch.testing.assert_close(judge(later, bags)[:, 0], judge(earlier, bags)[:, 0], rtol=1e-4, atol=1e-4)
     assert torch.equal(judge(later, bags)[:, 1] > 0, labels[:, 1] == 1)
-    teach_kernel(heads, bags, labels, torch.ones(2), [True, True], 60)
+    teach_kernel(heads, bags, labels, torch.ones(2), [True, True], 60, GROUPS[: len(bags)])
     assert heads.kernel is later, "nothing is new"
 
 
-def test_where_labels_are_many_heads_are_alone() -> None:
-    bags, labels = draw_bags(MOST_INSTANCES // 4 + 1, 0)
-    heads = make_heads()
-    teach_kernel(heads, bags, labels, torch.ones(2), [False, False], 60)
-    assert heads.kernel is None
-    long = [bags[0].repeat(4000, 1), *bags[1:16]]
-    teach_kernel(heads, long, labels[:16], torch.ones(2), [False, False], 60)
-    assert heads.kernel is not None, "of a long recording no more is taken than heads hear in an epoch"
+def test_of_a_long_recording_no_more_is_taken_than_heads_hear_in_an_epoch() -> None:
+    bags, labels = draw_bags(16, 0)
+    heads, other = make_heads(), make_heads()
+    teach_kernel(heads, [bags[0].repeat(100, 1, 1), *bags[1:]], labels, torch.ones(2), [False, False], 60, GROUPS[:16])
+    teach_kernel(other, [bags[0].repeat(15, 1, 1), *bags[1:]], labels, torch.ones(2), [False, False], 60, GROUPS[:16])
+    assert heads.kernel is not None and other.kernel is not None
+    assert len(heads.kernel.moments) == len(other.kernel.moments) == 60 + 15 * 4
+
+
+def test_where_labels_are_many_heads_are_alone(
+    small: SmallWorld, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ModelConfig("max", init=trained, heads=1, head_size=8, rnn_hidden_size=4)
+    config: Config = replace(tweak(small.config, training={"epochs": 1, "scheduler": "none"}), model=model)
+    bags = choose_split(join(small.manifest, small.store), small.manifest, config).train
+    instances = sum(bag.instances(config.data.frames_per_instance) for bag in bags)
+    for most, has_kernel in ((instances, True), (instances - 1, False)):
+        monkeypatch.setattr(beside, "MOST_INSTANCES", most)
+        run, _ = train_fully(config, small.store, small.manifest, tmp_path / str(most))
+        assert bool(load_checkpoint(run / BEST).centres) is has_kernel
 
 
 def test_a_run_has_one_that_its_seed_does_not_move(small: SmallWorld, trained: Path, tmp_path: Path) -> None:
@@ -113,7 +210,24 @@ def test_a_run_has_one_that_its_seed_does_not_move(small: SmallWorld, trained: P
     for seed in (0, 1):
         run, _ = train_fully(tweak(config, training={"seed": seed}), small.store, small.manifest, tmp_path / str(seed))
         found.append(load_checkpoint(run / BEST))
-    for name in ("centres", "widths", "weights", "bias", "share"):
+    for name in ("moments", "widths", "weights", "bias", "share"):
         one, other = (checkpoint.weights[f"heads.kernel.{name}"] for checkpoint in found)
         assert torch.equal(one, other)
     assert set(found[0].weights["heads.kernel.share"].tolist()) == {SHARE}
+
+
+def test_to_a_kernel_that_was_taken_from_an_earlier_model_no_bat_is_strange(
+    small: SmallWorld, trained: Path, tmp_path: Path
+) -> None:
+    """Its centres know nothing of the clips that teach now: what these hold would be doubted."""
+    settings = {"epochs": 1, "scheduler": "none", "simulated_sounds": 6}
+    model = ModelConfig("max", init=trained, heads=1, head_size=8, rnn_hidden_size=4)
+    config: Config = replace(tweak(small.config, training=settings), model=model)
+    first, _ = train_fully(config, small.store, small.manifest, tmp_path / "first")
+    weights = dict(load_checkpoint(first / BEST).weights)
+    weights["heads.kernel.strangeness"] = torch.full_like(weights["heads.kernel.strangeness"], 100.0)
+    earlier = tmp_path / "earlier.pt"
+    save_checkpoint(earlier, replace(load_checkpoint(first / BEST), weights=weights))
+    again = replace(config, model=replace(model, init=earlier))
+    second, _ = train_fully(again, small.store, small.manifest, tmp_path / "second")
+    assert not load_checkpoint(second / BEST).weights["heads.kernel.strangeness"].any()

@@ -1,13 +1,21 @@
-from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 
 from batcache.errors import StoreError
 from batcache.training.clips.bags import join, read_bag
-from batcache.training.clips.loader import BagsInMemory, Batch, BatchPlan, BatchReader, plan_epoch, read_batch
+from batcache.training.clips.loader import (
+    BagsInMemory,
+    Batch,
+    BatchPlan,
+    BatchReader,
+    labels_of,
+    plan_epoch,
+    read_batch,
+)
 from tests.small_world import SmallWorld
 
 CUT = 50  # frames an instance: 0.1 s, so that a clip has 5 to 16
@@ -52,7 +60,9 @@ def test_a_random_span_of_a_long_bag_lies_within_it_and_moves_between_epochs(sma
 def kept_bags(small: SmallWorld, bag_size: int) -> BagsInMemory:
     bags = join(small.manifest, small.store).bags
     contents = (read_bag(small.store, bag, CUT) for bag in bags)
-    return BagsInMemory(bags, [bag.instances(CUT) for bag in bags], contents, 6, bag_size, torch.device("cpu"))
+    return BagsInMemory(
+        labels_of(bags), [bag.instances(CUT) for bag in bags], contents, 6, bag_size, torch.device("cpu")
+    )
 
 
 def batches_of(small: SmallWorld, source: str, draws: list[BatchPlan], bag_size: int = 10) -> list[Batch]:
@@ -114,5 +124,5 @@ def test_the_memory_that_kept_bags_take_is_known_before(small: SmallWorld) -> No
 
 def test_a_bag_is_read_from_its_own_start(small: SmallWorld) -> None:
     bag = join(small.manifest, small.store).bags[0]
-    shifted = read_batch(small.store, [replace(bag, start=CUT)], [0], CUT)
+    shifted = read_batch(small.store, [structs.replace(bag, start=CUT)], [0], CUT)
     assert torch.equal(shifted.features[0], read_bag(small.store, bag, CUT)[1:])

@@ -4,10 +4,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from batcache.cli.model_tables import of_training
 from batcache.config.settings import ConvLayer, PoolingType
 from batcache.errors import ManifestError, RunError
 from batcache.inference.score import score_bags
@@ -84,6 +86,10 @@ def test_progress_tells_the_run_in_order(small: SmallWorld, tmp_path: Path) -> N
     (note,) = started.notes
     assert note.startswith("1 recording left out, rejected by build: broken.wav")
     assert (report.epochs, report.metric, report.stopped_early) == (2, "val_macro_ap", False)
+    val = np.array([clip.labels for clip in small.manifest.clips if clip.split == "val"])
+    ranked = int(((val == 1).any(0) & (val == 0).any(0)).sum())
+    assert report.ranked_species == ranked
+    assert f"{report.best_score:.4f}, mean of {ranked} species" in str(list(of_training(report)))
 
 
 def test_two_runs_of_one_seed_are_equal_and_of_another_are_not(small: SmallWorld, tmp_path: Path) -> None:

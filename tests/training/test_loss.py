@@ -1,15 +1,16 @@
 """The loss knows no unknown label, and weighs positives as it is told."""
 
 import math
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from msgspec import structs
 
 from batcache.errors import ConfigError
-from batcache.training.clips.bags import join
+from batcache.training.clips.bags import Bag, join
 from batcache.training.loss import class_weights, masked_loss
 from tests.small_world import SPECIES, SmallWorld, train_fully, tweak
 
@@ -40,9 +41,13 @@ def test_a_bag_of_unknown_labels_adds_nothing() -> None:
     assert masked_loss(logits[1:], unknown, ONES) == 0
 
 
+def labels_of(bags: Iterable[Bag]) -> list[tuple[int, ...]]:
+    return [bag.clip.labels for bag in bags]
+
+
 def weights(small: SmallWorld, given: Any) -> list[float]:
     config = tweak(small.config, training={"class_weights": given})
-    return class_weights(config, join(small.manifest, small.store).split("train"), SPECIES).tolist()
+    return class_weights(config, labels_of(join(small.manifest, small.store).split("train")), SPECIES).tolist()
 
 
 def test_class_weights_come_as_none_a_list_or_a_mapping(small: SmallWorld) -> None:
@@ -52,7 +57,7 @@ def test_class_weights_come_as_none_a_list_or_a_mapping(small: SmallWorld) -> No
 
 
 def test_balanced_weights_are_known_negatives_over_known_positives(small: SmallWorld) -> None:
-    labels = [bag.clip.labels for bag in join(small.manifest, small.store).split("train")]
+    labels = labels_of(join(small.manifest, small.store).split("train"))
     for weight, column in zip(weights(small, "balanced"), zip(*labels, strict=True), strict=True):
         assert weight == pytest.approx(column.count(0) / column.count(1))
     assert any(-1 in row for row in labels)
@@ -62,9 +67,9 @@ def test_balanced_weights_stay_between_a_hundredth_and_a_hundred(small: SmallWor
     manifest = small.read([f"night{n}/{i}.wav,1,0,,train,{n}" for n in range(4) for i in range(3)])
     config = tweak(small.config, training={"class_weights": "balanced"})
     bags = join(manifest, small.store).bags
-    assert class_weights(config, bags, SPECIES).tolist() == pytest.approx([0.01, 1, 1])
-    many = [*bags[:1], *(replace(b, clip=replace(b.clip, labels=(0, 1, -1))) for b in bags[1:] * 20)]
-    assert class_weights(config, many, SPECIES).tolist() == pytest.approx([100, 1 / 100, 1])
+    assert class_weights(config, labels_of(bags), SPECIES).tolist() == pytest.approx([0.01, 1, 1])
+    many = [*bags[:1], *(structs.replace(b, clip=structs.replace(b.clip, labels=(0, 1, -1))) for b in bags[1:] * 20)]
+    assert class_weights(config, labels_of(many), SPECIES).tolist() == pytest.approx([100, 1 / 100, 1])
 
 
 @pytest.mark.parametrize(

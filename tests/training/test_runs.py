@@ -124,6 +124,12 @@ def test_where_only_damaged_runs_are_they_are_named(trained: Path, tmp_path: Pat
         newest_run(tmp_path)
 
 
+def test_a_run_in_place_of_the_folder_of_runs_is_told_as_one(trained: Path) -> None:
+    with pytest.raises(RunError, match="a run, expected the folder that runs lie in") as error:
+        newest_run(trained)
+    assert f"--run-dir {trained.absolute().parent} " in str(error.value)
+
+
 def test_a_folder_of_runs_that_cannot_be_made_is_an_error_and_leaves_nothing(small: SmallWorld, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(RunError, match=r"runs: cannot hold a run .*Pass another --run-dir"):

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,7 +70,7 @@ def test_what_is_drawn_to_validate_on_heeds_the_size_of_groups_and_leaves_every_
     """A group of 600 clips and twenty of 20, in one of which alone a second species is."""
     nights = [*["night 0"] * 600, *(f"night {i // 20 + 1}" for i in range(400))]
     bags = [bag(i, night, str(i)) for i, night in enumerate(nights)]
-    bags = [replace(b, clip=replace(b.clip, labels=(1, int(b.clip.group == "night 7")))) for b in bags]
+    bags = [structs.replace(b, clip=structs.replace(b.clip, labels=(1, int(b.clip.group == "night 7")))) for b in bags]
     train, val = share_groups(bags, 0.15, seed)
     assert len(val) in (140, 160)
     assert sum(b.clip.labels[1] for b in train) == 20
@@ -111,10 +110,28 @@ def test_one_group_alone_cannot_validate_itself(small: SmallWorld) -> None:
 
 
 def test_a_missing_split_names_those_there_are(small: SmallWorld) -> None:
-    manifest = small.read([row.replace(",train,", ",training,") for row in small.rows()])
-    finding = r"no clip of split train \(there are: test \(6\), training \(13\), val \(6\)\)"
+    manifest = small.read([row.replace(",train,", ",spring,") for row in small.rows()])
+    finding = r"no clip of split train \(there are: spring \(13\), test \(6\), val \(6\)\)"
     with pytest.raises(ManifestError, match=finding):
         choose_split(join(manifest, small.store), manifest, drawing(0.15))
+
+
+@pytest.mark.parametrize("name", ["trian", "training"])
+def test_a_misspelt_split_is_named_by_its_row_whatever_csv_lies_beside(tmp_path: Path, name: str) -> None:
+    (tmp_path / "train.csv").write_text("filename,Low\n9.wav,1\n")
+    rows = ["filename,split,Low", "0.wav,val,1", f"1.wav,{name},1", f"2.wav,{name},0"]
+    (tmp_path / "clips.csv").write_text("\n".join(rows))
+    with pytest.raises(ManifestError) as error:
+        require_split((), read_manifest([tmp_path / "clips.csv"]), "train")
+    said = f"line 3: split '{name}', but no clip of split train (there are: {name} (2), val (1)). Did you mean train? "
+    assert str(error.value) == f"{tmp_path / 'clips.csv'} {said}Correct the split of these 2 rows."
+
+
+def test_a_split_that_is_not_used_and_nearly_one_of_the_three_is_asked_about(small: SmallWorld) -> None:
+    for name, asked in (("vall", ": did you mean val?"), ("val2", ""), ("summer", "")):
+        manifest = small.read([row.replace(",val,", f",{name},") for row in small.rows()])
+        notes = choose_split(join(manifest, small.store), manifest, drawing(0.15)).notes
+        assert f"not used: 6 clips of split {name}, which is neither train, val nor test{asked}" in notes
 
 
 def test_a_missing_split_whose_csv_lies_beside_names_it(tmp_path: Path) -> None:
@@ -144,7 +161,9 @@ def test_what_is_written_is_read(small: SmallWorld, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("starts", [(None, 0.5), (10_000.01, 10_000.02), (0.1, 0.1 + 1e-9), (1e6, 1e6 + 0.5)])
 def test_different_spans_have_different_keys_in_a_recording_of_days_too(starts: tuple[float | None, float]) -> None:
-    one, other = (replace(bag(0, None, "x"), clip=replace(bag(0, None, "x").clip, start_s=s)) for s in starts)
+    one, other = (
+        structs.replace(bag(0, None, "x"), clip=structs.replace(bag(0, None, "x").clip, start_s=s)) for s in starts
+    )
     assert clip_key(one) != clip_key(other)
 
 

@@ -79,7 +79,7 @@ def test_a_species_that_always_calls_beside_others_may_be_lost_and_is_named(smal
 @pytest.mark.parametrize("share", [0.15, 0.3])
 def test_what_validates_stays_whole_and_the_notes_say_how_many_were_left_out(small: SmallWorld, share: float) -> None:
     joined = join(small.manifest, small.store)
-    bags = tuple(replace(bag, clip=replace(bag.clip, split="train")) for bag in joined.bags)
+    bags = tuple(bag.with_split("train") for bag in joined.bags)
     whole = choose_split(replace(joined, bags=bags), small.manifest, drawing(share))
     part = choose_split(
         replace(joined, bags=bags), small.manifest, tweak(drawing(share), data={"clips_per_species": 2})

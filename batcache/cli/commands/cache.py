@@ -24,7 +24,7 @@ from batcache.cli.options import (
 from batcache.cli.progress import show_progress
 from batcache.cli.store_tables import of_decisions
 from batcache.cli.tables import describe
-from batcache.cli.terminal import Table, say, show, show_table, warn
+from batcache.cli.terminal import Note, Table, say, show, show_table, warn
 from batcache.errors import count
 
 if TYPE_CHECKING:  # all else is imported by the command that needs it, so that --help answers at once
@@ -75,6 +75,7 @@ def build(
         return
     from batcache.cluster import open_cluster
     from batcache.manifest.call_range import warn_of_cut_calls
+    from batcache.manifest.split_names import warn_of_misspelt
     from batcache.store.build.build import build as build_store
     from batcache.store.build.build import count_committed, plan_build
     from batcache.store.settings import choose_manifest, load_settings
@@ -97,6 +98,7 @@ def build(
         say(f"stopped: {place} holds {count(count_committed(place, settings.data), 'recording')}")
         raise
     show(describe(report))
+    show(map(Note, warn_of_misspelt(manifest.clips)))
     if note := warn_of_cut_calls(manifest.possible_species, settings.data.fmax):
         warn(note)
     if report.rejected:

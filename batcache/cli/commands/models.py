@@ -39,7 +39,7 @@ from batcache.cli.tables import describe
 from batcache.cli.terminal import Note, say, say_lines, show, warn
 from batcache.cli.torchrun import has_nothing_to_do, joined, processes
 from batcache.device import pick_device
-from batcache.errors import list_some
+from batcache.errors import count, list_some
 from batcache.storage.listing import is_there
 
 # All else is imported by the command that needs it, so that --help answers at once.
@@ -83,7 +83,7 @@ def train(
     species that both know keep what they learnt, where the settings of the heads are the same.
 
     With few clips, --folds 5 judges all but those of split test, by models that have not heard their group, and keeps a
-    model of all of them. Stopped, the folds begin anew.
+    model of all of them. Stopped, the same command begins anew with that model and the folds.
 
     On four GPUs: torchrun --nproc-per-node 4 -m batcache train --init none. Each takes its share of every batch; what
     is learnt is the same but for rounding, and --resume may take another number.
@@ -134,7 +134,7 @@ def train(
         if not csv and not settings.data.csvs:
             csvs = list_some(map(str, manifest.csvs))
             say(f"labels from {csvs}, which {store.path} was last built from; --csv takes others")
-        with resumable(device) as listener:
+        with resumable(device, in_folds=bool(folds)) as listener:
             if folds:
                 from batcache.evaluation.cross_validate import cross_validate
 
@@ -154,7 +154,7 @@ def split(
 ) -> None:
     """Draw training, validation and test clips for a CSV that has none: the same rows with a split column.
 
-    Whole groups (or recordings, where there is no group column) are drawn, so that each split has its share of clips
+    Whole groups (or recordings, where no group is given) are drawn, so that each split has its share of clips
     and of every species; none is lost from training. Rows that have a split keep it. Write the CSV beside the other:
     filenames start from its folder.
 
@@ -174,8 +174,10 @@ def split(
     drawn = draw_splits(manifest, shares, seed)
     write_with_splits(drawn, output)
     show([of_species(count_labels(drawn.clips, drawn.species))])
-    if not any(clip.group for clip in drawn.clips):
-        warn("no clip has a group: each recording was drawn by itself, clips of one night may lie in two splits")
+    if lone := [clip for clip in drawn.clips if not clip.group]:
+        some = f"{len(lone):,} of {count(len(drawn.clips), 'row')} have no group, the first at {lone[0].place}"
+        who = "no clip has a group" if len(lone) == len(drawn.clips) else some
+        warn(f"{who}: each recording was drawn by itself, clips of one night may lie in two splits")
     say(f"drawn: {', '.join(f'{clips:,} {name}' for name, clips in drawn.splits.items())}, in {output}")
 
 

@@ -10,6 +10,7 @@ import torch
 
 from batcache.config.features import digest
 from batcache.config.settings import Config, to_plain
+from batcache.errors import count
 from batcache.evaluation.calls import list_calls
 from batcache.evaluation.evaluate import EVALUATION_VERSION
 from batcache.evaluation.folds import Folds, judge_folds, require_taught
@@ -42,18 +43,23 @@ def plan(configs: Sequence[Config], store: Store, folds: Folds) -> tuple[list[st
     for config in {split_settings(config): config for config in configs}.values():
         require_taught(config, store, folds)
     species = folds.manifest.species
-    bags = tuple(replace(bag, clip=replace(bag.clip, split="train")) for bag in folds.bags)
+    bags = tuple(bag.with_split("train") for bag in folds.bags)
     counts, whole = count_labels((bag.clip for bag in bags), species), Split(bags, (), (), folds.notes)
     inputs: list[str] = []
     notes: list[str] = []
     for config in configs:
         start = start_unheard(config.model, store.features, species, folds.bags)
         transfer, init = start.transfer, config.model.init
-        class_weights(config, folds.bags, species)
+        class_weights(config, whole.labels, species)
         inputs.append(_describe(config, store, folds, start))
         notes += list_notes(config, store, whole, counts, transfer, transfer.scored if transfer else ())
         if transfer is not None:
             notes += list_heard_notes(init, find_heard(init, transfer), ())
+        if config.model.trains_heads_alone and (least := config.training.simulated_clips):
+            notes.append(
+                f"where fewer than {count(least, 'clip')} teach a fold's model a species that the simulator knows, "
+                "simulated ones teach too (training.simulated_clips)"
+            )
         if config.wandb.enabled:
             notes.append("nothing of a sweep goes to wandb")
     return inputs, tuple(dict.fromkeys(notes))

@@ -80,15 +80,34 @@ def calibrate(
         precision: that is wanted of thresholds.
         towards: what the common slope is near where these clips tell little.
     """
-    columns = [(logits[:, c], labels[:, c]) for c in range(len(species))]
-    slope = fit_common_slope(columns, towards)
-    platts = tuple(fit_platt(*column, slope) for column in columns)
+    platts, slope = fit_platts(logits, labels, towards)
     thresholds = tuple(
-        choose_threshold(*column, groups, platt, precision) for column, platt in zip(columns, platts, strict=True)
+        choose_threshold(logits[:, c], labels[:, c], groups, platt, precision) for c, platt in enumerate(platts)
     )
-    units = len(np.unique(groups))
-    sources = (source,) * len(platts)
-    return Calibration(tuple(species), platts, thresholds, slope, sources, len(groups), units, precision)
+    return assemble(species, platts, thresholds, slope, groups, source, precision)
+
+
+def fit_platts(
+    logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]], towards: float = 1.0
+) -> tuple[tuple[Platt | None, ...], float]:
+    """The calibration of each column, and the slope that they have in common; arguments as of ``calibrate``."""
+    columns = list(zip(logits.T, labels.T, strict=True))
+    slope = fit_common_slope(columns, towards)
+    return tuple(fit_platt(*column, slope) for column in columns), slope
+
+
+def assemble(
+    names: Sequence[str],
+    platts: Sequence[Platt | None],
+    thresholds: Sequence[Threshold],
+    slope: float,
+    groups: NDArray[np.integer[Any]],
+    source: str,
+    precision: float,
+) -> Calibration:
+    """What was fitted and chosen on clips of these ``groups`` that all come from one ``source``."""
+    about = (source,) * len(platts), len(groups), len(np.unique(groups)), precision
+    return Calibration(tuple(names), tuple(platts), tuple(thresholds), slope, *about)
 
 
 def without_calibration(species: Sequence[str], precision: float = PRECISION) -> Calibration:
@@ -112,9 +131,8 @@ def cross_calibrate(
     part = order[place] % _PARTS
     probabilities = np.full(logits.shape, np.nan)
     for own in (part == i for i in np.unique(part)):
-        columns = [(logits[~own, c], labels[~own, c]) for c in range(logits.shape[1])]
-        slope = fit_common_slope(columns)
-        for c, column in enumerate(columns):
-            if (platt := fit_platt(*column, slope)) is not None:
+        platts, _ = fit_platts(logits[~own], labels[~own])
+        for c, platt in enumerate(platts):
+            if platt is not None:
                 probabilities[own, c] = platt.probabilities(logits[own, c])
     return probabilities

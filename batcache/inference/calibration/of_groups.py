@@ -2,6 +2,8 @@
 
 Probabilities are fitted on all of these. A group is named only where none of its members is, so that its threshold is
 chosen on those of the clips where that is so: what it promises, it promises of the recordings that it is named in.
+Where it promises nothing, a group is named only from the score on at which its probability is 0.5: the best F1 of what
+its members leave may lie where nearly all that is named is wrong.
 """
 
 import math
@@ -11,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from batcache.inference.calibration.calibrate import Calibration, calibrate, without_calibration
+from batcache.inference.calibration.calibrate import Calibration, assemble, fit_platts, without_calibration
 from batcache.inference.calibration.of_model import take_reviewed
-from batcache.inference.calibration.platt import sigmoid
+from batcache.inference.calibration.platt import Platt, sigmoid
 from batcache.inference.calibration.profile import profile_path, read_profile
 from batcache.inference.calibration.thresholds import NOTHING, PRECISION, Threshold, choose_threshold
 from batcache.inference.groups import SpeciesGroup, group_held_out
@@ -56,10 +58,10 @@ def calibrate_group_scores(
 ) -> Calibration:
     """The thresholds and probabilities of groups by these clips of their species, whose calibration is ``species``."""
     of = group_held_out(held_out, groups)
-    arrays, towards = (of.logits, of.labels, of.groups), species.common_slope
-    all_clips = calibrate([g.name for g in groups], *arrays, of.source, precision=precision, towards=towards)
-    chosen = _choose_thresholds(groups, of, _say_member(groups, held_out, species), all_clips)
-    return replace(all_clips, thresholds=tuple(chosen[g] for g in range(len(groups))))
+    platts, slope = fit_platts(of.logits, of.labels, species.common_slope)
+    chosen = _choose_thresholds(groups, of, _say_member(groups, held_out, species), platts, precision)
+    thresholds = tuple(chosen[g] for g in range(len(groups)))
+    return assemble([group.name for group in groups], platts, thresholds, slope, of.groups, of.source, precision)
 
 
 def _say_member(groups: Sequence[SpeciesGroup], held_out: HeldOut, species: Calibration) -> NDArray[np.bool_]:
@@ -69,7 +71,11 @@ def _say_member(groups: Sequence[SpeciesGroup], held_out: HeldOut, species: Cali
 
 
 def _choose_thresholds(
-    groups: Sequence[SpeciesGroup], of: HeldOut, said: NDArray[np.bool_], all_clips: Calibration
+    groups: Sequence[SpeciesGroup],
+    of: HeldOut,
+    said: NDArray[np.bool_],
+    platts: Sequence[Platt | None],
+    precision: float,
 ) -> dict[int, Threshold]:
     """The threshold of each group, on the clips in which it could be named: see ``back_off``. The smallest come first.
 
@@ -82,7 +88,7 @@ def _choose_thresholds(
         within = [named[h] for h in named if set(groups[h].members) < set(groups[g].members)]
         hidden = np.any([said[:, g], *within], 0)
         logits = np.where(hidden, np.nan, of.logits[:, g])
-        at = choose_threshold(logits, of.labels[:, g], of.groups, all_clips.platts[g], all_clips.precision)
+        at = choose_threshold(logits, of.labels[:, g], of.groups, platts[g], precision, even=True)
         chosen[g], named[g] = at, (sigmoid(logits) >= at.value) & (at.basis != NOTHING)
     return chosen
 

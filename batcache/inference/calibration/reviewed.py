@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from batcache.errors import ManifestError, list_some, quote
 from batcache.inference.verdicts import OTHER_COLUMNS
-from batcache.manifest.cells import UNKNOWN, read_filename, read_labels
+from batcache.manifest.cells import UNKNOWN, cells_at, read_filename, read_labels
 from batcache.manifest.table import is_reserved, place_of, read_table
 from batcache.storage.spreadsheet import as_written
 
@@ -46,7 +46,7 @@ def read_reviewed(path: Path, species: Sequence[str] | None = None) -> Reviewed:
     if not named:
         finding = f"no column is named as a species of the model: {list_some(species)}"
         raise ManifestError(place_of(path, 1), finding, "Pass the model whose predictions were reviewed")
-    first = next(iter(columns))
+    first, cells_of_species = next(iter(columns)), cells_at(list(named.values()))
     if first not in ("path", "filename"):
         raise ManifestError(place_of(path, 1), f"the first column is {quote(first)}, expected 'path'", "Put path first")
     paths: dict[str, tuple[int, ...]] = {}
@@ -59,7 +59,7 @@ def read_reviewed(path: Path, species: Sequence[str] | None = None) -> Reviewed:
         except ValueError as error:
             raise ManifestError(place_of(path, line), *error.args) from None
         try:
-            labels = read_labels(cells, named, delimiter != ",")
+            labels = read_labels(cells_of_species(cells), list(named), delimiter != ",")
         except ValueError as error:
             remedy = "Put 1 or 0 in the place of each score that was reviewed, and empty the others"
             raise ManifestError(place_of(path, line), error.args[0], remedy) from None

@@ -2,7 +2,8 @@
 
 species             as in ``predictions.csv``, or the name of a group
 threshold           of the scores, at and above which it counts
-basis               ``promised precision``, ``best F1``, ``no threshold can be promised`` (0.5 is taken), or ``given``
+basis               ``promised precision``, ``best F1`` (of groups ``a probability of 0.5``), ``no threshold can be
+                    promised`` (0.5 is taken), or ``given``
 clips               held-out clips that the threshold rests on
 positives           of these, how many hold the species
 groups              of how many site-nights, or recordings where no group is given, these clips are

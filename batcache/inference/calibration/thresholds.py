@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from batcache.inference.calibration.bounds import chance_of_as_many, fewest_to_promise
 from batcache.inference.calibration.platt import Floats, Platt, known_of, sigmoid
 
-PROMISED, BEST_F1, NOTHING, GIVEN = "promised precision", "best F1", "no threshold can be promised", "given"
+PROMISED, BEST_F1, EVEN = "promised precision", "best F1", "a probability of 0.5"
+NOTHING, GIVEN = "no threshold can be promised", "given"
 """What a threshold rests on."""
 USUAL = 0.5
 """The threshold where nothing is known of any."""
@@ -47,7 +48,7 @@ class Threshold:
 
     Attributes:
         value: of the scores, 0 to 1, at and above which it counts.
-        basis: ``PROMISED``, ``BEST_F1``, ``NOTHING`` or ``GIVEN``.
+        basis: ``PROMISED``, ``BEST_F1``, ``EVEN`` (of groups), ``NOTHING`` or ``GIVEN``.
         clips: held-out clips with a score of which it is known whether they hold the species.
         positives: that hold it.
         groups: of how many site-nights, or recordings where no group is given, these clips are.
@@ -68,6 +69,8 @@ def choose_threshold(
     groups: NDArray[np.integer[Any]],
     platt: Platt | None,
     precision: float = PRECISION,
+    *,
+    even: bool = False,
 ) -> Threshold:
     """Choose the threshold of one species, or of one group of species.
 
@@ -75,8 +78,9 @@ def choose_threshold(
         logits: of scores of held-out clips; NaN where there is none. Shape: ``[R]``
         labels: 1, 0 or -1, unknown. Shape: ``[R]``
         groups: a number for each clip's site-night or recording. Shape: ``[R]``
-        platt: its calibration on these clips, for a best F1; None where there is none.
+        platt: its calibration, for a best F1 or an even probability; None where there is none.
         precision: that is wanted, above 0 and below 1.
+        even: where nothing can be promised, take the score at which the probability is 0.5, not that of the best F1.
     """
     x, there, known = known_of(logits, labels)
     of = groups[known]
@@ -85,7 +89,7 @@ def choose_threshold(
     if (value := _walk(scores, there, of, precision)) is not None:
         return Threshold(value, PROMISED, *counts, precision)
     if platt is not None and min(there.sum(), (~there).sum()) >= FEWEST:
-        return Threshold(_best_f1(x, platt), BEST_F1, *counts)
+        return Threshold(even_score(platt), EVEN, *counts) if even else Threshold(_best_f1(x, platt), BEST_F1, *counts)
     return Threshold(USUAL, NOTHING, *counts)
 
 
@@ -138,6 +142,11 @@ def _best_f1(logits: Floats, platt: Platt) -> float:
     best = float((right / (np.arange(1, len(right) + 1) + right[-1])).max())  # half of F
     logit = (np.log(best / (1 - best)) - platt.intercept) / platt.slope
     return float(_to_steps(sigmoid(np.clip(logit, logits.min(), logits.max()))))
+
+
+def even_score(platt: Platt) -> float:
+    """The score from which on a species, or a group, is as likely there as not."""
+    return float(np.ceil(sigmoid(np.array(-platt.intercept / platt.slope)) * _STEPS) / _STEPS)
 
 
 def _to_steps(scores: Floats) -> Floats:

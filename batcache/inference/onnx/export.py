@@ -6,8 +6,9 @@ but the first by itself:
 magnitudes   samples ``[B, (frames - 1) * hop + size]`` in 16-bit steps -> ``[B, frames, bins]``; alone knows the rate
 start        magnitudes of the first half second, or of more -> the smoother's level ``[B, bands]``
 compress     magnitudes, level -> features ``[B, frames, bands]``, with dead bands as they come; the last level
-embed        instances ``[K, frames, bands]`` -> embeddings ``[K, feature_dim]``
-score        embeddings ``[B, N, feature_dim]`` -> logits ``[B, C]``, evidence ``[B, N, C]`` and, of a model that hears
+embed        instances ``[K, frames, bands]`` -> embeddings ``[K, feature_dim]`` and, of a model with a kernel, what its
+             regressions say ``[K, 2 * C]`` and how strange each is ``[K, 1]``
+score        these ``[B, N, …]`` -> logits ``[B, C]``, evidence ``[B, N, C]`` and, of a model that hears
              whether there is a bat at all, the logit of that, ``[B]``
 
 What the file says of its model stands in its metadata, see ``facts``.
@@ -104,12 +105,14 @@ def _write_functions(front_end: FrontEndNodes, checkpoint: Checkpoint) -> Parts:
     network = checkpoint.restore(torch.device("cpu"))
     said = ["logits", "evidence", *(["bat"] if checkpoint.hears_bats else [])]
     trunk = network.crnn if isinstance(network, BatMILModel) else network.trunk
+    kernel = None if isinstance(network, BatMILModel) else network.heads.kernel
+    held = ["embeddings", *([] if kernel is None else ["regressed", "strangeness"])]
     return Parts(
         make_function("magnitudes", ["samples"], ["magnitudes"], front_end.magnitudes),
         make_function("start", ["magnitudes"], ["level"], front_end.start),
         make_function("compress", ["magnitudes", "level"], ["features", "last_level"], front_end.compress),
-        make_function("embed", ["instances"], ["embeddings"], lambda nodes, given: [embed(nodes, given, trunk)]),
-        make_function("score", ["embeddings"], said, lambda nodes, given: score(nodes, given, network)),
+        make_function("embed", ["instances"], held, lambda nodes, given: embed(nodes, given, trunk, kernel)),
+        make_function("score", held, said, lambda nodes, *given: score(nodes, given, network)),
     )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
     from onnxruntime import InferenceSession
 
-_AXES = {"magnitudes": 3, "level": 2, "instances": 3, "embeddings": 3}
+_AXES = {"magnitudes": 3, "level": 2, "instances": 3, "embeddings": 3, "regressed": 3, "strangeness": 3}
 """How many axes each input of a function has."""
 _SEAL_KEY = b"batcache.sha256"
 SEAL = b"".join((b"\x72", bytes([len(_SEAL_KEY) + 68]), b"\x0a", bytes([len(_SEAL_KEY)]), _SEAL_KEY, b"\x12\x40"))

@@ -116,12 +116,13 @@ class OnnxJudge:
         return [self._score(framed, check) for framed in batch]
 
     def _score(self, framed: Framed, check: Callable[[], None]) -> BagScores:
-        embeddings = []
+        held: list[list[NDArray[np.float32]]] = []  # what each instance holds, and what a kernel says of it
         for start in range(0, framed.count, _INSTANCES_AT_ONCE):
             check()
             instances = framed.read(min(_INSTANCES_AT_ONCE, framed.count - start))
-            embeddings += self.functions.run("embed", instances.astype(np.float32))
-        logits, evidence, *bat = self.functions.run("score", np.concatenate(embeddings)[None])
+            held.append(self.functions.run("embed", instances.astype(np.float32)))
+        whole = [np.concatenate(parts)[None] for parts in zip(*held, strict=True)]
+        logits, evidence, *bat = self.functions.run("score", *whole)
         return check_scores(framed.name, BagScores(logits[0], evidence[0], *(float(one[0]) for one in bat)))
 
 

@@ -61,8 +61,8 @@ class RecordingGraph:
         frames = nodes.add("Div", nodes.add("Shape", steps, start=1, end=2), whole(self.hop))
         begun = nodes.add("Div", nodes.add("Add", frames, whole(self.frames - 1)), whole(self.frames))
         instances = nodes.add("Max", begun, whole(1))  # a recording that is shorter is one instance all the same
-        embeddings = self._embed_instances(nodes, self._continue(nodes, steps), frames, instances)
-        logits, evidence, *bat = nodes.call(self.parts.score, embeddings)
+        held = self._embed_instances(nodes, self._continue(nodes, steps), frames, instances)
+        logits, evidence, *bat = nodes.call(self.parts.score, *held)
         scores = nodes.add("Add", nodes.add("Sigmoid", logits), self.untaught)
         return [scores, logits, nodes.add("Add", evidence, self.untaught), *(nodes.add("Sigmoid", one) for one in bat)]
 
@@ -82,8 +82,11 @@ class RecordingGraph:
         end = expand(level(nodes.slice(steps, whole(-after), _END, 1)), after)
         return nodes.add("Concat", begin, steps, end, expand(0.0, self.frames * self.hop), axis=1)
 
-    def _embed_instances(self, nodes: Nodes, samples: str, frames: str, instances: str) -> str:
-        """Shape: ``[B, samples]`` with what lies beyond the ends -> ``[B, instances, feature_dim]``."""
+    def _embed_instances(self, nodes: Nodes, samples: str, frames: str, instances: str) -> list[str]:
+        """What ``embed`` makes of each instance.
+
+        Shape: ``[B, samples]`` with what lies beyond the ends -> ``[B, instances, …]`` each.
+        """
         held, step = self.size - self.hop, self.frames * self.hop
         heard = nodes.add("Mul", nodes.add("Min", frames, whole(self.start_frames)), whole(self.hop))
         beginning = nodes.slice(samples, whole(0), nodes.add("Add", heard, whole(held)), 1)
@@ -105,12 +108,13 @@ class RecordingGraph:
             [
                 typed("instance/held_next", FLOAT, [None, held]),
                 typed("instance/level_next", FLOAT, [None, len(self.alive)]),
-                typed("instance/embedding", FLOAT, [None, None]),
+                *(typed(f"instance/{name}", FLOAT, [None, None]) for name in self.parts.embed.output),
             ],
             self._embed_instance,
         )
-        along = {"num_scan_inputs": 2, "scan_input_axes": [1, 0], "scan_output_axes": [1]}
-        return nodes.add_many("Scan", 3, first, level, rows, real, body=body, **along)[2]
+        made = len(self.parts.embed.output)
+        along = {"num_scan_inputs": 2, "scan_input_axes": [1, 0], "scan_output_axes": [1] * made}
+        return nodes.add_many("Scan", 2 + made, first, level, rows, real, body=body, **along)[2:]
 
     def _embed_instance(self, nodes: Nodes, held: str, level: str, row: str, real: str) -> list[str]:
         span = nodes.add("Concat", held, row, axis=1)
@@ -118,5 +122,5 @@ class RecordingGraph:
         features, last = nodes.call(self.parts.compress, magnitudes, level)
         is_heard = nodes.add("And", nodes.add("Unsqueeze", real, whole(1)), self.alive)
         kept = nodes.add("Cast", nodes.add("Where", is_heard, features, 0.0), to=FLOAT16)  # as features are kept
-        embedding = nodes.call(self.parts.embed, nodes.add("Cast", kept, to=FLOAT))[0]
-        return [nodes.slice(span, whole(self.frames * self.hop), _END, 1), last, embedding]
+        holds = nodes.call(self.parts.embed, nodes.add("Cast", kept, to=FLOAT))
+        return [nodes.slice(span, whole(self.frames * self.hop), _END, 1), last, *holds]

@@ -16,7 +16,7 @@ from batcache.inference.recordings.framed import compute_framed
 from batcache.inference.recordings.journal import Scored
 from batcache.inference.recordings.judge import Judge, Rejected, judge
 from batcache.store.build.compute import GONE
-from batcache.store.build.hands import require_folder, require_gone
+from batcache.store.build.hands import prepare_worker, require_gone
 from batcache.store.build.plan import Placed
 
 _AT_ONCE = 16
@@ -59,7 +59,7 @@ def _some(files: Iterable[Placed]) -> Iterator[tuple[Placed, ...]]:
 
 def _judge_part(part: _Part) -> list[Scored | Rejected]:
     """On a worker."""
-    require_folder(part.root)
+    prepare_worker(part.root)
     model, ready = _ready(part.model, part.digest, part.device)
     frames = model.checkpoint.frames_per_instance
     with (

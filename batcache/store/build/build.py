@@ -14,7 +14,8 @@ from dataclasses import replace
 from batcache.cluster import Cluster
 from batcache.config.settings import DataConfig
 from batcache.errors import AudioError, Seen, StoreError, remedy_for
-from batcache.manifest.manifest import Manifest, check_contents
+from batcache.manifest.contents import check_contents
+from batcache.manifest.manifest import Manifest
 from batcache.manifest.reviewed import leave_cached_reviews
 from batcache.progress import OnProgress, Progress, ignore_progress, raising_what_listeners_raise
 from batcache.storage.disk import free_bytes, require_room

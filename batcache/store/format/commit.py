@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from itertools import starmap
+from itertools import repeat, starmap
 from typing import Annotated, Any, Generic, Self, TypeVar
 
 import msgspec
@@ -145,10 +145,11 @@ class Commit:
             finding = f"damaged commit record (its digest does not match) of shard {path.stem}; recordings: {held}"
             raise StoreError(path, finding, say_how_to_mend(path, path.name))
         try:
-            document = msgspec.json.decode(text, type=_Document[_Columns])  # type: ignore[valid-type]
+            document = _DECODER.decode(text)
             lists = msgspec.structs.asdict(document.recordings)
-            columns = (_share(_column(lists, field)) for field in msgspec.structs.fields(CachedRecording))
-            rows = tuple(starmap(CachedRecording, zip(*columns, strict=True)))
+            count = _length_of(lists)
+            columns = (_values(lists[name], default, count) for name, default in _DEFAULTS)
+            rows = tuple(starmap(CachedRecording, zip(*columns, strict=False)))
         except (ValueError, RecursionError) as error:
             _check_version(path, text)
             if unknown := unknown_keys(text):
@@ -175,12 +176,8 @@ def _columns_of(row: type[CachedRecording]) -> type[msgspec.Struct]:
     return msgspec.defstruct("Columns", columns, forbid_unknown_fields=True)
 
 
-def _column(lists: Mapping[str, Any], field: msgspec.structs.FieldInfo) -> list[Any]:
-    values: list[Any] | None = lists[field.encode_name]
-    return [field.default] * len(lists["path"]) if values is None else values
-
-
 _Columns = _columns_of(CachedRecording)
+_DEFAULTS = [(field.encode_name, field.default) for field in msgspec.structs.fields(CachedRecording)]
 _C = TypeVar("_C")
 
 
@@ -196,6 +193,9 @@ class _Document(msgspec.Struct, Generic[_C], forbid_unknown_fields=True):
     continues: bool
     crc32c: list[Annotated[int, msgspec.Meta(ge=0, lt=2**32)]]
     recordings: _C
+
+
+_DECODER = msgspec.json.Decoder(_Document[_Columns])  # type: ignore[valid-type]
 
 
 class _Versioned(msgspec.Struct):
@@ -247,8 +247,21 @@ def _head(body: "bytes | memoryview") -> bytes:
     return head_of_json(body) + b"\n"
 
 
-def _share(column: list[Any]) -> Iterable[Any]:
-    """The same values, equal ones as one object: most columns of a million rows hold few different ones."""
+def _length_of(columns: Mapping[str, list[Any] | None]) -> int:
+    """How many rows the columns of a record make. Raises ValueError where they are of several lengths."""
+    lengths = {len(column) for column in columns.values() if column is not None}
+    if len(lengths) != 1:
+        raise ValueError(f"columns of {', '.join(map(str, sorted(lengths)))} rows")
+    return lengths.pop()
+
+
+def _values(column: list[Any] | None, default: Any, count: int) -> Iterable[Any]:
+    """The values of a column, ``default`` where it lacks. Equal ones are one object: most columns of a million rows
+    hold few different ones, mostly one a shard."""
+    if column is None:
+        return repeat(default, count)
+    if column and column.count(column[0]) == count:
+        return repeat(column[0], count)
     seen: dict[Any, Any] = {}
     return map(seen.setdefault, column, column)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from batcache.errors import StoreError, UnreachableError, is_of_the_process, remedy_for
+from batcache.storage.memory import no_garbage
 from batcache.storage.place import Place, read_files
 from batcache.store.format.commit import CachedRecording, Commit, commit_path
 from batcache.store.format.layout import Layout, say_how_to_mend
@@ -27,10 +28,16 @@ class Index:
         still there. A stopped ``prune`` leaves two rows with the same frames in different shards; only the first of
         them is listed.
         """
-        found: dict[str, tuple[CachedRecording, ...]] = {}
-        for recording in self.recordings:
-            others = found.get(recording.path, ())
-            if not any(other.key == recording.key and other.failure == recording.failure for other in others):
+        rows = list(self.recordings)
+        found: dict[str, tuple[CachedRecording, ...]] = {row.path: (row,) for row in rows}
+        if len(found) == len(rows):  # nearly always
+            return found
+        found.clear()
+        for recording in rows:
+            others = found.get(recording.path)
+            if not others:
+                found[recording.path] = (recording,)
+            elif not any(other.key == recording.key and other.failure == recording.failure for other in others):
                 found[recording.path] = (*others, recording)
         return found
 
@@ -78,6 +85,7 @@ def read_index(store: Place, fingerprint: str, layout: Layout) -> Index:
     return Index(complete_commits(commits, layout))
 
 
+@no_garbage()
 def read_records(store: Place, fingerprint: str) -> tuple[dict[int, Commit], dict[int, StoreError]]:
     """Read every commit record: those that are as they were written, and what is wrong with the others, by shard.
 

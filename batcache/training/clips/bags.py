@@ -1,22 +1,25 @@
 """Bags: every label joined from the CSV, every frame read from the store."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import torch
 from torch import Tensor
 
 from batcache.errors import ManifestError, count, list_some
 from batcache.inference.score import Instances
-from batcache.manifest.manifest import Clip, Manifest, check_contents
+from batcache.manifest.contents import check_contents
+from batcache.manifest.manifest import Clip, Manifest
 from batcache.manifest.reviewed import settle_reviews
+from batcache.storage.memory import no_garbage
 from batcache.store.format.commit import CachedRecording
 from batcache.store.format.last_build import find_other_root
 from batcache.store.reader import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Bag:
+class Bag(msgspec.Struct, frozen=True, gc=False):
     """A clip and the frames ``start`` to ``stop`` of its recording that hold it."""
 
     clip: Clip
@@ -28,6 +31,10 @@ class Bag:
     def seconds(self) -> float:
         """True duration of its frames."""
         return self.row.duration_s * (self.stop - self.start) / max(1, self.row.frames)
+
+    def with_split(self, split: str | None) -> "Bag":
+        """The same bag, its clip in another split."""
+        return Bag(msgspec.structs.replace(self.clip, split=split), self.row, self.start, self.stop)
 
     def instances(self, frames_per_instance: int) -> int:
         """How many instances of this length hold its frames."""
@@ -60,6 +67,7 @@ class Joined:
         return tuple(bag for bag in self.bags if bag.clip.split == name)
 
 
+@no_garbage()
 def join(manifest: Manifest, store: Store) -> Joined:
     """Find each clip's frames. A clip whose recording was rejected is left out.
 
@@ -75,7 +83,7 @@ def join(manifest: Manifest, store: Store) -> Joined:
     if root := find_other_root(store.path, manifest.data_dir, (clip.filename for clip in listed)):
         finding = f"filenames start from {manifest.data_dir}, those of {store.path} from {root}"
         raise ManifestError(manifest.csvs[0], finding, f"Pass --data-dir {root}, or another --cache")
-    bags, left_out, missing = [], {}, []
+    bags, left_out, missing, per_second = [], {}, [], store.features.frames_per_second
     for clip in manifest.clips:
         row = store.find(clip.filename)
         if clip.filename in rejected:
@@ -83,7 +91,7 @@ def join(manifest: Manifest, store: Store) -> Joined:
         elif row is None:
             missing.append(clip)
         else:
-            bags.append(_bag(clip, row, store.features.frames_per_second))
+            bags.append(_bag(clip, row, per_second))
     csvs = " ".join(f"--csv {csv}" for csv in manifest.csvs)
     command = f"batcache build {csvs} --data-dir {manifest.data_dir} --cache {store.path}"
     if missing:
@@ -105,6 +113,8 @@ def whole_recordings(store: Store) -> tuple[Bag, ...]:
 
 
 def _bag(clip: Clip, row: CachedRecording, frames_per_second: float) -> Bag:
+    if clip.start_s is None and clip.duration_s is None:
+        return Bag(clip, row, 0, row.frames)
     start = round((clip.start_s or 0.0) * frames_per_second)
     stop = row.frames if clip.duration_s is None else start + max(1, round(clip.duration_s * frames_per_second))
     if start >= row.frames:
@@ -115,11 +125,9 @@ def _bag(clip: Clip, row: CachedRecording, frames_per_second: float) -> Bag:
 
 def instances_of(store: Store, bag: Bag, frames_per_instance: int) -> Instances:
     """The instances of a bag, for whoever scores it."""
-
-    def read(first: int, count: int) -> Tensor:
-        return read_bag(store, bag, frames_per_instance, first, count)
-
-    return Instances(bag.clip.filename, bag.instances(frames_per_instance), read)
+    return Instances(
+        bag.clip.filename, bag.instances(frames_per_instance), partial(read_bag, store, bag, frames_per_instance)
+    )
 
 
 def read_bag(

@@ -20,25 +20,29 @@ _PIECE = 64  # instances that pass a trunk at once
 
 @dataclass(frozen=True)
 class Embedded:
-    """Bags and the embeddings of their instances. Shape: ``[N, feature_dim]`` float16 each, in the bags' order."""
+    """Bags and what their instances hold, in the bags' order. Shape: ``[N, S, feature_dim]`` float16 each."""
 
     bags: tuple[Bag, ...]
-    embeddings: tuple[Tensor, ...]
+    steps: tuple[Tensor, ...]
 
     @property
     def counts(self) -> list[int]:
         """How many instances each bag has."""
-        return [len(embedding) for embedding in self.embeddings]
+        return [len(steps) for steps in self.steps]
+
+    @property
+    def embeddings(self) -> tuple[Tensor, ...]:
+        """What heads hear of each bag. Shape: ``[N, feature_dim]`` each."""
+        return tuple(steps.amax(1) for steps in self.steps)
 
     def instances(self) -> list[Instances]:
-        """The bags as whoever scores them wants them: embeddings in the place of frames."""
+        """The bags as whoever scores them wants them: what instances hold in the place of frames."""
         return [
-            Instances(bag.clip.filename, len(embedding), lambda first, count, e=embedding: e[first : first + count])  # type: ignore[misc]
-            for bag, embedding in zip(self.bags, self.embeddings, strict=True)
+            Instances(bag.clip.filename, len(steps), lambda first, count, s=steps: s[first : first + count])  # type: ignore[misc]
+            for bag, steps in zip(self.bags, self.steps, strict=True)
         ]
 
 
-@torch.no_grad()
 def embed_bags(
     trunk: FrozenTrunk,
     store: Store,
@@ -46,24 +50,41 @@ def embed_bags(
     frames_per_instance: int,
     device: torch.device,
     on_progress: OnProgress,
+    *,
+    by_steps: bool = False,
 ) -> Embedded:
-    """Read every bag once and keep what the trunk makes of it, in memory: 2 bytes a feature, 4 kB a clip of 5 s.
+    """Read every bag once and keep what the trunk makes of it, in memory: 4 kB a clip of 5 s.
+
+    Of each instance it keeps the maximum over time, ``S = 1``, or, ``by_steps``, all: 60 kB a clip.
 
     Raises:
         StoreError: damage.
-        RunError: the trunk makes numbers that half precision cannot hold.
+        RunError: see ``embed_frames``.
     """
-    embeddings = []
+    kept = []
     for bag in bags:
         read = read_bag(store, bag, frames_per_instance)
-        pieces = [trunk.embed(piece.to(device).float()).half().cpu() for piece in torch.split(read, _PIECE)]
-        embeddings.append(torch.cat(pieces))
-        if not embeddings[-1].isfinite().all():
-            most = torch.finfo(torch.float16).max
-            finding = f"its trunk makes of {bag.clip.filename} numbers that are not finite, or above {most:,.0f}"
-            raise RunError("model.init", finding, "Pass --init simulated, or another trunk")
-        on_progress(Progress("embed", len(embeddings), len(bags)))
-    return Embedded(tuple(bags), tuple(embeddings))
+        kept.append(embed_frames(trunk, read, device, bag.clip.filename, by_steps=by_steps))
+        on_progress(Progress("embed", len(kept), len(bags)))
+    return Embedded(tuple(bags), tuple(kept))
+
+
+@torch.no_grad()
+def embed_frames(
+    trunk: FrozenTrunk, frames: Tensor, device: torch.device, name: str, *, by_steps: bool = False
+) -> Tensor:
+    """What a trunk makes of a bag of this name. Shape: ``[N, T, M]`` -> ``[N, S, feature_dim]`` float16, on the CPU
+
+    Raises:
+        RunError: numbers that half precision cannot hold.
+    """
+    heard = (trunk.embed_steps(piece.to(device).float()) for piece in torch.split(frames, _PIECE))
+    kept = torch.cat([(steps if by_steps else steps.amax(1, keepdim=True)).half().cpu() for steps in heard])
+    if not kept.isfinite().all():
+        most = torch.finfo(torch.float16).max
+        finding = f"its trunk makes of {name} numbers that are not finite, or above {most:,.0f}"
+        raise RunError("model.init", finding, "Pass --init simulated, or another trunk")
+    return kept
 
 
 class Embeddings:
@@ -73,7 +94,7 @@ class Embeddings:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str, str, int, int, int], Tensor] = {}
+        self._kept: dict[tuple[str, str, str, int, int, int, bool], Tensor] = {}
         self._adapted: dict[tuple[object, ...], dict[str, Tensor]] = {}
         self._asked: set[tuple[object, ...]] = set()
 
@@ -105,16 +126,19 @@ class Embeddings:
         frames_per_instance: int,
         device: torch.device,
         on_progress: OnProgress,
+        *,
+        by_steps: bool = False,
     ) -> Embedded:
         """As ``embed_bags``, of which it asks only what is not there yet: the result is the same.
 
         Trunks are told apart by their weights, clips by their recording and their frames in it.
         """
-        keys = _keys(trunk, store, bags, frames_per_instance)
+        keys = [(*key, by_steps) for key in _keys(trunk, store, bags, frames_per_instance)]
         self._asked.update(keys)
         missing = {key: bag for key, bag in zip(keys, bags, strict=True) if key not in self._kept}
-        new = embed_bags(trunk, store, tuple(missing.values()), frames_per_instance, device, on_progress)
-        self._kept |= dict(zip(missing, new.embeddings, strict=True))
+        about = frames_per_instance, device, on_progress
+        new = embed_bags(trunk, store, tuple(missing.values()), *about, by_steps=by_steps)
+        self._kept |= dict(zip(missing, new.steps, strict=True))
         return Embedded(tuple(bags), tuple(self._kept[key] for key in keys))
 
     def forget_unasked(self) -> None:

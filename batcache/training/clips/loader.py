@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from batcache.config.settings import Config
 from batcache.storage.ahead import map_ahead
 from batcache.store.reader import Store
 from batcache.training.clips.bags import Bag, read_bag
@@ -83,7 +84,7 @@ class BatchReader:
     ) -> None:
         self.store, self.bags, self.frames_per_instance = store, tuple(bags), frames_per_instance
         self.most, self.bag_size, self.pin = most, bag_size, pin
-        self.counts = [bag.instances(frames_per_instance) for bag in bags]
+        self.counts, self.labels = [bag.instances(frames_per_instance) for bag in bags], labels_of(bags)
         self.shape: tuple[int, ...] = (frames_per_instance, store.layout.n_mels)
 
     def read(self, draw: BatchPlan) -> Batch:
@@ -106,9 +107,9 @@ class BagsInMemory:
     """All bags of a split in a device's memory: an epoch then reads nothing.
 
     Args:
-        bags: where the labels are.
+        labels: of each bag. Shape: ``[B, C]`` int8
         counts: how many instances each has.
-        contents: what stands for each bag's instances: their frames ``[N, T, M]``, or their embeddings ``[N, D]``.
+        contents: what stands for each bag's instances: frames ``[N, T, M]``, or what they hold ``[N, S, D]``.
         most: instances of a bag that a batch takes.
         bag_size: that a batch is padded to at least.
         device: where they lie.
@@ -116,7 +117,7 @@ class BagsInMemory:
 
     def __init__(
         self,
-        bags: Sequence[Bag],
+        labels: Tensor,
         counts: Sequence[int],
         contents: Iterable[Tensor],
         most: int,
@@ -124,9 +125,8 @@ class BagsInMemory:
         device: torch.device,
     ) -> None:
         self.most, self.bag_size, self.device = most, bag_size, device
-        self.bags, self.counts = tuple(bags), list(counts)
+        self.labels, self.counts = labels, list(counts)
         self.starts = np.cumsum([0, *counts])
-        self.labels = labels_of(bags)
         for start, stop, content in zip(self.starts, self.starts[1:], contents, strict=False):
             if not start:  # the last one is padding
                 self.shape = tuple(content.shape[1:])
@@ -150,3 +150,17 @@ class BagsInMemory:
     def batches(self, draws: Sequence[BatchPlan], workers: int) -> Generator[Batch, None, None]:
         """Yield the batches in order; there is nothing to read, so no workers."""
         yield from map(self.read, draws)
+
+
+def open_frames(
+    store: Store, bags: Sequence[Bag], config: Config, device: torch.device, bag_size: int
+) -> BatchReader | BagsInMemory:
+    """Frames of training bags: all in a GPU's memory, where that is asked for and there is room, else as needed."""
+    frames, on_gpu = config.data.frames_per_instance, device.type == "cuda"
+    if config.training.keep_on_gpu == "auto" and on_gpu:
+        free, _ = torch.cuda.mem_get_info(device)
+        if 2 * BagsInMemory.bytes_needed(store, bags, frames) < free:
+            read = (read_bag(store, bag, frames) for bag in bags)
+            counts = [bag.instances(frames) for bag in bags]
+            return BagsInMemory(labels_of(bags), counts, read, config.training.max_instances, bag_size, device)
+    return BatchReader(store, bags, frames, config.training.max_instances, bag_size, pin=on_gpu)

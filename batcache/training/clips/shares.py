@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from batcache.training import ranks
-from batcache.training.clips.loader import BagsInMemory, Batch, BatchPlan, BatchReader, labels_of, mask_of
+from batcache.training.clips.loader import BagsInMemory, Batch, BatchPlan, BatchReader, mask_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class SharedBatches:
         self.source, self.counts = source, source.counts
         self.waited_s = 0.0  # for batches, since the epoch began
         features = torch.empty(0, 1, *source.shape, dtype=torch.float16)
-        self.nothing = Batch(features, torch.empty(0, 1, dtype=torch.bool), labels_of(source.bags[:1])[:0])
+        self.nothing = Batch(features, torch.empty(0, 1, dtype=torch.bool), source.labels[:0])
 
     def batches(self, draws: Sequence[BatchPlan], workers: int) -> Generator[Share, None, None]:
         """Yield this rank's share of each batch in order."""
@@ -50,7 +50,7 @@ class SharedBatches:
                 began = time.perf_counter()
                 batch = next(read) if plan.bags else self.nothing
                 self.waited_s += time.perf_counter() - began
-                mask, labels = mask_of(counts, most, source.bag_size), labels_of([source.bags[i] for i in draw.bags])
+                mask, labels = mask_of(counts, most, source.bag_size), source.labels[list(draw.bags)]
                 yield Share(batch, sum(counts[: span.start]), mask, labels)
 
 

@@ -3,12 +3,16 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from batcache.errors import ManifestError, RunError, brief, count, did_you_mean
+from msgspec import structs
+
+from batcache.errors import ManifestError, RunError, brief, count, did_you_mean, quote
 from batcache.manifest.draw_splits import draw_names, find_units
 from batcache.manifest.manifest import Manifest
+from batcache.manifest.split_names import KNOWN_SPLITS, find_misspelt
 from batcache.storage.listing import is_file
 from batcache.storage.spreadsheet import as_written, to_csv
 from batcache.training.clips.bags import Bag
@@ -29,7 +33,7 @@ def share_groups(bags: Sequence[Bag], share: float, seed: int) -> tuple[tuple[Ba
     Raises:
         ManifestError: there is only one group.
     """
-    clips = [replace(bag.clip, split=None) for bag in bags]
+    clips = [structs.replace(bag.clip, split=None) for bag in bags]
     content_of = {bag.clip.filename: bag.row.recording for bag in bags}
     units = set(find_units(clips, content_of))
     if len(units) == 1:
@@ -39,14 +43,15 @@ def share_groups(bags: Sequence[Bag], share: float, seed: int) -> tuple[tuple[Ba
     names = draw_names(clips, {"train": 1 - share, "val": share}, seed, content_of)
     pairs = list(zip(bags, names, strict=True))
     kept = tuple(bag for bag, name in pairs if name == "train")
-    return kept, tuple(replace(bag, clip=replace(bag.clip, split="val")) for bag, name in pairs if name == "val")
+    return kept, tuple(bag.with_split("val") for bag, name in pairs if name == "val")
 
 
 def require_split(bags: Sequence[Bag], manifest: Manifest, split: str) -> None:
     """Refuse a split without bags.
 
     Raises:
-        ManifestError: names the splits there are and, where one lies beside, the CSV that was not given.
+        ManifestError: names the splits there are and the first row whose split is nearly this one, else, where one
+            lies beside, the CSV that was not given.
     """
     if bags:
         return
@@ -55,10 +60,15 @@ def require_split(bags: Sequence[Bag], manifest: Manifest, split: str) -> None:
     if manifest.splits.get(split):
         finding = f"every recording of split {split} was rejected by build ({count(manifest.splits[split], 'clip')})"
         raise ManifestError(", ".join(map(str, manifest.csvs)), finding, "See the cache's list of rejects")
+    if split in KNOWN_SPLITS and (misspelt := find_misspelt(manifest.clips, split)):
+        name = str(misspelt.split)
+        finding = f"split {quote(name)}, but no clip of split {split} (there are: {there})"
+        rows = "this row" if manifest.splits[name] == 1 else f"these {manifest.splits[name]:,} rows"
+        raise ManifestError(misspelt.place, finding, f"Did you mean {split}? Correct the split of {rows}")
     remedy = "Add a split column, or name the CSV train.csv, val.csv or test.csv"
     if manifest.splits:
         remedy = f"Write {split} in the split column, or name one of these"
-        if split not in ("train", "val", "test"):  # else it is those in the CSV that are misspelt
+        if split not in KNOWN_SPLITS:
             remedy = did_you_mean(split, manifest.splits, remedy)
     if near:
         remedy = f"{near} lies beside and was not given: pass --csv {near} too, to build and here"
@@ -86,14 +96,14 @@ class SplitRow:
 def clip_key(bag: Bag) -> ClipKey:
     """The name of a bag's clip, by which ``split.csv`` finds it again: two spans of a recording differ in it."""
     clip = bag.clip
-    spans = ("" if value is None else str(value) for value in (clip.start_s, clip.duration_s))
-    return (clip.filename, *spans)  # type: ignore[return-value]
+    start, duration = clip.start_s, clip.duration_s
+    return clip.filename, "" if start is None else str(start), "" if duration is None else str(duration)
 
 
 def describe_splits(bags: Sequence[Bag]) -> bytes:
     """The split of every bag as used, as ``split.csv`` holds it."""
     rows = ((*clip_key(bag), bag.row.content, bag.clip.group or "", bag.clip.split or "") for bag in bags)
-    return to_csv([_COLUMNS, *rows])
+    return to_csv(chain([_COLUMNS], rows))
 
 
 def read_splits(path: Path) -> Mapping[ClipKey, SplitRow]:
