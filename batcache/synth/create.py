@@ -18,6 +18,7 @@ from batcache.synth.ledger import Events, Row, read_ledger
 from batcache.synth.plan import manifest_csv, plan_manifest
 from batcache.synth.render import DURATION_S, draw_rate, render
 from batcache.synth.repertoire import BY_NAME, find_species
+from batcache.synth.species import Species
 from batcache.synth.virtual import MOST, virtual_name
 from batcache.synth.write import wav_bytes
 
@@ -120,7 +121,7 @@ def _render_rows(rows: Sequence[Row], out: Path, force: bool) -> tuple[Events, i
     for filename, species, group, rate_hz in rows:
         if is_ending():
             break
-        clip, place = render(filename, species, group, rate_hz), out / filename
+        clip, place = render(filename, [*map(_find_voice, species)], group, rate_hz), out / filename
         content = wav_bytes(clip, filename)
         if not is_there(place) or place.read_bytes() != content:
             if is_there(place) and not force:
@@ -129,6 +130,12 @@ def _render_rows(rows: Sequence[Row], out: Path, force: bool) -> tuple[Events, i
             written += 1
         events[filename] = [[str(getattr(event, name)) for name in _EVENT_FIELDS] for event in clip.events]
     return events, written
+
+
+def _find_voice(name: str) -> Species:
+    voice = find_species(name)
+    assert voice is not None, f"the simulator does not know {name}"
+    return voice
 
 
 def _check_species(place: str, species: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from batcache.synth.night import Night, draw_night
 from batcache.synth.noise import add_clicks, background, sing
 from batcache.synth.passing import Heard, fly_past
 from batcache.synth.propagate import Bench
-from batcache.synth.repertoire import find_species
+from batcache.synth.species import Species
 
 RATE_HZ = 384_000
 DURATION_S = 5.0
@@ -65,24 +65,22 @@ def draw_rate(group: str, rates_hz: Sequence[int]) -> int:
     return int(generator("rate", group).choice(rates_hz)) if rates_hz else RATE_HZ
 
 
-def render(filename: str, species: Sequence[str], group: str, rate_hz: int = RATE_HZ) -> Clip:
-    """Five seconds with the named species, recorded at the group's place and night at this rate."""
+def render(filename: str, voices: Sequence[Species], group: str, rate_hz: int = RATE_HZ) -> Clip:
+    """Five seconds with these species, recorded at the group's place and night at this rate."""
     night, n = draw_night(generator("night", group)), int(rate_hz * DURATION_S)
     rng = generator("background", filename)
     sound = _background(night, n, rate_hz, rng)
-    sizes = [rate_hz * milliseconds // 1000 for milliseconds in (SHORT_MS, LONG_MS)] if species else []
+    sizes = [rate_hz * milliseconds // 1000 for milliseconds in (SHORT_MS, LONG_MS)] if voices else []
     benches = [Bench(size, rate_hz, night.air, night.recorder, rng) for size in sizes]
     events: list[Event] = []
     bats = 0
-    for name in sorted(species):
-        voice = find_species(name)
-        assert voice is not None, f"the simulator does not know {name}"
-        rng = generator("bat", filename, name)
+    for voice in sorted(voices, key=lambda voice: voice.name):
+        rng = generator("bat", filename, voice.name)
         for _ in range(1 + int(rng.random() < SECOND_BAT)):
             bats += 1
             for heard in fly_past(voice, night, benches, DURATION_S, rng):
                 _add(sound, heard)
-                events.append(_event(name, heard, bats))
+                events.append(_event(voice.name, heard, bats))
     inside = (event for event in events if event.end_s > 0.0 and event.start_s < DURATION_S)
     return Clip(quantise(sound), rate_hz, tuple(sorted(inside, key=lambda event: (event.start_s, event.bat))), night)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from batcache.manifest.manifest import read_manifest
 from batcache.synth.create import SynthReport, create
+from batcache.synth.render import RATE_HZ, Clip, render
+from batcache.synth.repertoire import find_species
 
 PIP, MYO, PLE = "Pipistrellus pipistrellus", "Myotis myotis", "Plecotus auritus"
 HEADER = f"filename,split,group,{PIP},{MYO},{PLE}"
@@ -24,6 +26,10 @@ def write_rows(folder: Path, rows: Sequence[str] = ROWS, header: str = HEADER) -
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rows.csv").write_text("\n".join([header, *rows]) + "\n")
     return folder / "rows.csv"
+
+
+def render_named(filename: str, names: Sequence[str], group: str, rate_hz: int = RATE_HZ) -> Clip:
+    return render(filename, [voice for name in names if (voice := find_species(name))], group, rate_hz)
 
 
 def rendered_by(manifest: Path, out: Path, *, force: bool = False) -> SynthReport:

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from batcache.synth.render import render
 from tests.conftest import noise, tone
+from tests.synth.rendered import render_named
 
 SPECIES = (
     "Pipistrellus pipistrellus",
@@ -170,7 +170,7 @@ def simulated(recorded: Recordings) -> Recordings:
     clips: Recordings = {name: [] for name in recorded}
     for name in clips:
         for i in range(CLIPS):
-            clip = render(f"{i}.wav", [name], f"night {i}")
+            clip = render_named(f"{i}.wav", [name], f"night {i}")
             known = [Box(e.start_s, e.end_s, e.low_khz, e.high_khz) for e in clip.events if e.phase == "search"]
             clips[name].append(choose(measure(clip.samples.astype(np.float32), clip.rate_hz), known))
     return clips

@@ -5,13 +5,13 @@ import hashlib
 import numpy as np
 import pytest
 
-from batcache.synth.render import render
 from batcache.synth.repertoire import SPECIES
 from batcache.synth.write import guano, wav_bytes
+from tests.synth.rendered import render_named
 
 
 def digest(filename: str, species: list[str], group: str = "lake-01") -> str:
-    return hashlib.sha256(render(filename, species, group).samples.tobytes()).hexdigest()
+    return hashlib.sha256(render_named(filename, species, group).samples.tobytes()).hexdigest()
 
 
 def test_the_same_row_renders_the_same_bytes_in_any_order() -> None:
@@ -24,20 +24,20 @@ def test_the_same_row_renders_the_same_bytes_in_any_order() -> None:
 
 def test_a_species_sounds_the_same_with_or_without_company() -> None:
     """The second species is added, the first stays: events of the first are equal."""
-    alone = render("a.wav", ["Eptesicus serotinus"], "lake-01").events
-    both = render("a.wav", ["Eptesicus serotinus", "Plecotus auritus"], "lake-01").events
+    alone = render_named("a.wav", ["Eptesicus serotinus"], "lake-01").events
+    both = render_named("a.wav", ["Eptesicus serotinus", "Plecotus auritus"], "lake-01").events
     assert alone == tuple(event for event in both if event.species == "Eptesicus serotinus")
 
 
 @pytest.mark.parametrize("name", [species.name for species in SPECIES])
 def test_every_named_species_is_audible(name: str) -> None:
-    events = render("x.wav", [name], f"night of {name}").events
+    events = render_named("x.wav", [name], f"night of {name}").events
     assert sum(event.snr_db > 6.0 for event in events) >= 2
     assert all(event.low_khz <= event.peak_khz <= event.high_khz for event in events)
 
 
 def test_a_clip_without_species_has_no_events() -> None:
-    clip = render("empty.wav", [], "lake-01")
+    clip = render_named("empty.wav", [], "lake-01")
     assert clip.events == ()
     assert clip.samples.shape == (1_920_000,)
     assert np.std(clip.samples) > 1.0
@@ -46,7 +46,7 @@ def test_a_clip_without_species_has_no_events() -> None:
 @pytest.mark.parametrize("name", ["Pipistrellus pygmaeus", "Rhinolophus hipposideros", "Barbastella barbastellus"])
 def test_energy_lies_where_the_event_says(name: str) -> None:
     """The loudest call: its density between low and high exceeds that beside, and peaks at the peak."""
-    clip = render("truth.wav", [name], "truth")
+    clip = render_named("truth.wav", [name], "truth")
     event = max(clip.events, key=lambda event: event.snr_db)
     first, last = (int(second * clip.rate_hz) for second in (event.start_s, event.end_s))
     sound = clip.samples[first:last].astype(float)
@@ -65,7 +65,7 @@ def test_the_wav_is_read_back_with_its_guano_chunk() -> None:
     soundfile = pytest.importorskip("soundfile")
     import io
 
-    clip = render("a.wav", ["Pipistrellus pipistrellus"], "lake-01")
+    clip = render_named("a.wav", ["Pipistrellus pipistrellus"], "lake-01")
     content = wav_bytes(clip, "a.wav")
     samples, rate = soundfile.read(io.BytesIO(content), dtype="int16")
     assert rate == 384_000

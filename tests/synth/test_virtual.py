@@ -4,9 +4,10 @@ import pytest
 from batcache.manifest.manifest import read_manifest
 from batcache.synth.create import create, write_plan
 from batcache.synth.instances import CLEAR_SNR_DB, write_instances
-from batcache.synth.render import RATE_HZ, render
+from batcache.synth.render import RATE_HZ
 from batcache.synth.repertoire import SPECIES
 from batcache.synth.virtual import draw_species, virtual_name
+from tests.synth.rendered import render_named
 
 MANY = [draw_species(virtual_name(i)) for i in range(300)]
 
@@ -40,7 +41,7 @@ def test_a_name_stands_for_the_same_voice_everywhere_and_two_for_two() -> None:
 def test_a_virtual_species_is_heard_where_it_calls(number: int) -> None:
     name = virtual_name(number)
     knee = draw_species(name).types[0].knee_khz.mean
-    events = [e for e in render("x.wav", [name], "group").events if e.phase == "search" and e.snr_db > 15]
+    events = [e for e in render_named("x.wav", [name], "group").events if e.phase == "search" and e.snr_db > 15]
     assert events
     assert all(e.low_khz * 0.8 < knee < e.high_khz * 1.25 or abs(e.peak_khz / knee - 1) < 0.4 for e in events)
 

@@ -135,7 +135,7 @@ def _simulate(clips: Sequence[SimulatedClip], features: FeatureConfig, on_progre
     for other in [key for key in _kept if key[3] != features]:
         del _kept[other]
     missing = [i for i, key in enumerate(keys) if key not in _kept]
-    draws = [partial(render_part, f"{clips[i].latin} {clips[i].number}", [clips[i].latin]) for i in missing]
+    draws = [partial(render_part, f"{clips[i].latin} {clips[i].number}", [BY_NAME[clips[i].latin]]) for i in missing]
     heard = hear(draws, [clips[i].rate_hz for i in missing], features, on_progress)
     _kept.update(zip((keys[i] for i in missing), heard, strict=True))
     return [_kept[key] for key in keys]

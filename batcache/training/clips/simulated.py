@@ -22,7 +22,8 @@ from batcache.storage.ahead import map_ahead
 from batcache.store.reader import Store
 from batcache.synth.no_bats import draw_no_bats
 from batcache.synth.render import DURATION_S, generator, render
-from batcache.synth.virtual import MOST, virtual_name
+from batcache.synth.species import Species
+from batcache.synth.virtual import MOST, draw_species, virtual_name
 
 KNOWN_RATES_HZ = 192_000, 1_000_000
 """Between these lie the rates that the simulator knows."""
@@ -105,16 +106,17 @@ def _draw(number: int, rate_hz: int) -> NDArray[np.int16]:
     rng = generator("part", name)
     seconds = _draw_seconds(rng)
     if _has_bats(number):
-        species = [virtual_name(int(i)) for i in rng.choice(MOST, int(rng.integers(1, 3)), replace=False)]
-        return _cut_part(name, species, rate_hz, seconds, rng)
+        chosen = rng.choice(MOST, int(rng.integers(1, 3)), replace=False)
+        voices = [draw_species(virtual_name(int(i))) for i in chosen]
+        return _cut_part(name, voices, rate_hz, seconds, rng)
     samples, moment = draw_no_bats(number - 1 - number // _BATS_EVERY, rate_hz), float(rng.uniform(0, DURATION_S))
     return _cut(samples, moment, seconds, rate_hz, rng)
 
 
-def render_part(name: str, species: Sequence[str], rate_hz: int) -> NDArray[np.int16]:
+def render_part(name: str, voices: Sequence[Species], rate_hz: int) -> NDArray[np.int16]:
     """Half a second to five of these species, around the clearest call. Shape: ``[samples]``"""
     rng = generator("part", name)
-    return _cut_part(name, species, rate_hz, _draw_seconds(rng), rng)
+    return _cut_part(name, voices, rate_hz, _draw_seconds(rng), rng)
 
 
 def _draw_seconds(rng: np.random.Generator) -> float:
@@ -123,9 +125,9 @@ def _draw_seconds(rng: np.random.Generator) -> float:
 
 
 def _cut_part(
-    name: str, species: Sequence[str], rate_hz: int, seconds: float, rng: np.random.Generator
+    name: str, voices: Sequence[Species], rate_hz: int, seconds: float, rng: np.random.Generator
 ) -> NDArray[np.int16]:
-    clip = render(name, species, name, rate_hz)
+    clip = render(name, voices, name, rate_hz)
     return _cut(clip.samples, max(clip.events, key=lambda event: event.snr_db).start_s, seconds, rate_hz, rng)
 
 
