@@ -173,6 +173,7 @@ class TrainingConfig(Section):
     out is 8 clips, or as many as make fifty batches of all, but at most 64. ``simulated_sounds``, a third of them with
     bats, teach heads on a trunk beside the clips what is no bat at all; with none, they do not say. Such heads
     learn species that the simulator knows from simulated clips too, where fewer than ``simulated_clips`` hold them.
+    ``guide`` is a CSV that tells it how others call, see ``synth.guide``.
     """
 
     batch_size: Count | None = None
@@ -187,6 +188,7 @@ class TrainingConfig(Section):
     validation_share: Annotated[Real, Field(gt=0, lt=1)] = 0.15
     simulated_sounds: Natural = 96
     simulated_clips: Annotated[Natural, Field(le=100)] = 6
+    guide: Path | None = None
     workers: Natural = 1
     keep_on_gpu: KeepOnGpu = "auto"
     seed: Natural = 0

@@ -7,7 +7,7 @@ from batcache.config.settings import AugmentationConfig, Config, TrainingConfig
 _UNUSED_BY_HEADS = ("patience", "validation_share", "workers", "keep_on_gpu")
 """Of ``training``. Heads that learn alone keep their last epoch, need no validation clips, and read from memory."""
 
-_USED_BY_HEADS_ALONE = ("simulated_sounds", "simulated_clips")
+_USED_BY_HEADS_ALONE = ("simulated_sounds", "simulated_clips", "guide")
 """Of ``training``. Only beside heads that learn alone is anything simulated."""
 
 
@@ -22,6 +22,8 @@ def drop_unused(config: Config) -> Config:
         unasked = {name: getattr(usual, name) for name in _USED_BY_HEADS_ALONE}
         return replace(config, training=replace(config.training, **unasked))
     training = replace(config.training, **{name: getattr(usual, name) for name in _UNUSED_BY_HEADS})
+    if not training.simulated_clips:
+        training = replace(training, guide=usual.guide)
     if training.scheduler == "plateau":
         training = replace(training, scheduler="none")
     return replace(config, training=training, augmentation=AugmentationConfig())

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+Partials = tuple[tuple[float, float], ...]
+"""Multiples of a call's frequency, each with its level in dB."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -49,5 +52,19 @@ class Species:
     height_m: tuple[float, float]
     alternates: float = 0.0  # share of passes in which the call types take turns
     buzz: float = 0.1  # share of passes with a feeding buzz
-    partials: tuple[tuple[float, float], ...] = field(default=((1.0, 0.0), (2.0, -24.0), (3.0, -38.0)))
+    partials: Partials = field(default=((1.0, 0.0), (2.0, -24.0), (3.0, -38.0)))
     over_water: float = 0.1  # share of passes low over a smooth, reflecting surface
+
+
+def spread_of(mean: float, share: float, reach: float = 4.0) -> Spread:
+    """A spread whose standard deviation is this share of the mean, cut so many deviations from it."""
+    return Spread(mean, mean * share, mean * max(1 - reach * share, 0.2), mean * (1 + reach * share))
+
+
+def slowness(khz: float) -> float:
+    """How much longer calls and intervals of a pitch are than those at 40 kHz: large bats beat their wings slowly.
+
+    >>> round(slowness(20), 2)
+    1.52
+    """
+    return float((40.0 / khz) ** 0.6)

@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from batcache.synth.species import CallType, Species, Spread
+from batcache.synth.species import CallType, Partials, Species, Spread, slowness, spread_of
 
 MOST = 10_000
 """So many virtual species have a name."""
@@ -58,26 +58,17 @@ def _log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _spread(mean: float, share: float, reach: float = 4.0) -> Spread:
-    """A spread whose standard deviation is this share of the mean, cut so many deviations from it."""
-    return Spread(mean, mean * share, mean * max(1 - reach * share, 0.2), mean * (1 + reach * share))
-
-
-def _slowness(khz: float) -> float:
-    return float((40.0 / khz) ** 0.6)
-
-
 def _species(name: str, types: tuple[CallType, ...], level_db: float, buzz: float, rng: np.random.Generator,
-             partials: tuple[tuple[float, float], ...] | None = None, interval: float = 100.0) -> Species:  # fmt: skip
+             partials: Partials | None = None, interval: float = 100.0) -> Species:  # fmt: skip
     khz = types[0].knee_khz.mean
-    slowness = float(np.clip(_slowness(khz), 0.45, 2.4))
-    interval *= slowness * float(np.exp(0.18 * rng.standard_normal()))
-    height = float(np.clip(4.0 * slowness**2, 1.5, 15.0))
+    slow = float(np.clip(slowness(khz), 0.45, 2.4))
+    interval *= slow * float(np.exp(0.18 * rng.standard_normal()))
+    height = float(np.clip(4.0 * slow**2, 1.5, 15.0))
     return Species(
         name, types, Spread(interval, 0.13 * interval, 0.5 * interval, 2.3 * interval),
         level_db=level_db + float(rng.normal(0, 2)),
-        speed_m_s=float(np.clip(5.5 * slowness + rng.normal(0, 0.6), 2.5, 11.0)),
-        wingbeat_hz=float(np.clip(10.5 / slowness**0.6 + rng.normal(0, 0.5), 5.5, 14.0)),
+        speed_m_s=float(np.clip(5.5 * slow + rng.normal(0, 0.6), 2.5, 11.0)),
+        wingbeat_hz=float(np.clip(10.5 / slow**0.6 + rng.normal(0, 0.5), 5.5, 14.0)),
         height_m=(0.4 * height, 2.2 * height),
         alternates=float(rng.uniform(0.4, 0.95)) if len(types) > 1 else 0.0,
         buzz=buzz * float(rng.uniform(0.3, 1.3)),
@@ -91,10 +82,10 @@ def _flat_ended(name: str, rng: np.random.Generator) -> Species:
     knee = _log_uniform(17, 115, rng)
     start = min(knee * float(rng.uniform(1.2, 2.2)), 150.0)
     kind = CallType(
-        _spread(start, 0.09), _spread(knee, float(rng.uniform(0.012, 0.03))),
+        spread_of(start, 0.09), spread_of(knee, float(rng.uniform(0.012, 0.03))),
         end_khz=-knee * float(rng.uniform(0.01, 0.06)), tail_khz=knee * float(rng.uniform(0.02, 0.12)),
         bend=float(rng.uniform(2.8, 7.0)), hook=float(rng.uniform(8, 13)),
-        duration_ms=_spread(6.3 * _slowness(knee) * float(np.exp(0.25 * rng.standard_normal())), 0.13),
+        duration_ms=spread_of(6.3 * slowness(knee) * float(np.exp(0.25 * rng.standard_normal())), 0.13),
         peak_khz=knee * float(rng.uniform(0.0, 0.05)), spread_octaves=float(rng.uniform(0.3, 0.75)),
         attack=float(rng.uniform(0.7, 1.3)), release=float(rng.uniform(0.4, 0.9)),
     )  # fmt: skip
@@ -106,10 +97,10 @@ def _steep(name: str, rng: np.random.Generator) -> Species:
     start = float(rng.uniform(65, 165))
     knee = start * float(rng.uniform(0.30, 0.62))
     kind = CallType(
-        _spread(start, 0.075), _spread(knee, float(rng.uniform(0.03, 0.06))),
+        spread_of(start, 0.075), spread_of(knee, float(rng.uniform(0.03, 0.06))),
         end_khz=-knee * float(rng.uniform(0.1, 0.42)), tail_khz=knee * float(rng.uniform(0.12, 0.5)),
         bend=float(rng.uniform(1.2, 3.0)), hook=float(rng.uniform(3, 7)),
-        duration_ms=_spread(4.0 * _slowness(knee) * float(np.exp(0.25 * rng.standard_normal())), 0.14),
+        duration_ms=spread_of(4.0 * slowness(knee) * float(np.exp(0.25 * rng.standard_normal())), 0.14),
         peak_khz=knee * float(rng.uniform(0.03, 0.4)), spread_octaves=float(rng.uniform(0.6, 1.2)),
         attack=float(rng.uniform(0.8, 1.4)), release=float(rng.uniform(0.6, 1.0)),
     )  # fmt: skip
@@ -121,10 +112,10 @@ def _whispering(name: str, rng: np.random.Generator) -> Species:
     knee = _log_uniform(20, 75, rng)
     start = knee * float(rng.uniform(1.3, 2.0))
     kind = CallType(
-        _spread(start, 0.06), _spread(knee, 0.04),
+        spread_of(start, 0.06), spread_of(knee, 0.04),
         end_khz=-knee * float(rng.uniform(0.1, 0.3)), tail_khz=knee * float(rng.uniform(0.1, 0.3)),
         bend=float(rng.uniform(0.8, 2.6)), hook=float(rng.uniform(3, 6)),
-        duration_ms=_spread(2.7 * _slowness(knee) * float(np.exp(0.25 * rng.standard_normal())), 0.15),
+        duration_ms=spread_of(2.7 * slowness(knee) * float(np.exp(0.25 * rng.standard_normal())), 0.15),
         peak_khz=knee * float(rng.uniform(0.0, 0.3)), spread_octaves=float(rng.uniform(0.4, 0.9)),
         attack=float(rng.uniform(0.6, 1.2)), release=float(rng.uniform(0.6, 1.0)),
     )  # fmt: skip
@@ -141,11 +132,11 @@ def _flat(name: str, rng: np.random.Generator) -> Species:
         sweep = pitch * float(rng.uniform(0.01, 0.25))
         types.append(
             CallType(
-                _spread(pitch - 0.6 * sweep if rises else pitch + sweep, 0.03),
-                _spread(pitch, float(rng.uniform(0.012, 0.025))),
+                spread_of(pitch - 0.6 * sweep if rises else pitch + sweep, 0.03),
+                spread_of(pitch, float(rng.uniform(0.012, 0.025))),
                 end_khz=-pitch * float(rng.uniform(0.0, 0.05)), tail_khz=pitch * float(rng.uniform(0.005, 0.06)),
                 bend=float(rng.uniform(3.0, 6.0)), hook=float(rng.uniform(8, 12)),
-                duration_ms=_spread(8.5 * _slowness(pitch) * float(np.exp(0.3 * rng.standard_normal())), 0.13),
+                duration_ms=spread_of(8.5 * slowness(pitch) * float(np.exp(0.3 * rng.standard_normal())), 0.13),
                 peak_khz=pitch * 0.01, spread_octaves=float(rng.uniform(0.3, 0.5)),
                 attack=float(rng.uniform(0.6, 1.2)), release=float(rng.uniform(0.5, 1.0)),
                 level_db=float(rng.uniform(-2, 1)),
@@ -164,9 +155,9 @@ def _constant(name: str, rng: np.random.Generator) -> Species:
     duration = (30.0 if is_long else 6.0) * float(np.clip(np.exp(0.35 * rng.standard_normal()), 0.5, 1.9))
     sharp = 45.0 if is_long else float(rng.uniform(9, 18))
     kind = CallType(
-        _spread(khz - onset, 0.015), _spread(khz, 0.006),
+        spread_of(khz - onset, 0.015), spread_of(khz, 0.006),
         end_khz=-fall, tail_khz=0.0, bend=sharp, hook=sharp * float(rng.uniform(0.5, 0.9)),
-        duration_ms=_spread(duration, 0.12), peak_khz=0.0,
+        duration_ms=spread_of(duration, 0.12), peak_khz=0.0,
         spread_octaves=float(rng.uniform(0.06, 0.2)), attack=float(rng.uniform(0.4, 0.8)),
         release=float(rng.uniform(0.4, 0.9)),
     )  # fmt: skip

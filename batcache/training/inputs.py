@@ -17,6 +17,7 @@ from batcache.model.start import describe_start
 from batcache.storage.listing import is_there
 from batcache.storage.memory import no_garbage
 from batcache.store.reader import Store
+from batcache.synth.guide import GuideCall, read_guide
 from batcache.training.clips.bags import Bag, Joined, join
 from batcache.training.clips.known_species import SimulatedClip
 from batcache.training.clips.splits import clip_key, require_split, share_groups
@@ -29,8 +30,9 @@ HEADS_VERSION = 10
 """Raised in its stead where the code changes for heads on a trunk."""
 LEFT_OUT = "left out"
 """The split of training clips from which a run does not learn, as it was told to learn from few."""
-_HARMLESS: dict[str, Any] = {name: getattr(TrainingConfig(), name) for name in ("run_dir", "workers", "keep_on_gpu")}
-"""Settings that decide nothing of the outcome, as their defaults, which enter no digest."""
+_HARMLESS_NAMES = "run_dir", "workers", "keep_on_gpu", "guide"
+_HARMLESS: dict[str, Any] = {name: getattr(TrainingConfig(), name) for name in _HARMLESS_NAMES}
+"""Settings that decide nothing of the outcome, as their defaults, which enter no digest. What a guide holds does."""
 _FIRST_KEYS = {
     "model": {"pooling_type", "conv_layers", "rnn_hidden_size", "rnn_layers", "dropout"},
     "conv_layers": {"filters", "kernel_size", "stride", "padding"},
@@ -61,13 +63,17 @@ _FIRST_KEYS = {
 
 @dataclass(frozen=True)
 class Split:
-    """The bags of a run, what is simulated to learn from beside them, and what to tell about how they were chosen."""
+    """The bags of a run, what is simulated to learn from beside them, and what to tell about how they were chosen.
+
+    ``guide`` is what the user tells the simulator, who knows more species by it.
+    """
 
     train: tuple[Bag, ...]
     val: tuple[Bag, ...]
     others: tuple[Bag, ...]
     notes: tuple[str, ...] = field(default=())
     simulated: tuple[SimulatedClip, ...] = ()
+    guide: tuple[GuideCall, ...] = ()
 
     @property
     def labels(self) -> list[tuple[int, ...]]:
@@ -106,7 +112,7 @@ def choose_split(joined: Joined, manifest: Manifest, config: Config) -> Split:
         config: ``training.validation_share`` says how much to draw, ``training.seed`` decides which.
 
     Raises:
-        ManifestError: no training clips, or no second group to validate on.
+        ManifestError: no training clips, no second group to validate on, or a guide that cannot be used.
     """
     train, val = joined.split("train"), joined.split("val")
     others = tuple(bag for bag in joined.bags if bag.clip.split not in ("train", "val"))
@@ -132,7 +138,17 @@ def choose_split(joined: Joined, manifest: Manifest, config: Config) -> Split:
         notes.append(whole + (f", among them all with {', '.join(lost)}" if lost else ""))
         train = few
         others += tuple(bag.with_split(LEFT_OUT) for bag in out)
-    return Split(train, val, others, tuple(notes))
+    return Split(train, val, others, tuple(notes), guide=read_given_guide(config))
+
+
+def read_given_guide(config: Config) -> tuple[GuideCall, ...]:
+    """The guide that the settings name, where heads may learn from it.
+
+    Raises:
+        ManifestError: see ``read_guide``.
+    """
+    guide = config.training.guide
+    return read_guide(guide) if guide and config.model.trains_heads_alone else ()
 
 
 def split_settings(config: Config) -> tuple[object, ...]:
@@ -189,6 +205,7 @@ def describe_inputs(
         "augmentation": settings_to_hash(AugmentationConfig, config.augmentation, _FIRST_KEYS["augmentation"]),
     }
     begun = [start or describe_start(config.model, species), HEADS_VERSION] if config.model.starts_from_trunk else []
+    begun += [[call.cells for call in split.guide]] if split.guide else []
     return digest([TRAINING_VERSION, settings, clips, *begun])
 
 

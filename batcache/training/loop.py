@@ -21,6 +21,7 @@ from batcache.progress import OnProgress, ignore_progress
 from batcache.storage.listing import is_there
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
+from batcache.synth.guide import COLUMNS, read_call
 from batcache.training import ranks
 from batcache.training.best import Best
 from batcache.training.clips.bags import Bag, join
@@ -94,6 +95,7 @@ def train(
         "inputs": describe_inputs(config, store, split, manifest.species, start.digest, clips=clips),
         "clips": clips,
         "simulated": [clip.text for clip in split.simulated],
+        "guide": [",".join(call.cells) for call in split.guide],
         "versions": store.attributes["versions"] | {"torch": torch.__version__},
         "device": str(device),
     }
@@ -114,7 +116,7 @@ def _plan_simulated(
 ) -> tuple[SimulatedClip, ...]:
     counts = count_labels((bag.clip for bag in split.train), species)
     kept = start.transfer.scored if start.transfer else ()
-    return plan_clips(counts, config.training.simulated_clips, store.features, list_rates(store), kept)
+    return plan_clips(counts, config.training.simulated_clips, store.features, list_rates(store), kept, split.guide)
 
 
 def choose_taught_split(config: Config, store: Store, manifest: Manifest) -> Split:
@@ -166,7 +168,9 @@ def _resume(
     about, config, last = read_run(run), read_run_config(run), load_checkpoint(run / LAST)
     split, complete = _split_as_begun(run, manifest, store)
     with misfits(RunError, run / "run.json", "Restore it from a copy, or train again"):
-        split = replace(split, simulated=recall_clips(about["simulated"], manifest.species))
+        guide = tuple(read_call(line.rsplit(",", len(COLUMNS) - 1)) for line in about["guide"])
+        simulated = recall_clips(about["simulated"], manifest.species, guide)
+        split = replace(split, simulated=simulated, guide=guide)
     clips = describe_clips(config, store, split, manifest.species)
     # Runs of earlier versions tell no digest of their clips, but split.csv tells every content.
     same = clips == about["clips"] if "clips" in about else complete and list(manifest.species) == about["species"]

@@ -1,6 +1,6 @@
 """What to know before a training starts: what it cannot learn, and what its validation cannot see."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from batcache.config.settings import Config
@@ -10,6 +10,7 @@ from batcache.manifest.call_range import warn_of_cut_calls
 from batcache.manifest.label_counts import SpeciesCounts
 from batcache.model.transfer import Transfer
 from batcache.store.reader import Store
+from batcache.training.clips.known_species import list_strangers
 from batcache.training.inputs import Split
 from batcache.training.kernel import LEAST_KNOWN
 
@@ -57,8 +58,10 @@ def list_notes(
             f"{sounds:,} simulated sounds, a third of them with bats, teach beside the clips what is no bat at all "
             "(training.simulated_sounds)"
         )
-    if split.simulated:
-        notes.append(_describe_simulated(split, species, kept, config.training.simulated_clips))
+    if config.model.trains_heads_alone:
+        notes += _describe_simulated(split, species, kept, config.training.simulated_clips)
+    if strangers := list_strangers(split.guide, [row.species for row in species]):
+        notes.append(f"{config.training.guide}: no column is {list_some(strangers)}, of which nothing is simulated")
     known = sum(1 in labels for labels in split.labels)
     if config.model.trains_heads_alone and transfer is None and known < LEAST_KNOWN:
         notes.append(
@@ -82,14 +85,21 @@ def _describe_transfer(init: str | Path, transfer: Transfer) -> str:
     return f"goes on from {init}: kept {len(kept)} species{named[0]}, {len(new)} {are} new{named[1]}{left}"
 
 
-def _describe_simulated(split: Split, species: Sequence[SpeciesCounts], kept: Collection[str], least: int) -> str:
+def _describe_simulated(
+    split: Split, species: Sequence[SpeciesCounts], kept: Collection[str], least: int
+) -> Iterator[str]:
     """How many clips are simulated, and which species have few clips and none of these."""
     helped = [any(clip.labels[i] == 1 for clip in split.simulated) for i in range(len(species))]
+    if split.simulated:
+        clips = count(len(split.simulated), "simulated clip")
+        yield f"{clips} of {sum(helped)} species with fewer than {least} teach too (training.simulated_clips)"
     few = [row.is_taught and row.present["train"] < least and row.species not in kept for row in species]
     without = [row.species for row, is_few, is_helped in zip(species, few, helped, strict=True) if is_few > is_helped]
-    named = f"; none of {', '.join(without)}: unknown to the simulator by that name, or not heard" if without else ""
-    clips = count(len(split.simulated), "simulated clip")
-    return f"{clips} of {sum(helped)} species with fewer than {least} teach too (training.simulated_clips){named}"
+    if without:
+        yield (
+            f"fewer than {least} training clips hold {list_some(without)}, and none are simulated: unknown to the "
+            "simulator by that name, or not heard. --guide tells it how species call (training.guide)"
+        )
 
 
 def _what_lacks(row: SpeciesCounts) -> str:

@@ -3,7 +3,8 @@
 config.yaml     the settings in full
 run.json        format, start, cache, CSVs, species, versions; ``finished`` once training ended by itself;
                 ``patience_from``, the epoch from which patience counts where a run that had stopped was told to go on;
-                ``simulated``, the clips that were simulated beside those of split.csv
+                ``simulated``, the clips that were simulated beside those of split.csv; ``guide``, the rows of the guide
+                that the simulator was given
 split.csv       the clips as used: content hash, group, split
 earlier.csv     contents and groups that earlier models have heard, where the run starts from a file of the user's
 checkpoints/    best_model.pt, epoch_010.pt, ..., last.pt
@@ -48,7 +49,7 @@ SOURCES: Mapping[str, type] = {"csvs": list, "split_of": dict, "data_dir": str}
 """What names the clips of a run or of an outcome, as ``require_kinds`` takes it."""
 _RECORD: Mapping[str, type] = {
     **{"started": str, "inputs": str, "cache": str, "species": list},
-    **{"finished": bool, "patience_from": int, "sha256": dict, "simulated": list},
+    **{"finished": bool, "patience_from": int, "sha256": dict, "simulated": list, "guide": list},
 }
 TRAINING = "training.json"
 _BEING_MADE_S = 3600
@@ -129,7 +130,7 @@ def read_run(run: Path) -> dict[str, Any]:
     if not is_there(run):
         raise RunError(run, "no such run", suggest_path(run, "Pass a folder that `batcache train` made"))
     try:
-        about = {"patience_from": 0, "sha256": {}, "simulated": [], **open_json(read_regular(place))}
+        about = {"patience_from": 0, "sha256": {}, "simulated": [], "guide": [], **open_json(read_regular(place))}
         version = about["format_version"]
         if version == FORMAT_VERSION:
             require_kinds(about, {**_RECORD, **SOURCES})

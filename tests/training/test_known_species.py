@@ -17,13 +17,15 @@ from batcache.model.checkpoint import Checkpoint, load_checkpoint
 from batcache.model.start import start_model
 from batcache.model.summary import summarise_model
 from batcache.progress import ignore_progress
+from batcache.synth.guide import COLUMNS as SAID
+from batcache.synth.guide import GuideCall, read_call
 from batcache.synth.render import DURATION_S, RATE_HZ
-from batcache.synth.repertoire import SPECIES
+from batcache.synth.repertoire import BY_NAME, SPECIES
 from batcache.training.clips import known_species
 from batcache.training.clips.bags import join
-from batcache.training.clips.known_species import SimulatedClip, plan_clips, recall_clips
+from batcache.training.clips.known_species import SimulatedClip, list_strangers, plan_clips, recall_clips
 from batcache.training.events import RunStarted
-from batcache.training.inputs import choose_split
+from batcache.training.inputs import choose_split, find_run
 from batcache.training.loop import resume
 from batcache.training.runs import BEST, read_run, read_run_config, write_run, write_run_config
 from batcache.training.trainer import Trainer
@@ -46,12 +48,13 @@ def plan(
     features: FeatureConfig = FEATURES,
     rates: Sequence[int] = (RATE_HZ,),
     kept: Sequence[str] = (),
+    guide: Sequence[GuideCall] = (),
 ) -> tuple[SimulatedClip, ...]:
-    return plan_clips(rows, least, features, rates, kept)
+    return plan_clips(rows, least, features, rates, kept, guide)
 
 
 def planned(least: int, **present: int) -> Counter[str]:
-    return Counter(clip.latin for clip in plan(counted(**present), least))
+    return Counter(clip.voice.name for clip in plan(counted(**present), least))
 
 
 def test_each_known_species_is_brought_to_as_many_clips_and_no_other() -> None:
@@ -71,22 +74,22 @@ def test_a_species_that_the_clips_do_not_teach_is_not_taught_by_simulated_ones()
 
 def test_a_species_that_an_earlier_model_knows_keeps_what_it_learnt() -> None:
     rows = counted(Myotis_myotis=1, Nyctalus_noctula=1)
-    assert {clip.latin for clip in plan(rows, 6, kept=["Myotis myotis"])} == {"Nyctalus noctula"}
+    assert {clip.voice.name for clip in plan(rows, 6, kept=["Myotis myotis"])} == {"Nyctalus noctula"}
 
 
 def test_a_species_that_two_columns_name_is_simulated_once_and_in_both() -> None:
     (clip,) = plan(counted(**{"Myotis myotis": 1, "Nyctalus noctula": 9, "greater mouse-eared bat": 5}), 2)
-    assert (clip.latin, clip.labels) == ("Myotis myotis", (1, 0, 1))
+    assert (clip.voice.name, clip.labels) == ("Myotis myotis", (1, 0, 1))
 
 
 def test_what_neither_features_nor_recorders_hear_is_not_simulated() -> None:
     """The lesser horseshoe bat calls at 110 kHz, which a rate of 192 kHz does not hold."""
     rows = counted(Rhinolophus_hipposideros=1, Myotis_myotis=1)
-    assert {clip.latin for clip in plan(rows, 6)} == {"Rhinolophus hipposideros", "Myotis myotis"}
+    assert {clip.voice.name for clip in plan(rows, 6)} == {"Rhinolophus hipposideros", "Myotis myotis"}
     for features, rates in ((FeatureConfig(), (RATE_HZ,)), (FEATURES, (192_000,))):
-        assert {clip.latin for clip in plan(rows, 6, features, rates)} == {"Myotis myotis"}
+        assert {clip.voice.name for clip in plan(rows, 6, features, rates)} == {"Myotis myotis"}
     both = plan(rows, 60, FEATURES, (96_000, 192_000, RATE_HZ))
-    heard_at = {row.species: {clip.rate_hz for clip in both if clip.latin == row.species} for row in rows}
+    heard_at = {row.species: {clip.rate_hz for clip in both if clip.voice.name == row.species} for row in rows}
     assert heard_at == {"Rhinolophus hipposideros": {RATE_HZ}, "Myotis myotis": {192_000, RATE_HZ}}
     assert not plan(rows, 6, FEATURES, (96_000,))
 
@@ -111,7 +114,7 @@ def test_others_are_absent_and_what_is_no_single_species_is_unknown() -> None:
     """A simulated Daubenton's bat is a Myotis, a bat and, for all that is known, what the user calls ``type B``."""
     columns = {"Myotis daubentonii": 1, "Nyctalus noctula": 9, "Myotis": 9, "Bat": 9, "type B": 9, "MYMY": 9}
     (clip,) = plan(counted(**columns), 2)
-    assert clip == SimulatedClip("Myotis daubentonii", 0, RATE_HZ, (1, 0, -1, -1, -1, -1))
+    assert clip == SimulatedClip(BY_NAME["Myotis daubentonii"], 0, RATE_HZ, (1, 0, -1, -1, -1, -1))
 
 
 def simulate(clips: Sequence[SimulatedClip]) -> list[np.ndarray]:
@@ -124,7 +127,7 @@ def test_what_stands_out_in_clips_lies_where_their_species_calls() -> None:
     centres = band_edges_hz(FEATURES)[:, 1] / 1000
     loudest = {}
     for latin in khz:
-        clips = simulate([SimulatedClip(latin, number, RATE_HZ, (1,)) for number in range(6)])
+        clips = simulate([SimulatedClip(BY_NAME[latin], number, RATE_HZ, (1,)) for number in range(6)])
         stands_out = np.mean([(frames - np.median(frames, 0)).max(0) for frames in clips], 0)
         loudest[latin] = [stands_out[(centres > low) & (centres < high)].max() for low, high in khz.values()]
     table = np.array(list(loudest.values()))
@@ -133,7 +136,7 @@ def test_what_stands_out_in_clips_lies_where_their_species_calls() -> None:
 
 
 def test_clips_are_the_same_again_differ_from_each_other_and_have_many_lengths() -> None:
-    clips = [SimulatedClip(voice.name, number, RATE_HZ, (1,)) for voice in SPECIES[:3] for number in range(3)]
+    clips = [SimulatedClip(voice, number, RATE_HZ, (1,)) for voice in SPECIES[:3] for number in range(3)]
     once = simulate(clips)
     known_species._kept.clear()
     again = simulate(clips[::-1])[::-1]
@@ -156,7 +159,7 @@ def learn(small: SmallWorld, trained: Path, least: int, runs: Path) -> tuple[Che
     named = small.read(small.rows(), COLUMNS)
     run, told = train_fully(settings(small, trained, least), small.store, named, runs / str(least))
     (started,) = (one for one in told if isinstance(one, RunStarted))
-    notes = [note for note in started.notes if "training.simulated_clips" in note]
+    notes = [note for note in started.notes if "simulated" in note]
     return load_checkpoint(run / BEST), notes, run
 
 
@@ -174,8 +177,9 @@ def test_where_there_are_clips_enough_nothing_is_simulated_and_the_model_is_the_
     assert heard is not None and learnt is not None and learnt.simulated == ()
     assert heard == replace(learnt, simulated=heard.simulated), "what is simulated does not count as heard"
     assert [min(12, of) + also for of, also in zip(heard.present, heard.simulated, strict=True)][:2] == [12, 12]
-    (note,) = few[1]
-    assert "of 2 species with fewer than 12 teach too" in note and "; none of Sweep: " in note
+    some, none = few[1]
+    assert "of 2 species with fewer than 12 teach too" in some
+    assert "fewer than 12 training clips hold Sweep, and none are simulated" in none and "--guide" in none
     facts = summarise_model(few[2] / BEST)
     assert facts["  Myotis myotis"].endswith(f" clips, and {heard.simulated[0]} simulated")
     assert "simulated" not in facts["  Sweep"]
@@ -204,10 +208,53 @@ def test_simulated_clips_count_in_the_weights_of_labels(small: SmallWorld, train
     split = choose_split(join(named, small.store), named, config)
     counts = count_labels((bag.clip for bag in split.train), named.species)
     clips = plan(counts, 12, small.store.features, (256_000,))
-    simulated = Counter(clip.latin for clip in clips)
+    simulated = Counter(clip.voice.name for clip in clips)
     there = [row.present["train"] + simulated[row.species] for row in counts]
     assert there[:2] == [12, 12] and there[2] == counts[2].present["train"]
     start = start_model(config.model, small.store.features, named.species)
     trainer = Trainer(config, small.store, named.species, replace(split, simulated=clips), tmp_path, start, CPU)
     absent = counts[0].absent["train"] + simulated["Nyctalus noctula"]
     assert float(trainer.weights[0]) == pytest.approx(absent / 12)
+
+
+def flat(species: str, khz: float, columns: str = ",10,100") -> GuideCall:
+    return read_call(f"{species},QCF,,{khz},{columns}".split(","))
+
+
+def test_a_guide_tells_of_species_that_nobody_knew_by_any_of_their_names_and_wins() -> None:
+    rows = counted(**{"Lasiurus borealis": 1, "type B": 2, "Myotis myotis": 5, "Myotis": 1, "Nyctalus noctula": 9})
+    guide = [flat("LABO", 40), flat("type B", 60), flat("greater mouse-eared bat", 30), flat("Tadarida teniotis", 12)]
+    clips = plan(rows, 6, guide=guide)
+    assert Counter(clip.voice.name for clip in clips) == {"Lasiurus borealis": 5, "type B": 4, "Myotis myotis": 1}
+    assert {clip.voice.types[0].knee_khz.mean for clip in clips} == {40, 60, 30}
+    assert {clip.labels for clip in clips} == {(1, 0, 0, -1, 0), (0, 1, 0, -1, 0), (0, 0, 1, -1, 0)}
+    assert recall_clips([clip.text for clip in clips], [row.species for row in rows], guide) == clips
+    assert list_strangers(guide, [row.species for row in rows]) == ["Tadarida teniotis"]
+    assert not plan(counted(high=1), 6, guide=[flat("high", 130)]), "the features end at 120 kHz"
+
+
+def test_a_run_learns_from_a_guide_keeps_it_and_knows_what_it_said(
+    small: SmallWorld, trained: Path, tmp_path: Path
+) -> None:
+    named, place = small.read(small.rows(), COLUMNS), tmp_path / "guide.csv"
+    text = ",".join(SAID) + "\nSweep,FM,80,70,60,5,100\nWarble,QCF,,30,,8,\n"
+    place.write_text(text)
+    config = tweak(settings(small, trained, 12), training={"guide": place, "run_dir": tmp_path / "runs"})
+    whole, told = train_fully(config, small.store, named, tmp_path / "runs")
+    (started,) = (one for one in told if isinstance(one, RunStarted))
+    assert any("guide.csv: no column is Warble" in note for note in started.notes)
+    assert not any("none are simulated" in note for note in started.notes)
+    heard = load_checkpoint(whole / BEST).trained_on
+    assert heard is not None and heard.simulated[2] == 12 - heard.present[2] > 0
+    assert find_run(config, small.store, named) == whole
+    place.write_text(text.replace("80,70,60", "80,70,50"))
+    assert find_run(config, small.store, named) is None
+    moved = tmp_path / "elsewhere.csv"
+    moved.write_text(text)
+    assert find_run(tweak(config, training={"guide": moved}), small.store, named) == whole
+    stopped = stop_after(tweak(config, training={"guide": moved}), small, named, tmp_path / "stopped", 1)
+    moved.unlink()
+    resume(stopped, small.store, named, CPU)
+    one, other = load_checkpoint(whole / BEST).weights, load_checkpoint(stopped / BEST).weights
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert read_run(stopped)["inputs"] == read_run(whole)["inputs"]

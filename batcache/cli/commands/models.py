@@ -60,6 +60,10 @@ def train(
     run_dir: Runs = None,
     epochs: Epochs = None,
     seed: Annotated[int | None, typer.Option(help="Decides all that is drawn at random.", show_default=False)] = None,
+    guide: Annotated[
+        Path | None,
+        typer.Option(help="A CSV that tells the simulator how your species call.", show_default=False),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -82,6 +86,9 @@ def train(
     chance, which needs thousands of clips and, for the default layers, a GPU. --init RUN goes on from a model of yours:
     species that both know keep what they learnt, where the settings of the heads are the same.
 
+    Species of which you have few clips learn from simulated ones too: European ones, and those of --guide, a CSV of
+    what field guides say (species, shape, start_khz, peak_khz, end_khz, duration_ms, interval_ms).
+
     With few clips, --folds 5 judges all but those of split test, by models that have not heard their group, and keeps a
     model of all of them. Stopped, the same command begins anew with that model and the folds.
 
@@ -95,7 +102,7 @@ def train(
     """
     with joined(device) as pick:
         if resume is not None:
-            kept = ("pooling", "init", "config", "run_dir", "seed", "keep_on_gpu", "folds")
+            kept = ("pooling", "init", "config", "run_dir", "seed", "guide", "keep_on_gpu", "folds")
             refuse(context, kept, "a resumed run keeps its settings")
             from batcache.store.open import open_store
             from batcache.training.loop import resume as go_on
@@ -123,7 +130,13 @@ def train(
                 "local_cache_gb": local_cache_gb,
             },
             "model": {"pooling_type": pooling, "init": init},
-            "training": {"epochs": epochs, "seed": seed, "run_dir": run_dir, "keep_on_gpu": keep_on_gpu},
+            "training": {
+                "epochs": epochs,
+                "seed": seed,
+                "run_dir": run_dir,
+                "keep_on_gpu": keep_on_gpu,
+                "guide": guide,
+            },
         }
         settings, store = load_with_store(config, flags)
         if settings.model.trains_heads_alone and has_nothing_to_do():

@@ -27,7 +27,7 @@ from batcache.storage.sealed import seal_json
 from batcache.store.reader import Store
 from batcache.training.clips.embeddings import Embeddings
 from batcache.training.clips.splits import clip_key
-from batcache.training.inputs import Split, describe_inputs, split_settings
+from batcache.training.inputs import Split, describe_inputs, read_given_guide, split_settings
 from batcache.training.lineage import find_heard, list_heard_notes, start_unheard
 from batcache.training.loss import class_weights
 from batcache.training.notes import list_notes
@@ -67,7 +67,8 @@ def plan(configs: Sequence[Config], store: Store, folds: Folds) -> tuple[list[st
 
 def _describe(config: Config, store: Store, folds: Folds, start: Start) -> str:
     """Digest of all that decides a combination's outcome."""
-    learnt = describe_inputs(config, store, Split(folds.bags, (), ()), folds.manifest.species, start.digest)
+    split = Split(folds.bags, (), (), guide=read_given_guide(config))
+    learnt = describe_inputs(config, store, split, folds.manifest.species, start.digest)
     groups = sorted([*clip_key(bag), bag.clip.group or ""] for bag in folds.bags)
     return digest([EVALUATION_VERSION, learnt, config.data.clips_per_species, groups, list_calls(folds.calls)])
 

@@ -1,10 +1,12 @@
 """Simulated clips of species that the simulator knows, for those of which few clips are labelled.
 
-What field guides say of a species' calls teaches it from the first clip on. Of a species with as many clips of its own
-as ``training.simulated_clips`` none are simulated.
+What field guides say of a species' calls teaches it from the first clip on: the simulator's own repertoire of European
+bats, and of others a guide of the user's (``training.guide``), which wins over the repertoire. Of a species with as
+many clips of its own as ``training.simulated_clips`` none are simulated.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -16,7 +18,9 @@ from batcache.manifest.label_counts import SpeciesCounts
 from batcache.model.trunk import FrozenTrunk
 from batcache.progress import OnProgress
 from batcache.species.resolve import shipped_names
+from batcache.synth.guide import GuideCall, find_voices
 from batcache.synth.repertoire import BY_NAME
+from batcache.synth.species import Species
 from batcache.training.clips.embeddings import embed_frames
 from batcache.training.clips.simulated import KNOWN_RATES_HZ, draw_rate, hear, render_part
 
@@ -24,7 +28,7 @@ from batcache.training.clips.simulated import KNOWN_RATES_HZ, draw_rate, hear, r
 class SimulatedClip(Struct, frozen=True):
     """The ``number``-th clip of a species, and its labels: 1 its own, 0 others, -1 what is no single known species."""
 
-    latin: str
+    voice: Species
     number: int
     rate_hz: int
     labels: tuple[int, ...]
@@ -32,7 +36,7 @@ class SimulatedClip(Struct, frozen=True):
     @property
     def text(self) -> str:
         """What ``recall_clips`` makes it again from."""
-        return f"{self.rate_hz} {self.number} {self.latin}"
+        return f"{self.rate_hz} {self.number} {self.voice.name}"
 
 
 def plan_clips(
@@ -41,12 +45,13 @@ def plan_clips(
     features: FeatureConfig,
     rates_hz: Sequence[int],
     kept: Collection[str] = (),
+    guide: Sequence[GuideCall] = (),
 ) -> tuple[SimulatedClip, ...]:
-    """What to simulate so that each taught species that the simulator knows has ``least`` training clips.
+    """What to simulate so that each taught species that simulator or ``guide`` know has ``least`` training clips.
 
-    Columns may name a species in Latin, in English or by a code that no other species has. None of those ``kept`` from
-    an earlier model is simulated, nor any that calls above what the features hold. Of ``rates_hz``, the recorders',
-    those count that the simulator knows.
+    Columns, and the guide, may name a species in Latin, in English or by a code that no other species has; what has no
+    such name they have to spell alike. None of those ``kept`` from an earlier model is simulated, nor any that calls
+    above what the features hold. Of ``rates_hz``, the recorders', those count that the simulator knows.
 
     >>> from collections import Counter
     >>> names = "Myotis myotis", "Myotis sp.", "common pipistrelle"
@@ -55,48 +60,69 @@ def plan_clips(
     ['384000 0 Myotis myotis']
     """
     rates = tuple(rate for rate in rates_hz if KNOWN_RATES_HZ[0] <= rate <= KNOWN_RATES_HZ[1])
-    latin = _latin([row.species for row in species])
+    voices = known_voices(guide)
+    names = _names([row.species for row in species], voices)
     present: dict[str, int] = {}
-    for name, row in zip(latin, species, strict=True):
-        if name in BY_NAME and row.is_taught and row.species not in kept:
+    for name, row in zip(names, species, strict=True):
+        if name is not None and name in voices and row.is_taught and row.species not in kept:
             present[name] = min(row.present["train"], present.get(name, least))
     heard_at = {
-        name: tuple(rate for rate in rates if _highest_hz(name) < min(features.fmax, rate / 2)) for name in present
+        name: tuple(rate for rate in rates if _highest_hz(voices[name]) < min(features.fmax, rate / 2))
+        for name in present
     }
     return tuple(
-        SimulatedClip(name, number, draw_rate(f"{name} {number}", heard_at[name]), _label(name, latin))
+        SimulatedClip(voices[name], number, draw_rate(f"{name} {number}", heard_at[name]), _label(name, names))
         for name, there in present.items()
         if heard_at[name]
         for number in range(least - there)
     )
 
 
-def _highest_hz(latin: str) -> float:
+def known_voices(guide: Sequence[GuideCall]) -> Mapping[str, Species]:
+    """The voices of simulator and guide, by Latin name where they have one."""
+    return BY_NAME | find_voices(replace(call, species=_name(call.species)) for call in guide)
+
+
+def list_strangers(guide: Sequence[GuideCall], species: Sequence[str]) -> list[str]:
+    """The species of a guide that none of these columns names."""
+    there = set(_names(species, known_voices(guide)))
+    return [name for name in dict.fromkeys(call.species for call in guide) if _name(name) not in there]
+
+
+def _highest_hz(voice: Species) -> float:
     """The highest of the frequencies that its kinds of calls linger at."""
-    return 1000 * max(kind.knee_khz.mean for kind in BY_NAME[latin].types)
+    return 1000 * max(kind.knee_khz.mean for kind in voice.types)
 
 
-def recall_clips(texts: Sequence[str], species: Sequence[str]) -> tuple[SimulatedClip, ...]:
+def recall_clips(
+    texts: Sequence[str], species: Sequence[str], guide: Sequence[GuideCall] = ()
+) -> tuple[SimulatedClip, ...]:
     """The clips that these texts tell, with labels for these species.
 
     Raises:
         ValueError: a text is none of a clip.
     """
-    latin, clips = _latin(species), []
+    voices, clips = known_voices(guide), []
+    names = _names(species, voices)
     for text in texts:
         rate, number, name = text.split(" ", 2)
-        if name not in BY_NAME or not KNOWN_RATES_HZ[0] <= int(rate) <= KNOWN_RATES_HZ[1]:
+        if name not in voices or not KNOWN_RATES_HZ[0] <= int(rate) <= KNOWN_RATES_HZ[1]:
             raise ValueError(f"{text} is no clip that can be simulated")
-        clips.append(SimulatedClip(name, int(number), int(rate), _label(name, latin)))
+        clips.append(SimulatedClip(voices[name], int(number), int(rate), _label(name, names)))
     return tuple(clips)
 
 
-def _latin(species: Sequence[str]) -> list[str | None]:
-    return [shipped_names().latin(name) for name in species]
+def _name(text: str) -> str:
+    return shipped_names().latin(text) or text
 
 
-def _label(latin: str, columns: Sequence[str | None]) -> tuple[int, ...]:
-    return tuple(-1 if column is None else int(column == latin) for column in columns)
+def _names(columns: Sequence[str], voices: Collection[str]) -> list[str | None]:
+    """The name of each column's species; None where it is none, or several."""
+    return [name if (name := _name(column)) in voices else shipped_names().latin(column) for column in columns]
+
+
+def _label(name: str, columns: Sequence[str | None]) -> tuple[int, ...]:
+    return tuple(-1 if column is None else int(column == name) for column in columns)
 
 
 def embed_clips(
@@ -121,21 +147,21 @@ def embed_clips(
         count = -(-len(frames) // frames_per_instance)
         padded = torch.nn.functional.pad(frames, (0, 0, 0, count * frames_per_instance - len(frames)))
         cut = padded.view(count, frames_per_instance, -1)
-        embedded.append(embed_frames(trunk, cut, device, f"a simulated clip of {clip.latin}", by_steps=by_steps))
+        embedded.append(embed_frames(trunk, cut, device, f"a simulated clip of {clip.voice.name}", by_steps=by_steps))
     return tuple(embedded)
 
 
-_kept: dict[tuple[str, int, int, FeatureConfig], Tensor] = {}
+_kept: dict[tuple[Species, int, int, FeatureConfig], Tensor] = {}
 """What was asked for last, for trainings that follow. At most some 1.3 MB a clip."""
 
 
 def _simulate(clips: Sequence[SimulatedClip], features: FeatureConfig, on_progress: OnProgress) -> list[Tensor]:
     """The features of each clip. Shape: ``[F, M]`` float16 each"""
-    keys = [(clip.latin, clip.number, clip.rate_hz, features) for clip in clips]
+    keys = [(clip.voice, clip.number, clip.rate_hz, features) for clip in clips]
     for other in [key for key in _kept if key[3] != features]:
         del _kept[other]
     missing = [i for i, key in enumerate(keys) if key not in _kept]
-    draws = [partial(render_part, f"{clips[i].latin} {clips[i].number}", [BY_NAME[clips[i].latin]]) for i in missing]
+    draws = [partial(render_part, f"{clips[i].voice.name} {clips[i].number}", [clips[i].voice]) for i in missing]
     heard = hear(draws, [clips[i].rate_hz for i in missing], features, on_progress)
     _kept.update(zip((keys[i] for i in missing), heard, strict=True))
     return [_kept[key] for key in keys]
