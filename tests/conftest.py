@@ -1,6 +1,7 @@
 """What several rooms' tests share: real recordings, and small ones made on the spot."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ import soundfile
 
 if TYPE_CHECKING:
     from tests.small_world import SmallWorld
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background begins deaf to Ctrl-C
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data" / "bats"
 
