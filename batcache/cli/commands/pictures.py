@@ -25,11 +25,13 @@ def _read_size(text: str) -> tuple[float, float]:
 def show_(
     context: typer.Context,
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="A cache, or the folder of a run.", show_default=False)
+        str,
+        typer.Argument(metavar="TARGET", help="A cache, a run, or a guide (a CSV).", show_default=False),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The PNG, PDF or SVG to write.", show_default=False)],
     clip: Annotated[
-        list[str] | None, typer.Option(help="A clip's filename, as in the CSV; may be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option(help="A clip's filename, or a guide's species; may be repeated.", show_default=False),
     ] = None,
     split: Annotated[str, typer.Option(help="Of a run: what was judged, as metrics.json names it.")] = "test",
     start: Annotated[
@@ -50,20 +52,23 @@ def show_(
     """Draw clips as spectrograms, with the calls that are known; of a run also its scores and evidence.
 
     Without --clip: the first six of a cache; of a run two that it judged well, two badly, two with doubt. Known calls
-    are read from an events.csv in the data dir.
+    are read from an events.csv in the data dir. Of a guide, as for train --guide: what is simulated of each species.
 
     Example: batcache show features.zarr --clip meadow/0412_2210.wav --duration 0.1 -o clip.pdf
     """
     if output.suffix.lower() not in _ENDINGS:
         raise typer.BadParameter(f"{output}: expected a name that ends in {', '.join(_ENDINGS)}")
     size_in = None if size is None else _read_size(size)
-    from batcache.evaluation.pictures.pages import draw_run, draw_store
+    from batcache.evaluation.pictures.pages import draw_guide, draw_run, draw_store
     from batcache.evaluation.pictures.view import View
     from batcache.store.settings import reach_cache
     from batcache.training.run_inputs import find_cache, is_run
 
     view = View(start, duration, size_in)
-    if is_run(target):
+    if target.lower().endswith(".csv"):
+        refuse(context, ["split", "start", "data_dir", "cache", "endpoint", "region"], "a guide's clips are simulated")
+        draw_guide(Path(target), output, clip or (), view)
+    elif is_run(target):
         place = find_cache(Path(target), cache, endpoint, region)
         draw_run(Path(target), place, output, split, clip or (), data_dir, view)
     else:

@@ -1,21 +1,34 @@
-"""Pages of clips, drawn from a run or a store."""
+"""Pages of clips, drawn from a run, a store or what a guide says."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from batcache.evaluation.calls import read_calls
+import torch
+
+from batcache.config.features import FeatureConfig
+from batcache.errors import RunError, did_you_mean
+from batcache.evaluation.calls import Call, read_calls
 from batcache.evaluation.judged import read_judged
 from batcache.evaluation.pictures.draw import draw_page
-from batcache.evaluation.pictures.panels import panels_of_run, panels_of_store
+from batcache.evaluation.pictures.panels import Panel, panels_of_run, panels_of_store
 from batcache.evaluation.pictures.view import View
+from batcache.features.frontend import FrontEnd
 from batcache.inference.predictions import Predictions
 from batcache.manifest.manifest import read_manifest
 from batcache.storage.place import Place
 from batcache.store.format.last_build import require_there
 from batcache.store.open import open_store
 from batcache.store.reader import Store
+from batcache.synth.guide import find_voices, read_guide
+from batcache.synth.render import DURATION_S, RATE_HZ, render
+from batcache.synth.species import Species
 from batcache.training.clips.bags import Bag, join, whole_recordings
 from batcache.training.run_inputs import find_manifest
+
+_OF_VOICES = FeatureConfig(target_sample_rate=RATE_HZ, n_fft=1536, hop_length=384, fmax=180_000)
+"""As features are by default, and higher: to what any bat calls."""
+_OF_A_VOICE_S = 0.4
+_NIGHTS = 4
 
 
 def draw_run(
@@ -81,3 +94,37 @@ def draw_store(
     else:
         bags, species, calls = whole_recordings(store), (), {}
     draw_page(output, panels_of_store(store, bags, species, calls, clips), store.features, view)
+
+
+def draw_guide(guide: Path, output: Path, names: Sequence[str] = (), view: View | None = None) -> None:
+    """Draw what the simulator makes of a guide into a PNG, PDF or SVG: of each species, or of those named, some calls.
+
+    Of ``view`` the duration, 0.4 s if it has none, and the size of the page count.
+
+    Raises:
+        ManifestError: see ``read_guide``.
+        RunError: a name that the guide does not hold, or a species of which nothing would be heard.
+    """
+    voices = find_voices(read_guide(guide))
+    for name in names:
+        if name not in voices:
+            finding = f"{name} is no species of {guide}"
+            raise RunError("--clip", finding, did_you_mean(name, voices, "Give its name as it stands there"))
+    panels = [_panel_of(voices[name], view.duration_s if view else None) for name in names or voices]
+    draw_page(output, panels, _OF_VOICES, View(size_in=view.size_in if view else None))
+
+
+def _panel_of(voice: Species, duration_s: float | None) -> Panel:
+    """The part around the clearest call of some simulated clips of a species."""
+    clips = [render(f"{voice.name} {night}", [voice], f"{voice.name} {night}") for night in range(_NIGHTS)]
+    if not (heard := [(event, clip) for clip in clips for event in clip.events]):
+        finding = f"nothing of {voice.name} is heard at {RATE_HZ // 1000} kHz"
+        raise RunError("guide", finding, "Correct its frequencies, or name others by --clip")
+    best, clip = max(heard, key=lambda pair: pair[0].snr_db)
+    blocks = FrontEnd(_OF_VOICES).stream_batch(iter([torch.from_numpy(clip.samples)[None]]), clip.rate_hz)
+    frames = torch.cat([block[0] for block in blocks]).numpy()
+    calls = tuple(Call(e.species, e.start_s, e.end_s, e.low_khz, e.high_khz, e.snr_db) for e in clip.events)
+    whole = Panel("simulated", "", 0.0, frames, (voice.name,), calls, None)
+    seconds = duration_s or _OF_A_VOICE_S
+    start_s = min(max((best.start_s + best.end_s - seconds) / 2, 0.0), max(DURATION_S - seconds, 0.0))
+    return View(start_s, seconds).cut(whole, _OF_VOICES.frames_per_second)

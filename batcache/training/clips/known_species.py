@@ -51,7 +51,7 @@ def plan_clips(
 
     Columns, and the guide, may name a species in Latin, in English or by a code that no other species has; what has no
     such name they have to spell alike. None of those ``kept`` from an earlier model is simulated, nor any that calls
-    above what the features hold. Of ``rates_hz``, the recorders', those count that the simulator knows.
+    above or below what the features hold. Of ``rates_hz``, the recorders', those count that the simulator knows.
 
     >>> from collections import Counter
     >>> names = "Myotis myotis", "Myotis sp.", "common pipistrelle"
@@ -67,7 +67,7 @@ def plan_clips(
         if name is not None and name in voices and row.is_taught and row.species not in kept:
             present[name] = min(row.present["train"], present.get(name, least))
     heard_at = {
-        name: tuple(rate for rate in rates if _highest_hz(voices[name]) < min(features.fmax, rate / 2))
+        name: tuple(rate for rate in rates if features.fmin < _highest_hz(voices[name]) < min(features.fmax, rate / 2))
         for name in present
     }
     return tuple(

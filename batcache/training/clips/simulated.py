@@ -128,7 +128,8 @@ def _cut_part(
     name: str, voices: Sequence[Species], rate_hz: int, seconds: float, rng: np.random.Generator
 ) -> NDArray[np.int16]:
     clip = render(name, voices, name, rate_hz)
-    return _cut(clip.samples, max(clip.events, key=lambda event: event.snr_db).start_s, seconds, rate_hz, rng)
+    clearest = max(clip.events, key=lambda event: event.snr_db, default=None)
+    return _cut(clip.samples, clearest.start_s if clearest else DURATION_S / 2, seconds, rate_hz, rng)
 
 
 def _cut(
