@@ -10,7 +10,7 @@ from batcache.manifest.call_range import warn_of_cut_calls
 from batcache.manifest.label_counts import SpeciesCounts
 from batcache.model.transfer import Transfer
 from batcache.store.reader import Store
-from batcache.training.clips.known_species import list_strangers
+from batcache.training.clips.known_species import list_strangers, list_twins
 from batcache.training.inputs import Split
 from batcache.training.kernel import LEAST_KNOWN
 
@@ -34,6 +34,10 @@ def list_notes(
             "no clip has a group: where clips of one night lie on both sides of a split, scores are too good and "
             "nobody sees it. Name site and night in a group column"
         )
+    notes += [
+        f"{' and '.join(columns)} are one species, taught and scored as if they were several. Make one column of them"
+        for columns in list_twins([row.species for row in species])
+    ]
     lacking = [row for row in species if not row.is_taught]
     untaught = [f"{row.species} ({_what_lacks(row)})" for row in lacking if row.species not in kept]
     if untaught:

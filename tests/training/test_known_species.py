@@ -23,7 +23,13 @@ from batcache.synth.render import DURATION_S, RATE_HZ
 from batcache.synth.repertoire import BY_NAME, SPECIES
 from batcache.training.clips import known_species
 from batcache.training.clips.bags import join
-from batcache.training.clips.known_species import SimulatedClip, list_strangers, plan_clips, recall_clips
+from batcache.training.clips.known_species import (
+    SimulatedClip,
+    list_strangers,
+    list_twins,
+    plan_clips,
+    recall_clips,
+)
 from batcache.training.events import RunStarted
 from batcache.training.inputs import choose_split, find_run
 from batcache.training.loop import resume
@@ -259,3 +265,11 @@ def test_a_run_learns_from_a_guide_keeps_it_and_knows_what_it_said(
     one, other = load_checkpoint(whole / BEST).weights, load_checkpoint(stopped / BEST).weights
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert read_run(stopped)["inputs"] == read_run(whole)["inputs"]
+
+
+def test_columns_that_name_one_species_are_told() -> None:
+    columns = ["Myotis myotis", "MYOMYO", "Nyctalus noctula", "greater mouse-eared bat", "Myotis", "noctule", "type B"]
+    assert list_twins(columns) == [
+        ("Myotis myotis", "MYOMYO", "greater mouse-eared bat"),
+        ("Nyctalus noctula", "noctule"),
+    ]

@@ -83,6 +83,15 @@ def known_voices(guide: Sequence[GuideCall]) -> Mapping[str, Species]:
     return BY_NAME | find_voices(replace(call, species=_name(call.species)) for call in guide)
 
 
+def list_twins(species: Sequence[str]) -> list[tuple[str, ...]]:
+    """The columns that name one species by several of its names, as by its Latin and its English one."""
+    named: dict[str, list[str]] = {}
+    for column in species:
+        if latin := shipped_names().latin(column):
+            named.setdefault(latin, []).append(column)
+    return [tuple(columns) for columns in named.values() if len(columns) > 1]
+
+
 def list_strangers(guide: Sequence[GuideCall], species: Sequence[str]) -> list[str]:
     """The species of a guide that none of these columns names."""
     there = set(_names(species, known_voices(guide)))
