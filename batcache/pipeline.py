@@ -97,8 +97,10 @@ def run_pipeline(
     listed = choose_manifest(csvs, settings, allow_outside=allow_outside)
     if settings.model.starts_from_trunk:
         from batcache.model.start import start_model
+        from batcache.training.inputs import read_given_guide
 
         start_model(settings.model, settings.data.features, listed.species)  # before hours of building for nothing
+        read_given_guide(settings)
     built = build(listed, settings.data.place, settings.data, device, on_progress=on_progress)
     on_progress(Progress("build", result=built))
 

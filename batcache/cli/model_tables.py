@@ -18,7 +18,8 @@ if TYPE_CHECKING:  # --help imports no torch
     from batcache.pipeline import PipelineReport, PretrainReport, UpToDate
     from batcache.training.events import Epoch, PassedOver, RunStarted, TimeLeft, TrainReport
 
-_OF_HEADS_EVERY = 10  # epochs, of which most take a tenth of a second
+_QUICK_S, _QUICK_EVERY = 2.0, 10
+"""Of heads, epochs as quick as this are told each tenth."""
 _AVERAGES = {"macro_roc_auc": "macro ROC-AUC", "macro_average_precision": "macro AP"}
 
 
@@ -61,8 +62,8 @@ def of_passed_over(passed: "PassedOver") -> Iterator[Block]:
 
 
 def of_epoch(epoch: "Epoch") -> Iterator[Block]:
-    """A line of losses, average precision and speed; of heads that learn alone, none of which is chosen, each tenth."""
-    if epoch.improved is None and epoch.epoch % _OF_HEADS_EVERY:
+    """A line of losses, average precision and speed; of quick epochs of heads, none of which is chosen, each tenth."""
+    if epoch.improved is None and epoch.seconds < _QUICK_S and epoch.epoch % _QUICK_EVERY:
         return
     ap = "-" if epoch.val_macro_ap is None else f"{epoch.val_macro_ap:.4f}"
     validated = "" if epoch.val_loss is None else f"val loss {epoch.val_loss:.4f}  val macro AP {ap}  "

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-AUDIBLE_SHARE = 0.97  # partials fade out from 0.92 to 0.97 of Nyquist
+HEARD_SHARE, AUDIBLE_SHARE = 0.92, 0.97  # of Nyquist, between which partials fade out
 
 
 @dataclass(frozen=True)

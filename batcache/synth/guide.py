@@ -1,15 +1,16 @@
 """What a field guide says of calls, in a table of the user's own, to voices that the simulator speaks with.
 
-A row is one kind of search call; a species has a row or several, which it takes in turns. Cells are a mean, ``45``, or
-what is usual, ``43-47``. ``peak_khz`` is where a call is loudest; of what is left empty, but for what a shape needs,
-bats of that pitch have what is common. No guide says how a sweep bends, how loud a bat is, how fast it flies: these are
-the middle of what the virtual species draw from.
+A row is one kind of search call; a species has a row or several, which it takes in turns. A cell is a mean, ``45``, or
+what is usual, ``43 to 47``. ``peak_khz`` is where a call is loudest. Each shape needs some cells; the others may be
+empty and are then as usual among bats of that pitch. No guide says how a sweep bends, how loud a bat is, how fast it
+flies: these are the middle of what the virtual species draw from.
 """
 
 import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from batcache.errors import ManifestError, did_you_mean, quote
@@ -18,53 +19,78 @@ from batcache.storage.spreadsheet import as_written
 from batcache.synth.species import CallType, Partials, Species, Spread, slowness, spread_of
 
 COLUMNS = "species", "shape", "start_khz", "peak_khz", "end_khz", "duration_ms", "interval_ms"
+_IGNORED = ("", "notes", "source")
 _NUMBERS = COLUMNS[2:]
-_BOUNDS = dict.fromkeys(_NUMBERS[:3], (5.0, 250.0)) | {"duration_ms": (0.2, 200.0), "interval_ms": (5.0, 5000.0)}
-_RANGE = re.compile(r"(\d+(?:\.\d+)?)(?:\s*[-–—]\s*(\d+(?:\.\d+)?))?", re.ASCII)
+_BOUNDS = dict.fromkeys(_NUMBERS[:3], (5.0, 250.0)) | {"duration_ms": (0.2, 60.0), "interval_ms": (5.0, 5000.0)}
+_LONGEST_MS = 80.0
+"""So long is a call at most: its echoes still fit into what the simulator computes at once."""
+_RANGE = re.compile(r"(\d+(?:\.\d+)?)(?:\s*(?:[-\u2212\u2013\u2014]|to)\s*(\d+(?:\.\d+)?))?", re.ASCII)
 _HIGHEST_CALL_SHARE = 0.9  # of the interval, that a call lasts at most
+_FLAT_SHARE = 0.7  # of the peak, above which a call that ends flat ends
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shape:
-    """How calls of a kind run, beyond what guides say. Shares are of the mean, what ends in ``_share`` of the peak."""
+    """How calls of a kind run, beyond what guides say.
+
+    Attributes:
+        needs: the columns that must be filled.
+        start, end: where a guide does not say it, by the peak.
+        knee_sd, start_sd, duration_sd: of means that stand alone, by the mean: as guides differ from each other and
+            from the bats of a place, too.
+        tail: the fall of the flattest part, by its frequency, at most.
+        duration_ms, interval_ms: where a guide does not say it, at 40 kHz.
+        level_db, buzz, partials: as of ``Species``; the others as of ``CallType``.
+    """
 
     needs: tuple[str, ...]
-    start_share: float  # where a guide does not say it
-    end_share: float
+    start: float = 0.0
+    end: float = 0.0
     knee_sd: float
     start_sd: float
-    duration_sd: float
-    tail_share: float
+    duration_sd: float = 0.2
+    tail: float
     bend: float
     hook: float
     spread_octaves: float
     attack: float
     release: float
-    duration_ms: float  # at 40 kHz
-    interval_ms: float  # at 40 kHz
+    duration_ms: float
+    interval_ms: float
     level_db: float
     buzz: float
-    partials: Partials
+    partials: Partials = ((1.0, 0.0), (2.0, -24.0), (3.0, -37.0))
 
 
-_WEAK: Partials = ((1.0, 0.0), (2.0, -24.0), (3.0, -37.0))
-# fmt: off
 SHAPES = {
-    "FM-QCF": Shape(("peak_khz",), 1.6, 0.97, 0.02, 0.09, 0.13, 0.06, 4.8, 10.5, 0.5, 1.0, 0.6, 6.3, 100, 118, 0.12,
-        _WEAK),
-    "FM": Shape(("start_khz", "end_khz"), 0, 0, 0.045, 0.075, 0.14, 0.28, 2.1, 5.0, 0.9, 1.1, 0.8, 4.0, 88, 107, 0.05,
-        _WEAK),
-    "multiharmonic": Shape(("start_khz", "end_khz"), 0, 0, 0.04, 0.06, 0.15, 0.2, 1.8, 4.5, 0.6, 0.9, 0.8, 2.7, 75, 98,
-        0.02, ((1.0, 0.0), (2.0, -8.0), (3.0, -18.0))),
-    "QCF": Shape(("peak_khz",), 1.08, 0.98, 0.018, 0.03, 0.13, 0.03, 4.5, 10.0, 0.4, 0.9, 0.7, 8.5, 115, 119, 0.1,
-        _WEAK),
-    "CF": Shape(("peak_khz", "duration_ms"), 0.92, 0.86, 0.006, 0.015, 0.12, 0.0, 45.0, 32.0, 0.1, 0.6, 0.65, 30, 85,
-        110, 0.03, ((1.0, 0.0), (0.5, -28.0), (1.5, -40.0))),
-}
-# fmt: on
+    "FM-QCF": Shape(
+        needs=("peak_khz",), start=1.6, end=0.97, knee_sd=0.035, start_sd=0.12, tail=0.06, bend=4.8, hook=10.5,
+        spread_octaves=0.5, attack=1.0, release=0.6, duration_ms=6.3, interval_ms=100, level_db=118, buzz=0.12,
+    ),
+    "FM": Shape(
+        needs=("start_khz", "end_khz"), knee_sd=0.07, start_sd=0.1, tail=0.28, bend=2.1, hook=5.0,
+        spread_octaves=0.9, attack=1.1, release=0.8, duration_ms=4.0, interval_ms=88, level_db=107, buzz=0.05,
+    ),
+    "multiharmonic": Shape(
+        needs=("start_khz", "end_khz"), knee_sd=0.06, start_sd=0.08, tail=0.2, bend=1.8, hook=4.5,
+        spread_octaves=0.6, attack=0.9, release=0.8, duration_ms=2.7, interval_ms=75, level_db=98, buzz=0.02,
+        partials=((1.0, 0.0), (2.0, -8.0), (3.0, -18.0)),
+    ),
+    "QCF": Shape(
+        needs=("peak_khz",), start=1.08, end=0.98, knee_sd=0.035, start_sd=0.05, tail=0.03, bend=4.5, hook=10.0,
+        spread_octaves=0.4, attack=0.9, release=0.7, duration_ms=8.5, interval_ms=115, level_db=119, buzz=0.1,
+    ),
+    "CF": Shape(
+        needs=("peak_khz", "duration_ms"), start=0.92, end=0.86, knee_sd=0.01, start_sd=0.02, tail=0.0,
+        bend=45.0, hook=32.0, spread_octaves=0.1, attack=0.6, release=0.65, duration_ms=30, interval_ms=85,
+        level_db=110, buzz=0.03, partials=((1.0, 0.0), (0.5, -28.0), (1.5, -40.0)),
+    ),
+}  # fmt: skip
 """FM-QCF: a sweep that ends flat, as pipistrelles'. FM: a steep sweep, as of Myotis. Multiharmonic: one whose harmonics
 are nearly as loud, as of long-eared bats. QCF: nearly flat. CF: a pure tone that falls at its end, as of horseshoe
 bats, whose start and end are those of the short sweeps beside it."""
+_SHARP_MS = 30.0
+"""CF calls as long bend as sharply as ``SHAPES`` says; the sweeps of shorter ones take more of them."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +127,16 @@ def read_guide(csv: Path) -> tuple[GuideCall, ...]:
     """
     columns, delimiter, rows = read_table(csv)
     for name in columns:
-        if name not in COLUMNS:
+        if name not in (*COLUMNS, *_IGNORED):
             finding = f"column {quote(name)} is not known"
             raise ManifestError(place_of(csv, 1), finding, did_you_mean(name, COLUMNS, _say_columns()))
     if missing := [name for name in COLUMNS[:2] if name not in columns]:
         raise ManifestError(place_of(csv, 1), f"no column {missing[0]}", _say_columns())
     calls = []
     for line, cells in rows:
+        if len(cells) > len(columns) and any(map(str.strip, cells[len(columns) :])):
+            finding = f"{len(cells)} cells, expected {len(columns)}"
+            raise ManifestError(place_of(csv, line), finding, "Check its delimiters and decimal commas")
         texts = [as_written(cells[columns[n]]) if columns.get(n, len(cells)) < len(cells) else "" for n in COLUMNS]
         if delimiter != ",":
             texts[2:] = [text.replace(",", ".") for text in texts[2:]]
@@ -153,22 +182,27 @@ def _read_range(column: str, cell: str) -> tuple[float, float] | None:
     low, high = (float(found[1]), float(found[2] or found[1])) if found else (math.nan, math.nan)
     least, most = _BOUNDS[column]
     if not (found and least <= low <= high <= most):
-        expected = f"expected a number or a range such as 43-47, of {least:g} to {most:g}"
-        raise ValueError(f"{column} {quote(cell)}, {expected}", "Correct the cell")
+        expected = f"expected a number from {least:g} to {most:g}, or two of them as in 43 to 47"
+        raise ValueError(f"{column} {quote(cell)}, {expected}", "Correct the cell; spreadsheets make dates of 6-11")
     return low, high
 
 
 def _check_order(call: GuideCall) -> None:
     """What no call of a shape can be."""
-    start, peak, end = (call.mean(name) for name in _NUMBERS[:3])
     if call.shape not in ("QCF", "CF"):  # which may rise
-        falling = [value for value in (start, peak, end) if value is not None]
-        if falling != sorted(falling, reverse=True) or (start is not None and start == end):
+        given = [bounds for bounds in (call.start_khz, call.peak_khz, call.end_khz) if bounds is not None]
+        falls = all(one[0] >= other[0] and one[1] >= other[1] for one, other in pairwise(given))
+        if not falls or (call.start_khz and call.start_khz == call.end_khz):
             finding = f"calls of shape {call.shape} fall from start_khz by peak_khz to end_khz"
             raise ValueError(finding, "Correct the cells")
-    _, kind, interval = _timing(call)
-    if kind > _HIGHEST_CALL_SHARE * interval:
-        raise ValueError(f"calls of {kind:g} ms every {interval:g} ms leave no pause", "Correct the cells")
+    peak, end = call.mean("peak_khz"), call.mean("end_khz")
+    if call.shape == "FM-QCF" and peak and end and end < _FLAT_SHARE * peak:
+        finding = f"ends at {end:g} kHz, far below its peak of {peak:g}, where calls of shape FM-QCF are flat"
+        raise ValueError(finding, "Correct the cells, or make it FM")
+    _, duration, interval = _timing(call)
+    if duration > _HIGHEST_CALL_SHARE * interval:
+        lasts = f"{duration:.3g} ms{'' if call.duration_ms else ' (as is common at that pitch)'}"
+        raise ValueError(f"calls of {lasts} every {interval:.3g} ms leave no pause", "Correct or fill the cells")
 
 
 def _timing(call: GuideCall) -> tuple[float, float, float]:
@@ -189,14 +223,21 @@ def find_voices(guide: Iterable[GuideCall]) -> dict[str, Species]:
 
 
 def _voice(name: str, calls: Sequence[GuideCall]) -> Species:
-    timed = next((call for call in calls if call.interval_ms), calls[0])
-    shape, (slow, _, interval) = SHAPES[calls[0].shape], _timing(timed)
-    usual = _spread(timed.interval_ms, interval, 0.13)
+    """A species: harmonics, loudness and flight are as of its first row, the interval is the mean of all rows'."""
+    shape, (slow, _, _) = SHAPES[calls[0].shape], _timing(calls[0])
+    timed = [call for call in calls if call.interval_ms] or calls
+    interval = sum(_timing(call)[2] for call in timed) / len(timed)
+    given = [call.interval_ms for call in timed if call.interval_ms]
+    usual = (min(low for low, _ in given), max(high for _, high in given)) if given else (interval, interval)
     height = min(max(4.0 * slow**2, 1.5), 15.0)
     return Species(
         name,
-        tuple(map(_kind, calls)),
-        replace(usual, low=0.5 * interval, high=2.3 * interval),  # bats leave out wing beats
+        tuple(_kind(call, shape.level_db) for call in calls),
+        replace(
+            _spread(usual, interval, 0.13),
+            low=min(0.5 * interval, usual[0]),
+            high=max(2.3 * interval, usual[1]),  # bats leave out wing beats
+        ),
         level_db=shape.level_db,
         speed_m_s=min(max(5.5 * slow, 2.5), 11.0),
         wingbeat_hz=min(max(10.5 / slow**0.6, 5.5), 14.0),
@@ -208,30 +249,35 @@ def _voice(name: str, calls: Sequence[GuideCall]) -> Species:
     )
 
 
-def _kind(call: GuideCall) -> CallType:
+def _kind(call: GuideCall, level_db: float) -> CallType:
     """A kind of call. Of sweeps the flattest part lies between where they are loudest and where they end."""
     shape, (_, duration, _) = SHAPES[call.shape], _timing(call)
     start, peak, end = (call.mean(name) for name in _NUMBERS[:3])
     if call.shape in ("FM", "multiharmonic"):
         assert start is not None and end is not None, "read_call has seen to it"
-        knee = math.sqrt((peak or end * math.sqrt(start / end)) * end)
         peak = peak or end * math.sqrt(start / end)
+        knee = math.sqrt(peak * end)
     else:
         assert peak is not None, "read_call has seen to it"
-        knee, start, end = peak, start or shape.start_share * peak, end or shape.end_share * peak
-    given = call.peak_khz and (call.peak_khz[0] * knee / peak, call.peak_khz[1] * knee / peak)
+        knee, start, end = peak, start or shape.start * peak, end or shape.end * peak
+    by = knee / (peak if call.peak_khz else end)
+    usual = call.peak_khz or call.end_khz or (0.0, 0.0)
+    of_knee = _spread((usual[0] * by, usual[1] * by), knee, shape.knee_sd)
+    of_duration = _spread(call.duration_ms, duration, shape.duration_sd)
+    sharpness = min(max(duration / _SHARP_MS, 0.3), 1.0) if call.shape == "CF" else 1.0
     return CallType(
         _spread(call.start_khz, start, shape.start_sd),
-        _spread(given, knee, shape.knee_sd),
+        replace(of_knee, low=max(of_knee.low, 1.5 * (knee - end))),  # no call ends below 0
         end_khz=end - knee,
-        tail_khz=shape.tail_share * knee,
-        bend=shape.bend,
-        hook=shape.hook,
-        duration_ms=_spread(call.duration_ms, duration, shape.duration_sd),
+        tail_khz=max(min(shape.tail * knee, 2 * (knee - end), start - knee), 0.0),
+        bend=shape.bend * sharpness,
+        hook=shape.hook * sharpness,
+        duration_ms=replace(of_duration, high=min(of_duration.high, _LONGEST_MS)),
         peak_khz=peak - knee,
         spread_octaves=shape.spread_octaves,
         attack=shape.attack,
         release=shape.release,
+        level_db=shape.level_db - level_db,
     )
 
 

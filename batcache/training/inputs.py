@@ -19,7 +19,7 @@ from batcache.storage.memory import no_garbage
 from batcache.store.reader import Store
 from batcache.synth.guide import GuideCall, read_guide
 from batcache.training.clips.bags import Bag, Joined, join
-from batcache.training.clips.known_species import SimulatedClip
+from batcache.training.clips.known_species import SimulatedClip, check_names, list_strangers
 from batcache.training.clips.splits import clip_key, require_split, share_groups
 from batcache.training.clips.subset import draw_subset
 from batcache.training.runs import LAST, list_runs
@@ -145,10 +145,14 @@ def read_given_guide(config: Config) -> tuple[GuideCall, ...]:
     """The guide that the settings name, where heads may learn from it.
 
     Raises:
-        ManifestError: see ``read_guide``.
+        ManifestError: see ``read_guide`` and ``check_names``.
     """
-    guide = config.training.guide
-    return read_guide(guide) if guide and config.model.trains_heads_alone else ()
+    place = drop_unused(config).training.guide
+    if place is None:
+        return ()
+    guide = read_guide(place)
+    check_names(guide, place)
+    return guide
 
 
 def split_settings(config: Config) -> tuple[object, ...]:
@@ -205,7 +209,9 @@ def describe_inputs(
         "augmentation": settings_to_hash(AugmentationConfig, config.augmentation, _FIRST_KEYS["augmentation"]),
     }
     begun = [start or describe_start(config.model, species), HEADS_VERSION] if config.model.starts_from_trunk else []
-    begun += [[call.cells for call in split.guide]] if split.guide else []
+    strangers = list_strangers(split.guide, species)
+    told = [call.cells for call in split.guide if call.species not in strangers]
+    begun += [told] if told else []
     return digest([TRAINING_VERSION, settings, clips, *begun])
 
 

@@ -62,8 +62,6 @@ def list_notes(
             f"{sounds:,} simulated sounds, a third of them with bats, teach beside the clips what is no bat at all "
             "(training.simulated_sounds)"
         )
-    if config.model.trains_heads_alone:
-        notes += _describe_simulated(split, species, kept, config.training.simulated_clips)
     if strangers := list_strangers(split.guide, [row.species for row in species]):
         notes.append(f"{config.training.guide}: no column is {list_some(strangers)}, of which nothing is simulated")
     known = sum(1 in labels for labels in split.labels)
@@ -73,7 +71,8 @@ def list_notes(
             "differ: those of other species are not doubted, and may get one of these names"
         )
     if unused := list_unused(config):
-        notes.append(f"without effect on heads alone: {', '.join(unused)}")
+        where = "on heads alone" if config.model.trains_heads_alone else "where convolutions learn"
+        notes.append(f"without effect {where}: {', '.join(unused)}")
     cut = warn_of_cut_calls([row.species for row in species if any(row.present.values())], store.features.fmax)
     return [*notes, cut] if cut else notes
 
@@ -89,10 +88,8 @@ def _describe_transfer(init: str | Path, transfer: Transfer) -> str:
     return f"goes on from {init}: kept {len(kept)} species{named[0]}, {len(new)} {are} new{named[1]}{left}"
 
 
-def _describe_simulated(
-    split: Split, species: Sequence[SpeciesCounts], kept: Collection[str], least: int
-) -> Iterator[str]:
-    """How many clips are simulated, and which species have few clips and none of these."""
+def list_simulated(split: Split, species: Sequence[SpeciesCounts], kept: Collection[str], least: int) -> Iterator[str]:
+    """How many clips are simulated, and which species have fewer clips than ``least`` and none of these."""
     helped = [any(clip.labels[i] == 1 for clip in split.simulated) for i in range(len(species))]
     if split.simulated:
         clips = count(len(split.simulated), "simulated clip")

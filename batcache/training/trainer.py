@@ -45,7 +45,7 @@ from batcache.training.events import Epoch, RunStarted, TimeLeft, TrainReport, s
 from batcache.training.held_out import hold_out, score_held_out
 from batcache.training.inputs import Split
 from batcache.training.loss import class_weights, masked_loss
-from batcache.training.notes import list_notes
+from batcache.training.notes import list_notes, list_simulated
 from batcache.training.optimiser import Optimiser
 from batcache.training.ranking import macro_average_precision
 from batcache.training.runs import BEST, LAST, read_run, write_run
@@ -297,6 +297,8 @@ class Trainer:
     def _started(self, tracker: Tracker) -> RunStarted:
         told = self.config, self.store, self.split, self.counts
         notes = [*list_notes(*told, self.start.transfer, self.kept), *tracker.notes]
+        if self.heads_alone:
+            notes += list_simulated(self.split, self.counts, self.kept, self.config.training.simulated_clips)
         if not self.ranked and self.split.val and not self.heads_alone:
             notes.append("no species has both labels in split val: the best epoch is the one of least validation loss")
         parameters = sum(parameter.numel() for parameter in self.network.parameters())

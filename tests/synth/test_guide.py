@@ -123,17 +123,61 @@ def test_a_guide_is_read_as_spreadsheets_write_it(
         ("A,FN,80,50,40,3,", "shape 'FN'. It is one of FM-QCF, FM, multiharmonic, QCF, CF"),
         (",FM,80,50,40,3,", "no species"),
         ("A,FM,80,40,50,3,", "fall from start_khz by peak_khz to end_khz"),
-        ("A,FM,80,50,x,3,", "end_khz 'x', expected a number or a range such as 43-47, of 5 to 250"),
+        ("A,FM,80,50,x,3,", "end_khz 'x', expected a number from 5 to 250, or two of them as in 43 to 47"),
         ("A,FM,80,55-45,40,3,", "peak_khz '55-45'"),
         ("A,FM,80000,50000,40000,3,", "start_khz '80000'"),
         ("A,CF,,110,,40,40", "calls of 40 ms every 40 ms leave no pause"),
         ("A,FM,nan,50,40,3,", "start_khz 'nan'"),
+        ("A,FM,120,20-100,40,3,", "fall from start_khz"),
+        ("A,FM-QCF,120,10-100,5,3,", "ends at 5 kHz, far below its peak of 55"),
+        ("A,QCF,,10,,,15", "calls of 19.5 ms (as is common at that pitch) every 15 ms"),
+        ("A,QCF,,40,,6-Feb,", "spreadsheets make dates of 6-11"),
+        ("A,QCF,,40,,70,", "duration_ms '70', expected a number from 0.2 to 60"),
+        ("A,QCF,,40,,7,100,5", "8 cells, expected 7"),
     ],
 )
 def test_what_no_call_can_be_is_refused_with_its_line(tmp_path: Path, row: str, said: str) -> None:
     place = write(tmp_path, "B,QCF,,30,,8,100", row)
     told = refusal(place)
     assert said in told and "guide.csv line 3" in told
+
+
+def test_notes_are_left_alone_and_ranges_may_be_said_in_words(tmp_path: Path) -> None:
+    place = write(tmp_path, "A,QCF,43 to 47,a book,", header="species,shape,peak_khz,notes,")
+    assert read_guide(place)[0].peak_khz == (43, 47)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "A,FM,60,,55,3,", "A,FM,120,20-100,15,3,", "A,FM-QCF,120,50-100,,3,",
+        "A,FM,50,,45,3,", "A,multiharmonic,42,,40,3,",
+        "A,FM-QCF,,40,40,6,", "A,QCF,,12,,20,", "A,CF,,140,,6,", "A,CF,,30,,60,",
+    ],
+)  # fmt: skip
+def test_calls_of_any_guide_stay_near_what_it_says(row: str) -> None:
+    call = read_call(row.split(","))
+    (voice,) = find_voices([call]).values()
+    rng = generator("a bat")
+    given = [khz for bounds in (call.start_khz, call.peak_khz, call.end_khz) if bounds for khz in bounds]
+    for one in utter(voice, draw_individual(voice, rng), (0.0, 20.0), None, rng):
+        khz = frequency_hz(one.call, np.linspace(0, 1, 99)) / 1000
+        assert khz.min() > 0.4 * min(given) and khz.max() < 2.2 * max(given)
+        assert one.call.duration_s < 0.081
+        if call.shape in ("FM", "multiharmonic"):
+            assert (np.diff(khz) < 0.02 * khz[0]).all(), "it falls"
+
+
+def test_no_cell_is_passed_over() -> None:
+    first, other = "A,FM-QCF,,30,28,8,100", "A,FM,90,60,40,3,80"
+    voice = {text: find_voices([read_call(row.split(",")) for row in text.split("|")])["A"] for text in (
+        f"{first}|{other}", f"{first}|A,FM,90,60,40,3,300", f"{first}|A,FM,90,60,30-45,3,80",
+        f"{first}|A,FM,90,60,40,3,60-100",
+    )}  # fmt: skip
+    assert len(set(voice.values())) == 4
+    both = voice[f"{first}|{other}"]
+    assert both.interval_ms.mean == 90
+    assert [kind.level_db + both.level_db for kind in both.types] == [118, 107]
 
 
 def test_other_tables_are_refused(tmp_path: Path) -> None:

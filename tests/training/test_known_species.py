@@ -11,6 +11,7 @@ import torch
 
 from batcache.config.features import FeatureConfig
 from batcache.config.settings import Config, ModelConfig
+from batcache.errors import ManifestError
 from batcache.features.bands import band_edges_hz
 from batcache.manifest.label_counts import SpeciesCounts, count_labels
 from batcache.model.checkpoint import Checkpoint, load_checkpoint
@@ -25,6 +26,7 @@ from batcache.training.clips import known_species
 from batcache.training.clips.bags import join
 from batcache.training.clips.known_species import (
     SimulatedClip,
+    check_names,
     list_strangers,
     list_twins,
     plan_clips,
@@ -233,11 +235,19 @@ def test_a_guide_tells_of_species_that_nobody_knew_by_any_of_their_names_and_win
     clips = plan(rows, 6, guide=guide)
     assert Counter(clip.voice.name for clip in clips) == {"Lasiurus borealis": 5, "type B": 4, "Myotis myotis": 1}
     assert {clip.voice.types[0].knee_khz.mean for clip in clips} == {40, 60, 30}
-    assert {clip.labels for clip in clips} == {(1, 0, 0, -1, 0), (0, 1, 0, -1, 0), (0, 0, 1, -1, 0)}
+    assert {clip.labels for clip in clips} == {(1, -1, 0, -1, 0), (-1, 1, -1, -1, -1), (0, -1, 1, -1, 0)}
     assert recall_clips([clip.text for clip in clips], [row.species for row in rows], guide) == clips
     assert list_strangers(guide, [row.species for row in rows]) == ["Tadarida teniotis"]
     for khz in (9, 130):
         assert not plan(counted(odd=1), 6, guide=[flat("odd", khz)]), "features are from 10 to 120 kHz"
+    near = [flat("odd", 90)]
+    assert plan(counted(odd=1), 6, guide=near) and not plan(counted(odd=1), 6, guide=near, rates=[192_000])
+
+
+@pytest.mark.parametrize("name", ["Myotis", "Myotis mystacinus/brandtii", "MYMY", "Pipistrellus sp."])
+def test_a_guides_row_of_several_species_is_refused(name: str) -> None:
+    with pytest.raises(ManifestError, match="is the name of a group, or of several species"):
+        check_names([flat(name, 40)], Path("guide.csv"))
 
 
 def test_a_run_learns_from_a_guide_keeps_it_and_knows_what_it_said(
@@ -257,7 +267,7 @@ def test_a_run_learns_from_a_guide_keeps_it_and_knows_what_it_said(
     place.write_text(text.replace("80,70,60", "80,70,50"))
     assert find_run(config, small.store, named) is None
     moved = tmp_path / "elsewhere.csv"
-    moved.write_text(text)
+    moved.write_text(text.replace("Warble,QCF,,30", "Warble,QCF,,31"))  # of which nothing is simulated
     assert find_run(tweak(config, training={"guide": moved}), small.store, named) == whole
     stopped = stop_after(tweak(config, training={"guide": moved}), small, named, tmp_path / "stopped", 1)
     moved.unlink()

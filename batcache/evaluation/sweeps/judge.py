@@ -52,7 +52,8 @@ def plan(configs: Sequence[Config], store: Store, folds: Folds) -> tuple[list[st
         transfer, init = start.transfer, config.model.init
         class_weights(config, whole.labels, species)
         inputs.append(_describe(config, store, folds, start))
-        notes += list_notes(config, store, whole, counts, transfer, transfer.scored if transfer else ())
+        told = replace(whole, guide=read_given_guide(config))
+        notes += list_notes(config, store, told, counts, transfer, transfer.scored if transfer else ())
         if transfer is not None:
             notes += list_heard_notes(init, find_heard(init, transfer), ())
         if config.model.trains_heads_alone and (least := config.training.simulated_clips):

@@ -8,16 +8,19 @@ many clips of its own as ``training.simulated_clips`` none are simulated.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from msgspec import Struct
 from torch import Tensor
 
 from batcache.config.features import FeatureConfig
+from batcache.errors import ManifestError, quote
 from batcache.manifest.label_counts import SpeciesCounts
 from batcache.model.trunk import FrozenTrunk
 from batcache.progress import OnProgress
 from batcache.species.resolve import shipped_names
+from batcache.synth.calls import HEARD_SHARE
 from batcache.synth.guide import GuideCall, find_voices
 from batcache.synth.repertoire import BY_NAME
 from batcache.synth.species import Species
@@ -66,16 +69,25 @@ def plan_clips(
     for name, row in zip(names, species, strict=True):
         if name is not None and name in voices and row.is_taught and row.species not in kept:
             present[name] = min(row.present["train"], present.get(name, least))
-    heard_at = {
-        name: tuple(rate for rate in rates if features.fmin < _highest_hz(voices[name]) < min(features.fmax, rate / 2))
-        for name in present
-    }
+    heard_at = {name: tuple(rate for rate in rates if _is_heard(voices[name], features, rate)) for name in present}
     return tuple(
         SimulatedClip(voices[name], number, draw_rate(f"{name} {number}", heard_at[name]), _label(name, names))
         for name, there in present.items()
         if heard_at[name]
         for number in range(least - there)
     )
+
+
+def check_names(guide: Sequence[GuideCall], place: Path) -> None:
+    """See that each row names a species: of a genus, nobody would know which of its species calls so.
+
+    Raises:
+        ManifestError: a name of several.
+    """
+    for call in guide:
+        if shipped_names().find(call.species) and shipped_names().latin(call.species) is None:
+            finding = f"{quote(call.species)} is the name of a group, or of several species"
+            raise ManifestError(place, finding, "Name one species, or one that nothing else is called")
 
 
 def known_voices(guide: Sequence[GuideCall]) -> Mapping[str, Species]:
@@ -98,9 +110,12 @@ def list_strangers(guide: Sequence[GuideCall], species: Sequence[str]) -> list[s
     return [name for name in dict.fromkeys(call.species for call in guide) if _name(name) not in there]
 
 
-def _highest_hz(voice: Species) -> float:
-    """The highest of the frequencies that its kinds of calls linger at."""
-    return 1000 * max(kind.knee_khz.mean for kind in voice.types)
+def _is_heard(voice: Species, features: FeatureConfig, rate_hz: int) -> bool:
+    """Whether features and a recorder of this rate hold the frequencies that its kinds of calls linger at."""
+    knees = [kind.knee_khz for kind in voice.types]
+    lowest = 1000 * max(knee.mean for knee in knees)  # of one kind at least
+    highest = 1000 * max(knee.mean + 2 * knee.sd for knee in knees)
+    return features.fmin < lowest and highest < min(features.fmax, HEARD_SHARE * rate_hz / 2)
 
 
 def recall_clips(
@@ -131,7 +146,12 @@ def _names(columns: Sequence[str], voices: Collection[str]) -> list[str | None]:
 
 
 def _label(name: str, columns: Sequence[str | None]) -> tuple[int, ...]:
-    return tuple(-1 if column is None else int(column == name) for column in columns)
+    """What is known of each column where this species calls. A name of the user's own may mean any kind of call."""
+    is_species = shipped_names().latin(name) is not None
+    return tuple(
+        1 if column == name else 0 if is_species and column and shipped_names().latin(column) else -1
+        for column in columns
+    )
 
 
 def embed_clips(
@@ -161,13 +181,14 @@ def embed_clips(
 
 
 _kept: dict[tuple[Species, int, int, FeatureConfig], Tensor] = {}
-"""What was asked for last, for trainings that follow. At most some 1.3 MB a clip."""
+"""Clips of these features and these voices, for trainings that follow. At most some 1.3 MB a clip."""
 
 
 def _simulate(clips: Sequence[SimulatedClip], features: FeatureConfig, on_progress: OnProgress) -> list[Tensor]:
     """The features of each clip. Shape: ``[F, M]`` float16 each"""
     keys = [(clip.voice, clip.number, clip.rate_hz, features) for clip in clips]
-    for other in [key for key in _kept if key[3] != features]:
+    voices = {clip.voice.name: clip.voice for clip in clips}
+    for other in [key for key in _kept if key[3] != features or voices.get(key[0].name, key[0]) != key[0]]:
         del _kept[other]
     missing = [i for i, key in enumerate(keys) if key not in _kept]
     draws = [partial(render_part, f"{clips[i].voice.name} {clips[i].number}", [clips[i].voice]) for i in missing]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from batcache.config.features import FeatureConfig
+from batcache.errors import SynthError, list_some
 from batcache.features.frontend import FrontEnd
 from batcache.progress import OnProgress, Progress, ignore_progress
 from batcache.storage.ahead import map_ahead
@@ -128,8 +129,10 @@ def _cut_part(
     name: str, voices: Sequence[Species], rate_hz: int, seconds: float, rng: np.random.Generator
 ) -> NDArray[np.int16]:
     clip = render(name, voices, name, rate_hz)
-    clearest = max(clip.events, key=lambda event: event.snr_db, default=None)
-    return _cut(clip.samples, clearest.start_s if clearest else DURATION_S / 2, seconds, rate_hz, rng)
+    if not clip.events:
+        names = list_some(voice.name for voice in voices)
+        raise SynthError("guide", f"nothing of {names} is heard at {rate_hz / 1000:g} kHz", "Correct its frequencies")
+    return _cut(clip.samples, max(clip.events, key=lambda event: event.snr_db).start_s, seconds, rate_hz, rng)
 
 
 def _cut(
