@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # --help imports no torch
     from batcache.evaluation.metrics import Metrics
     from batcache.manifest.label_counts import SpeciesCounts
     from batcache.pipeline import PipelineReport, PretrainReport, UpToDate
+    from batcache.synth.guide import GuideCall
+    from batcache.synth.species import Species, Spread
     from batcache.training.events import Epoch, PassedOver, RunStarted, TimeLeft, TrainReport
 
 _QUICK_S, _QUICK_EVERY = 2.0, 10
@@ -228,3 +230,20 @@ def of_pipeline(report: "PipelineReport") -> Iterator[Block]:
 def of_pretraining(report: "PretrainReport") -> Iterator[Block]:
     """Where a trunk lies, and how it is used."""
     yield f"trunk {report.trunk}: batcache train --init {report.trunk}"
+
+
+def of_voices(drawn: "Sequence[tuple[Species, GuideCall]]") -> Table:
+    """What each row of a guide was taken for: means, and what most lies between."""
+    rows = []
+    for voice, call in drawn:
+        (kind,) = voice.types
+        start, knee, lasts, every = kind.start_khz, kind.knee_khz, kind.duration_ms, voice.interval_ms
+        khz = [_about(start), _about(knee, kind.peak_khz), _about(knee, kind.end_khz)]
+        rows.append((call.species, call.shape, *khz, _about(lasts), _about(every)))
+    header = ("species", "shape", "start kHz", "peak kHz", "end kHz", "duration ms", "interval ms")
+    return Table("most calls, as they are simulated", rows, header)
+
+
+def _about(spread: "Spread", offset: float = 0.0) -> str:
+    low, high = (spread.mean + offset + sign * 2 * spread.sd for sign in (-1, 1))
+    return f"{low:.3g} to {high:.3g}"

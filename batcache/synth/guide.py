@@ -24,7 +24,7 @@ _NUMBERS = COLUMNS[2:]
 _BOUNDS = dict.fromkeys(_NUMBERS[:3], (5.0, 250.0)) | {"duration_ms": (0.2, 60.0), "interval_ms": (5.0, 5000.0)}
 _LONGEST_MS = 80.0
 """So long is a call at most: its echoes still fit into what the simulator computes at once."""
-_RANGE = re.compile(r"(\d+(?:\.\d+)?)(?:\s*(?:[-\u2212\u2013\u2014]|to)\s*(\d+(?:\.\d+)?))?", re.ASCII)
+_RANGE = re.compile(r"(\d+(?:\.\d+)?)(?:\s*(?:[-\u2212\u2013\u2014]|to)\s*(\d+(?:\.\d+)?))?(?:\s*(khz|ms))?", re.ASCII)
 _HIGHEST_CALL_SHARE = 0.9  # of the interval, that a call lasts at most
 _FLAT_SHARE = 0.7  # of the peak, above which a call that ends flat ends
 
@@ -89,6 +89,7 @@ SHAPES = {
 """FM-QCF: a sweep that ends flat, as pipistrelles'. FM: a steep sweep, as of Myotis. Multiharmonic: one whose harmonics
 are nearly as loud, as of long-eared bats. QCF: nearly flat. CF: a pure tone that falls at its end, as of horseshoe
 bats, whose start and end are those of the short sweeps beside it."""
+_SAID = "FM-QCF (a sweep that ends flat), FM (a steep sweep), multiharmonic, QCF (nearly flat), CF (a constant tone)"
 _SHARP_MS = 30.0
 """CF calls as long bend as sharply as ``SHAPES`` says; the sweeps of shorter ones take more of them."""
 
@@ -125,7 +126,8 @@ def read_guide(csv: Path) -> tuple[GuideCall, ...]:
         ManifestError: it cannot be read, lacks ``species`` or ``shape``, has a column that is not known, no row, or a
             cell that cannot be meant.
     """
-    columns, delimiter, rows = read_table(csv)
+    given, _, rows = read_table(csv)
+    columns = {"_".join(name.lower().split()): position for name, position in given.items()}
     for name in columns:
         if name not in (*COLUMNS, *_IGNORED):
             finding = f"column {quote(name)} is not known"
@@ -138,8 +140,7 @@ def read_guide(csv: Path) -> tuple[GuideCall, ...]:
             finding = f"{len(cells)} cells, expected {len(columns)}"
             raise ManifestError(place_of(csv, line), finding, "Check its delimiters and decimal commas")
         texts = [as_written(cells[columns[n]]) if columns.get(n, len(cells)) < len(cells) else "" for n in COLUMNS]
-        if delimiter != ",":
-            texts[2:] = [text.replace(",", ".") for text in texts[2:]]
+        texts[2:] = [text.replace(",", ".") for text in texts[2:]]
         try:
             calls.append(read_call(texts))
         except ValueError as error:
@@ -165,9 +166,10 @@ def read_call(cells: Sequence[str]) -> GuideCall:
     species, given = " ".join(cells[0].split()), cells[1].strip()
     if not species:
         raise ValueError("no species", "Name it as your CSV does")
-    shape = next((name for name in SHAPES if name.lower() == given.lower()), None)
+    folded = re.sub(r"[\s/_+-]+", "-", given.lower())
+    shape = next((name for name in SHAPES if name.lower() == folded), None)
     if shape is None:
-        raise ValueError(f"shape {quote(given)}", f"It is one of {', '.join(SHAPES)}")
+        raise ValueError(f"shape {quote(given)}", f"It is one of {_SAID}")
     call = GuideCall(species, shape, *map(_read_range, _NUMBERS, cells[2:]))
     if missing := [name for name in SHAPES[shape].needs if getattr(call, name) is None]:
         raise ValueError(f"no {missing[0]}, which a call of shape {shape} needs", "Fill the cell")
@@ -178,10 +180,10 @@ def read_call(cells: Sequence[str]) -> GuideCall:
 def _read_range(column: str, cell: str) -> tuple[float, float] | None:
     if not (text := cell.strip()) or text == "NA":
         return None
-    found = _RANGE.fullmatch(text)
-    low, high = (float(found[1]), float(found[2] or found[1])) if found else (math.nan, math.nan)
+    found = _RANGE.fullmatch(text.lower())
+    low, high = sorted((float(found[1]), float(found[2] or found[1]))) if found else (math.nan, math.nan)
     least, most = _BOUNDS[column]
-    if not (found and least <= low <= high <= most):
+    if not (found and least <= low <= high <= most and (not found[3] or column.endswith(found[3]))):
         expected = f"expected a number from {least:g} to {most:g}, or two of them as in 43 to 47"
         raise ValueError(f"{column} {quote(cell)}, {expected}", "Correct the cell; spreadsheets make dates of 6-11")
     return low, high
@@ -193,7 +195,8 @@ def _check_order(call: GuideCall) -> None:
         given = [bounds for bounds in (call.start_khz, call.peak_khz, call.end_khz) if bounds is not None]
         falls = all(one[0] >= other[0] and one[1] >= other[1] for one, other in pairwise(given))
         if not falls or (call.start_khz and call.start_khz == call.end_khz):
-            finding = f"calls of shape {call.shape} fall from start_khz by peak_khz to end_khz"
+            said = ", ".join(f"{sum(bounds) / 2:g}" for bounds in given)
+            finding = f"calls of shape {call.shape} fall from start_khz by peak_khz to end_khz, here {said}"
             raise ValueError(finding, "Correct the cells")
     peak, end = call.mean("peak_khz"), call.mean("end_khz")
     if call.shape == "FM-QCF" and peak and end and end < _FLAT_SHARE * peak:

@@ -3,14 +3,15 @@
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from batcache.config.features import FeatureConfig
 from batcache.config.settings import Config
 from batcache.config.unused import list_unused
-from batcache.errors import count, list_some
+from batcache.errors import count, did_you_mean, list_some
 from batcache.manifest.call_range import warn_of_cut_calls
 from batcache.manifest.label_counts import SpeciesCounts
 from batcache.model.transfer import Transfer
 from batcache.store.reader import Store
-from batcache.training.clips.known_species import list_strangers, list_twins
+from batcache.training.clips.known_species import list_described, list_strangers, list_twins, list_unknown
 from batcache.training.inputs import Split
 from batcache.training.kernel import LEAST_KNOWN
 
@@ -63,7 +64,9 @@ def list_notes(
             "(training.simulated_sounds)"
         )
     if strangers := list_strangers(split.guide, [row.species for row in species]):
-        notes.append(f"{config.training.guide}: no column is {list_some(strangers)}, of which nothing is simulated")
+        meant = " ".join(filter(None, (did_you_mean(name, [row.species for row in species]) for name in strangers)))
+        where = f"{config.training.guide}: no column is {list_some(strangers)}; those rows are not used"
+        notes.append(f"{where}. {meant}" if meant else where)
     known = sum(1 in labels for labels in split.labels)
     if config.model.trains_heads_alone and transfer is None and known < LEAST_KNOWN:
         notes.append(
@@ -88,18 +91,27 @@ def _describe_transfer(init: str | Path, transfer: Transfer) -> str:
     return f"goes on from {init}: kept {len(kept)} species{named[0]}, {len(new)} {are} new{named[1]}{left}"
 
 
-def list_simulated(split: Split, species: Sequence[SpeciesCounts], kept: Collection[str], least: int) -> Iterator[str]:
+def list_simulated(
+    split: Split, species: Sequence[SpeciesCounts], kept: Collection[str], least: int, features: FeatureConfig
+) -> Iterator[str]:
     """How many clips are simulated, and which species have fewer clips than ``least`` and none of these."""
     helped = [any(clip.labels[i] == 1 for clip in split.simulated) for i in range(len(species))]
     if split.simulated:
-        clips = count(len(split.simulated), "simulated clip")
-        yield f"{clips} of {sum(helped)} species with fewer than {least} teach too (training.simulated_clips)"
+        clips, told = count(len(split.simulated), "simulated clip"), len(list_described(split.guide, split.simulated))
+        by_guide = f", {told} of them as your guide says," if told else ""
+        yield f"{clips} of {sum(helped)} species with fewer than {least}{by_guide} teach too (training.simulated_clips)"
     few = [row.is_taught and row.present["train"] < least and row.species not in kept for row in species]
     without = [row.species for row, is_few, is_helped in zip(species, few, helped, strict=True) if is_few > is_helped]
-    if without:
+    unknown = list_unknown(split.guide, without)
+    if unknown:
         yield (
-            f"fewer than {least} training clips hold {list_some(without)}, and none are simulated: unknown to the "
-            "simulator by that name, or not heard. --guide tells it how species call (training.guide)"
+            f"fewer than {least} training clips hold {list_some(unknown)}, and none are simulated, as the simulator "
+            "knows none by that name: --guide tells it how species call (training.guide)"
+        )
+    if unheard := [name for name in without if name not in unknown]:
+        yield (
+            f"fewer than {least} training clips hold {list_some(unheard)}, and none are simulated: features from "
+            f"{features.fmin / 1000:g} to {features.fmax / 1000:g} kHz, or your recorders, do not hold where they call"
         )
 
 

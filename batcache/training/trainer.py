@@ -298,7 +298,8 @@ class Trainer:
         told = self.config, self.store, self.split, self.counts
         notes = [*list_notes(*told, self.start.transfer, self.kept), *tracker.notes]
         if self.heads_alone:
-            notes += list_simulated(self.split, self.counts, self.kept, self.config.training.simulated_clips)
+            least = self.config.training.simulated_clips
+            notes += list_simulated(self.split, self.counts, self.kept, least, self.store.features)
         if not self.ranked and self.split.val and not self.heads_alone:
             notes.append("no species has both labels in split val: the best epoch is the one of least validation loss")
         parameters = sum(parameter.numel() for parameter in self.network.parameters())

@@ -120,11 +120,11 @@ def test_a_guide_is_read_as_spreadsheets_write_it(
     [
         ("A,FM,80,50,,3,", "no end_khz, which a call of shape FM needs"),
         ("A,QCF,,,,3,", "no peak_khz"),
-        ("A,FN,80,50,40,3,", "shape 'FN'. It is one of FM-QCF, FM, multiharmonic, QCF, CF"),
+        ("A,FN,80,50,40,3,", "shape 'FN'. It is one of FM-QCF (a sweep that ends flat), FM"),
         (",FM,80,50,40,3,", "no species"),
-        ("A,FM,80,40,50,3,", "fall from start_khz by peak_khz to end_khz"),
+        ("A,FM,80,40,50,3,", "fall from start_khz by peak_khz to end_khz, here 80, 40, 50"),
         ("A,FM,80,50,x,3,", "end_khz 'x', expected a number from 5 to 250, or two of them as in 43 to 47"),
-        ("A,FM,80,55-45,40,3,", "peak_khz '55-45'"),
+        ("A,FM,80,45-55 ms,40,3,", "peak_khz '45-55 ms'"),
         ("A,FM,80000,50000,40000,3,", "start_khz '80000'"),
         ("A,CF,,110,,40,40", "calls of 40 ms every 40 ms leave no pause"),
         ("A,FM,nan,50,40,3,", "start_khz 'nan'"),
@@ -143,8 +143,8 @@ def test_what_no_call_can_be_is_refused_with_its_line(tmp_path: Path, row: str, 
 
 
 def test_notes_are_left_alone_and_ranges_may_be_said_in_words(tmp_path: Path) -> None:
-    place = write(tmp_path, "A,QCF,43 to 47,a book,", header="species,shape,peak_khz,notes,")
-    assert read_guide(place)[0].peak_khz == (43, 47)
+    place = write(tmp_path, 'A,fm / qcf,"47,5 to 43 kHz",a book,', header="Species,shape,Peak kHz,notes,")
+    assert read_guide(place)[0].peak_khz == (43, 47.5)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_no_cell_is_passed_over() -> None:
 
 
 def test_other_tables_are_refused(tmp_path: Path) -> None:
-    assert "Did you mean peak_khz?" in refusal(write(tmp_path, "A,QCF,30", header="species,shape,peak_kHz"))
+    assert "Did you mean peak_khz?" in refusal(write(tmp_path, "A,QCF,30", header="species,shape,peak_hz"))
     assert "no column shape" in refusal(write(tmp_path, "A,30", header="species,peak_khz"))
     assert "no row" in refusal(write(tmp_path))
     assert "cannot be read" in refusal(tmp_path / "none.csv")

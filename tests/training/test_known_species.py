@@ -259,7 +259,8 @@ def test_a_run_learns_from_a_guide_keeps_it_and_knows_what_it_said(
     config = tweak(settings(small, trained, 12), training={"guide": place, "run_dir": tmp_path / "runs"})
     whole, told = train_fully(config, small.store, named, tmp_path / "runs")
     (started,) = (one for one in told if isinstance(one, RunStarted))
-    assert any("guide.csv: no column is Warble" in note for note in started.notes)
+    assert any("guide.csv: no column is Warble; those rows are not used" in note for note in started.notes)
+    assert any("of 3 species with fewer than 12, 1 of them as your guide says, teach too" in n for n in started.notes)
     assert not any("none are simulated" in note for note in started.notes)
     heard = load_checkpoint(whole / BEST).trained_on
     assert heard is not None and heard.simulated[2] == 12 - heard.present[2] > 0

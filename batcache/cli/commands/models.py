@@ -87,7 +87,8 @@ def train(
     species that both know keep what they learnt, where the settings of the heads are the same.
 
     Species of which you have few clips learn from simulated ones too: European ones, and those of --guide, a CSV of
-    what field guides say (species, shape, start_khz, peak_khz, end_khz, duration_ms, interval_ms).
+    what field guides say (species, shape, start_khz, peak_khz, end_khz, duration_ms, interval_ms; README says how);
+    batcache show guide.csv -o guide.png draws what is made of it.
 
     With few clips, --folds 5 judges all but those of split test, by models that have not heard their group, and keeps a
     model of all of them. Stopped, the same command begins anew with that model and the folds.

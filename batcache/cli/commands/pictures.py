@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from batcache.cli.model_tables import of_voices
 from batcache.cli.options import RunsCache, RunsDataDir, RunsEndpoint, RunsRegion, refuse
-from batcache.cli.terminal import say
+from batcache.cli.terminal import say, show
 
 _ENDINGS = (".png", ".pdf", ".svg")
 _LARGEST_IN = 100
@@ -54,6 +55,8 @@ def show_(
     Without --clip: the first six of a cache; of a run two that it judged well, two badly, two with doubt. Known calls
     are read from an events.csv in the data dir. Of a guide, as for train --guide: what is simulated of each species.
 
+    batcache show guide.csv -o guide.png draws some search calls of each row, and says what it took the row for.
+
     Example: batcache show features.zarr --clip meadow/0412_2210.wav --duration 0.1 -o clip.pdf
     """
     if output.suffix.lower() not in _ENDINGS:
@@ -67,7 +70,7 @@ def show_(
     view = View(start, duration, size_in)
     if target.lower().endswith(".csv"):
         refuse(context, ["split", "start", "data_dir", "cache", "endpoint", "region"], "a guide's clips are simulated")
-        draw_guide(Path(target), output, clip or (), view)
+        show([of_voices(draw_guide(Path(target), output, clip or (), view))])
     elif is_run(target):
         place = find_cache(Path(target), cache, endpoint, region)
         draw_run(Path(target), place, output, split, clip or (), data_dir, view)

@@ -1,6 +1,7 @@
 """Pages of clips, drawn from a run, a store or what a guide says."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +20,8 @@ from batcache.storage.place import Place
 from batcache.store.format.last_build import require_there
 from batcache.store.open import open_store
 from batcache.store.reader import Store
-from batcache.synth.guide import find_voices, read_guide
+from batcache.synth.calls import HEARD_SHARE
+from batcache.synth.guide import GuideCall, find_voices, read_guide
 from batcache.synth.render import DURATION_S, RATE_HZ, render
 from batcache.synth.species import Species
 from batcache.training.clips.bags import Bag, join, whole_recordings
@@ -96,35 +98,43 @@ def draw_store(
     draw_page(output, panels_of_store(store, bags, species, calls, clips), store.features, view)
 
 
-def draw_guide(guide: Path, output: Path, names: Sequence[str] = (), view: View | None = None) -> None:
-    """Draw what the simulator makes of a guide into a PNG, PDF or SVG: of each species, or of those named, some calls.
+def draw_guide(
+    guide: Path, output: Path, names: Sequence[str] = (), view: View | None = None
+) -> tuple[tuple[Species, GuideCall], ...]:
+    """Draw some search calls of each row of a guide into a PNG, PDF or SVG, or of those of the species named.
 
-    Of ``view`` the duration, 0.4 s if it has none, and the size of the page count.
+    Returns the voice of each row. Of ``view`` the duration, 0.4 s if it has none, and the size of the page count.
 
     Raises:
         ManifestError: see ``read_guide``.
-        RunError: a name that the guide does not hold, or a species of which nothing would be heard.
+        RunError: a name that the guide does not hold, or a row of which nothing would be heard.
     """
-    voices = find_voices(read_guide(guide))
+    calls = read_guide(guide)
+    known = [call.species for call in calls]
     for name in names:
-        if name not in voices:
+        if name not in known:
             finding = f"{name} is no species of {guide}"
-            raise RunError("--clip", finding, did_you_mean(name, voices, "Give its name as it stands there"))
-    panels = [_panel_of(voices[name], view.duration_s if view else None) for name in names or voices]
+            raise RunError("--clip", finding, did_you_mean(name, known, "Give its name as it stands there"))
+    rows = [call for call in calls if not names or call.species in names]
+    voices = [replace(find_voices([call])[call.species], buzz=0.0) for call in rows]
+    seconds = view.duration_s if view else None
+    panels = [_panel_of(voice, call, guide, seconds) for voice, call in zip(voices, rows, strict=True)]
     draw_page(output, panels, _OF_VOICES, View(size_in=view.size_in if view else None))
+    return tuple(zip(voices, rows, strict=True))
 
 
-def _panel_of(voice: Species, duration_s: float | None) -> Panel:
+def _panel_of(voice: Species, call: GuideCall, guide: Path, duration_s: float | None) -> Panel:
     """The part around the clearest call of some simulated clips of a species."""
     clips = [render(f"{voice.name} {night}", [voice], f"{voice.name} {night}") for night in range(_NIGHTS)]
-    if not (heard := [(event, clip) for clip in clips for event in clip.events]):
+    heard = [(event, clip) for clip in clips for event in clip.events]
+    if not heard or voice.types[0].knee_khz.mean > HEARD_SHARE * RATE_HZ / 2000:
         finding = f"nothing of {voice.name} is heard at {RATE_HZ // 1000} kHz"
-        raise RunError("guide", finding, "Correct its frequencies, or name others by --clip")
+        raise RunError(guide, finding, "Correct its frequencies, or name others by --clip")
     best, clip = max(heard, key=lambda pair: pair[0].snr_db)
     blocks = FrontEnd(_OF_VOICES).stream_batch(iter([torch.from_numpy(clip.samples)[None]]), clip.rate_hz)
     frames = torch.cat([block[0] for block in blocks]).numpy()
     calls = tuple(Call(e.species, e.start_s, e.end_s, e.low_khz, e.high_khz, e.snr_db) for e in clip.events)
-    whole = Panel("simulated", "", 0.0, frames, (voice.name,), calls, None)
+    whole = Panel(f"simulated, {call.shape}", "", 0.0, frames, (voice.name,), calls, None)
     seconds = duration_s or _OF_A_VOICE_S
     start_s = min(max((best.start_s + best.end_s - seconds) / 2, 0.0), max(DURATION_S - seconds, 0.0))
     return View(start_s, seconds).cut(whole, _OF_VOICES.frames_per_second)

@@ -110,6 +110,17 @@ def list_strangers(guide: Sequence[GuideCall], species: Sequence[str]) -> list[s
     return [name for name in dict.fromkeys(call.species for call in guide) if _name(name) not in there]
 
 
+def list_described(guide: Sequence[GuideCall], clips: Sequence[SimulatedClip]) -> list[str]:
+    """The species of a guide of which there are clips."""
+    return sorted({_name(call.species) for call in guide} & {clip.voice.name for clip in clips})
+
+
+def list_unknown(guide: Sequence[GuideCall], species: Sequence[str]) -> list[str]:
+    """The columns of which neither simulator nor guide know how they call."""
+    voices = known_voices(guide)
+    return [name for name in species if _name(name) not in voices]
+
+
 def _is_heard(voice: Species, features: FeatureConfig, rate_hz: int) -> bool:
     """Whether features and a recorder of this rate hold the frequencies that its kinds of calls linger at."""
     knees = [kind.knee_khz for kind in voice.types]
