@@ -177,6 +177,15 @@ def read_call(cells: Sequence[str]) -> GuideCall:
     return call
 
 
+def recall_guide(lines: Iterable[str]) -> tuple[GuideCall, ...]:
+    """The rows of a guide, of their cells joined by commas.
+
+    Raises:
+        ValueError: a line is none of a guide.
+    """
+    return tuple(read_call(line.rsplit(",", len(COLUMNS) - 1)) for line in lines)
+
+
 def _read_range(column: str, cell: str) -> tuple[float, float] | None:
     if not (text := cell.strip()) or text == "NA":
         return None

@@ -21,7 +21,7 @@ from batcache.progress import OnProgress, ignore_progress
 from batcache.storage.listing import is_there
 from batcache.store.format.last_build import portable
 from batcache.store.reader import Store
-from batcache.synth.guide import COLUMNS, read_call
+from batcache.synth.guide import recall_guide
 from batcache.training import ranks
 from batcache.training.best import Best
 from batcache.training.clips.bags import Bag, join
@@ -168,7 +168,7 @@ def _resume(
     about, config, last = read_run(run), read_run_config(run), load_checkpoint(run / LAST)
     split, complete = _split_as_begun(run, manifest, store)
     with misfits(RunError, run / "run.json", "Restore it from a copy, or train again"):
-        guide = tuple(read_call(line.rsplit(",", len(COLUMNS) - 1)) for line in about["guide"])
+        guide = recall_guide(about["guide"])
         simulated = recall_clips(about["simulated"], manifest.species, guide)
         split = replace(split, simulated=simulated, guide=guide)
     clips = describe_clips(config, store, split, manifest.species)

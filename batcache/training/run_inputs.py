@@ -10,6 +10,7 @@ from batcache.storage.listing import is_file, is_there
 from batcache.storage.place import Place, is_remote, parse_place, suggest_path
 from batcache.store.format.last_build import locate_cache, portable
 from batcache.store.settings import choose_manifest, reach_cache
+from batcache.synth.guide import recall_guide
 from batcache.training.events import PassedOver
 from batcache.training.runs import BEST, LAST, list_unreadable, newest_run, read_run, read_run_config
 
@@ -114,6 +115,8 @@ def summarise_run(run: Path) -> dict[str, str]:
         "cache": str(locate_cache(about["cache"], run)),
         "CSVs": ", ".join(str((run / csv).resolve()) for csv in about["csvs"]),
     }
+    if about["guide"]:
+        facts["described by a guide"] = ", ".join(dict.fromkeys(call.species for call in recall_guide(about["guide"])))
     if is_there(run / BEST):
         from batcache.model.checkpoint import load_checkpoint
 

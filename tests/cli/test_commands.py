@@ -273,3 +273,13 @@ def test_a_cache_is_verified_repaired_and_pruned(project: Path, tmp_path: Path) 
     assert batcache("verify", cwd=folder).returncode == 0
     (folder / "features.zarr" / "zarr.json").write_text("{")
     assert batcache("verify", cwd=folder).returncode == 1
+
+
+def test_a_guide_is_drawn_and_what_it_was_taken_for_is_said(tmp_path: Path) -> None:
+    (tmp_path / "guide.csv").write_text("species,shape,peak_khz,duration_ms\nA,FM-QCF,40-44,\nB,CF,60,10\n")
+    drawn = batcache("show", "guide.csv", "-o", "a.png", cwd=tmp_path)
+    assert drawn.returncode == 0, drawn.stderr
+    (line,) = (line for line in drawn.stdout.splitlines() if line.startswith("A "))
+    assert "40 to 44" in line and (tmp_path / "a.png").exists()
+    refused = batcache("show", "guide.csv", "-o", "a.png", "--start", "1", cwd=tmp_path)
+    assert refused.returncode == 2 and "a guide's clips are simulated" in refused.stderr

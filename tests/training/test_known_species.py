@@ -35,6 +35,7 @@ from batcache.training.clips.known_species import (
 from batcache.training.events import RunStarted
 from batcache.training.inputs import choose_split, find_run
 from batcache.training.loop import resume
+from batcache.training.run_inputs import summarise_run
 from batcache.training.runs import BEST, read_run, read_run_config, write_run, write_run_config
 from batcache.training.trainer import Trainer
 from tests.small_world import CPU, SmallWorld, train_fully, tweak
@@ -265,6 +266,7 @@ def test_a_run_learns_from_a_guide_keeps_it_and_knows_what_it_said(
     heard = load_checkpoint(whole / BEST).trained_on
     assert heard is not None and heard.simulated[2] == 12 - heard.present[2] > 0
     assert find_run(config, small.store, named) == whole
+    assert summarise_run(whole)["described by a guide"] == "Sweep, Warble"
     place.write_text(text.replace("80,70,60", "80,70,50"))
     assert find_run(config, small.store, named) is None
     moved = tmp_path / "elsewhere.csv"
