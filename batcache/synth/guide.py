@@ -128,6 +128,8 @@ def read_guide(csv: Path) -> tuple[GuideCall, ...]:
     """
     given, _, rows = read_table(csv)
     columns = {"_".join(name.lower().split()): position for name, position in given.items()}
+    if len(columns) < len(given):
+        raise ManifestError(place_of(csv, 1), "two columns of one name", "Rename or delete one")
     for name in columns:
         if name not in (*COLUMNS, *_IGNORED):
             finding = f"column {quote(name)} is not known"

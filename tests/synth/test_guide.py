@@ -182,6 +182,7 @@ def test_no_cell_is_passed_over() -> None:
 
 def test_other_tables_are_refused(tmp_path: Path) -> None:
     assert "Did you mean peak_khz?" in refusal(write(tmp_path, "A,QCF,30", header="species,shape,peak_hz"))
+    assert "two columns of one name" in refusal(write(tmp_path, "A,QCF,3,4", header="species,shape,peak_khz,Peak kHz"))
     assert "no column shape" in refusal(write(tmp_path, "A,30", header="species,peak_khz"))
     assert "no row" in refusal(write(tmp_path))
     assert "cannot be read" in refusal(tmp_path / "none.csv")
