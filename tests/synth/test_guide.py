@@ -8,10 +8,11 @@ import pytest
 
 from batcache.errors import ManifestError
 from batcache.synth.calls import frequency_hz
-from batcache.synth.guide import COLUMNS, SHAPES, find_voices, read_call, read_guide
+from batcache.synth.guide import COLUMNS, find_voices, read_call, read_guide
 from batcache.synth.render import Event, generator, render
 from batcache.synth.repertoire import BY_NAME
 from batcache.synth.sequence import draw_individual, utter
+from batcache.synth.shapes import SHAPES
 
 HEADER = ",".join(COLUMNS)
 
