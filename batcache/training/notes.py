@@ -11,7 +11,7 @@ from batcache.manifest.call_range import warn_of_cut_calls
 from batcache.manifest.label_counts import SpeciesCounts
 from batcache.model.transfer import Transfer
 from batcache.store.reader import Store
-from batcache.training.clips.known_species import list_described, list_strangers, list_twins, list_unknown
+from batcache.training.clips.known_species import list_described, list_known, list_strangers, list_twins, list_unknown
 from batcache.training.inputs import Split
 from batcache.training.kernel import LEAST_KNOWN
 
@@ -102,13 +102,12 @@ def list_simulated(
         yield f"{clips} of {sum(helped)} species with fewer than {least}{by_guide} teach too (training.simulated_clips)"
     few = [row.is_taught and row.present["train"] < least and row.species not in kept for row in species]
     without = [row.species for row, is_few, is_helped in zip(species, few, helped, strict=True) if is_few > is_helped]
-    unknown = list_unknown(split.guide, without)
-    if unknown:
+    if unknown := list_unknown(split.guide, without):
         yield (
             f"fewer than {least} training clips hold {list_some(unknown)}, and none are simulated, as the simulator "
             "knows none by that name: --guide tells it how species call (training.guide)"
         )
-    if unheard := [name for name in without if name not in unknown]:
+    if unheard := list_known(split.guide, without):
         yield (
             f"fewer than {least} training clips hold {list_some(unheard)}, and none are simulated: features from "
             f"{features.fmin / 1000:g} to {features.fmax / 1000:g} kHz, or your recorders, do not hold where they call"

@@ -27,8 +27,10 @@ from batcache.training.clips.bags import join
 from batcache.training.clips.known_species import (
     SimulatedClip,
     check_names,
+    list_known,
     list_strangers,
     list_twins,
+    list_unknown,
     plan_clips,
     recall_clips,
 )
@@ -238,7 +240,10 @@ def test_a_guide_tells_of_species_that_nobody_knew_by_any_of_their_names_and_win
     assert {clip.voice.types[0].knee_khz.mean for clip in clips} == {40, 60, 30}
     assert {clip.labels for clip in clips} == {(1, -1, 0, -1, 0), (-1, 1, -1, -1, -1), (0, -1, 1, -1, 0)}
     assert recall_clips([clip.text for clip in clips], [row.species for row in rows], guide) == clips
-    assert list_strangers(guide, [row.species for row in rows]) == ["Tadarida teniotis"]
+    columns = [row.species for row in rows]
+    assert list_strangers(guide, columns) == ["Tadarida teniotis"]
+    assert list_known(guide, columns) == [name for name in columns if name != "Myotis"]
+    assert list_unknown([], columns) == ["Lasiurus borealis", "type B"], "of a genus no guide can tell"
     for khz in (9, 130):
         assert not plan(counted(odd=1), 6, guide=[flat("odd", khz)]), "features are from 10 to 120 kHz"
     near = [flat("odd", 90)]

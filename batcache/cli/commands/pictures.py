@@ -53,9 +53,9 @@ def show_(
     """Draw clips as spectrograms, with the calls that are known; of a run also its scores and evidence.
 
     Without --clip: the first six of a cache; of a run two that it judged well, two badly, two with doubt. Known calls
-    are read from an events.csv in the data dir. Of a guide, as for train --guide: what is simulated of each species.
+    are read from an events.csv in the data dir.
 
-    batcache show guide.csv -o guide.png draws some search calls of each row, and says what it took the row for.
+    Of a guide, as train --guide takes it: some simulated search calls of each row, and what the row was taken for.
 
     Example: batcache show features.zarr --clip meadow/0412_2210.wav --duration 0.1 -o clip.pdf
     """

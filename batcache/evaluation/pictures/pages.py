@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from batcache.config.features import FeatureConfig
 from batcache.errors import RunError, did_you_mean
 from batcache.evaluation.calls import Call, read_calls
@@ -13,9 +11,9 @@ from batcache.evaluation.judged import read_judged
 from batcache.evaluation.pictures.draw import draw_page
 from batcache.evaluation.pictures.panels import Panel, panels_of_run, panels_of_store
 from batcache.evaluation.pictures.view import View
-from batcache.features.frontend import FrontEnd
 from batcache.inference.predictions import Predictions
 from batcache.manifest.manifest import read_manifest
+from batcache.progress import ignore_progress
 from batcache.storage.place import Place
 from batcache.store.format.last_build import require_there
 from batcache.store.open import open_store
@@ -25,6 +23,7 @@ from batcache.synth.guide import GuideCall, find_voices, read_guide
 from batcache.synth.render import DURATION_S, RATE_HZ, render
 from batcache.synth.species import Species
 from batcache.training.clips.bags import Bag, join, whole_recordings
+from batcache.training.clips.simulated import hear
 from batcache.training.run_inputs import find_manifest
 
 _OF_VOICES = FeatureConfig(target_sample_rate=RATE_HZ, n_fft=1536, hop_length=384, fmax=180_000)
@@ -131,10 +130,9 @@ def _panel_of(voice: Species, call: GuideCall, guide: Path, duration_s: float | 
         finding = f"nothing of {voice.name} is heard at {RATE_HZ // 1000} kHz"
         raise RunError(guide, finding, "Correct its frequencies, or name others by --clip")
     best, clip = max(heard, key=lambda pair: pair[0].snr_db)
-    blocks = FrontEnd(_OF_VOICES).stream_batch(iter([torch.from_numpy(clip.samples)[None]]), clip.rate_hz)
-    frames = torch.cat([block[0] for block in blocks]).numpy()
+    (frames,) = hear([lambda _: clip.samples], [clip.rate_hz], _OF_VOICES, ignore_progress)
     calls = tuple(Call(e.species, e.start_s, e.end_s, e.low_khz, e.high_khz, e.snr_db) for e in clip.events)
-    whole = Panel(f"simulated, {call.shape}", "", 0.0, frames, (voice.name,), calls, None)
+    whole = Panel(f"simulated, {call.shape}", "", 0.0, frames.numpy(), (voice.name,), calls, None)
     seconds = duration_s or _OF_A_VOICE_S
     start_s = min(max((best.start_s + best.end_s - seconds) / 2, 0.0), max(DURATION_S - seconds, 0.0))
     return View(start_s, seconds).cut(whole, _OF_VOICES.frames_per_second)

@@ -85,7 +85,7 @@ def check_names(guide: Sequence[GuideCall], place: Path) -> None:
         ManifestError: a name of several.
     """
     for call in guide:
-        if shipped_names().find(call.species) and shipped_names().latin(call.species) is None:
+        if _is_group(call.species):
             finding = f"{quote(call.species)} is the name of a group, or of several species"
             raise ManifestError(place, finding, "Name one species, or one that nothing else is called")
 
@@ -116,9 +116,15 @@ def list_described(guide: Sequence[GuideCall], clips: Sequence[SimulatedClip]) -
 
 
 def list_unknown(guide: Sequence[GuideCall], species: Sequence[str]) -> list[str]:
-    """The columns of which neither simulator nor guide know how they call."""
+    """The columns of which neither simulator nor guide know how they call, and which a guide could tell."""
     voices = known_voices(guide)
-    return [name for name in species if _name(name) not in voices]
+    return [name for name in species if _name(name) not in voices and not _is_group(name)]
+
+
+def list_known(guide: Sequence[GuideCall], species: Sequence[str]) -> list[str]:
+    """The columns of which simulator or guide know how they call."""
+    voices = known_voices(guide)
+    return [name for name in species if _name(name) in voices]
 
 
 def _is_heard(voice: Species, features: FeatureConfig, rate_hz: int) -> bool:
@@ -145,6 +151,11 @@ def recall_clips(
             raise ValueError(f"{text} is no clip that can be simulated")
         clips.append(SimulatedClip(voices[name], int(number), int(rate), _label(name, names)))
     return tuple(clips)
+
+
+def _is_group(name: str) -> bool:
+    """Whether several species are called so."""
+    return bool(shipped_names().find(name)) and shipped_names().latin(name) is None
 
 
 def _name(text: str) -> str:
