@@ -31,7 +31,9 @@ def of_basis(calibration: "Calibration") -> Iterator[Block]:
         by_basis.setdefault(at.basis, []).append(f"{name} from {at.value:.3f}" if at.promised else name)
     for basis, said in _SAID.items():
         if names := by_basis.get(basis):
-            yield f"{said.format(precision=f'{calibration.precision:g}')}: {', '.join(names)}"
+            every = len(names) == len(calibration.species) > 1 and basis != "promised precision"
+            which = f"all {len(names)} species" if every else ", ".join(names)
+            yield f"{said.format(precision=f'{calibration.precision:g}')}: {which}"
     if calibration.clips:
         rests = " and ".join(rest for source, rest in _RESTS.items() if source in calibration.sources)
         groups = f"{count(calibration.groups, 'group')} (site-nights, or recordings where none is given)"

@@ -13,8 +13,7 @@ from batcache.model.heads import MILHeads, average, score_alongside
 from batcache.model.kernel import SHARE, KernelHead, join_neighbours, measure, scale, weigh_by_level
 
 MOST_INSTANCES = 6_000
-"""Of all training clips, simulated ones apart, as many as it is taught by. What a kernel is worth where there are more
-was not measured."""
+"""Of training clips, simulated ones apart: as many teach it."""
 MOST_CENTRES = 512
 _RIDGE = 1e-4
 _WIDTH = 2.0  # of the median of squared distances between centres

@@ -33,7 +33,7 @@ from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
 from batcache.training import ranks
 from batcache.training.batch_norm import share_statistics
-from batcache.training.beside import are_few, teach_beside
+from batcache.training.beside import choose_shown, teach_beside
 from batcache.training.best import Best
 from batcache.training.clips.augment import augment
 from batcache.training.clips.bags import instances_of
@@ -178,18 +178,21 @@ class Trainer:
         """
         assert isinstance(self.model, PretrainedMILModel)
         train, val, frames, trunk = self.split.train, self.split.val, self.frames_per_instance, self.model.trunk
-        few, about = are_few(train, self.config), (frames, self.device, on_progress)
-        learnt = self.embeddings.embed(trunk, self.store, train, *about, by_steps=few)
-        simulated = embed_clips(self.split.simulated, trunk, self.store.features, *about, by_steps=few)
-        hears_steps = few or self.model.heads.kernel is not None
+        about = frames, self.device, on_progress
+        shown = choose_shown(train, self.config)
+        steps = self.embeddings.embed(trunk, self.store, [train[i] for i in shown], *about, by_steps=True).steps
+        learnt = self.embeddings.embed(trunk, self.store, train, *about)
+        simulated = embed_clips(self.split.simulated, trunk, self.store.features, *about)
+        hears_steps = bool(shown) or self.model.heads.kernel is not None
         self.val_instances = self.embeddings.embed(trunk, self.store, val, *about, by_steps=hears_steps).instances()
         if self.standardises:
             self.model.heads.standardise_by(torch.cat(learnt.embeddings))
         if not self.epoch:
             labels = self._taught(torch.tensor(self.labels, dtype=torch.int8))
-            known = labels, self.weights.cpu(), [name in self.start.kept for name in self.species]
-            teach_beside(self.model, self.store, learnt, simulated, *known, self.config, on_progress)
-        return tuple(steps.amax(1, keepdim=True) for steps in (*learnt.steps, *simulated))
+            kept = [name in self.start.kept for name in self.species]
+            known = shown, (*steps, *simulated), labels, kept, self.config, self.species
+            teach_beside(self.model, self.store, learnt, *known, on_progress)
+        return (*learnt.steps, *(steps.amax(1, keepdim=True) for steps in simulated))
 
     def _run_epoch(self, source: SharedBatches, on_progress: OnProgress) -> Epoch:
         settings, began = self.config.training, time.perf_counter()

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 
 from batcache.config.settings import Config, ModelConfig
 from batcache.model.checkpoint import load_checkpoint, save_checkpoint
@@ -13,6 +14,7 @@ from batcache.model.heads import MILHeads
 from batcache.model.kernel import SHARE, KernelHead, join_neighbours, measure, scale, weigh_by_level
 from batcache.training import beside
 from batcache.training.bat_heads import fit_bat_heads
+from batcache.training.beside import choose_shown
 from batcache.training.clips.bags import join
 from batcache.training.inputs import choose_split
 from batcache.training.kernel import find_strangeness, fit_kernel, hear_bats, teach_kernel
@@ -189,17 +191,37 @@ def test_of_a_long_recording_no_more_is_taken_than_heads_hear_in_an_epoch() -> N
     assert len(heads.kernel.moments) == len(other.kernel.moments) == 60 + 15 * 4
 
 
-def test_where_labels_are_many_heads_are_alone(
+def test_of_many_clips_some_teach_a_kernel_and_of_very_many_none(
     small: SmallWorld, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = ModelConfig("max", init=trained, heads=1, head_size=8, rnn_hidden_size=4)
     config: Config = replace(tweak(small.config, training={"epochs": 1, "scheduler": "none"}), model=model)
     bags = choose_split(join(small.manifest, small.store), small.manifest, config).train
     instances = sum(bag.instances(config.data.frames_per_instance) for bag in bags)
-    for most, has_kernel in ((instances, True), (instances - 1, False)):
-        monkeypatch.setattr(beside, "MOST_INSTANCES", most)
-        run, _ = train_fully(config, small.store, small.manifest, tmp_path / str(most))
-        assert bool(load_checkpoint(run / BEST).centres) is has_kernel
+    monkeypatch.setattr(beside, "MOST_INSTANCES", instances - 1)
+    for many, centres in ((instances, range(1, instances)), (instances - 1, [0])):
+        monkeypatch.setattr(beside, "MANY", many)
+        run, _ = train_fully(config, small.store, small.manifest, tmp_path / str(many))
+        assert load_checkpoint(run / BEST).centres in centres
+
+
+def test_each_species_has_its_turn_among_the_clips_that_teach_a_kernel(
+    small: SmallWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a hundred clips two hold a rare species: both teach, and of the others as many of each."""
+    one = join(small.manifest, small.store).bags[0]
+    labels = [(1, 0, 0)] * 70 + [(0, 1, 0)] * 20 + [(0, 0, 0)] * 7 + [(0, 1, 1), (-1, -1, -1), (1, 0, 1)]
+    bags = [structs.replace(one, clip=structs.replace(one.clip, labels=of)) for of in labels]
+    each = one.instances(small.config.data.frames_per_instance)
+    assert choose_shown(bags, small.config) == list(range(100))
+    monkeypatch.setattr(beside, "MOST_INSTANCES", 23 * each + each - 1)
+    shown = choose_shown(bags, small.config)
+    assert len(shown) == 23
+    assert {97, 99} <= set(shown)
+    held = [sum(labels[i][k] == 1 for i in shown) for k in (0, 1)]
+    held.append(sum(1 not in labels[i] for i in shown))
+    assert max(held) - min(held) <= 2
+    assert choose_shown(bags, small.config) == shown
 
 
 def test_a_run_has_one_that_its_seed_does_not_move(small: SmallWorld, trained: Path, tmp_path: Path) -> None:

@@ -131,10 +131,14 @@ class Embeddings:
     ) -> Embedded:
         """As ``embed_bags``, of which it asks only what is not there yet: the result is the same.
 
-        Trunks are told apart by their weights, clips by their recording and their frames in it.
+        Trunks are told apart by their weights, clips by their recording and their frames in it. Where all steps of a
+        bag are there, their maximum is.
         """
         keys = [(*key, by_steps) for key in _keys(trunk, store, bags, frames_per_instance)]
         self._asked.update(keys)
+        if not by_steps:
+            there = {key: self._kept.get((*key[:-1], True)) for key in keys if key not in self._kept}
+            self._kept |= {key: steps.amax(1, keepdim=True) for key, steps in there.items() if steps is not None}
         missing = {key: bag for key, bag in zip(keys, bags, strict=True) if key not in self._kept}
         about = frames_per_instance, device, on_progress
         new = embed_bags(trunk, store, tuple(missing.values()), *about, by_steps=by_steps)

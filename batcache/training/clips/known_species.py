@@ -183,10 +183,8 @@ def embed_clips(
     frames_per_instance: int,
     device: torch.device,
     on_progress: OnProgress,
-    *,
-    by_steps: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Simulate clips and keep what a trunk makes of each: the same for the same arguments.
+    """Simulate clips and keep what a trunk makes of each, by steps: the same for the same arguments.
 
     The last instance of a clip is padded, as that of a bag is. Shape: as of ``embed_frames``
 
@@ -198,7 +196,7 @@ def embed_clips(
         count = -(-len(frames) // frames_per_instance)
         padded = torch.nn.functional.pad(frames, (0, 0, 0, count * frames_per_instance - len(frames)))
         cut = padded.view(count, frames_per_instance, -1)
-        embedded.append(embed_frames(trunk, cut, device, f"a simulated clip of {clip.voice.name}", by_steps=by_steps))
+        embedded.append(embed_frames(trunk, cut, device, f"a simulated clip of {clip.voice.name}", by_steps=True))
     return tuple(embedded)
 
 
