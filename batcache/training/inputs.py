@@ -26,7 +26,7 @@ from batcache.training.runs import LAST, list_runs
 
 TRAINING_VERSION = 2
 """Raised whenever code changes what a training makes of the same inputs: finished runs are then not up to date."""
-HEADS_VERSION = 10
+HEADS_VERSION = 11
 """Raised in its stead where the code changes for heads on a trunk."""
 LEFT_OUT = "left out"
 """The split of training clips from which a run does not learn, as it was told to learn from few."""
