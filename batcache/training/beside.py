@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from batcache.config.settings import Config
+from batcache.errors import count
 from batcache.model.pretrained import PretrainedMILModel
 from batcache.progress import OnProgress
 from batcache.store.reader import Store
@@ -15,29 +17,56 @@ from batcache.training.clips.embeddings import Embedded
 from batcache.training.kernel import MOST_INSTANCES, teach_kernel
 from batcache.training.loss import class_weights
 
-MANY = 100_000
-"""Training instances, ten thousand clips of 5 s: where there are more, no kernel is taught. What it is worth there was
-not measured, and what it hears of as many clips to validate on lies in memory, 60 kB a clip."""
+MANY = 200_000
+"""Instances of the clips to train and to validate on: where there are more, no kernel is taught. What it would hear of
+these takes 1.2 GB."""
 
 
-def choose_shown(bags: Sequence[Bag], config: Config) -> list[int]:
-    """Places of the bags that a kernel is taught by: all, as far as these hold no more than ``MOST_INSTANCES``.
+def choose_shown(bags: Sequence[Bag], val: Sequence[Bag], labels: Tensor, config: Config) -> list[int]:
+    """Places of the training bags that a kernel is taught by: all, where these hold no more than ``MOST_INSTANCES``.
 
-    Else some, drawn alike for the same bags: a clip of each species and one of none in their turn, so that of a rare
-    species all are among them. None where there are ``MANY``. Of each bag ``training.max_instances`` count at most.
+    Else some, the same for the same bags in the same order: drawn, but so that each label of each species, and what
+    holds none, has its turn. None where there are ``MANY``. Of each bag ``training.max_instances`` count at most.
+
+    Shape:
+        labels: ``[B, C]`` of the training bags, -1 where unknown or not to be taught
     """
     frames, most = config.data.frames_per_instance, config.training.max_instances
-    counts = np.array([min(bag.instances(frames), most) for bag in bags])
-    if counts.sum() <= MOST_INSTANCES:
-        return list(range(len(bags)))
-    if counts.sum() > MANY:
+    if sum(bag.instances(frames) for bag in (*bags, *val)) > MANY:
         return []
-    drawn = np.random.default_rng(0).permutation(len(bags))
-    holds = np.array([bags[i].clip.labels for i in drawn]) == 1
-    holds = np.column_stack([holds, ~holds.any(1)])
-    turns = np.where(holds, holds.cumsum(0), len(bags)).min(1)
-    order = drawn[turns.argsort(kind="stable")]
-    return sorted(order[counts[order].cumsum() <= MOST_INSTANCES].tolist())
+    counts = [min(bag.instances(frames), most) for bag in bags]
+    left = MOST_INSTANCES
+    if sum(counts) <= left:
+        return list(range(len(bags)))
+    shown = []
+    for place in _take_turns(labels.numpy()).tolist():
+        if counts[place] <= left:
+            left -= counts[place]
+            shown.append(place)
+    return sorted(shown)
+
+
+def _take_turns(labels: NDArray[np.int8]) -> NDArray[np.intp]:
+    """Places of bags of which something is known, so that rare labels come early. Shape: ``[B, C]`` -> ``[K]``"""
+    drawn = np.random.default_rng(0).permutation(len(labels))
+    present, absent = labels[drawn] == 1, labels[drawn] == 0
+    none = absent.any(1) & ~present.any(1)
+    holds = np.column_stack([present, absent, none])
+    turns = np.where(holds, holds.cumsum(0), len(labels) + 1).min(1)
+    order: NDArray[np.intp] = drawn[turns.argsort(kind="stable")]
+    return order[: holds.any(1).sum()]
+
+
+def describe_shown(shown: Sequence[int], bags: int) -> list[str]:
+    """What to know of a kernel that is not taught by all of so many training bags."""
+    if not shown:
+        return [
+            f"more than {MANY:,} instances to train and validate on: no kernel stands beside the heads, and bats of "
+            "other species are not doubted"
+        ]
+    if len(shown) == bags:
+        return []
+    return [f"{len(shown):,} of {count(bags, 'training clip')} teach the kernel that stands beside the heads"]
 
 
 def teach_beside(
@@ -47,7 +76,6 @@ def teach_beside(
     shown: Sequence[int],
     steps: Sequence[Tensor],
     labels: Tensor,
-    kept: Sequence[bool],
     config: Config,
     species: Sequence[str],
     on_progress: OnProgress,
@@ -59,7 +87,7 @@ def teach_beside(
 
     Shape:
         shown: places of S of the B bags; steps: ``[N_i, S, feature_dim]`` each, of these, then of L simulated clips;
-        labels: ``[B + L, C]``, -1 where unknown or not taught; kept: of the C species, those of an earlier model
+        labels: ``[B + L, C]``, -1 where unknown or not to be taught
     """
     if model.heads.kernel is not None:
         model.heads.kernel.strangeness.zero_()
@@ -70,4 +98,4 @@ def teach_beside(
     labels = labels[[*shown, *range(len(learnt.bags), len(labels))]]
     weights = class_weights(config, map(tuple, labels.tolist()), species)
     groups = [learnt.bags[i].clip.group_or_recording for i in shown]
-    teach_kernel(model.heads, steps, labels, weights, kept, config.training.max_instances, groups)
+    teach_kernel(model.heads, steps, labels, weights, config.training.max_instances, groups)

@@ -31,20 +31,19 @@ def teach_kernel(
     steps: Sequence[Tensor],
     labels: Tensor,
     positive_weights: Tensor,
-    kept: Sequence[bool],
     max_instances: int,
     groups: Sequence[str],
 ) -> None:
     """Teach the kernel beside heads; where these hear bats, also how strange a bat may be.
 
-    What the kernel of an earlier model says of species that are ``kept`` stays as it is; those of a model without one
-    get none, which would know but a part of their clips. Of each bag ``max_instances`` are taken at most.
+    What the kernel of an earlier model says stays as it is. Of each bag ``max_instances`` are taken at most.
 
     Shape:
         steps: ``[N_i, S, feature_dim]`` each, of B clips, then of L simulated ones; labels: ``[B + L, C]``, -1 where
-        unknown or not taught; positive_weights: ``[C]``; groups: of the B clips
+        unknown or not to be taught, as of species that an earlier model knows; positive_weights: ``[C]``; groups: of
+        the B clips
     """
-    is_taught = (labels == 1).any(0) & (labels == 0).any(0) & ~torch.tensor(kept)
+    is_taught = (labels == 1).any(0) & (labels == 0).any(0)
     if not is_taught.any():
         return
     with limit_threads(1):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 from typing import Literal
@@ -33,7 +34,7 @@ from batcache.progress import OnProgress, Progress
 from batcache.store.reader import Store
 from batcache.training import ranks
 from batcache.training.batch_norm import share_statistics
-from batcache.training.beside import choose_shown, teach_beside
+from batcache.training.beside import choose_shown, describe_shown, teach_beside
 from batcache.training.best import Best
 from batcache.training.clips.augment import augment
 from batcache.training.clips.bags import instances_of
@@ -123,6 +124,17 @@ class Trainer:
         """Labels with those of species that are not taught made unknown. Shape: ``[B, C]`` -> the same."""
         return labels.masked_fill(self.untaught.to(labels.device), -1)
 
+    def _labels_of_new(self) -> Tensor:
+        """Labels of all that is learnt from, of the species that no earlier model has taught. Shape: ``[B + L, C]``"""
+        kept = torch.tensor([name in self.start.kept for name in self.species])
+        return self._taught(torch.tensor(self.labels, dtype=torch.int8)).masked_fill(kept, -1)
+
+    @cached_property
+    def shown(self) -> list[int]:
+        """Places of the training bags by which a kernel is taught."""
+        train, val = self.split.train, self.split.val
+        return choose_shown(train, val, self._labels_of_new()[: len(train)], self.config)
+
     def fit(self, on_progress: OnProgress) -> TrainReport:
         """Train to the end. What ``on_progress`` raises ends it; the run then goes on after its last finished epoch."""
         config, settings = self.config, self.config.training
@@ -179,19 +191,17 @@ class Trainer:
         assert isinstance(self.model, PretrainedMILModel)
         train, val, frames, trunk = self.split.train, self.split.val, self.frames_per_instance, self.model.trunk
         about = frames, self.device, on_progress
-        shown = choose_shown(train, self.config)
+        shown = [] if self.epoch else self.shown  # what was taught beside heads is there already
         steps = self.embeddings.embed(trunk, self.store, [train[i] for i in shown], *about, by_steps=True).steps
         learnt = self.embeddings.embed(trunk, self.store, train, *about)
         simulated = embed_clips(self.split.simulated, trunk, self.store.features, *about)
-        hears_steps = bool(shown) or self.model.heads.kernel is not None
-        self.val_instances = self.embeddings.embed(trunk, self.store, val, *about, by_steps=hears_steps).instances()
         if self.standardises:
             self.model.heads.standardise_by(torch.cat(learnt.embeddings))
         if not self.epoch:
-            labels = self._taught(torch.tensor(self.labels, dtype=torch.int8))
-            kept = [name in self.start.kept for name in self.species]
-            known = shown, (*steps, *simulated), labels, kept, self.config, self.species
+            known = shown, (*steps, *simulated), self._labels_of_new(), self.config, self.species
             teach_beside(self.model, self.store, learnt, *known, on_progress)
+        hears_steps = self.model.heads.kernel is not None
+        self.val_instances = self.embeddings.embed(trunk, self.store, val, *about, by_steps=hears_steps).instances()
         return (*learnt.steps, *(steps.amax(1, keepdim=True) for steps in simulated))
 
     def _run_epoch(self, source: SharedBatches, on_progress: OnProgress) -> Epoch:
@@ -303,6 +313,7 @@ class Trainer:
         if self.heads_alone:
             least = self.config.training.simulated_clips
             notes += list_simulated(self.split, self.counts, self.kept, least, self.store.features)
+            notes += [] if self.epoch else describe_shown(self.shown, len(self.split.train))
         if not self.ranked and self.split.val and not self.heads_alone:
             notes.append("no species has both labels in split val: the best epoch is the one of least validation loss")
         parameters = sum(parameter.numel() for parameter in self.network.parameters())

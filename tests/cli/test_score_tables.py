@@ -5,11 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from batcache.cli.calibration_tables import of_basis
 from batcache.cli.score_tables import FEW_UNITS, FEWEST_UNITS, of_intervals, of_levels
 from batcache.cli.terminal import Block, Table
 from batcache.evaluation.draws import units
 from batcache.evaluation.judge import judge
 from batcache.evaluation.metrics import Metrics
+from batcache.inference.calibration.calibrate import Calibration
+from batcache.inference.calibration.thresholds import BEST_F1, PROMISED, Threshold
 from tests.evaluation.predicted import predicted
 
 
@@ -72,3 +75,20 @@ def test_too_few_groups_are_said_in_one_line() -> None:
 
 def test_the_command_line_knows_the_librarys_bounds_without_importing_it() -> None:
     assert (FEWEST_UNITS, FEW_UNITS) == (units.FEWEST_UNITS, units.FEW_UNITS)
+
+
+@pytest.mark.parametrize(
+    ("bases", "said"),
+    [
+        ((BEST_F1, BEST_F1), ["best F1: all 2 species"]),
+        ((PROMISED, BEST_F1), ["on nights like those: Myotis myotis from 0.500", "best F1: Nyctalus noctula"]),
+    ],
+)
+def test_species_are_named_where_they_differ_in_what_their_thresholds_rest_on(
+    bases: tuple[str, str], said: list[str]
+) -> None:
+    thresholds = tuple(Threshold(0.5, basis, promised=0.9 if basis == PROMISED else None) for basis in bases)
+    species = ("Myotis myotis", "Nyctalus noctula")
+    calibration = Calibration(species, (None, None), thresholds, 1.0, ("folds", "folds"), 9, 9, 0.9)
+    lines = [str(block) for block in of_basis(calibration)]
+    assert [line.endswith(end) for line, end in zip(lines, said, strict=False)] == [True] * len(said)

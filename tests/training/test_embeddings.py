@@ -71,3 +71,18 @@ def test_a_trunk_beyond_half_precision_is_named_with_the_recording(
     with pytest.raises(RunError, match=rf"model\.init: its trunk makes of {bags[0].clip.filename} numbers") as caught:
         embed_bags(model.trunk, small.store, bags, frames, CPU, lambda _: None)
     assert "65,504" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_where_all_steps_are_there_their_maximum_is_not_computed_again(
+    small: SmallWorld, model: PretrainedMILModel
+) -> None:
+    bags, frames = join(small.manifest, small.store).bags[:6], small.config.data.frames_per_instance
+    anew = embed_bags(model.trunk, small.store, bags, frames, CPU, lambda _: None)
+    told: list[Progress] = []
+    embeddings = Embeddings()
+    embeddings.embed(model.trunk, small.store, bags[:3], frames, CPU, told.append, by_steps=True)
+    for _ in range(2):
+        pooled = embeddings.embed(model.trunk, small.store, bags, frames, CPU, told.append)
+        assert all(map(torch.equal, pooled.steps, anew.steps))
+        assert [(step.done, step.total) for step in told] == [(i, 3) for _ in range(2) for i in (1, 2, 3)]
+        embeddings.forget_unasked()

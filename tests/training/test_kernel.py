@@ -7,19 +7,23 @@ import numpy as np
 import pytest
 import torch
 from msgspec import structs
+from torch import nn
 
 from batcache.config.settings import Config, ModelConfig
 from batcache.model.checkpoint import load_checkpoint, save_checkpoint
 from batcache.model.heads import MILHeads
 from batcache.model.kernel import SHARE, KernelHead, join_neighbours, measure, scale, weigh_by_level
+from batcache.model.pretrained import PretrainedMILModel
+from batcache.model.start import start_model
 from batcache.training import beside
 from batcache.training.bat_heads import fit_bat_heads
-from batcache.training.beside import choose_shown
+from batcache.training.beside import choose_shown, teach_beside
 from batcache.training.clips.bags import join
+from batcache.training.clips.embeddings import Embedded, embed_bags
 from batcache.training.inputs import choose_split
 from batcache.training.kernel import find_strangeness, fit_kernel, hear_bats, teach_kernel
 from batcache.training.runs import BEST
-from tests.small_world import SmallWorld, train_fully, tweak
+from tests.small_world import CPU, SmallWorld, train_fully, tweak
 
 DIM, STEPS = 6, 3
 GROUPS = [f"night {i}" for i in range(100)]  # each clip is of its own
@@ -86,13 +90,10 @@ def make_heads() -> MILHeads:
     return MILHeads(ModelConfig("max", heads=1, head_size=4, rnn_hidden_size=2), DIM, 2)
 
 
-def test_species_without_both_labels_and_those_kept_from_a_model_without_a_kernel_hear_none() -> None:
+def test_species_without_both_labels_hear_none() -> None:
     bags, labels = draw_bags(16, 0)
-    heads = make_heads()
-    teach_kernel(heads, bags, labels, torch.ones(2), [False, True], 60, GROUPS[: len(bags)])
-    assert heads.kernel is not None and heads.kernel.share.tolist() == [SHARE, 0.0]
     heads, labels[:, 0] = make_heads(), 1
-    teach_kernel(heads, bags, labels, torch.ones(2), [False, False], 60, GROUPS[: len(bags)])
+    teach_kernel(heads, bags, labels, torch.ones(2), 60, GROUPS[: len(bags)])
     assert heads.kernel is not None and heads.kernel.share.tolist() == [0.0, SHARE]
 
 
@@ -109,7 +110,7 @@ def test_species_that_were_never_taught_are_doubted_and_those_that_were_are_not(
     heard = [bag.amax(1) for bag in (*bags, *strangers)]
     heads.standardise_by(torch.cat(heard))
     fit_bat_heads(heads, heard, [*(labels == 1).any(1).tolist(), *[True] * 30], 0)
-    teach_kernel(heads, bags, labels, torch.ones(2), [False, False], 60, GROUPS[:64])
+    teach_kernel(heads, bags, labels, torch.ones(2), 60, GROUPS[:64])
     assert heads.kernel is not None and heads.kernel.strangeness.all()
     others, expected = draw_bags(80, 2)
     known = [bag for bag, holds in zip(others, expected, strict=True) if holds.any()]
@@ -169,24 +170,26 @@ def test_what_is_said_of_species_that_are_kept_stays_and_new_ones_are_taught() -
     bags, labels = draw_bags(16, 0)
     heads, first = make_heads(), labels.clone()
     first[:, 1] = -1
-    teach_kernel(heads, bags, first, torch.ones(2), [False, False], 60, GROUPS[: len(bags)])
+    teach_kernel(heads, bags, first, torch.ones(2), 60, GROUPS[: len(bags)])
     earlier = heads.kernel
     assert earlier is not None and earlier.share.tolist() == [SHARE, 0.0]
     labels[:, 0] = 1 - labels[:, 0]
-    teach_kernel(heads, bags, labels, torch.ones(2), [True, False], 60, GROUPS[: len(bags)])
+    second = labels.clone()
+    second[:, 0] = -1
+    teach_kernel(heads, bags, second, torch.ones(2), 60, GROUPS[: len(bags)])
     later = heads.kernel
     assert later is not None and later.share.tolist() == [SHARE, SHARE]
     torch.testing.assert_close(judge(later, bags)[:, 0], judge(earlier, bags)[:, 0], rtol=1e-4, atol=1e-4)
     assert torch.equal(judge(later, bags)[:, 1] > 0, labels[:, 1] == 1)
-    teach_kernel(heads, bags, labels, torch.ones(2), [True, True], 60, GROUPS[: len(bags)])
+    teach_kernel(heads, bags, torch.full_like(labels, -1), torch.ones(2), 60, GROUPS[: len(bags)])
     assert heads.kernel is later, "nothing is new"
 
 
 def test_of_a_long_recording_no_more_is_taken_than_heads_hear_in_an_epoch() -> None:
     bags, labels = draw_bags(16, 0)
     heads, other = make_heads(), make_heads()
-    teach_kernel(heads, [bags[0].repeat(100, 1, 1), *bags[1:]], labels, torch.ones(2), [False, False], 60, GROUPS[:16])
-    teach_kernel(other, [bags[0].repeat(15, 1, 1), *bags[1:]], labels, torch.ones(2), [False, False], 60, GROUPS[:16])
+    teach_kernel(heads, [bags[0].repeat(100, 1, 1), *bags[1:]], labels, torch.ones(2), 60, GROUPS[:16])
+    teach_kernel(other, [bags[0].repeat(15, 1, 1), *bags[1:]], labels, torch.ones(2), 60, GROUPS[:16])
     assert heads.kernel is not None and other.kernel is not None
     assert len(heads.kernel.moments) == len(other.kernel.moments) == 60 + 15 * 4
 
@@ -196,32 +199,83 @@ def test_of_many_clips_some_teach_a_kernel_and_of_very_many_none(
 ) -> None:
     model = ModelConfig("max", init=trained, heads=1, head_size=8, rnn_hidden_size=4)
     config: Config = replace(tweak(small.config, training={"epochs": 1, "scheduler": "none"}), model=model)
-    bags = choose_split(join(small.manifest, small.store), small.manifest, config).train
-    instances = sum(bag.instances(config.data.frames_per_instance) for bag in bags)
-    monkeypatch.setattr(beside, "MOST_INSTANCES", instances - 1)
-    for many, centres in ((instances, range(1, instances)), (instances - 1, [0])):
+    split, frames = choose_split(join(small.manifest, small.store), small.manifest, config), small.config.data
+    train, val = (sum(bag.instances(frames.frames_per_instance) for bag in bags) for bags in (split.train, split.val))
+    monkeypatch.setattr(beside, "MOST_INSTANCES", train - 1)
+    for many, centres in ((train + val, range(1, train)), (train + val - 1, [0])):
         monkeypatch.setattr(beside, "MANY", many)
         run, _ = train_fully(config, small.store, small.manifest, tmp_path / str(many))
         assert load_checkpoint(run / BEST).centres in centres
 
 
-def test_each_species_has_its_turn_among_the_clips_that_teach_a_kernel(
+def test_each_label_has_its_turn_among_the_clips_that_teach_a_kernel(
     small: SmallWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a hundred clips two hold a rare species: both teach, and of the others as many of each."""
+    """Of a hundred clips two hold a rare species, three lack one that is hardly annotated, five are not annotated."""
+    labels = torch.tensor(
+        [[1, 0, 0, -1]] * 60 + [[0, 1, 0, 1]] * 20 + [[0, 0, 0, -1]] * 10 + [[-1] * 4] * 5, dtype=torch.int8
+    )
+    labels = torch.cat([labels, torch.tensor([[0, 1, 1, -1], [1, 0, 1, -1]] + [[1, 0, -1, 0]] * 3, dtype=torch.int8)])
     one = join(small.manifest, small.store).bags[0]
-    labels = [(1, 0, 0)] * 70 + [(0, 1, 0)] * 20 + [(0, 0, 0)] * 7 + [(0, 1, 1), (-1, -1, -1), (1, 0, 1)]
-    bags = [structs.replace(one, clip=structs.replace(one.clip, labels=of)) for of in labels]
+    bags, each = [one] * 100, one.instances(small.config.data.frames_per_instance)
+    assert choose_shown(bags, [], labels, small.config) == list(range(100))
+    monkeypatch.setattr(beside, "MOST_INSTANCES", 25 * each + each - 1)
+    shown = choose_shown(bags, [], labels, small.config)
+    assert len(shown) == 25
+    assert {95, 96, 97, 98, 99} <= set(shown)
+    assert not set(range(90, 95)) & set(shown), "of these nothing is known"
+    of = labels[shown]
+    assert min(int((of[:, i] == 1).sum()) for i in (0, 1, 3)) >= 5
+    assert (of[:, :3] == 0).all(1).sum() >= 4, "clips without any have their turn"
+    assert choose_shown(bags, [], labels, small.config) == shown
+
+
+def test_what_is_too_long_is_passed_over_and_clips_to_validate_on_count(
+    small: SmallWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = join(small.manifest, small.store).bags[0]
     each = one.instances(small.config.data.frames_per_instance)
-    assert choose_shown(bags, small.config) == list(range(100))
-    monkeypatch.setattr(beside, "MOST_INSTANCES", 23 * each + each - 1)
-    shown = choose_shown(bags, small.config)
-    assert len(shown) == 23
-    assert {97, 99} <= set(shown)
-    held = [sum(labels[i][k] == 1 for i in shown) for k in (0, 1)]
-    held.append(sum(1 not in labels[i] for i in shown))
-    assert max(held) - min(held) <= 2
-    assert choose_shown(bags, small.config) == shown
+    long = structs.replace(one, stop=one.start + 50 * (one.stop - one.start))
+    bags, labels = [long, *[one] * 9], torch.tensor([[1, 0], [0, 1]] * 5, dtype=torch.int8)
+    config = tweak(small.config, training={"max_instances": 100 * each})
+    monkeypatch.setattr(beside, "MOST_INSTANCES", 9 * each)
+    assert choose_shown(bags, [], labels, config) == list(range(1, 10))
+    instances = sum(bag.instances(small.config.data.frames_per_instance) for bag in bags)
+    monkeypatch.setattr(beside, "MANY", instances)
+    assert choose_shown(bags, [], labels, config)
+    assert not choose_shown(bags, [one], labels, config)
+
+
+def test_a_kernel_of_a_part_is_that_of_these_clips_alone(small: SmallWorld, trained: Path) -> None:
+    """Labels, groups and steps of what is shown stand beside each other."""
+    model = ModelConfig("max", init=trained, heads=1, head_size=8, rnn_hidden_size=4)
+    config: Config = replace(tweak(small.config, training={"simulated_sounds": 6}), model=model)
+    bags = join(small.manifest, small.store).bags
+    labels = torch.tensor([bag.clip.labels for bag in bags], dtype=torch.int8)
+    kernels = []
+    for part in (False, True):
+        started = start_model(config.model, small.store.features, small.manifest.species)
+        made = started.model
+        assert isinstance(made, PretrainedMILModel)
+        shown = list(range(1, len(bags), 2))
+        learnt = embed_bags(
+            made.trunk, small.store, bags, config.data.frames_per_instance, CPU, lambda _: None, by_steps=True
+        )
+        steps = [learnt.steps[i] for i in shown]
+        if part:
+            learnt = Embedded(tuple(bags[i] for i in shown), tuple(steps))
+            known, shown = labels[shown], list(range(len(steps)))
+        else:
+            known = labels
+        simulated, of = steps[0] * 0.5, torch.cat([known, labels[:1]])
+        made.heads.bats = nn.ModuleList()
+        about = shown, (*steps, simulated), of, config, small.manifest.species
+        teach_beside(made, small.store, learnt, *about, lambda _: None)
+        kernels.append(made.heads.kernel)
+    one, other = kernels
+    assert one is not None and other is not None
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name])
 
 
 def test_a_run_has_one_that_its_seed_does_not_move(small: SmallWorld, trained: Path, tmp_path: Path) -> None:
