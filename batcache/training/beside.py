@@ -1,6 +1,6 @@
 """What stands beside heads of species on a frozen trunk, taught once, before these learn: heads of bats, a kernel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ def choose_shown(bags: Sequence[Bag], val: Sequence[Bag], labels: Tensor, config
         labels: ``[B, C]`` of the training bags, -1 where unknown or not to be taught
     """
     frames, most = config.data.frames_per_instance, config.training.max_instances
-    if sum(bag.instances(frames) for bag in (*bags, *val)) > MANY:
+    if _are_many((*bags, *val), config):
         return []
     counts = [min(bag.instances(frames), most) for bag in bags]
     left = MOST_INSTANCES
@@ -57,16 +57,20 @@ def _take_turns(labels: NDArray[np.int8]) -> NDArray[np.intp]:
     return order[: holds.any(1).sum()]
 
 
-def describe_shown(shown: Sequence[int], bags: int) -> list[str]:
-    """What to know of a kernel that is not taught by all of so many training bags."""
-    if not shown:
+def _are_many(bags: Iterable[Bag], config: Config) -> bool:
+    return sum(bag.instances(config.data.frames_per_instance) for bag in bags) > MANY
+
+
+def describe_shown(shown: Sequence[int], bags: Sequence[Bag], val: Sequence[Bag], config: Config) -> list[str]:
+    """What to know of a kernel that is not taught by all of the training bags."""
+    if _are_many((*bags, *val), config):
         return [
             f"more than {MANY:,} instances to train and validate on: no kernel stands beside the heads, and bats of "
             "other species are not doubted"
         ]
-    if len(shown) == bags:
+    if not shown or len(shown) == len(bags):
         return []
-    return [f"{len(shown):,} of {count(bags, 'training clip')} teach the kernel that stands beside the heads"]
+    return [f"{len(shown):,} of {count(len(bags), 'training clip')} teach the kernel that stands beside the heads"]
 
 
 def teach_beside(

@@ -313,7 +313,7 @@ class Trainer:
         if self.heads_alone:
             least = self.config.training.simulated_clips
             notes += list_simulated(self.split, self.counts, self.kept, least, self.store.features)
-            notes += [] if self.epoch else describe_shown(self.shown, len(self.split.train))
+            notes += [] if self.epoch else describe_shown(self.shown, self.split.train, self.split.val, self.config)
         if not self.ranked and self.split.val and not self.heads_alone:
             notes.append("no species has both labels in split val: the best epoch is the one of least validation loss")
         parameters = sum(parameter.numel() for parameter in self.network.parameters())

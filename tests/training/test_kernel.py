@@ -17,7 +17,7 @@ from batcache.model.pretrained import PretrainedMILModel
 from batcache.model.start import start_model
 from batcache.training import beside
 from batcache.training.bat_heads import fit_bat_heads
-from batcache.training.beside import choose_shown, teach_beside
+from batcache.training.beside import choose_shown, describe_shown, teach_beside
 from batcache.training.clips.bags import join
 from batcache.training.clips.embeddings import Embedded, embed_bags
 from batcache.training.inputs import choose_split
@@ -242,8 +242,10 @@ def test_what_is_too_long_is_passed_over_and_clips_to_validate_on_count(
     assert choose_shown(bags, [], labels, config) == list(range(1, 10))
     instances = sum(bag.instances(small.config.data.frames_per_instance) for bag in bags)
     monkeypatch.setattr(beside, "MANY", instances)
-    assert choose_shown(bags, [], labels, config)
+    shown = choose_shown(bags, [], labels, config)
+    assert "9 of 10 training clips teach" in describe_shown(shown, bags, [], config)[0]
     assert not choose_shown(bags, [one], labels, config)
+    assert "no kernel" in describe_shown([], bags, [one], config)[0]
 
 
 def test_a_kernel_of_a_part_is_that_of_these_clips_alone(small: SmallWorld, trained: Path) -> None:
