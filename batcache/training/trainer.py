@@ -124,7 +124,8 @@ class Trainer:
         """Labels with those of species that are not taught made unknown. Shape: ``[B, C]`` -> the same."""
         return labels.masked_fill(self.untaught.to(labels.device), -1)
 
-    def _labels_of_new(self) -> Tensor:
+    @cached_property
+    def labels_of_new(self) -> Tensor:
         """Labels of all that is learnt from, of the species that no earlier model has taught. Shape: ``[B + L, C]``"""
         kept = torch.tensor([name in self.start.kept for name in self.species])
         return self._taught(torch.tensor(self.labels, dtype=torch.int8)).masked_fill(kept, -1)
@@ -133,7 +134,7 @@ class Trainer:
     def shown(self) -> list[int]:
         """Places of the training bags by which a kernel is taught."""
         train, val = self.split.train, self.split.val
-        return choose_shown(train, val, self._labels_of_new()[: len(train)], self.config)
+        return choose_shown(train, val, self.labels_of_new[: len(train)], self.config)
 
     def fit(self, on_progress: OnProgress) -> TrainReport:
         """Train to the end. What ``on_progress`` raises ends it; the run then goes on after its last finished epoch."""
@@ -198,7 +199,7 @@ class Trainer:
         if self.standardises:
             self.model.heads.standardise_by(torch.cat(learnt.embeddings))
         if not self.epoch:
-            known = shown, (*steps, *simulated), self._labels_of_new(), self.config, self.species
+            known = shown, (*steps, *simulated), self.labels_of_new, self.config, self.species
             teach_beside(self.model, self.store, learnt, *known, on_progress)
         hears_steps = self.model.heads.kernel is not None
         self.val_instances = self.embeddings.embed(trunk, self.store, val, *about, by_steps=hears_steps).instances()

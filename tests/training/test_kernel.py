@@ -249,7 +249,7 @@ def test_what_is_too_long_is_passed_over_and_clips_to_validate_on_count(
 
 
 def test_a_kernel_of_a_part_is_that_of_these_clips_alone(small: SmallWorld, trained: Path) -> None:
-    """Labels, groups and steps of what is shown stand beside each other."""
+    """Labels and steps of what is shown stand beside each other."""
     model = ModelConfig("max", init=trained, heads=1, head_size=8, rnn_hidden_size=4)
     config: Config = replace(tweak(small.config, training={"simulated_sounds": 6}), model=model)
     bags = join(small.manifest, small.store).bags
